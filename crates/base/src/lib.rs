@@ -1,0 +1,40 @@
+//! The ground every room stands on: ids that carry their tenant, time and randomness as parameters,
+//! limits, secrets, strict JSON in and canonical JSON out.
+//!
+//! Invariants
+//! - No I/O, no async, no ambient clock, randomness or environment.
+//! - An id cannot exist without its [`TenantId`].
+//! - A [`Secret`] has no `Debug`, `Display`, `Clone` or `Serialize`.
+//! - Text becomes a value through one strict parser ([`json::parse`]) that refuses duplicate members.
+//!
+//! This crate does not know what an identity, a credential or a decision is.
+
+#![warn(missing_docs)]
+
+pub mod canonical;
+mod digest;
+mod entropy;
+mod epoch;
+mod id;
+pub mod json;
+pub mod limits;
+mod name;
+mod sealer;
+mod secret;
+mod tenant;
+mod time;
+
+pub use digest::{Digest, Sha256};
+pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
+pub use epoch::{Epoch, StatePos};
+pub use id::{
+    ApprovalId, ClientId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId, OperatorId, TaskId,
+    TokenId,
+};
+pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
+pub use sealer::{SealContext, SealError, Sealer};
+pub use secret::Secret;
+pub use tenant::{TenantError, TenantId};
+pub use time::{Clock, ManualClock, Time, TimeError};
+mod algorithm;
+pub use algorithm::SigningAlgorithm;

@@ -1,0 +1,27 @@
+//! Limits that more than one crate needs. A limit is refused with its own message before any work is done.
+
+/// Bytes of a token before anything is parsed.
+pub const TOKEN_MAX: usize = 16 * 1024;
+/// Bytes of an HTTP request body.
+pub const BODY_MAX: usize = 1024 * 1024;
+/// Bytes of the answer of an upstream server.
+pub const REPLY_MAX: usize = 16 * 1024 * 1024;
+/// Nesting of a JSON document.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Bytes of a log leaf.
+pub const LEAF_MAX: usize = 16 * 1024;
+/// Length of an act chain (RFC 8693 §4.1), the outermost actor included.
+pub const ACT_DEPTH_MAX: usize = 4;
+/// Bytes of a name that a person gives (owner, purpose, label).
+pub const TEXT_MAX: usize = 256;
+
+/// `text` cut to a length that is fit for a message, control characters escaped.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    const MAX: usize = 80;
+    let mut out: String = text.chars().take(MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX).is_some() {
+        out.push('…');
+    }
+    out
+}

@@ -1,0 +1,3 @@
+//! The binary: serve and every operator command.
+
+fn main() {}

@@ -1,0 +1,153 @@
+//! What the room holds.
+
+use std::collections::BTreeSet;
+
+use bailiwick_base::{
+    ClientId, CredentialId, Epoch, IdentityId, SigningAlgorithm, TaskId, TenantId, Time, TokenId,
+};
+use smallvec::SmallVec;
+
+/// One bounded piece of work, for which credentials are issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Id, tenant included.
+    pub id: TaskId,
+    /// Who does the work.
+    pub identity: IdentityId,
+    /// What the work is.
+    pub purpose: String,
+    /// Who asked for it (operator, identity or system, as text).
+    pub requested_by: String,
+    /// When it was opened; no call before this is decided under it.
+    pub opens_at: Time,
+    /// When it ends by itself.
+    pub closes_at: Time,
+    /// Open or closed.
+    pub state: TaskState,
+}
+
+/// Whether credentials of a task live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// Work goes on.
+    Open,
+    /// Work ended; every credential of the task is dead.
+    Closed {
+        /// When.
+        at: Time,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An OAuth client registered for one identity (RFC 6749 §2; `private_key_jwt`, RFC 7523).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// `client_id`.
+    pub id: ClientId,
+    /// The identity it authenticates.
+    pub identity: IdentityId,
+    /// The only algorithm its assertions may use.
+    pub algorithm: SigningAlgorithm,
+    /// Public key as canonical JWK bytes (RFC 7517).
+    pub jwk: Vec<u8>,
+    /// When it was registered.
+    pub created_at: Time,
+    /// Until when assertions are taken.
+    pub expires_at: Time,
+}
+
+/// A credential for an upstream server, held sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamCredential {
+    /// Id, tenant included.
+    pub id: CredentialId,
+    /// The identity (kind MCP server) it opens.
+    pub identity: IdentityId,
+    /// Keyed fingerprint of the secret, for recognition; never the secret.
+    pub fingerprint: String,
+    /// When it was given to us.
+    pub created_at: Time,
+    /// When it must be replaced.
+    pub expires_at: Time,
+}
+
+/// The `scope` of a token: coarse `server:tool` strings (RFC 6749 §3.3), sorted, no duplicates.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScopeSet(BTreeSet<String>);
+
+impl ScopeSet {
+    /// From the space-separated wire form; empty parts are dropped.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self(text.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Whether `scope` is a member, literally or through `server:*`.
+    #[must_use]
+    pub fn contains(&self, server: &str, tool: &str) -> bool {
+        self.0.iter().any(|s| {
+            s.strip_prefix(server).and_then(|r| r.strip_prefix(':')).is_some_and(|t| t == "*" || t == tool)
+        })
+    }
+
+    /// Members in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether no scope is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<String> for ScopeSet {
+    fn from_iter<T: IntoIterator<Item = String>>(iter: T) -> Self {
+        Self(iter.into_iter().collect())
+    }
+}
+
+impl std::fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, scope) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope)?;
+        }
+        Ok(())
+    }
+}
+
+/// The claims of our access token (RFC 9068 plus `tenant`, `nhi`, `task`, `epoch`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// `iss`: `{base}/t/{tenant}`.
+    pub issuer: String,
+    /// `sub`: for whom; equal to `nhi` without delegation.
+    pub subject: String,
+    /// `aud`: exactly one.
+    pub audience: String,
+    /// `client_id`: an OAuth client of the identity.
+    pub client: String,
+    /// `iat`, whole seconds.
+    pub issued_at: Time,
+    /// `exp`, whole seconds.
+    pub expires_at: Time,
+    /// `jti`.
+    pub token: TokenId,
+    /// `tenant`.
+    pub tenant: TenantId,
+    /// `nhi`: the identity that acts, the Cedar principal.
+    pub nhi: IdentityId,
+    /// `task`.
+    pub task: TaskId,
+    /// `epoch` at issuing.
+    pub epoch: Epoch,
+    /// `scope`.
+    pub scopes: ScopeSet,
+    /// `act` chain (RFC 8693 §4.1), outermost first; history, empty without delegation.
+    pub act: SmallVec<[IdentityId; 2]>,
+}

@@ -1,0 +1,36 @@
+//! What the snapshot is built from. The store gives facts after each commit and at the start; nothing else
+//! changes what is decided, except a mark that a kill sets in memory first.
+
+use std::sync::Arc;
+
+use bailiwick_base::{Epoch, SigningAlgorithm, StatePos, TenantId};
+use bailiwick_credential::{Client, Task};
+use bailiwick_grant::Grant;
+use bailiwick_inventory::{Identity, Tenant, UpstreamServer};
+
+use crate::mark::{Mark, MarkScope};
+
+/// One thing that is true from now on. Later facts about the same thing replace earlier ones.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// An OAuth client of an identity.
+    Client(Arc<Client>),
+    /// Tokens with an older epoch are dead (raised by every restore).
+    EpochFloor(Epoch),
+    /// An identity, in whatever state.
+    Identity(Arc<Identity>),
+    /// A mark holds.
+    Mark(Mark),
+    /// A suspension was lifted: the mark with effect suspend on this scope is gone.
+    MarkLifted(MarkScope),
+    /// The tenant's own policies, as Cedar text; they were validated when they were written.
+    Policies(TenantId, Arc<str>),
+    /// How far the state log is taken into account, and the epoch that holds there.
+    Position(StatePos, Epoch),
+    /// An upstream server with its pins.
+    Server(Arc<UpstreamServer>),
+    /// A task and its grant.
+    Task(Arc<Task>, Arc<Grant>),
+    /// A tenant and the algorithm its issuer signs with.
+    Tenant(Arc<Tenant>, SigningAlgorithm),
+}

@@ -1,0 +1,146 @@
+//! Stable codes of denials. A code is never renamed or reused.
+
+/// Why a call was refused. The text form ([`DenyReason::code`]) is stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DenyReason {
+    /// A condition on an argument of the call does not hold.
+    ArgumentOutOfScope,
+    /// An ancestor in the act chain is dead.
+    ActorRevoked,
+    /// A policy could not be evaluated.
+    EvaluationFailed,
+    /// A policy forbids it.
+    ForbiddenByPolicy,
+    /// The identity's expiry has passed.
+    IdentityExpired,
+    /// The identity is retired, or was killed.
+    IdentityRevoked,
+    /// The identity is suspended.
+    IdentitySuspended,
+    /// No such identity in this tenant.
+    IdentityUnknown,
+    /// The server, tool or resource was stopped by an operator.
+    KilledByOperator,
+    /// Nothing grants it.
+    NoGrant,
+    /// The decision could not be recorded; nothing happens without a record.
+    NotRecorded,
+    /// More calls than the grant's rate allows.
+    RateExceeded,
+    /// The token's scope does not name this server and tool.
+    ScopeMissing,
+    /// No such upstream server in this tenant.
+    ServerUnknown,
+    /// This enforcement point's word is older than the bound.
+    SnapshotStale,
+    /// The task is closed.
+    TaskClosed,
+    /// The task's window has not begun or has passed.
+    TaskOutsideWindow,
+    /// No such task in this tenant, or not this identity's.
+    TaskUnknown,
+    /// The tenant is unknown, closed or stopped.
+    TenantUnavailable,
+    /// The token was issued before the installation's epoch floor, or names an epoch that does not exist.
+    TokenEpochInvalid,
+    /// The token's expiry has passed.
+    TokenExpired,
+    /// The token, or something it depends on, was revoked.
+    TokenRevoked,
+    /// The tool's definition differs from the pinned one.
+    ToolDrifted,
+    /// The tool is not among the pinned ones.
+    ToolNotPinned,
+    /// An obligation this enforcement point does not know.
+    UnknownObligation,
+}
+
+impl DenyReason {
+    /// Every reason, for the reference page and for tests.
+    pub const ALL: [Self; 25] = [
+        Self::ArgumentOutOfScope,
+        Self::ActorRevoked,
+        Self::EvaluationFailed,
+        Self::ForbiddenByPolicy,
+        Self::IdentityExpired,
+        Self::IdentityRevoked,
+        Self::IdentitySuspended,
+        Self::IdentityUnknown,
+        Self::KilledByOperator,
+        Self::NoGrant,
+        Self::NotRecorded,
+        Self::RateExceeded,
+        Self::ScopeMissing,
+        Self::ServerUnknown,
+        Self::SnapshotStale,
+        Self::TaskClosed,
+        Self::TaskOutsideWindow,
+        Self::TaskUnknown,
+        Self::TenantUnavailable,
+        Self::TokenEpochInvalid,
+        Self::TokenExpired,
+        Self::TokenRevoked,
+        Self::ToolDrifted,
+        Self::ToolNotPinned,
+        Self::UnknownObligation,
+    ];
+
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ArgumentOutOfScope => "grant.argument-out-of-scope",
+            Self::ActorRevoked => "token.actor-revoked",
+            Self::EvaluationFailed => "policy.evaluation-failed",
+            Self::ForbiddenByPolicy => "policy.forbidden",
+            Self::IdentityExpired => "identity.expired",
+            Self::IdentityRevoked => "identity.revoked",
+            Self::IdentitySuspended => "identity.suspended",
+            Self::IdentityUnknown => "identity.unknown",
+            Self::KilledByOperator => "mark.killed",
+            Self::NoGrant => "grant.none",
+            Self::NotRecorded => "record.unavailable",
+            Self::RateExceeded => "grant.rate-exceeded",
+            Self::ScopeMissing => "token.scope-missing",
+            Self::ServerUnknown => "server.unknown",
+            Self::SnapshotStale => "snapshot.stale",
+            Self::TaskClosed => "task.closed",
+            Self::TaskOutsideWindow => "task.outside-window",
+            Self::TaskUnknown => "task.unknown",
+            Self::TenantUnavailable => "tenant.unavailable",
+            Self::TokenEpochInvalid => "token.epoch-invalid",
+            Self::TokenExpired => "token.expired",
+            Self::TokenRevoked => "token.revoked",
+            Self::ToolDrifted => "tool.drifted",
+            Self::ToolNotPinned => "tool.not-pinned",
+            Self::UnknownObligation => "policy.unknown-obligation",
+        }
+    }
+
+    /// Whether the credential itself is dead, so that the answer is HTTP 401 and not a refusal of this call
+    /// (decisions page, section 6).
+    #[must_use]
+    pub const fn kills_credential(self) -> bool {
+        matches!(
+            self,
+            Self::ActorRevoked
+                | Self::IdentityExpired
+                | Self::IdentityRevoked
+                | Self::IdentitySuspended
+                | Self::IdentityUnknown
+                | Self::TaskClosed
+                | Self::TaskOutsideWindow
+                | Self::TaskUnknown
+                | Self::TenantUnavailable
+                | Self::TokenEpochInvalid
+                | Self::TokenExpired
+                | Self::TokenRevoked
+        )
+    }
+}
+
+impl std::fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}

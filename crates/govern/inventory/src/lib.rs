@@ -1,0 +1,18 @@
+//! Room 1, inventory: who exists, who owns it, why, and until when.
+//!
+//! Words: *tenant*, *identity*, *owner*, *purpose*, *state* (probation → active → suspended → retired).
+//!
+//! Invariants
+//! - An identity without owner, purpose or expiry cannot be made.
+//! - A retired identity has no transition out: it is a tombstone and its id is never reused.
+//! - The count is a function of a list of identities and nothing else.
+//!
+//! This room does not know credentials, grants, SQL, HTTP or the clock.
+
+#![warn(missing_docs)]
+
+mod model;
+
+pub use model::{
+    Connection, Identity, Kind, Labels, Origin, Owner, PinState, State, Tenant, TenantState, ToolPin, UpstreamServer,
+};

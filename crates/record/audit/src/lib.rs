@@ -1,0 +1,1 @@
+//! Entry encoding, Merkle tree, tiles, checkpoints, proofs, fsck (pure).

@@ -1,0 +1,1 @@
+//! Decision-log segments, group commit, kill journal, tile and checkpoint publishing.

@@ -1,0 +1,1 @@
+//! Signing keys behind Signer, sealed at rest behind Sealer.

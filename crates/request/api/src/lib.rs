@@ -1,0 +1,1 @@
+//! Administration, token endpoint, AuthZEN evaluation, metadata.

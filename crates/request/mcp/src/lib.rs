@@ -1,0 +1,1 @@
+//! MCP gateway: streamable HTTP in both eras, stdio launcher, pins, filtering.

@@ -1,0 +1,1 @@
+//! Types of our own HTTP API, shared with the CLI.

@@ -1,0 +1,112 @@
+//! `cargo xtask tidy`: the house rules that a compiler cannot check. One file per group of rules,
+//! each rule tested in `xtask/tests/it` with a tree that must fail and one that must pass.
+mod arrows;
+mod caps;
+mod coverage;
+mod dependencies;
+mod documents;
+mod invariants;
+mod manifests;
+mod names;
+mod settings;
+mod sql;
+mod text;
+
+use std::fmt;
+
+pub use coverage::{Coverage, Paragraph, Section};
+
+use crate::fail::{Fail, Outcome};
+use crate::generate;
+use crate::metadata::Metadata;
+use crate::repo::Repo;
+
+/// One breach: where, which rule, and what to do instead.
+#[derive(Debug)]
+pub struct Finding {
+    pub rule: &'static str,
+    /// `path` or `path:line`.
+    pub place: String,
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: [{}] {}", self.place, self.rule, self.message)
+    }
+}
+
+/// What a rule may look at.
+pub struct House {
+    pub repo: Repo,
+    pub members: Metadata,
+}
+
+impl House {
+    pub fn open(repo: Repo) -> Outcome<Self> {
+        let members = Metadata::members(&repo.root)?;
+        Ok(Self { repo, members })
+    }
+}
+
+type Rule = fn(&House) -> Outcome<Vec<Finding>>;
+
+const RULES: [(&str, Rule); 16] = [
+    ("arrows", arrows::arrows),
+    ("caps", caps::caps),
+    ("coverage", coverage::coverage),
+    ("drift", generate::drift),
+    ("duplicates", dependencies::duplicates),
+    ("engine", sql::engine),
+    ("invariants", invariants::invariants),
+    ("licences", dependencies::licences),
+    ("links", documents::links),
+    ("lock", text::lock),
+    ("manifests", manifests::manifests),
+    ("names", names::names),
+    ("records", documents::records),
+    ("sql", sql::sql),
+    ("tests", invariants::tests_run),
+    ("text", text::text),
+];
+
+/// Runs one rule by name.
+pub fn check(rule: &str, house: &House) -> Outcome<Vec<Finding>> {
+    let (_, run) = RULES
+        .iter()
+        .find(|(name, _)| *name == rule)
+        .ok_or_else(|| Fail::usage(format!("no rule `{rule}`; the rules are {}", known())))?;
+    run(house)
+}
+
+/// Runs every rule, in the order of their names.
+pub fn check_all(house: &House) -> Outcome<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (_, run) in RULES {
+        findings.extend(run(house)?);
+    }
+    Ok(findings)
+}
+
+pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    let house = House::open(Repo::open(&repo.root)?)?;
+    let mut findings = Vec::new();
+    if rest.is_empty() {
+        findings = check_all(&house)?;
+    }
+    for rule in rest {
+        findings.extend(check(rule, &house)?);
+    }
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => println!("tidy: {} files in order", house.repo.files.len()),
+        count => println!("tidy: {count} findings"),
+    }
+    Ok(findings.is_empty())
+}
+
+fn known() -> String {
+    RULES.map(|(name, _)| name).join(", ")
+}
