@@ -27,6 +27,16 @@ impl Fail {
         Fail::Usage(message.into())
     }
 
+    /// The same failure for a second reader.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Fail::Broken(message) => Fail::Broken(message.clone()),
+            Fail::Missing(message) => Fail::Missing(message.clone()),
+            Fail::Usage(message) => Fail::Usage(message.clone()),
+        }
+    }
+
     pub fn io(action: &str, path: &Path, error: &std::io::Error) -> Self {
         Fail::Broken(format!("cannot {action} `{}`: {error}", path.display()))
     }

@@ -38,7 +38,10 @@ pub struct Metadata {
 impl Metadata {
     /// The members alone: needs no network and no lock file.
     pub fn members(root: &Path) -> Outcome<Self> {
-        load(root, &["metadata", "--format-version=1", "--no-deps", "--offline"])
+        load(
+            root,
+            &["metadata", "--format-version=1", "--no-deps", "--offline"],
+        )
     }
 
     /// The members and everything they may draw in.
@@ -47,12 +50,16 @@ impl Metadata {
     }
 
     pub fn own(&self) -> impl Iterator<Item = (&Package, &str)> {
-        self.packages.iter().filter_map(|package| Some((package, package.folder.as_deref()?)))
+        self.packages
+            .iter()
+            .filter_map(|package| Some((package, package.folder.as_deref()?)))
     }
 
     #[must_use]
     pub fn find(&self, name: &str, version: &str) -> Option<&Package> {
-        self.packages.iter().find(|package| package.name == name && package.version == version)
+        self.packages
+            .iter()
+            .find(|package| package.name == name && package.version == version)
     }
 }
 
@@ -86,22 +93,38 @@ fn load(root: &Path, arguments: &[&str]) -> Outcome<Metadata> {
     let text = process::capture(root, process::cargo(), arguments)?;
     let value: Value = serde_json::from_str(&text)
         .map_err(|error| Fail::broken(format!("`cargo metadata` printed no JSON: {error}")))?;
-    let members: BTreeSet<&str> = list(&value, "workspace_members").iter().filter_map(Value::as_str).collect();
+    let members: BTreeSet<&str> = list(&value, "workspace_members")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let top = text_of(&value, "workspace_root").unwrap_or_default();
-    let packages = list(&value, "packages").iter().map(|package| read_package(package, &members, &top)).collect();
+    let packages = list(&value, "packages")
+        .iter()
+        .map(|package| read_package(package, &members, &top))
+        .collect();
     Ok(Metadata { packages })
 }
 
 fn read_package(package: &Value, members: &BTreeSet<&str>, top: &str) -> Package {
-    let ours = package.get("id").and_then(Value::as_str).is_some_and(|id| members.contains(id));
+    let ours = package
+        .get("id")
+        .and_then(Value::as_str)
+        .is_some_and(|id| members.contains(id));
     let manifest = text_of(package, "manifest_path").unwrap_or_default();
-    let folder = Path::new(&manifest).parent().and_then(|folder| folder.strip_prefix(top).ok());
+    let folder = Path::new(&manifest)
+        .parent()
+        .and_then(|folder| folder.strip_prefix(top).ok());
     Package {
         name: text_of(package, "name").unwrap_or_default(),
         version: text_of(package, "version").unwrap_or_default(),
         licence: text_of(package, "license"),
-        folder: folder.filter(|_| ours).map(|folder| folder.to_string_lossy().replace('\\', "/")),
-        dependencies: list(package, "dependencies").iter().map(read_dependency).collect(),
+        folder: folder
+            .filter(|_| ours)
+            .map(|folder| folder.to_string_lossy().replace('\\', "/")),
+        dependencies: list(package, "dependencies")
+            .iter()
+            .map(read_dependency)
+            .collect(),
     }
 }
 
@@ -111,11 +134,17 @@ fn read_dependency(dependency: &Value) -> Dependency {
         Some("dev") => Kind::Development,
         _ => Kind::Normal,
     };
-    Dependency { name: text_of(dependency, "name").unwrap_or_default(), kind }
+    Dependency {
+        name: text_of(dependency, "name").unwrap_or_default(),
+        kind,
+    }
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn text_of(value: &Value, key: &str) -> Option<String> {

@@ -13,7 +13,11 @@ pub fn cargo() -> PathBuf {
 }
 
 /// Standard output of a command that must succeed.
-pub fn capture<S: AsRef<OsStr>>(folder: &Path, program: impl AsRef<OsStr>, arguments: &[S]) -> Outcome<String> {
+pub fn capture<S: AsRef<OsStr>>(
+    folder: &Path,
+    program: impl AsRef<OsStr>,
+    arguments: &[S],
+) -> Outcome<String> {
     let program = program.as_ref();
     let shown = program.to_string_lossy().into_owned();
     let output = Command::new(program)
@@ -24,20 +28,28 @@ pub fn capture<S: AsRef<OsStr>>(folder: &Path, program: impl AsRef<OsStr>, argum
         .map_err(|error| Fail::broken(format!("cannot start `{shown}`: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Fail::broken(format!("`{shown}` failed ({}): {}", output.status, said.trim())));
+        return Err(Fail::broken(format!(
+            "`{shown}` failed ({}): {}",
+            output.status,
+            said.trim()
+        )));
     }
-    String::from_utf8(output.stdout).map_err(|_| Fail::broken(format!("`{shown}` printed something that is not UTF-8")))
+    String::from_utf8(output.stdout)
+        .map_err(|_| Fail::broken(format!("`{shown}` printed something that is not UTF-8")))
 }
 
 /// Runs a command with our own standard streams; true when it succeeded.
 pub fn stream(command: &mut Command) -> Outcome<bool> {
     let shown = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().map_err(|error| Fail::broken(format!("cannot start `{shown}`: {error}")))?;
+    let status = command
+        .status()
+        .map_err(|error| Fail::broken(format!("cannot start `{shown}`: {error}")))?;
     Ok(status.success())
 }
 
-/// Runs a command, prints each line of its standard output as it comes and hands it to `each` too.
-pub fn stream_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Outcome<bool> {
+/// Runs a command and hands each line of its standard output to `shows` as it comes; the line is
+/// printed where the answer is true.
+pub fn stream_lines(command: &mut Command, mut shows: impl FnMut(&str) -> bool) -> Outcome<bool> {
     let shown = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
@@ -46,13 +58,17 @@ pub fn stream_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Outcom
         .map_err(|error| Fail::broken(format!("cannot start `{shown}`: {error}")))?;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.map_err(|error| Fail::broken(format!("lost the output of `{shown}`: {error}")))?;
+            let line =
+                line.map_err(|error| Fail::broken(format!("lost the output of `{shown}`: {error}")))?;
             let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            each(&line);
+            if shows(&line) {
+                println!("{line}");
+            }
         }
     }
-    let status = child.wait().map_err(|error| Fail::broken(format!("lost `{shown}`: {error}")))?;
+    let status = child
+        .wait()
+        .map_err(|error| Fail::broken(format!("lost `{shown}`: {error}")))?;
     Ok(status.success())
 }
 
@@ -60,7 +76,9 @@ pub fn stream_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Outcom
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
 }
 
 /// True when the build server asks for strictness: `CI` is set to anything but nothing, `0` or `false`.

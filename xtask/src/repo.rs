@@ -18,7 +18,9 @@ impl Repo {
     /// The workspace that this program was built from.
     pub fn of_this_workspace() -> Outcome<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = here.parent().ok_or_else(|| Fail::broken("xtask has no parent folder"))?;
+        let root = here
+            .parent()
+            .ok_or_else(|| Fail::broken("xtask has no parent folder"))?;
         Self::open(root)
     }
 
@@ -29,7 +31,10 @@ impl Repo {
         };
         files.sort();
         files.dedup();
-        Ok(Self { root: root.to_path_buf(), files })
+        Ok(Self {
+            root: root.to_path_buf(),
+            files,
+        })
     }
 
     #[must_use]
@@ -39,7 +44,9 @@ impl Repo {
 
     #[must_use]
     pub fn has(&self, relative: &str) -> bool {
-        self.files.binary_search_by(|file| file.as_str().cmp(relative)).is_ok()
+        self.files
+            .binary_search_by(|file| file.as_str().cmp(relative))
+            .is_ok()
     }
 
     /// Files whose name ends with `.ext`.
@@ -73,11 +80,20 @@ fn listed_by_git(root: &Path) -> Option<Vec<String>> {
     if !root.join(".git").exists() {
         return None;
     }
-    let listing =
-        process::capture(root, "git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).ok()?;
+    let listing = process::capture(
+        root,
+        "git",
+        &["ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    )
+    .ok()?;
     let files = listing.split('\0').filter(|name| !name.is_empty());
     // The index also lists what was deleted and not yet committed.
-    Some(files.filter(|name| root.join(name).is_file()).map(str::to_owned).collect())
+    Some(
+        files
+            .filter(|name| root.join(name).is_file())
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 fn walked(root: &Path) -> Outcome<Vec<String>> {

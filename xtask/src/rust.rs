@@ -77,7 +77,9 @@ impl<'a> Reader<'a> {
     fn raw_text(&self) -> Option<usize> {
         let rest = self.rest();
         let prefix = ["r", "br", "cr"].into_iter().find(|prefix| {
-            let after = rest.strip_prefix(prefix).map(|after| after.trim_start_matches('#'));
+            let after = rest
+                .strip_prefix(prefix)
+                .map(|after| after.trim_start_matches('#'));
             after.is_some_and(|after| after.starts_with('"'))
         })?;
         let after = rest.strip_prefix(prefix)?;
@@ -85,12 +87,18 @@ impl<'a> Reader<'a> {
         let open = prefix.len() + hashes + 1;
         let close = format!("\"{}", "#".repeat(hashes));
         let body = rest.get(open..)?;
-        Some(body.find(&close).map_or(rest.len(), |found| open + found + close.len()))
+        Some(
+            body.find(&close)
+                .map_or(rest.len(), |found| open + found + close.len()),
+        )
     }
 
     fn text(&self) -> Option<usize> {
         let rest = self.rest();
-        let open = ["\"", "b\"", "c\""].into_iter().find(|open| rest.starts_with(open))?.len();
+        let open = ["\"", "b\"", "c\""]
+            .into_iter()
+            .find(|open| rest.starts_with(open))?
+            .len();
         Some(quoted(rest, open, '"'))
     }
 
@@ -110,13 +118,19 @@ impl<'a> Reader<'a> {
         if !(first.is_alphabetic() || first == '_') {
             return None;
         }
-        Some(rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len()))
+        Some(
+            rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len()),
+        )
     }
 
     fn number(&self) -> Option<usize> {
         let rest = self.rest();
         rest.chars().next().filter(char::is_ascii_digit)?;
-        Some(rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len()))
+        Some(
+            rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len()),
+        )
     }
 
     fn next(&mut self) -> Option<Token<'a>> {
@@ -140,7 +154,11 @@ impl<'a> Reader<'a> {
         } else {
             (Kind::Punctuation, first.len_utf8())
         };
-        Some(Token { kind, text: self.take(length), line })
+        Some(Token {
+            kind,
+            text: self.take(length),
+            line,
+        })
     }
 }
 
@@ -161,7 +179,11 @@ fn quoted(rest: &str, open: usize, quote: char) -> usize {
 
 #[must_use]
 pub fn tokens(source: &str) -> Vec<Token<'_>> {
-    let mut reader = Reader { source, at: 0, line: 1 };
+    let mut reader = Reader {
+        source,
+        at: 0,
+        line: 1,
+    };
     std::iter::from_fn(|| reader.next()).collect()
 }
 
@@ -176,7 +198,11 @@ pub fn items<'a>(tokens: &[Token<'a>]) -> Vec<Item<'a>> {
     follows
         .filter(|(keyword, name)| KEYWORDS.contains(&keyword.text) && !KEYWORDS.contains(&name.text))
         .filter(|(_, name)| !matches!(name.text, "unsafe" | "async" | "extern" | "mut"))
-        .map(|(keyword, name)| Item { keyword: keyword.text, name: name.text, line: name.line })
+        .map(|(keyword, name)| Item {
+            keyword: keyword.text,
+            name: name.text,
+            line: name.line,
+        })
         .collect()
 }
 
@@ -214,7 +240,10 @@ fn attribute<'t, 'a>(tokens: &'t [Token<'a>]) -> (&'t [Token<'a>], &'t [Token<'a
             "]" => {
                 depth = depth.saturating_sub(1);
                 if depth == 0 {
-                    return (tokens.get(1..at).unwrap_or_default(), tokens.get(at + 1..).unwrap_or_default());
+                    return (
+                        tokens.get(1..at).unwrap_or_default(),
+                        tokens.get(at + 1..).unwrap_or_default(),
+                    );
                 }
             }
             _ if depth == 0 && token.text != "!" => break,
@@ -225,6 +254,8 @@ fn attribute<'t, 'a>(tokens: &'t [Token<'a>]) -> (&'t [Token<'a>], &'t [Token<'a
 }
 
 fn is_test(attribute: &[Token<'_>]) -> bool {
-    let path = attribute.iter().take_while(|token| token.kind == Kind::Word || token.text == ":");
+    let path = attribute
+        .iter()
+        .take_while(|token| token.kind == Kind::Word || token.text == ":");
     path.last().is_some_and(|last| last.text == "test")
 }

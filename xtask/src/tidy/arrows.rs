@@ -9,29 +9,63 @@ const RULE: &str = "arrows";
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
 const ARROWS: [(&str, &[&str]); 27] = [
     ("crates/base", &[]),
-    ("crates/cli", &["crates/server", "crates/request/wire", "crates/base"]),
+    (
+        "crates/cli",
+        &["crates/server", "crates/request/wire", "crates/base"],
+    ),
     ("crates/govern/approval", &["crates/base"]),
     ("crates/govern/baseline", &["crates/base"]),
     ("crates/govern/credential", &["crates/base"]),
     (
         "crates/govern/decide",
-        &["crates/base", "crates/govern/inventory", "crates/govern/credential", "crates/govern/grant"],
+        &[
+            "crates/base",
+            "crates/govern/inventory",
+            "crates/govern/credential",
+            "crates/govern/grant",
+        ],
     ),
     (
         "crates/govern/decommission",
-        &["crates/base", "crates/govern/inventory", "crates/govern/credential", "crates/govern/grant"],
+        &[
+            "crates/base",
+            "crates/govern/inventory",
+            "crates/govern/credential",
+            "crates/govern/grant",
+        ],
     ),
-    ("crates/govern/detect", &["crates/base", "crates/govern/baseline", "crates/govern/decide"]),
-    ("crates/govern/grant", &["crates/base", "crates/govern/inventory", "crates/govern/credential"]),
+    (
+        "crates/govern/detect",
+        &["crates/base", "crates/govern/baseline", "crates/govern/decide"],
+    ),
+    (
+        "crates/govern/grant",
+        &[
+            "crates/base",
+            "crates/govern/inventory",
+            "crates/govern/credential",
+        ],
+    ),
     ("crates/govern/inventory", &["crates/base"]),
-    ("crates/govern/reach", &["crates/base", "crates/govern/inventory", "crates/govern/grant"]),
+    (
+        "crates/govern/reach",
+        &["crates/base", "crates/govern/inventory", "crates/govern/grant"],
+    ),
     ("crates/record/audit", &["crates/base"]),
     (
         "crates/record/journal",
-        &["crates/base", "crates/govern/decide", "crates/record/audit", "crates/record/keys"],
+        &[
+            "crates/base",
+            "crates/govern/decide",
+            "crates/record/audit",
+            "crates/record/keys",
+        ],
     ),
     ("crates/record/keys", &["crates/base"]),
-    ("crates/record/store", &["crates/base", "crates/govern/*", "crates/record/audit"]),
+    (
+        "crates/record/store",
+        &["crates/base", "crates/govern/*", "crates/record/audit"],
+    ),
     (
         "crates/request/api",
         &[
@@ -43,16 +77,64 @@ const ARROWS: [(&str, &[&str]); 27] = [
             "crates/request/attest",
         ],
     ),
-    ("crates/request/attest", &["crates/base", "crates/govern/inventory", "crates/govern/credential"]),
-    ("crates/request/connectors", &["crates/base", "crates/govern/inventory", "crates/govern/credential"]),
-    ("crates/request/mcp", &["crates/base", "crates/govern/decide", "crates/request/pep"]),
+    (
+        "crates/request/attest",
+        &[
+            "crates/base",
+            "crates/govern/inventory",
+            "crates/govern/credential",
+        ],
+    ),
+    (
+        "crates/request/connectors",
+        &[
+            "crates/base",
+            "crates/govern/inventory",
+            "crates/govern/credential",
+        ],
+    ),
+    (
+        "crates/request/mcp",
+        &["crates/base", "crates/govern/decide", "crates/request/pep"],
+    ),
     // `credential` for the claims that the token verifier in `pep/src/token` returns.
-    ("crates/request/pep", &["crates/base", "crates/govern/decide", "crates/govern/credential"]),
-    ("crates/request/proxy", &["crates/base", "crates/govern/decide", "crates/request/pep"]),
+    (
+        "crates/request/pep",
+        &["crates/base", "crates/govern/decide", "crates/govern/credential"],
+    ),
+    (
+        "crates/request/proxy",
+        &["crates/base", "crates/govern/decide", "crates/request/pep"],
+    ),
     ("crates/request/wire", &["crates/base"]),
-    ("crates/server", &["crates/base", "crates/govern/*", "crates/record/*", "crates/request/*"]),
-    ("fuzz", &["crates/base", "crates/govern/*", "crates/record/*", "crates/request/*"]),
-    ("simulation", &["crates/base", "crates/govern/*", "crates/record/*", "crates/request/*", "crates/server"]),
+    (
+        "crates/server",
+        &[
+            "crates/base",
+            "crates/govern/*",
+            "crates/record/*",
+            "crates/request/*",
+        ],
+    ),
+    (
+        "fuzz",
+        &[
+            "crates/base",
+            "crates/govern/*",
+            "crates/record/*",
+            "crates/request/*",
+        ],
+    ),
+    (
+        "simulation",
+        &[
+            "crates/base",
+            "crates/govern/*",
+            "crates/record/*",
+            "crates/request/*",
+            "crates/server",
+        ],
+    ),
     ("tests/interop", &[]),
     ("xtask", &[]),
 ];
@@ -74,21 +156,38 @@ pub(super) fn arrows(house: &House) -> Outcome<Vec<Finding>> {
     let mut findings = Vec::new();
     for (package, folder) in house.members.own() {
         let place = format!("{folder}/Cargo.toml");
-        let mut report = |message| findings.push(Finding { rule: RULE, place: place.clone(), message });
+        let mut report = |message| {
+            findings.push(Finding {
+                rule: RULE,
+                place: place.clone(),
+                message,
+            })
+        };
         let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == folder) else {
-            report(format!("`{folder}` is not in the arrows table: decide what it may see, amend ADR 0001"));
+            report(format!(
+                "`{folder}` is not in the arrows table: decide what it may see, amend ADR 0001"
+            ));
             continue;
         };
         if let Some(expected) = expected_name(folder).filter(|expected| *expected != package.name) {
-            report(format!("the package is called `{}`: call it `{expected}`, after its folder", package.name));
+            report(format!(
+                "the package is called `{}`: call it `{expected}`, after its folder",
+                package.name
+            ));
         }
         for (to, target) in arrows_of(house, package) {
             if !allowed.iter().any(|pattern| covers(pattern, target)) {
-                report(format!("`{}` may not depend on `{to}`; allowed: {}", package.name, shown(allowed)));
+                report(format!(
+                    "`{}` may not depend on `{to}`; allowed: {}",
+                    package.name,
+                    shown(allowed)
+                ));
             }
         }
         for driver in drivers_of(package).filter(|_| folder != SQL_CRATE) {
-            report(format!("only `{SQL_CRATE}` may name `{driver}`: ask the store for what you need"));
+            report(format!(
+                "only `{SQL_CRATE}` may name `{driver}`: ask the store for what you need"
+            ));
         }
     }
     Ok(findings)
@@ -100,15 +199,24 @@ fn expected_name(folder: &str) -> Option<String> {
 }
 
 fn arrows_of<'a>(house: &'a House, package: &'a Package) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let normal = package.dependencies.iter().filter(|dependency| dependency.kind == Kind::Normal);
+    let normal = package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind == Kind::Normal);
     normal.filter_map(|dependency| {
-        let (target, folder) = house.members.own().find(|(target, _)| target.name == dependency.name)?;
+        let (target, folder) = house
+            .members
+            .own()
+            .find(|(target, _)| target.name == dependency.name)?;
         Some((target.name.as_str(), folder))
     })
 }
 
 fn drivers_of(package: &Package) -> impl Iterator<Item = &str> {
-    let names = package.dependencies.iter().map(|dependency| dependency.name.as_str());
+    let names = package
+        .dependencies
+        .iter()
+        .map(|dependency| dependency.name.as_str());
     names.filter(|name| SQL_DRIVERS.contains(name))
 }
 
@@ -123,5 +231,9 @@ fn shown(allowed: &[&str]) -> String {
     if allowed.is_empty() {
         return "nothing of ours".to_owned();
     }
-    allowed.iter().map(|folder| folder.trim_start_matches("crates/")).collect::<Vec<_>>().join(", ")
+    allowed
+        .iter()
+        .map(|folder| folder.trim_start_matches("crates/"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -16,8 +16,16 @@ const CODE: [&str; 8] = ["rs", "go", "js", "mjs", "py", "sh", "ts", "tsx"];
 const DOCUMENTS: [(&str, usize); 2] = [("ARCHITECTURE.md", 300), ("STYLE.md", 200)];
 /// A folder of source, how long it may be in all, and why.
 const FOLDERS: [(&str, usize, &str); 2] = [
-    ("crates/base/src/", 3_000, "admit only what three crates use; move the rest to its room"),
-    ("crates/server/src/", 4_000, "the composition root wires: move what decides or computes to a room"),
+    (
+        "crates/base/src/",
+        3_000,
+        "admit only what three crates use; move the rest to its room",
+    ),
+    (
+        "crates/server/src/",
+        4_000,
+        "the composition root wires: move what decides or computes to a room",
+    ),
 ];
 const DRIVERS: (&str, usize) = ("crates/server/src/drivers/", 150);
 
@@ -31,7 +39,11 @@ pub(super) fn caps(house: &House) -> Outcome<Vec<Finding>> {
             lengths.push(length);
         }
         if let Some(message) = too_long(file, length) {
-            findings.push(Finding { rule: RULE, place: file.to_owned(), message });
+            findings.push(Finding {
+                rule: RULE,
+                place: file.to_owned(),
+                message,
+            });
         }
     }
     findings.extend(percentile(&mut lengths));
@@ -68,23 +80,40 @@ fn percentile(lengths: &mut [usize]) -> Option<Finding> {
     lengths.sort_unstable();
     let rank = (lengths.len() * 9).div_ceil(10).saturating_sub(1);
     let p90 = lengths.get(rank).copied().unwrap_or_default();
-    let message = format!("nine files in ten may have at most {P90_MAX} lines, the tenth has {p90}: split the longest");
-    (p90 > P90_MAX).then(|| Finding { rule: RULE, place: "crates".to_owned(), message })
+    let message =
+        format!("nine files in ten may have at most {P90_MAX} lines, the tenth has {p90}: split the longest");
+    (p90 > P90_MAX).then(|| Finding {
+        rule: RULE,
+        place: "crates".to_owned(),
+        message,
+    })
 }
 
 fn over(place: &str, length: usize, max: usize, advice: &str) -> Option<Finding> {
     let message = format!("{length} lines, at most {max}: {advice}");
-    (length > max).then(|| Finding { rule: RULE, place: place.to_owned(), message })
+    (length > max).then(|| Finding {
+        rule: RULE,
+        place: place.to_owned(),
+        message,
+    })
 }
 
 fn handlers(repo: &Repo) -> Outcome<Vec<Finding>> {
     let mut findings = Vec::new();
-    for file in repo.with_extension("rs").filter(|file| file.starts_with("crates/request/api/src/")) {
+    for file in repo
+        .with_extension("rs")
+        .filter(|file| file.starts_with("crates/request/api/src/"))
+    {
         let source = repo.read(file)?;
         for (line, length) in handler_lengths(&source) {
             if length > HANDLER_MAX {
-                let message = format!("`handler` has {length} lines, at most {HANDLER_MAX}: move the rule to its room");
-                findings.push(Finding { rule: RULE, place: format!("{file}:{line}"), message });
+                let message =
+                    format!("`handler` has {length} lines, at most {HANDLER_MAX}: move the rule to its room");
+                findings.push(Finding {
+                    rule: RULE,
+                    place: format!("{file}:{line}"),
+                    message,
+                });
             }
         }
     }

@@ -7,14 +7,22 @@ use crate::fail::{Fail, Outcome};
 use crate::repo::Repo;
 
 const RULE: &str = "coverage";
-pub const SOURCE: &str = "docs/coverage.toml";
+const SOURCE: &str = "docs/coverage.toml";
 
 /// Paragraphs that must be there, so that deleting one is not a way to pass.
 const REQUIRED: [(&str, &[&str]); 2] = [
     (
         "The spine: build",
         &[
-            "house", "store", "logs", "inventory", "credential", "grant-decide", "gateway", "kill", "cli-service",
+            "house",
+            "store",
+            "logs",
+            "inventory",
+            "credential",
+            "grant-decide",
+            "gateway",
+            "kill",
+            "cli-service",
         ],
     ),
     (
@@ -62,7 +70,10 @@ pub struct Coverage {
 impl Coverage {
     pub fn read(repo: &Repo) -> Outcome<Self> {
         let table = settings::table(repo, SOURCE)?;
-        let sections = array(table.get("section")).iter().map(read_section).collect::<Outcome<_>>()?;
+        let sections = array(table.get("section"))
+            .iter()
+            .map(read_section)
+            .collect::<Outcome<_>>()?;
         Ok(Self { sections })
     }
 }
@@ -70,17 +81,29 @@ impl Coverage {
 pub(super) fn coverage(house: &House) -> Outcome<Vec<Finding>> {
     let coverage = Coverage::read(&house.repo)?;
     let mut findings = Vec::new();
-    let mut report = |message| findings.push(Finding { rule: RULE, place: SOURCE.to_owned(), message });
+    let mut report = |message| {
+        findings.push(Finding {
+            rule: RULE,
+            place: SOURCE.to_owned(),
+            message,
+        })
+    };
     for (title, ids) in REQUIRED {
         let section = coverage.sections.iter().find(|section| section.title == title);
         let paragraphs = section.map_or(&[][..], |section| section.paragraphs.as_slice());
-        for id in ids.iter().filter(|id| !paragraphs.iter().any(|paragraph| paragraph.id == **id)) {
+        for id in ids
+            .iter()
+            .filter(|id| !paragraphs.iter().any(|paragraph| paragraph.id == **id))
+        {
             report(format!("section `{title}` lacks the paragraph `{id}`"));
         }
     }
     for paragraph in coverage.sections.iter().flat_map(|section| &section.paragraphs) {
         if paragraph.tests.is_empty() {
-            report(format!("`{}` names no test that shows it end to end", paragraph.id));
+            report(format!(
+                "`{}` names no test that shows it end to end",
+                paragraph.id
+            ));
         }
         for test in &paragraph.tests {
             if let Some(message) = invariants::dead(&house.repo, test)? {
@@ -92,13 +115,27 @@ pub(super) fn coverage(house: &House) -> Outcome<Vec<Finding>> {
 }
 
 fn read_section(value: &Value) -> Outcome<Section> {
-    let paragraphs = array(value.get("paragraph")).iter().map(read_paragraph).collect::<Outcome<_>>()?;
-    Ok(Section { title: text(value, "title")?, paragraphs })
+    let paragraphs = array(value.get("paragraph"))
+        .iter()
+        .map(read_paragraph)
+        .collect::<Outcome<_>>()?;
+    Ok(Section {
+        title: text(value, "title")?,
+        paragraphs,
+    })
 }
 
 fn read_paragraph(value: &Value) -> Outcome<Paragraph> {
-    let tests = array(value.get("tests")).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    Ok(Paragraph { id: text(value, "id")?, asks: text(value, "asks")?, tests })
+    let tests = array(value.get("tests"))
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    Ok(Paragraph {
+        id: text(value, "id")?,
+        asks: text(value, "asks")?,
+        tests,
+    })
 }
 
 fn array(value: Option<&Value>) -> &[Value] {
@@ -107,5 +144,7 @@ fn array(value: Option<&Value>) -> &[Value] {
 
 fn text(value: &Value, key: &str) -> Outcome<String> {
     let found = value.get(key).and_then(Value::as_str);
-    found.map(str::to_owned).ok_or_else(|| Fail::broken(format!("`{SOURCE}`: an entry lacks `{key}`")))
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| Fail::broken(format!("`{SOURCE}`: an entry lacks `{key}`")))
 }

@@ -22,8 +22,12 @@ struct Reached {
 
 impl Reached {
     fn read(house: &House) -> Outcome<Self> {
-        let names: Vec<&str> =
-            house.members.own().filter(|(_, folder)| !TOOLS.contains(folder)).map(|(own, _)| own.name.as_str()).collect();
+        let names: Vec<&str> = house
+            .members
+            .own()
+            .filter(|(_, folder)| !TOOLS.contains(folder))
+            .map(|(own, _)| own.name.as_str())
+            .collect();
         let all = metadata::reached(&house.repo.root, &names)?;
         let ours = |name: &str| house.members.own().any(|(own, _)| own.name == name);
         let packages = all.into_iter().filter(|(name, _)| !ours(name)).collect();
@@ -43,20 +47,37 @@ impl Reached {
 pub(super) fn licences(house: &House) -> Outcome<Vec<Finding>> {
     const RULE: &str = "licences";
     let reached = Reached::read(house)?;
-    let accepted: BTreeSet<&str> = reached.entries("licenses", "allow").iter().filter_map(Value::as_str).collect();
+    let accepted: BTreeSet<&str> = reached
+        .entries("licenses", "allow")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let banned: BTreeMap<&str, &str> = reached.entries("bans", "deny").iter().filter_map(named).collect();
     let mut findings = Vec::new();
-    let mut report = |message| findings.push(Finding { rule: RULE, place: FILE.to_owned(), message });
+    let mut report = |message| {
+        findings.push(Finding {
+            rule: RULE,
+            place: FILE.to_owned(),
+            message,
+        })
+    };
     for (name, version) in &reached.packages {
         if let Some(reason) = banned.get(name.as_str()) {
-            report(format!("`{name}` {version} is banned ({reason}): see `cargo tree --invert {name}` for who asks for it"));
+            report(format!(
+                "`{name}` {version} is banned ({reason}): see `cargo tree --invert {name}` for who asks for it"
+            ));
         }
-        let licence = reached.metadata.find(name, version).and_then(|package| package.licence.as_deref());
+        let licence = reached
+            .metadata
+            .find(name, version)
+            .and_then(|package| package.licence.as_deref());
         let exception = excepted(reached.entries("licenses", "exceptions"), name);
         match licence {
             None => report(format!("`{name}` {version} states no licence")),
             Some(licence) if !satisfied(licence, &accepted.union(&exception).copied().collect()) => {
-                report(format!("`{name}` {version} is under `{licence}`, which is not accepted"));
+                report(format!(
+                    "`{name}` {version} is under `{licence}`, which is not accepted"
+                ));
             }
             Some(_) => {}
         }
@@ -75,15 +96,23 @@ pub(super) fn duplicates(house: &House) -> Outcome<Vec<Finding>> {
     let skips: BTreeMap<&str, &str> = reached.entries("bans", "skip").iter().filter_map(named).collect();
     let mut needed = BTreeSet::new();
     let mut findings = Vec::new();
-    let mut report = |message| findings.push(Finding { rule: RULE, place: FILE.to_owned(), message });
+    let mut report = |message| {
+        findings.push(Finding {
+            rule: RULE,
+            place: FILE.to_owned(),
+            message,
+        })
+    };
     for (name, mut found) in versions {
         found.sort_by_key(|version| numbers(version));
         found.pop();
         for version in found {
             let key = format!("{name}@{version}");
             match skips.get(key.as_str()) {
-                None => report(format!("`{key}` is an older second copy: align versions, or skip it with a reason")),
-                Some(reason) if reason.is_empty() => report(format!("the skip of `{key}` gives no reason")),
+                None => report(format!(
+                    "`{key}` is an older second copy: align versions, or skip it with a reason"
+                )),
+                Some(&"") => report(format!("the skip of `{key}` gives no reason")),
                 Some(_) => {}
             }
             needed.insert(key);
@@ -97,23 +126,37 @@ pub(super) fn duplicates(house: &House) -> Outcome<Vec<Finding>> {
 
 /// `{ crate = "name@1.2.3", reason = "…" }`.
 fn named(entry: &Value) -> Option<(&str, &str)> {
-    let name = entry.get("crate").or_else(|| entry.get("name")).and_then(Value::as_str)?;
-    Some((name, entry.get("reason").and_then(Value::as_str).unwrap_or_default()))
+    let name = entry
+        .get("crate")
+        .or_else(|| entry.get("name"))
+        .and_then(Value::as_str)?;
+    Some((
+        name,
+        entry.get("reason").and_then(Value::as_str).unwrap_or_default(),
+    ))
 }
 
 fn excepted<'a>(exceptions: &'a [Value], name: &str) -> BTreeSet<&'a str> {
-    let matching = exceptions.iter().filter(|entry| named(entry).is_some_and(|(found, _)| found == name));
+    let matching = exceptions
+        .iter()
+        .filter(|entry| named(entry).is_some_and(|(found, _)| found == name));
     let lists = matching.filter_map(|entry| entry.get("allow").and_then(Value::as_array));
     lists.flatten().filter_map(Value::as_str).collect()
 }
 
 fn numbers(version: &str) -> Vec<u64> {
-    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+    version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|part| part.parse().ok())
+        .collect()
 }
 
 /// Whether an SPDX expression can be met with the accepted licences. `/` is the old way to write OR.
 fn satisfied(expression: &str, accepted: &BTreeSet<&str>) -> bool {
-    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let spaced = expression
+        .replace('(', " ( ")
+        .replace(')', " ) ")
+        .replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = words.as_slice();
     let met = any(&mut rest, accepted);

@@ -4,19 +4,33 @@ use std::path::{Component, Path, PathBuf};
 use super::{Finding, House};
 use crate::fail::Outcome;
 
-pub(crate) const RECORDS: &str = "docs/adr/";
+pub const RECORDS: &str = "docs/adr/";
 
 /// `docs/adr/NNNN-title.md`, numbered without gaps from 0001, each with `State: …` in its head.
 pub(super) fn records(house: &House) -> Outcome<Vec<Finding>> {
     const RULE: &str = "records";
     let mut findings = Vec::new();
-    let records = house.repo.with_extension("md").filter(|file| file.starts_with(RECORDS));
+    let records = house
+        .repo
+        .with_extension("md")
+        .filter(|file| file.starts_with(RECORDS));
     for (expected, file) in (1_usize..).zip(records) {
-        let mut report = |message| findings.push(Finding { rule: RULE, place: file.to_owned(), message });
+        let mut report = |message| {
+            findings.push(Finding {
+                rule: RULE,
+                place: file.to_owned(),
+                message,
+            })
+        };
         let name = file.strip_prefix(RECORDS).unwrap_or(file);
-        let number = name.split('-').next().and_then(|number| number.parse::<usize>().ok());
+        let number = name
+            .split('-')
+            .next()
+            .and_then(|number| number.parse::<usize>().ok());
         if number != Some(expected) {
-            report(format!("the next number is {expected:04}: numbers are given once, in order, without a gap"));
+            report(format!(
+                "the next number is {expected:04}: numbers are given once, in order, without a gap"
+            ));
         }
         let text = house.repo.read(file)?;
         let state = text.lines().find_map(|line| line.strip_prefix("State: "));
@@ -46,7 +60,11 @@ pub(super) fn links(house: &House) -> Outcome<Vec<Finding>> {
                 let aim = resolve(file, target);
                 if !house.repo.path(&aim).exists() {
                     let message = format!("the link to `{target}` leads nowhere");
-                    findings.push(Finding { rule: "links", place: format!("{file}:{number}"), message });
+                    findings.push(Finding {
+                        rule: "links",
+                        place: format!("{file}:{number}"),
+                        message,
+                    });
                 }
             }
         }
@@ -57,7 +75,9 @@ pub(super) fn links(house: &House) -> Outcome<Vec<Finding>> {
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     let after = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let local = after.filter(|target| !target.contains("://") && !target.starts_with(['#', '<']));
-    local.filter(|target| !target.starts_with("mailto:")).filter_map(|target| target.split('#').next())
+    local
+        .filter(|target| !target.starts_with("mailto:"))
+        .filter_map(|target| target.split('#').next())
 }
 
 fn resolve(from: &str, target: &str) -> String {

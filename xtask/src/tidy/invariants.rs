@@ -15,18 +15,30 @@ pub(super) fn invariants(house: &House) -> Outcome<Vec<Finding>> {
     let repo = &house.repo;
     if !repo.has(DOCUMENT) {
         let message = "is missing: it holds the map and the invariants".to_owned();
-        return Ok(vec![Finding { rule: RULE, place: DOCUMENT.to_owned(), message }]);
+        return Ok(vec![Finding {
+            rule: RULE,
+            place: DOCUMENT.to_owned(),
+            message,
+        }]);
     }
     let text = repo.read(DOCUMENT)?;
     let items = list_items(&text);
     let mut findings = Vec::new();
     if items.is_empty() {
         let message = format!("has no list under `{HEADING}`");
-        findings.push(Finding { rule: RULE, place: DOCUMENT.to_owned(), message });
+        findings.push(Finding {
+            rule: RULE,
+            place: DOCUMENT.to_owned(),
+            message,
+        });
     }
     for (line, item) in items {
         let mut report = |message| {
-            findings.push(Finding { rule: RULE, place: format!("{DOCUMENT}:{line}"), message });
+            findings.push(Finding {
+                rule: RULE,
+                place: format!("{DOCUMENT}:{line}"),
+                message,
+            });
         };
         let named = references(&item);
         if named.is_empty() {
@@ -53,7 +65,11 @@ pub(super) fn tests_run(house: &House) -> Outcome<Vec<Finding>> {
                 && word.text == "ignore"
             {
                 let message = "a test that never runs: move long runs behind an xtask command".to_owned();
-                findings.push(Finding { rule: "tests", place: format!("{file}:{}", word.line), message });
+                findings.push(Finding {
+                    rule: "tests",
+                    place: format!("{file}:{}", word.line),
+                    message,
+                });
             }
         }
     }
@@ -87,11 +103,15 @@ fn list_items(text: &str) -> Vec<(usize, String)> {
 /// `path::name` references among the backticked words, where the path has a folder.
 pub(super) fn references(text: &str) -> Vec<String> {
     let quoted = text.split('`').skip(1).step_by(2);
-    quoted.filter(|word| is_reference(word)).map(str::to_owned).collect()
+    quoted
+        .filter(|word| is_reference(word))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn is_reference(word: &str) -> bool {
-    word.split_once("::").is_some_and(|(path, _)| path.contains('/') && path.contains('.'))
+    word.split_once("::")
+        .is_some_and(|(path, _)| path.contains('/') && path.contains('.'))
 }
 
 /// What is wrong with a reference to a test, if anything.
@@ -113,15 +133,24 @@ pub(super) fn dead(repo: &Repo, reference: &str) -> Outcome<Option<String>> {
 fn tests_in(path: &str, source: &str) -> BTreeSet<String> {
     let extension = path.rsplit('.').next().unwrap_or_default();
     match extension {
-        "rs" => rust::tests(&rust::tokens(source)).into_iter().map(str::to_owned).collect(),
-        "py" => declared(source, &["def ", "async def "]).filter(|name| name.starts_with("test")).collect(),
-        "go" => declared(source, &["func "]).filter(|name| name.starts_with("Test")).collect(),
+        "rs" => rust::tests(&rust::tokens(source))
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        "py" => declared(source, &["def ", "async def "])
+            .filter(|name| name.starts_with("test"))
+            .collect(),
+        "go" => declared(source, &["func "])
+            .filter(|name| name.starts_with("Test"))
+            .collect(),
         _ => called(source),
     }
 }
 
 fn declared<'a>(source: &'a str, keywords: &'a [&str]) -> impl Iterator<Item = String> + 'a {
-    let names = source.lines().filter_map(|line| keywords.iter().find_map(|word| line.trim().strip_prefix(word)));
+    let names = source
+        .lines()
+        .filter_map(|line| keywords.iter().find_map(|word| line.trim().strip_prefix(word)));
     names.filter_map(|rest| rest.split('(').next()).map(str::to_owned)
 }
 
@@ -129,9 +158,13 @@ fn declared<'a>(source: &'a str, keywords: &'a [&str]) -> impl Iterator<Item = S
 fn called(source: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in source.lines().map(str::trim_start) {
-        let argument = ["test(", "it(", "await t.test("].iter().find_map(|call| line.strip_prefix(call));
+        let argument = ["test(", "it(", "await t.test("]
+            .iter()
+            .find_map(|call| line.strip_prefix(call));
         let Some(argument) = argument else { continue };
-        let Some(quote) = argument.chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) else { continue };
+        let Some(quote) = argument.chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) else {
+            continue;
+        };
         names.extend(argument.split(quote).nth(1).map(str::to_owned));
     }
     names

@@ -30,14 +30,22 @@ pub(super) fn manifests(house: &House) -> Outcome<Vec<Finding>> {
     for (_, folder) in house.members.own() {
         let place = format!("{folder}/{ROOT}");
         let manifest = settings::table(&house.repo, &place)?;
-        let mut report = |message| findings.push(Finding { rule: RULE, place: place.clone(), message });
+        let mut report = |message| {
+            findings.push(Finding {
+                rule: RULE,
+                place: place.clone(),
+                message,
+            })
+        };
         if !inherits(&manifest, "lints") {
             report("does not inherit the lints: write `[lints]` with `workspace = true`".to_owned());
         }
         let package = manifest.get("package").and_then(Value::as_table);
         for field in INHERITED {
             if !package.is_some_and(|package| inherits(package, field)) {
-                report(format!("does not inherit `{field}`: write `{field}.workspace = true`"));
+                report(format!(
+                    "does not inherit `{field}`: write `{field}.workspace = true`"
+                ));
             }
         }
         if !package.is_some_and(|package| package.contains_key("description")) {
@@ -46,7 +54,9 @@ pub(super) fn manifests(house: &House) -> Outcome<Vec<Finding>> {
         let source = ["lib.rs", "main.rs"].map(|name| format!("{folder}/src/{name}"));
         for file in source.iter().filter(|file| house.repo.has(file)) {
             if !house.repo.read(file)?.starts_with("//!") {
-                report(format!("`{file}` does not begin with `//!`: a room opens with its guide"));
+                report(format!(
+                    "`{file}` does not begin with `//!`: a room opens with its guide"
+                ));
             }
         }
     }
@@ -60,18 +70,33 @@ fn workspace(repo: &Repo) -> Outcome<Vec<Finding>> {
         level(table.get(name)?)
     };
     let mut findings = Vec::new();
-    let mut report = |place: &str, message| findings.push(Finding { rule: RULE, place: place.to_owned(), message });
+    let mut report = |place: &str, message| {
+        findings.push(Finding {
+            rule: RULE,
+            place: place.to_owned(),
+            message,
+        })
+    };
     if lints("rust", "unsafe_code") != Some("forbid") {
-        report(ROOT, "`unsafe_code` is not forbidden in `[workspace.lints.rust]`".to_owned());
+        report(
+            ROOT,
+            "`unsafe_code` is not forbidden in `[workspace.lints.rust]`".to_owned(),
+        );
     }
     for name in DENIED {
         if !matches!(lints("clippy", name), Some("deny" | "forbid")) {
-            report(ROOT, format!("`{name}` is not denied in `[workspace.lints.clippy]`"));
+            report(
+                ROOT,
+                format!("`{name}` is not denied in `[workspace.lints.clippy]`"),
+            );
         }
     }
     let clippy = settings::table(repo, "clippy.toml")?;
     if clippy.get("too-many-lines-threshold").and_then(Value::as_integer) != Some(LINE_CAP) {
-        report("clippy.toml", format!("`too-many-lines-threshold` is not {LINE_CAP}"));
+        report(
+            "clippy.toml",
+            format!("`too-many-lines-threshold` is not {LINE_CAP}"),
+        );
     }
     Ok(findings)
 }
@@ -81,5 +106,9 @@ fn level(lint: &Value) -> Option<&str> {
 }
 
 fn inherits(table: &Table, field: &str) -> bool {
-    table.get(field).and_then(|field| field.get("workspace")).and_then(Value::as_bool) == Some(true)
+    table
+        .get(field)
+        .and_then(|field| field.get("workspace"))
+        .and_then(Value::as_bool)
+        == Some(true)
 }

@@ -15,6 +15,7 @@ mod text;
 use std::fmt;
 
 pub use coverage::{Coverage, Paragraph, Section};
+pub use documents::RECORDS;
 
 use crate::fail::{Fail, Outcome};
 use crate::generate;

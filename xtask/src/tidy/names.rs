@@ -14,7 +14,7 @@ const RULE: &str = "names";
 const ALLOWED: &str = "xtask/tidy/allowed-names.txt";
 
 /// Refused as the whole name of a type, a function or a module.
-const WHOLE: [(&str, &str); 31] = [
+const WHOLE: [(&str, &str); 30] = [
     ("account", "identity, tenant"),
     ("admin", "operator"),
     ("advice", "obligation"),
@@ -44,7 +44,6 @@ const WHOLE: [(&str, &str); 31] = [
     ("profile", "baseline"),
     ("provider", "issuer"),
     ("request", "call; an HTTP request is `http::Request`"),
-    ("secret", "Credential for the record, `Secret<T>` for the bytes"),
     ("user", "identity, operator, owner"),
 ];
 
@@ -67,8 +66,14 @@ const ENDING: [(&str, &str); 13] = [
 
 /// Refused at the front of a function name.
 const FRONT: [(&str, &str); 2] = [
-    ("get_", "`lookup` for an Option, `require_` for a Result, or the bare noun"),
-    ("handle_", "an endpoint is `handler`; otherwise the verb that says what is done"),
+    (
+        "get_",
+        "`lookup` for an Option, `require_` for a Result, or the bare noun",
+    ),
+    (
+        "handle_",
+        "an endpoint is `handler`; otherwise the verb that says what is done",
+    ),
 ];
 
 /// Refused for files, folders and modules: each has become a dumping ground somewhere.
@@ -111,19 +116,33 @@ pub(super) fn names(house: &House) -> Outcome<Vec<Finding>> {
         }
     }
     for (place, entry) in allowed.stale() {
-        let message = format!("nothing needs `{}` under `{}` any more: take the line out", entry.what, entry.place);
-        findings.push(Finding { rule: RULE, place, message });
+        let message = format!(
+            "nothing needs `{}` under `{}` any more: take the line out",
+            entry.what, entry.place
+        );
+        findings.push(Finding {
+            rule: RULE,
+            place,
+            message,
+        });
     }
     Ok(findings)
 }
 
 fn finding(place: String, name: &str, instead: &str) -> Finding {
-    let message = format!("`{name}` is a refused name: use {instead} (GLOSSARY.md), or give a reason in {ALLOWED}");
-    Finding { rule: RULE, place, message }
+    let message =
+        format!("`{name}` is a refused name: use {instead} (GLOSSARY.md), or give a reason in {ALLOWED}");
+    Finding {
+        rule: RULE,
+        place,
+        message,
+    }
 }
 
 fn is_ours(file: &str) -> bool {
-    ["crates/", "xtask/", "tests/", "simulation/", "fuzz/"].iter().any(|folder| file.starts_with(folder))
+    ["crates/", "xtask/", "tests/", "simulation/", "fuzz/"]
+        .iter()
+        .any(|folder| file.starts_with(folder))
 }
 
 fn is_test(file: &str) -> bool {
@@ -131,9 +150,14 @@ fn is_test(file: &str) -> bool {
 }
 
 fn refused_places(file: &str) -> Vec<(&'static str, &'static str)> {
-    let parts = Path::new(file).components().filter_map(|part| part.as_os_str().to_str());
+    let parts = Path::new(file)
+        .components()
+        .filter_map(|part| part.as_os_str().to_str());
     let stems: Vec<&str> = parts.map(|part| part.split('.').next().unwrap_or(part)).collect();
-    PLACES.into_iter().filter(|(word, _)| stems.contains(word)).collect()
+    PLACES
+        .into_iter()
+        .filter(|(word, _)| stems.contains(word))
+        .collect()
 }
 
 fn refused(item: &Item<'_>, is_test: bool) -> Option<&'static str> {
@@ -154,7 +178,9 @@ fn refused(item: &Item<'_>, is_test: bool) -> Option<&'static str> {
 
 fn lookup(table: &[(&'static str, &'static str)], word: &str) -> Option<&'static str> {
     let singular = word.strip_suffix('s').unwrap_or(word);
-    let row = table.iter().find(|(refused, _)| *refused == word || *refused == singular);
+    let row = table
+        .iter()
+        .find(|(refused, _)| *refused == word || *refused == singular);
     row.map(|(_, instead)| *instead)
 }
 

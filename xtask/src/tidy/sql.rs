@@ -17,10 +17,18 @@ pub(super) fn sql(house: &House) -> Outcome<Vec<Finding>> {
     let mut findings = Vec::new();
     for file in repo.with_extension("sql") {
         let source = repo.read(file)?;
-        findings.extend(untenanted(&source).into_iter().map(|(line, message)| at(file, line, message)));
+        findings.extend(
+            untenanted(&source)
+                .into_iter()
+                .map(|(line, message)| at(file, line, message)),
+        );
     }
     for (file, line, text) in store_texts(repo)? {
-        findings.extend(untenanted(&text).into_iter().map(|(offset, message)| at(&file, line + offset - 1, message)));
+        findings.extend(
+            untenanted(&text)
+                .into_iter()
+                .map(|(offset, message)| at(&file, line + offset - 1, message)),
+        );
     }
     findings.extend(twins(repo)?);
     Ok(findings)
@@ -31,27 +39,48 @@ pub(super) fn engine(house: &House) -> Outcome<Vec<Finding>> {
     const RULE: &str = "engine";
     let mut allowed = settings::AllowList::read(&house.repo, "xtask/tidy/allowed-engine.txt")?;
     let mut findings = Vec::new();
-    let outside = |file: &&str| file.starts_with("crates/") && !file.starts_with(STORE) && file.contains("/src/");
+    let outside =
+        |file: &&str| file.starts_with("crates/") && !file.starts_with(STORE) && file.contains("/src/");
     for file in house.repo.with_extension("rs").filter(outside) {
         let source = house.repo.read(file)?;
-        for token in rust::tokens(&source).iter().filter(|token| token.kind == Kind::Word) {
+        for token in rust::tokens(&source)
+            .iter()
+            .filter(|token| token.kind == Kind::Word)
+        {
             let word = token.text.to_lowercase();
-            let named = ["sqlite", "postgres", "sqlx"].iter().any(|engine| word.contains(engine));
+            let named = ["sqlite", "postgres", "sqlx"]
+                .iter()
+                .any(|engine| word.contains(engine));
             if named && !allowed.allows(token.text, file) {
-                let message = format!("`{}` names the engine: only the store knows which one runs", token.text);
-                findings.push(Finding { rule: RULE, place: format!("{file}:{}", token.line), message });
+                let message = format!(
+                    "`{}` names the engine: only the store knows which one runs",
+                    token.text
+                );
+                findings.push(Finding {
+                    rule: RULE,
+                    place: format!("{file}:{}", token.line),
+                    message,
+                });
             }
         }
     }
     for (place, entry) in allowed.stale() {
         let message = format!("nothing needs `{}` any more: take the line out", entry.what);
-        findings.push(Finding { rule: RULE, place, message });
+        findings.push(Finding {
+            rule: RULE,
+            place,
+            message,
+        });
     }
     Ok(findings)
 }
 
 fn at(file: &str, line: usize, message: String) -> Finding {
-    Finding { rule: "sql", place: format!("{file}:{line}"), message }
+    Finding {
+        rule: "sql",
+        place: format!("{file}:{line}"),
+        message,
+    }
 }
 
 /// String literals of the store that create something: file, line, text without quotes.
@@ -59,8 +88,13 @@ fn store_texts(repo: &Repo) -> Outcome<Vec<(String, usize, String)>> {
     let mut texts = Vec::new();
     for file in repo.with_extension("rs").filter(|file| file.starts_with(STORE)) {
         let source = repo.read(file)?;
-        for token in rust::tokens(&source).iter().filter(|token| token.kind == Kind::Text) {
-            let body = token.text.trim_matches(|c| matches!(c, '"' | '#' | 'r' | 'b' | 'c'));
+        for token in rust::tokens(&source)
+            .iter()
+            .filter(|token| token.kind == Kind::Text)
+        {
+            let body = token
+                .text
+                .trim_matches(|c| matches!(c, '"' | '#' | 'r' | 'b' | 'c'));
             if body.to_uppercase().contains("CREATE ") {
                 texts.push((file.to_owned(), token.line, body.to_owned()));
             }
@@ -72,18 +106,31 @@ fn store_texts(repo: &Repo) -> Outcome<Vec<(String, usize, String)>> {
 /// Keys that do not begin with the tenant: line and message.
 fn untenanted(source: &str) -> Vec<(usize, String)> {
     let tokens = sql_tokens(source);
+    let words: Vec<&str> = tokens.iter().map(|(_, word)| word.as_str()).collect();
     let mut found = Vec::new();
     for (at, (line, _)) in tokens.iter().enumerate() {
-        let rest: Vec<&str> = tokens.iter().skip(at).map(|(_, word)| word.as_str()).collect();
-        if let Some((table, body)) = created(&rest, &["create", "table"]) {
+        let rest = words.get(at..).unwrap_or_default();
+        if let Some((table, body)) = created(rest, &["create", "table"]) {
             if WITHOUT_TENANT.contains(&table) {
                 continue;
             }
-            found.extend(bad_table(table, &body).map(|message| (*line, message)));
-        } else if let Some((_, after)) = created(&rest, &["create", "unique", "index"]) {
-            let table = rest.iter().skip_while(|word| **word != "on").nth(1).copied().unwrap_or_default();
+            found.extend(
+                bad_table(table, &body)
+                    .into_iter()
+                    .map(|message| (*line, message)),
+            );
+        } else if let Some((_, after)) = created(rest, &["create", "unique", "index"]) {
+            let table = rest
+                .iter()
+                .skip_while(|word| **word != "on")
+                .nth(1)
+                .copied()
+                .unwrap_or_default();
             if !WITHOUT_TENANT.contains(&table) && !leads(&after) {
-                found.push((*line, format!("a unique index on `{table}` does not begin with the tenant")));
+                found.push((
+                    *line,
+                    format!("a unique index on `{table}` does not begin with the tenant"),
+                ));
             }
         }
     }
@@ -91,7 +138,7 @@ fn untenanted(source: &str) -> Vec<(usize, String)> {
 }
 
 /// After `create table [if not exists] NAME …`: the name, and the words inside the first parentheses.
-fn created<'a>(words: &[&'a str], opening: &[&str]) -> Option<(&'a str, Vec<&'a str>)> {
+fn created<'a>(words: &[&'a str], opening: &[&'a str]) -> Option<(&'a str, Vec<&'a str>)> {
     let mut rest = words.strip_prefix(opening)?;
     if let [_, _, _, after @ ..] = rest.strip_prefix(&["if"]).map_or(&[][..], |_| rest) {
         rest = after;
@@ -136,7 +183,9 @@ fn bad_table(table: &str, body: &[&str]) -> Vec<String> {
         }
     }
     if !keyed {
-        messages.push(format!("`{table}` has no primary key: give it one that begins with the tenant"));
+        messages.push(format!(
+            "`{table}` has no primary key: give it one that begins with the tenant"
+        ));
     }
     messages
 }
@@ -175,7 +224,12 @@ fn twins(repo: &Repo) -> Outcome<Vec<Finding>> {
     for file in repo.with_extension("rs").filter(|file| file.starts_with(STORE)) {
         let source = repo.read(file)?;
         let constants = rust::items(&rust::tokens(&source));
-        names.extend(constants.iter().filter(|item| item.keyword == "const").map(|item| item.name.to_owned()));
+        names.extend(
+            constants
+                .iter()
+                .filter(|item| item.keyword == "const")
+                .map(|item| item.name.to_owned()),
+        );
     }
     let (mut count, mut findings) = (0_usize, Vec::new());
     for (one, other) in [("_SQLITE", "_POSTGRES"), ("_POSTGRES", "_SQLITE")] {
@@ -198,13 +252,22 @@ fn twins(repo: &Repo) -> Outcome<Vec<Finding>> {
     }
     let (found, committed) = (count / 2, settings::limit(repo, "sql", "twins")?);
     if findings.is_empty() && found != committed {
-        let message = format!("{found} twin texts, {committed} committed: share the statement, or change the figure");
-        findings.push(Finding { rule: "sql", place: settings::LIMITS.to_owned(), message });
+        let message =
+            format!("{found} twin texts, {committed} committed: share the statement, or change the figure");
+        findings.push(Finding {
+            rule: "sql",
+            place: settings::LIMITS.to_owned(),
+            message,
+        });
     }
     Ok(findings)
 }
 
 fn lonely(place: &str, name: &str, twin: &str) -> Finding {
     let message = format!("`{name}` has no twin `{twin}`: both engines or neither");
-    Finding { rule: "sql", place: place.to_owned(), message }
+    Finding {
+        rule: "sql",
+        place: place.to_owned(),
+        message,
+    }
 }

@@ -12,7 +12,11 @@ const PATTERNS: &str = "xtask/tidy/refused-text.txt";
 pub(super) fn text(house: &House) -> Outcome<Vec<Finding>> {
     const RULE: &str = "text";
     let repo = &house.repo;
-    let listed = if repo.has(PATTERNS) { repo.read(PATTERNS)? } else { String::new() };
+    let listed = if repo.has(PATTERNS) {
+        repo.read(PATTERNS)?
+    } else {
+        String::new()
+    };
     let mut patterns: Vec<(String, String)> = listed
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -22,21 +26,37 @@ pub(super) fn text(house: &House) -> Outcome<Vec<Finding>> {
     patterns.extend(places_of_this_machine(&repo.root));
     let mut allowed = AllowList::read(repo, ALLOWED)?;
     let mut findings = Vec::new();
-    let read = repo.files.iter().filter(|file| *file != PATTERNS && *file != ALLOWED && *file != "Cargo.lock");
+    let read = repo
+        .files
+        .iter()
+        .filter(|file| *file != PATTERNS && *file != ALLOWED && *file != "Cargo.lock");
     for file in read {
-        let Some(text) = repo.read_text(file)? else { continue };
+        let Some(text) = repo.read_text(file)? else {
+            continue;
+        };
         for (number, line) in (1_usize..).zip(text.to_lowercase().lines()) {
             for (pattern, kind) in &patterns {
                 if contains(line, pattern) && !allowed.allows(pattern, file) {
                     let message = format!("`{pattern}` is {kind}: take it out");
-                    findings.push(Finding { rule: RULE, place: format!("{file}:{number}"), message });
+                    findings.push(Finding {
+                        rule: RULE,
+                        place: format!("{file}:{number}"),
+                        message,
+                    });
                 }
             }
         }
     }
     for (place, entry) in allowed.stale() {
-        let message = format!("nothing needs `{}` under `{}` any more: take the line out", entry.what, entry.place);
-        findings.push(Finding { rule: RULE, place, message });
+        let message = format!(
+            "nothing needs `{}` under `{}` any more: take the line out",
+            entry.what, entry.place
+        );
+        findings.push(Finding {
+            rule: RULE,
+            place,
+            message,
+        });
     }
     Ok(findings)
 }
@@ -45,8 +65,13 @@ pub(super) fn text(house: &House) -> Outcome<Vec<Finding>> {
 fn places_of_this_machine(root: &std::path::Path) -> Vec<(String, String)> {
     let home = std::env::var("HOME").ok().filter(|home| home.len() > 1);
     let places = [Some(root.to_string_lossy().into_owned()), home];
-    let named = places.into_iter().flatten().map(|place| place.trim_end_matches('/').to_lowercase());
-    named.map(|place| (format!("{place}/"), "a path of this machine".to_owned())).collect()
+    let named = places
+        .into_iter()
+        .flatten()
+        .map(|place| place.trim_end_matches('/').to_lowercase());
+    named
+        .map(|place| (format!("{place}/"), "a path of this machine".to_owned()))
+        .collect()
 }
 
 /// A pattern that begins and ends with a letter has to stand alone, so that words inside words pass.
@@ -56,7 +81,9 @@ fn contains(line: &str, pattern: &str) -> bool {
     let ends = is_word(pattern.chars().next_back());
     line.match_indices(pattern).any(|(at, found)| {
         let before = line.get(..at).and_then(|before| before.chars().next_back());
-        let after = line.get(at + found.len()..).and_then(|after| after.chars().next());
+        let after = line
+            .get(at + found.len()..)
+            .and_then(|after| after.chars().next());
         !(starts && is_word(before) || ends && is_word(after))
     })
 }
@@ -73,13 +100,19 @@ pub(super) fn lock(house: &House) -> Outcome<Vec<Finding>> {
         if !is_lock && !is_pins {
             continue;
         }
-        let Some(text) = house.repo.read_text(file)? else { continue };
+        let Some(text) = house.repo.read_text(file)? else {
+            continue;
+        };
         for (number, line) in (1_usize..).zip(text.lines()) {
             let address = line.contains("://") && !line.contains(CARGO_INDEX);
             let download = line.contains("\"resolved\"") || line.contains("--index-url");
             if download || address && !is_homepage(line) {
                 let message = "holds a download address: write the lock file without one".to_owned();
-                findings.push(Finding { rule: RULE, place: format!("{file}:{number}"), message });
+                findings.push(Finding {
+                    rule: RULE,
+                    place: format!("{file}:{number}"),
+                    message,
+                });
             }
         }
     }

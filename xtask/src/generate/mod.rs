@@ -1,0 +1,76 @@
+//! `cargo xtask gen`: documents that are written by a program and committed, so that a reader finds
+//! them and a change shows up in a review. `gen --check` says which differ.
+//!
+//! What the binary knows is asked of the binary. Each question is one command that prints one JSON
+//! document:
+//!
+//! | command | answer |
+//! |---|---|
+//! | `bailiwick help --json` | the command tree: `{name, about, usage, arguments: [{name, value, about}], commands: […]}` |
+//! | `bailiwick codes --json` | `{items: [{code, kind, meaning, next}]}`: reasons of denials, refusals, errors |
+//! | `bailiwick config reference --json` | `{items: [{key, type, default, env, about}]}` |
+mod binary;
+mod coverage;
+mod reference;
+
+use crate::fail::{Fail, Outcome};
+use crate::repo::Repo;
+use crate::tidy::{Finding, House};
+
+pub use binary::{built as built_binary, target_folder};
+
+/// One generated file.
+struct Document {
+    path: &'static str,
+    text: String,
+}
+
+pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    let check = match rest {
+        [] => false,
+        [flag] if flag == "--check" => true,
+        _ => return Err(Fail::usage("gen takes `--check` or nothing")),
+    };
+    let program = built_binary(repo)?;
+    let mut documents = vec![coverage::document(repo)?];
+    documents.extend(reference::documents(&program)?);
+    let mut in_order = true;
+    for document in documents {
+        let committed = current(repo, document.path)?;
+        if committed.as_deref() == Some(document.text.as_str()) {
+            println!("same     {}", document.path);
+        } else if check {
+            println!(
+                "differs  {}: run `cargo xtask gen` and commit the result",
+                document.path
+            );
+            in_order = false;
+        } else {
+            repo.write(document.path, &document.text)?;
+            println!("written  {}", document.path);
+        }
+    }
+    Ok(in_order)
+}
+
+/// The tidy rule: what can be generated without a build has to be up to date.
+pub fn drift(house: &House) -> Outcome<Vec<Finding>> {
+    let document = coverage::document(&house.repo)?;
+    if current(&house.repo, document.path)?.as_deref() == Some(document.text.as_str()) {
+        return Ok(Vec::new());
+    }
+    let message = "differs from its source: run `cargo xtask gen`".to_owned();
+    Ok(vec![Finding {
+        rule: "drift",
+        place: document.path.to_owned(),
+        message,
+    }])
+}
+
+fn current(repo: &Repo, path: &str) -> Outcome<Option<String>> {
+    if repo.path(path).is_file() {
+        repo.read(path).map(Some)
+    } else {
+        Ok(None)
+    }
+}
