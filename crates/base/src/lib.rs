@@ -19,10 +19,12 @@ mod id;
 pub mod json;
 pub mod limits;
 mod name;
+mod public_key;
 mod sealer;
 mod secret;
 mod tenant;
 mod time;
+mod transition;
 
 pub use digest::{Digest, Sha256};
 pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
@@ -32,9 +34,11 @@ pub use id::{
     TokenId,
 };
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
+pub use public_key::{PublicKey, PublicKeyError, SignatureError};
 pub use sealer::{SealContext, SealError, Sealer};
 pub use secret::Secret;
 pub use tenant::{TenantError, TenantId};
 pub use time::{Clock, ManualClock, Time, TimeError};
+pub use transition::Transition;
 mod algorithm;
 pub use algorithm::SigningAlgorithm;

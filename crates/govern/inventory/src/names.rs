@@ -1,0 +1,78 @@
+//! The stable text of the room's words, as it stands in rows, records and answers.
+
+use std::fmt;
+
+use crate::model::{Kind, Origin, PinState, State, TenantState};
+
+macro_rules! words {
+    ($type:ident, $all:literal, { $($variant:ident => $text:literal),* $(,)? }) => {
+        impl $type {
+            /// All of them.
+            pub const ALL: [Self; $all] = [$(Self::$variant),*];
+
+            /// The stable text.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// Reads the stable text.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|word| word.as_str() == text)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(Kind, 9, {
+    Agent => "agent",
+    ApiKey => "api-key",
+    CiJob => "ci-job",
+    CloudRunJob => "cloud-run-job",
+    McpServer => "mcp-server",
+    OauthGrant => "oauth-grant",
+    ServiceAccount => "service-account",
+    Webhook => "webhook",
+    Workload => "workload",
+});
+words!(Origin, 2, { Registered => "registered", Shadow => "shadow" });
+words!(PinState, 3, { Drifted => "drifted", New => "new", Pinned => "pinned" });
+words!(TenantState, 2, { Active => "active", Closed => "closed" });
+
+impl State {
+    /// The stable text of the four states.
+    pub const WORDS: [&'static str; 4] = ["probation", "active", "suspended", "retired"];
+
+    /// The stable text, without what the state carries.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Probation => "probation",
+            Self::Active => "active",
+            Self::Suspended { .. } => "suspended",
+            Self::Retired { .. } => "retired",
+        }
+    }
+
+    /// Why it is suspended or retired.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Probation | Self::Active => None,
+            Self::Suspended { reason, .. } | Self::Retired { reason } => Some(reason),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
