@@ -3,7 +3,7 @@
 //! ```toml
 //! [[lane]]
 //! name = "sdks"
-//! needs = ["node", "python"]      # also "go", "postgres", "strace"
+//! needs = ["binary", "node"]       # also "go", "postgres", "python", "strace"
 //! command = ["node", "--test"]    # runs in tests/interop, with the variables of `Peers::export`
 //! counts = "node"                 # whose way of printing results: cargo, exit, go, node, plain
 //! ```
@@ -19,6 +19,7 @@ use crate::process;
 use crate::repo::Repo;
 
 const LIST: &str = "tests/interop/lanes.toml";
+const BINARY: &str = "binary";
 
 struct Lane {
     name: String,
@@ -32,7 +33,13 @@ pub(super) fn lanes(repo: &Repo, peers: &Peers) -> Vec<Report> {
         Ok(listed) => listed,
         Err(fail) => return vec![timed("interop", || Err(fail))],
     };
-    let mut reports = vec![timed("binary", || build(repo))];
+    let mut reports = Vec::new();
+    if listed
+        .iter()
+        .any(|lane| lane.needs.iter().any(|need| need == BINARY))
+    {
+        reports.push(timed(BINARY, || build(repo)));
+    }
     reports.extend(
         listed
             .iter()
@@ -41,13 +48,18 @@ pub(super) fn lanes(repo: &Repo, peers: &Peers) -> Vec<Report> {
     reports
 }
 
-/// The lanes drive the built binary; after the Rust tests this finds it ready.
+/// After the Rust tests this finds the binary ready.
 fn build(repo: &Repo) -> Outcome<Tally> {
     crate::generate::built_binary(repo).map(|_| Tally::of(true))
 }
 
 fn run(repo: &Repo, peers: &Peers, lane: &Lane) -> Outcome<Tally> {
-    if let Some(lack) = lane.needs.iter().find_map(|need| peers.lacks(need)) {
+    if let Some(lack) = lane
+        .needs
+        .iter()
+        .filter(|need| *need != BINARY)
+        .find_map(|need| peers.lacks(need))
+    {
         return Err(lack);
     }
     let Some((program, arguments)) = lane.command.split_first() else {

@@ -19,7 +19,6 @@ const ROLE: &str = "bailiwick_app";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const KEEPER: &str = r#"
-trap '' INT
 "$1/postgres" -D "$2/cluster" -k "$2" -c listen_addresses= -c max_connections=200 >"$2/server.log" 2>&1 &
 server=$!
 cat >/dev/null
@@ -66,7 +65,9 @@ impl Server {
             .args(["-c", KEEPER, "sh"])
             .arg(&programs)
             .arg(&folder);
+        // Its own group: a signal to ours, such as Ctrl-C, must not stop it before it has cleaned up.
         let keeper = keeper
+            .process_group(0)
             .stdin(Stdio::piped())
             .spawn()
             .map_err(|error| Fail::broken(format!("cannot start PostgreSQL: {error}")))?;
