@@ -43,7 +43,11 @@ impl<K: IdKind> Id<K> {
     /// An id from its parts. Minting goes through [`crate::Ids`].
     #[must_use]
     pub fn from_parts(tenant: TenantId, uuid: Uuid) -> Self {
-        Self { tenant, uuid, kind: PhantomData }
+        Self {
+            tenant,
+            uuid,
+            kind: PhantomData,
+        }
     }
 
     /// Parses the wire form inside a tenant.
@@ -51,8 +55,14 @@ impl<K: IdKind> Id<K> {
     /// # Errors
     /// [`IdError`] when prefix, length or alphabet are wrong.
     pub fn parse(tenant: &TenantId, text: &str) -> Result<Self, IdError> {
-        let wrong = || IdError { prefix: K::PREFIX, found: limits::shown(text) };
-        let rest = text.strip_prefix(K::PREFIX).and_then(|r| r.strip_prefix('_')).ok_or_else(wrong)?;
+        let wrong = || IdError {
+            prefix: K::PREFIX,
+            found: limits::shown(text),
+        };
+        let rest = text
+            .strip_prefix(K::PREFIX)
+            .and_then(|r| r.strip_prefix('_'))
+            .ok_or_else(wrong)?;
         let bytes = base32().decode(rest.as_bytes()).map_err(|_| wrong())?;
         let bytes: [u8; 16] = bytes.try_into().map_err(|_| wrong())?;
         Ok(Self::from_parts(tenant.clone(), Uuid::from_bytes(bytes)))
@@ -73,7 +83,11 @@ impl<K: IdKind> Id<K> {
 
 impl<K> Clone for Id<K> {
     fn clone(&self) -> Self {
-        Self { tenant: self.tenant.clone(), uuid: self.uuid, kind: PhantomData }
+        Self {
+            tenant: self.tenant.clone(),
+            uuid: self.uuid,
+            kind: PhantomData,
+        }
     }
 }
 impl<K> PartialEq for Id<K> {
@@ -102,7 +116,12 @@ impl<K: IdKind> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0_u8; 26];
         base32().encode_mut(self.uuid.as_bytes(), &mut text);
-        write!(f, "{}_{}", K::PREFIX, std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        write!(
+            f,
+            "{}_{}",
+            K::PREFIX,
+            std::str::from_utf8(&text).map_err(|_| fmt::Error)?
+        )
     }
 }
 impl<K: IdKind> fmt::Debug for Id<K> {

@@ -1,5 +1,6 @@
 //! The strict JSON reader (RFC 8259 and I-JSON, RFC 7493): the only way text from outside becomes a value.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -24,7 +25,9 @@ pub enum JsonError {
 }
 
 /// Parses `text`: UTF-8 without BOM, at most `max` bytes and [`JSON_DEPTH_MAX`] levels, no member twice in
-/// one object at any level, no lone surrogates, nothing behind the value.
+/// one object at any level, no lone surrogates, nothing behind the value, and no number that would change on
+/// its way through this program: integers fit 64 bits, others have at most 17 significant digits and a double
+/// of their size (RFC 7493 §2.2).
 ///
 /// # Errors
 /// [`JsonError`] naming what was wrong and where.
@@ -33,8 +36,18 @@ pub fn parse(text: &[u8], max: usize) -> Result<Value, JsonError> {
         return Err(JsonError::TooLong { len: text.len(), max });
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Strict { depth: 0 }.deserialize(&mut reader).map_err(|e| JsonError::Syntax(e.to_string()))?;
+    let saw_double = Cell::new(false);
+    let strict = Strict {
+        depth: 0,
+        saw_double: &saw_double,
+    };
+    let value = strict
+        .deserialize(&mut reader)
+        .map_err(|e| JsonError::Syntax(e.to_string()))?;
     reader.end().map_err(|e| JsonError::Syntax(e.to_string()))?;
+    if saw_double.get() {
+        number::require_lossless(text)?;
+    }
     Ok(value)
 }
 
@@ -47,27 +60,33 @@ pub fn parse_as<T: de::DeserializeOwned>(text: &[u8], max: usize) -> Result<T, J
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'a> {
     depth: usize,
+    saw_double: &'a Cell<bool>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         if self.depth >= JSON_DEPTH_MAX {
-            return Err(E::custom(format_args!("nested more than {JSON_DEPTH_MAX} levels")));
+            return Err(E::custom(format_args!(
+                "nested more than {JSON_DEPTH_MAX} levels"
+            )));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self {
+            depth: self.depth + 1,
+            ..self
+        })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
         reader.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,7 +102,10 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Value::Number(v.into()))
     }
     fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
-        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        self.saw_double.set(true);
+        Number::from_f64(v)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
     }
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
         Ok(Value::String(v.to_owned()))
@@ -107,11 +129,70 @@ impl<'de> Visitor<'de> for Strict {
         let mut out = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             if out.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("member `{}` twice", crate::limits::shown(&key))));
+                return Err(de::Error::custom(format_args!(
+                    "member `{}` twice",
+                    crate::limits::shown(&key)
+                )));
             }
             let value = map.next_value_seed(inner)?;
             out.insert(key, value);
         }
         Ok(Value::Object(out))
+    }
+}
+
+/// The second look at a text in which the reader met a number that is not a 64-bit integer.
+mod number {
+    use super::JsonError;
+
+    /// What a double can tell apart (RFC 7493 §2.2, IEEE 754: 17 digits name every double).
+    const DIGITS_MAX: usize = 17;
+
+    pub(super) fn require_lossless(text: &[u8]) -> Result<(), JsonError> {
+        let mut rest = text;
+        while let Some((first, tail)) = rest.split_first() {
+            rest = match first {
+                b'"' => after_string(tail),
+                b'-' | b'0'..=b'9' => {
+                    let length = rest
+                        .iter()
+                        .take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
+                    let (number, after) = rest.split_at_checked(length.count()).unwrap_or((rest, &[]));
+                    if !std::str::from_utf8(number).is_ok_and(is_lossless) {
+                        let shown = crate::limits::shown(&String::from_utf8_lossy(number));
+                        return Err(JsonError::Syntax(format!(
+                            "number `{shown}` does not fit 64 bits"
+                        )));
+                    }
+                    after
+                }
+                _ => tail,
+            };
+        }
+        Ok(())
+    }
+
+    fn after_string(mut rest: &[u8]) -> &[u8] {
+        loop {
+            match rest {
+                [b'\\', _, tail @ ..] | [b'\\', tail @ ..] => rest = tail,
+                [b'"', tail @ ..] => return tail,
+                [_, tail @ ..] => rest = tail,
+                [] => return rest,
+            }
+        }
+    }
+
+    fn is_lossless(number: &str) -> bool {
+        if number.bytes().all(|b| b == b'-' || b.is_ascii_digit()) {
+            return number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+        }
+        let significand = number.split(['e', 'E']).next().unwrap_or(number);
+        let digits: Vec<u8> = significand.bytes().filter(u8::is_ascii_digit).collect();
+        let is_zero = digits.iter().all(|d| *d == b'0');
+        let leading = digits.iter().take_while(|d| **d == b'0').count();
+        let trailing = digits.iter().rev().take_while(|d| **d == b'0').count();
+        let significant = digits.len().saturating_sub(leading + trailing);
+        is_zero || significant <= DIGITS_MAX && number.parse::<f64>().is_ok_and(|v| v != 0.0 && v.is_finite())
     }
 }

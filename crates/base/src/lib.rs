@@ -30,8 +30,8 @@ pub use digest::{Digest, Sha256};
 pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
 pub use epoch::{Epoch, StatePos};
 pub use id::{
-    ApprovalId, ClientId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId, OperatorId, TaskId,
-    TokenId,
+    ApprovalId, ClientId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId, OperatorId,
+    TaskId, TokenId,
 };
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
 pub use public_key::{PublicKey, PublicKeyError, SignatureError};

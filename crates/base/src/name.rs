@@ -52,14 +52,27 @@ macro_rules! name {
 
 fn slug(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
         && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
+/// Control characters, and those that take no room or turn the direction of what follows: two labels that
+/// look the same have to be the same.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 name! {
     /// The `agent` label: identities that are one logical agent until resolution exists.
-    AgentLabel, "agent label", "use 1 to 128 characters without control characters",
-    |t| (1..=128).contains(&t.chars().count()) && !t.chars().any(char::is_control)
+    AgentLabel, "agent label", "use 1 to 128 characters, none of them a control or invisible character",
+    |t| (1..=128).contains(&t.chars().count()) && !t.chars().any(is_unseen) && t.trim() == t
 }
 name! {
     /// A node of this installation; part of its decision log's origin.

@@ -20,7 +20,9 @@ pub struct SealContext<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The sealed bytes are not whole, or belong to another row, or were made under another key.
-    #[error("sealed value of `{table}.{column}` does not open: it was altered, moved or sealed under another key")]
+    #[error(
+        "sealed value of `{table}.{column}` does not open: it was altered, moved or sealed under another key"
+    )]
     DoesNotOpen {
         /// Table of the context.
         table: &'static str,

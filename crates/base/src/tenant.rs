@@ -20,11 +20,15 @@ impl TenantId {
     /// # Errors
     /// [`TenantError`] when the text is not `[a-z0-9-]{2,40}` or starts or ends with `-`.
     pub fn parse(text: &str) -> Result<Self, TenantError> {
-        let grammar = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let grammar = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if grammar && (2..=40).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-') {
             return Ok(Self(Arc::from(text)));
         }
-        Err(TenantError { found: crate::limits::shown(text) })
+        Err(TenantError {
+            found: crate::limits::shown(text),
+        })
     }
 
     /// The slug.

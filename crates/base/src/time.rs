@@ -49,13 +49,19 @@ impl Time {
     /// Later by `span`, saturating.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Earlier by `span`, saturating.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero when it is not.
@@ -71,7 +77,9 @@ impl Time {
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         text.parse::<jiff::Timestamp>()
             .map(|t| Self(t.as_microsecond()))
-            .map_err(|_| TimeError { found: crate::limits::shown(text) })
+            .map_err(|_| TimeError {
+                found: crate::limits::shown(text),
+            })
     }
 }
 
@@ -106,7 +114,10 @@ impl ManualClock {
 
     /// Moves forward.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.0.fetch_add(
+            i64::try_from(span.as_micros()).unwrap_or(i64::MAX),
+            Ordering::SeqCst,
+        );
     }
 
     /// Jumps to `at`, in either direction.

@@ -19,13 +19,23 @@ impl<T> Transition<T> {
     /// Something new.
     #[must_use]
     pub fn made(command: &'static str, after: T) -> Self {
-        Self { command, before: None, after, reason: None }
+        Self {
+            command,
+            before: None,
+            after,
+            reason: None,
+        }
     }
 
     /// Something that was `before`.
     #[must_use]
     pub fn changed(command: &'static str, before: T, after: T) -> Self {
-        Self { command, before: Some(before), after, reason: None }
+        Self {
+            command,
+            before: Some(before),
+            after,
+            reason: None,
+        }
     }
 
     /// The same with a reason.
