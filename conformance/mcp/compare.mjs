@@ -65,15 +65,17 @@ const passes = checks => checks.length > 0 && !checks.some(bad);
 const passSet = checks => new Set(checks.filter(check => check.status === "SUCCESS").map(check => check.key));
 const firstLine = check => `${check.key} ${check.status}: ${(check.message ?? "").split("\n")[0].slice(0, 240)}`;
 
-function countRun(run, { scored }) {
-    const all = [...run.values()].flat();
+function countRun(run, { scored }, listed) {
+    const of = (want, status) =>
+        [...run].filter(([scenario]) => want(scenario)).flatMap(([, checks]) => checks.filter(check => check.status === status));
     return {
         required: scored.length,
         scenarios: scored.filter(scenario => passes(run.get(scenario) ?? [])).length,
-        passed: all.filter(check => check.status === "SUCCESS").length,
-        failed: all.filter(check => check.status === "FAILURE").length,
-        warned: all.filter(check => check.status === "WARNING").length,
-        schema: all.filter(check => check.id === SCHEMA_CHECK && check.status === "FAILURE").length
+        passed: of(() => true, "SUCCESS").length,
+        failed: of(scenario => !listed.has(scenario), "FAILURE").length,
+        failed_listed: of(scenario => listed.has(scenario), "FAILURE").length,
+        warned: of(() => true, "WARNING").length,
+        schema: of(() => true, "FAILURE").filter(check => check.id === SCHEMA_CHECK).length
     };
 }
 
@@ -138,6 +140,6 @@ export function compareSet({ set, required, expected, runs }) {
             problems.push(`exception \`${scenario}\` has no reason`);
         }
     }
-    const counts = Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, countRun(run, required)]));
+    const counts = Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, countRun(run, required, listed)]));
     return { counts, listed: [...listed.keys()], problems };
 }

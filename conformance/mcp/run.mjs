@@ -78,6 +78,7 @@ const expected = JSON.parse(readFileSync(options.expected, "utf8"));
 const work = options.work ?? mkdtempSync(join(tmpdir(), "bailiwick-conformance-"));
 const stops = [];
 let failures = 0;
+let scenarios = 0;
 const summary = { suite: JSON.parse(readFileSync(join(SUITE, "package.json"), "utf8")).version, sets: {} };
 try {
     let direct = options.direct;
@@ -102,8 +103,10 @@ try {
         for (const [name, counts] of Object.entries(verdict.counts)) {
             console.log(
                 `mcp ${set} ${name}: ${counts.scenarios}/${counts.required} scenarios, ` +
-                    `${counts.passed} checks passed, ${counts.failed} failed, ${counts.schema} schema violations`
+                    `${counts.passed} checks pass, ${counts.failed} fail, ${counts.failed_listed} fail as listed, ` +
+                    `${counts.schema} schema violations`
             );
+            scenarios += counts.scenarios;
         }
         for (const problem of verdict.problems) {
             console.error(`mcp ${set}: ${problem}`);
@@ -117,5 +120,8 @@ summary.ok = failures === 0;
 if (options.summary !== undefined) {
     writeFileSync(options.summary, `${JSON.stringify(summary, null, 2)}\n`);
 }
-console.log(failures === 0 ? "mcp conformance: as expected" : `mcp conformance: ${failures} problems, the suite's files are in ${work}`);
+if (failures > 0) {
+    console.error(`the suite's files are in ${work}`);
+}
+console.log(`mcp conformance: ${scenarios} passed, ${failures} failed`);
 process.exit(failures === 0 ? 0 : 1);

@@ -65,7 +65,7 @@ def describe_error(error: BaseException, auth: TokenFile) -> dict[str, Any]:
     if isinstance(error, MCPError):
         if "timed out" in error.message.lower():
             return {"kind": "timeout", "message": error.message}
-        if "closed" in error.message.lower():
+        if "closed" in error.message.lower() or "stream ended" in error.message.lower():
             return {"kind": "closed", "message": error.message}
         described: dict[str, Any] = {"kind": "rpc", "code": error.code, "message": error.message}
         return described if error.data is None else {**described, "data": error.data}

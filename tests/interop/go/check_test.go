@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -309,6 +311,15 @@ func (s *sample) proof(t *testing.T, n int, extra []byte) []byte {
 	return text.Bytes()
 }
 
+// carry writes what a Bailiwick proof holds in its extra line.
+func carry(leaf, key, payload []byte) []byte {
+	text := fmt.Sprintf("%s\nleaf %s\n", evidenceHeader, base64.StdEncoding.EncodeToString(leaf))
+	if key != nil {
+		text += fmt.Sprintf("key %s\npayload %s\n", base64.StdEncoding.EncodeToString(key), base64.StdEncoding.EncodeToString(payload))
+	}
+	return []byte(text)
+}
+
 func TestProofFiles(t *testing.T) {
 	s := newSample(t, 700)
 	path := filepath.Join(s.dir, "entry.tlog-proof")
@@ -318,16 +329,16 @@ func TestProofFiles(t *testing.T) {
 		return err
 	}
 	for _, n := range []int{0, 255, 256, 699} {
-		if err := check(s.proof(t, n, s.entries[n])); err != nil {
+		if err := check(s.proof(t, n, carry(s.entries[n], nil, nil))); err != nil {
 			t.Fatalf("entry %d: %v", n, err)
 		}
 	}
-	wantFinding(t, check(s.proof(t, 5, s.entries[6])), 5, "not under the signed root")
-	other := bytes.Replace(s.proof(t, 5, s.entries[5]), []byte("index 5\n"), []byte("index 4\n"), 1)
-	wantFinding(t, check(other), 4, "not under the signed root")
-	beyond := bytes.Replace(s.proof(t, 5, s.entries[5]), []byte("index 5\n"), []byte("index 700\n"), 1)
-	wantFinding(t, check(beyond), 700, "beyond")
+	good := s.proof(t, 5, carry(s.entries[5], nil, nil))
+	wantFinding(t, check(s.proof(t, 5, carry(s.entries[6], nil, nil))), 5, "not under the signed root")
+	wantFinding(t, check(bytes.Replace(good, []byte("index 5\n"), []byte("index 4\n"), 1)), 4, "not under the signed root")
+	wantFinding(t, check(bytes.Replace(good, []byte("index 5\n"), []byte("index 700\n"), 1)), 700, "beyond")
 	wantFinding(t, check([]byte("c2sp.org/tlog-proof@v2\nindex 0\n\nx")), -1, "first line")
+	wantFinding(t, check(s.proof(t, 5, s.entries[5])), -1, "does not hold")
 	s.write(t, "leaf", s.entries[5])
 	if err := check(s.proof(t, 5, nil), "--leaf", filepath.Join(s.dir, "leaf")); err != nil {
 		t.Fatal(err)
@@ -335,6 +346,24 @@ func TestProofFiles(t *testing.T) {
 	if err := check(s.proof(t, 5, nil)); err == nil {
 		t.Fatal("a proof without an entry must not pass")
 	}
+}
+
+func TestProofOpensItsPayload(t *testing.T) {
+	s := newSample(t, 10)
+	key, payload := []byte("0123456789abcdef0123456789abcdef"), []byte(`{"decision_id":"dec_x"}`)
+	mac := hmac.New(sha256.New, key)
+	mac.Write(payload)
+	s.entries[4] = fmt.Appendf(nil, `{"commitment":"%x","kind":"decision"}`, mac.Sum(nil))
+	s.leaves[4] = tlog.RecordHash(s.entries[4])
+	path := filepath.Join(s.dir, "entry.tlog-proof")
+	s.write(t, "entry.tlog-proof", s.proof(t, 4, carry(s.entries[4], key, payload)))
+	report, err := run([]string{"proof", "--vkey", s.vkey, path})
+	if err != nil || report["opened"] != true {
+		t.Fatalf("%v %v", report, err)
+	}
+	s.write(t, "entry.tlog-proof", s.proof(t, 4, carry(s.entries[4], key, []byte("other"))))
+	_, err = run([]string{"proof", "--vkey", s.vkey, path})
+	wantFinding(t, err, 4, "is not the one the entry commits to")
 }
 
 // TestTessera checks a log that the Tessera project wrote, if it is at hand.

@@ -5,15 +5,21 @@ import { printLine } from "./cli.mjs";
 
 const LONG_RUNNING = ["trigger-long-running-operation", "slow_operation"];
 
+/** Challenge of the last 401 or 403, which the SDKs drop. */
+let challenge;
+
 /** A fetch that reads the bearer token anew for every request, as a renewing caller would. */
 export function fetchWithToken(tokenFile) {
-    return (url, init = {}) => {
-        if (tokenFile === undefined) {
-            return fetch(url, init);
-        }
+    return async (url, init = {}) => {
         const headers = new Headers(init.headers);
-        headers.set("authorization", `Bearer ${readFileSync(tokenFile, "utf8").trim()}`);
-        return fetch(url, { ...init, headers });
+        if (tokenFile !== undefined) {
+            headers.set("authorization", `Bearer ${readFileSync(tokenFile, "utf8").trim()}`);
+        }
+        const response = await fetch(url, { ...init, headers });
+        if (response.status === 401 || response.status === 403) {
+            challenge = response.headers.get("www-authenticate") ?? undefined;
+        }
+        return response;
     };
 }
 
@@ -25,9 +31,8 @@ export function fetchWithToken(tokenFile) {
 export function describeError(error) {
     const text = String(error?.message ?? error);
     if (typeof error?.code === "number" && (error.code < 0 || error.code > 999)) {
-        const known = { "-32000": "closed", "-32001": "rpc" }[String(error.code)];
         // The 1.x SDK reports a lost connection as -32000 and its own timeout as -32001.
-        if (known === "closed" && /connection closed/i.test(text)) {
+        if (error.code === -32000 && /connection closed/i.test(text)) {
             return { kind: "closed", message: text };
         }
         if (error.code === -32001 && /request timed out/i.test(text)) {
@@ -38,10 +43,10 @@ export function describeError(error) {
     }
     const status = error?.status ?? (typeof error?.code === "number" ? error.code : undefined);
     if (typeof status === "number" && status >= 100) {
-        return { kind: "http", status, message: text };
+        return { kind: "http", status, challenge, message: text };
     }
     if (error?.name === "UnauthorizedError" || /\b401\b/.test(text)) {
-        return { kind: "http", status: 401, message: text };
+        return { kind: "http", status: 401, challenge, message: text };
     }
     if (error?.name === "AbortError" || /abort/i.test(text)) {
         return { kind: "aborted", message: text };
