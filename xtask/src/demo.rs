@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: build the binary, fetch the official filesystem MCP server where Node is
 //! here, and run `bailiwick demo` in this terminal.
 //!
-//! The server is handed over as `--filesystem-server FILE`, the entry script inside the installed
-//! packages. Without Node the flag is left out and the demo uses the MCP server inside the binary.
+//! The installed packages are handed over as `--node-modules FOLDER`. Without Node the flag is left
+//! out and the demo uses the MCP server inside the binary.
 //! Further arguments go to `bailiwick demo` as they are.
 use std::process::Command;
 
@@ -12,16 +12,13 @@ use crate::process;
 use crate::repo::Repo;
 use crate::test::setup;
 
-const FILESYSTEM_SERVER: &str = "@modelcontextprotocol/server-filesystem/dist/index.js";
-
 pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     let program = generate::built_binary(repo)?;
     let mut demo = Command::new(program);
     demo.current_dir(&repo.root).arg("demo");
     match setup::node_packages(repo) {
         Ok(node) => {
-            let script = node.modules.join(FILESYSTEM_SERVER);
-            demo.arg("--filesystem-server").arg(script);
+            demo.arg("--node-modules").arg(&node.modules);
             demo.env("PATH", node.path_variable());
         }
         Err(fail) => println!("{fail}\nthe demo uses the MCP server inside the binary"),

@@ -35,7 +35,13 @@ pub fn target_folder(repo: &Repo) -> PathBuf {
 /// that nobody can regenerate any more must not stay behind.
 pub(super) fn ask(program: &Path, arguments: &[&str]) -> Outcome<Value> {
     let shown = format!("bailiwick {}", arguments.join(" "));
-    let output = Command::new(program)
+    let mut command = Command::new(program);
+    // A document must not depend on who writes it.
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BAILIWICK_"));
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    let output = command
         .args(arguments)
         .stdin(Stdio::null())
         .output()

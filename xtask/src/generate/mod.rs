@@ -1,14 +1,8 @@
 //! `cargo xtask gen`: documents that are written by a program and committed, so that a reader finds
 //! them and a change shows up in a review. `gen --check` says which differ.
 //!
-//! What the binary knows is asked of the binary. Each question is one command that prints one JSON
-//! document:
-//!
-//! | command | answer |
-//! |---|---|
-//! | `bailiwick help --json` | the command tree: `{name, about, usage, arguments: [{name, value, about}], commands: […]}` |
-//! | `bailiwick codes --json` | `{items: [{code, kind, meaning, next}]}`: reasons of denials, refusals, errors |
-//! | `bailiwick config reference --json` | `{items: [{key, type, default, env, about}]}` |
+//! What the binary knows is asked of the binary, each time one command that prints one JSON document:
+//! `bailiwick help --json`, `bailiwick codes --json`, `bailiwick config show --json`.
 mod binary;
 mod coverage;
 mod reference;
@@ -33,7 +27,7 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     };
     let program = built_binary(repo)?;
     let mut documents = vec![coverage::document(repo)?];
-    documents.extend(reference::documents(&program)?);
+    documents.extend(reference::documents(repo, &program)?);
     let mut in_order = true;
     for document in documents {
         let committed = current(repo, document.path)?;

@@ -27,7 +27,6 @@ impl Node {
 }
 
 pub(super) struct Peers {
-    root: PathBuf,
     binary: PathBuf,
     pub(super) node: Outcome<Node>,
     pub(super) python: Outcome<PathBuf>,
@@ -39,7 +38,6 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn prepare(repo: &Repo) -> Self {
         Self {
-            root: repo.root.clone(),
             binary: generate::target_folder(repo).join("debug").join("bailiwick"),
             postgres: Server::start(),
             node: node_packages(repo),
@@ -53,21 +51,17 @@ impl Peers {
     /// Tells a test runner where the peers are:
     ///
     /// - `PATH` begins with the folders of the Python and Node packages
-    /// - `BAILIWICK_BIN` the built binary; `BAILIWICK_INTEROP` the folder of the interop tests
     /// - `BAILIWICK_TEST_POSTGRES` URL of a database owned by a role without special rights
-    /// - `BAILIWICK_TEST_STRACE` path of strace
+    /// - `INTEROP_BINARY` the built `bailiwick` (not `BAILIWICK_…`, which it would take for configuration)
     pub(super) fn export(&self, command: &mut Command) {
         let mut folders = Vec::new();
         folders.extend(self.python.iter().cloned());
         folders.extend(self.node.iter().map(|node| node.modules.join(".bin")));
-        command.env("PATH", in_front(&folders));
-        command.env("BAILIWICK_BIN", &self.binary);
-        command.env("BAILIWICK_INTEROP", self.root.join(INTEROP));
+        command
+            .env("PATH", in_front(&folders))
+            .env("INTEROP_BINARY", &self.binary);
         if let Ok(server) = &self.postgres {
             command.env("BAILIWICK_TEST_POSTGRES", server.url());
-        }
-        if let Ok(strace) = &self.strace {
-            command.env("BAILIWICK_TEST_STRACE", strace);
         }
     }
 

@@ -55,6 +55,7 @@ impl Tally {
 
     /// Takes what one line of output says.
     pub fn read(&mut self, line: &str, counts: Counts) {
+        let whole = line;
         let line = line.trim();
         match counts {
             Counts::Exit => {}
@@ -68,7 +69,8 @@ impl Tally {
                 }
             }
             Counts::Go => {
-                let starts = |what| usize::from(line.starts_with(what));
+                // Indented lines are parts of the test at the margin, and fail it.
+                let starts = |what| usize::from(whole.starts_with(what));
                 self.add(Self {
                     passed: starts("--- PASS:"),
                     failed: starts("--- FAIL:"),

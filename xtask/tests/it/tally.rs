@@ -28,7 +28,10 @@ fn each_runner_is_read_by_its_own_custom() {
         Tally { passed: 5, failed: 0 }
     );
     assert_eq!(
-        read("--- PASS: TestA (0.1s)\n--- FAIL: TestB\nok\n", Counts::Go),
+        read(
+            "    --- PASS: TestA/part\n--- PASS: TestA (0.1s)\n--- FAIL: TestB\nok\n",
+            Counts::Go
+        ),
         Tally { passed: 1, failed: 1 }
     );
     assert_eq!(
