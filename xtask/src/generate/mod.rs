@@ -25,26 +25,30 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
         [flag] if flag == "--check" => true,
         _ => return Err(Fail::usage("gen takes `--check` or nothing")),
     };
+    // What needs no build comes first, so that it is written even where the tree does not compile.
+    let mut in_order = settle(repo, check, &coverage::document(repo)?)?;
     let program = built_binary(repo)?;
-    let mut documents = vec![coverage::document(repo)?];
-    documents.extend(reference::documents(repo, &program)?);
-    let mut in_order = true;
-    for document in documents {
-        let committed = current(repo, document.path)?;
-        if committed.as_deref() == Some(document.text.as_str()) {
-            println!("same     {}", document.path);
-        } else if check {
-            println!(
-                "differs  {}: run `cargo xtask gen` and commit the result",
-                document.path
-            );
-            in_order = false;
-        } else {
-            repo.write(document.path, &document.text)?;
-            println!("written  {}", document.path);
-        }
+    for document in reference::documents(repo, &program)? {
+        in_order &= settle(repo, check, &document)?;
     }
     Ok(in_order)
+}
+
+/// Writes a document that differs, or says so; false where it differs and is only checked.
+fn settle(repo: &Repo, check: bool, document: &Document) -> Outcome<bool> {
+    if current(repo, document.path)?.as_deref() == Some(document.text.as_str()) {
+        println!("same     {}", document.path);
+    } else if check {
+        println!(
+            "differs  {}: run `cargo xtask gen` and commit the result",
+            document.path
+        );
+        return Ok(false);
+    } else {
+        repo.write(document.path, &document.text)?;
+        println!("written  {}", document.path);
+    }
+    Ok(true)
 }
 
 /// The tidy rule: what can be generated without a build has to be up to date.

@@ -2,7 +2,7 @@
 //! tests may reach further than the product.
 use super::{Finding, House};
 use crate::fail::Outcome;
-use crate::metadata::{Kind, Package};
+use crate::metadata::{Kind, Metadata, Package};
 
 const RULE: &str = "arrows";
 
@@ -153,8 +153,9 @@ const SQL_DRIVERS: [&str; 8] = [
 const SQL_CRATE: &str = "crates/record/store";
 
 pub(super) fn arrows(house: &House) -> Outcome<Vec<Finding>> {
+    let members = house.members()?;
     let mut findings = Vec::new();
-    for (package, folder) in house.members.own() {
+    for (package, folder) in members.own() {
         let place = format!("{folder}/Cargo.toml");
         let mut report = |message| {
             findings.push(Finding {
@@ -175,7 +176,7 @@ pub(super) fn arrows(house: &House) -> Outcome<Vec<Finding>> {
                 package.name
             ));
         }
-        for (to, target) in arrows_of(house, package) {
+        for (to, target) in arrows_of(members, package) {
             if !allowed.iter().any(|pattern| covers(pattern, target)) {
                 report(format!(
                     "`{}` may not depend on `{to}`; allowed: {}",
@@ -198,16 +199,13 @@ fn expected_name(folder: &str) -> Option<String> {
     Some(format!("bailiwick-{room}"))
 }
 
-fn arrows_of<'a>(house: &'a House, package: &'a Package) -> impl Iterator<Item = (&'a str, &'a str)> {
+fn arrows_of<'a>(members: &'a Metadata, package: &'a Package) -> impl Iterator<Item = (&'a str, &'a str)> {
     let normal = package
         .dependencies
         .iter()
         .filter(|dependency| dependency.kind == Kind::Normal);
     normal.filter_map(|dependency| {
-        let (target, folder) = house
-            .members
-            .own()
-            .find(|(target, _)| target.name == dependency.name)?;
+        let (target, folder) = members.own().find(|(target, _)| target.name == dependency.name)?;
         Some((target.name.as_str(), folder))
     })
 }

@@ -22,14 +22,14 @@ struct Reached {
 
 impl Reached {
     fn read(house: &House) -> Outcome<Self> {
-        let names: Vec<&str> = house
-            .members
+        let members = house.members()?;
+        let names: Vec<&str> = members
             .own()
             .filter(|(_, folder)| !TOOLS.contains(folder))
             .map(|(own, _)| own.name.as_str())
             .collect();
         let all = metadata::reached(&house.repo.root, &names)?;
-        let ours = |name: &str| house.members.own().any(|(own, _)| own.name == name);
+        let ours = |name: &str| members.own().any(|(own, _)| own.name == name);
         let packages = all.into_iter().filter(|(name, _)| !ours(name)).collect();
         Ok(Self {
             packages,

@@ -27,7 +27,7 @@ const INHERITED: [&str; 5] = ["edition", "license", "publish", "rust-version", "
 
 pub(super) fn manifests(house: &House) -> Outcome<Vec<Finding>> {
     let mut findings = workspace(&house.repo)?;
-    for (_, folder) in house.members.own() {
+    for (_, folder) in house.members()?.own() {
         let place = format!("{folder}/{ROOT}");
         let manifest = settings::table(&house.repo, &place)?;
         let mut report = |message| {

@@ -12,6 +12,7 @@ mod settings;
 mod sql;
 mod text;
 
+use std::cell::OnceCell;
 use std::fmt;
 
 pub use coverage::{Coverage, Paragraph, Section};
@@ -40,13 +41,25 @@ impl fmt::Display for Finding {
 /// What a rule may look at.
 pub struct House {
     pub repo: Repo,
-    pub members: Metadata,
+    members: OnceCell<Metadata>,
 }
 
 impl House {
-    pub fn open(repo: Repo) -> Outcome<Self> {
-        let members = Metadata::members(&repo.root)?;
-        Ok(Self { repo, members })
+    #[must_use]
+    pub fn open(repo: Repo) -> Self {
+        Self {
+            repo,
+            members: OnceCell::new(),
+        }
+    }
+
+    /// The crates of the workspace; cargo is asked once, and only for rules that want to know.
+    pub fn members(&self) -> Outcome<&Metadata> {
+        if let Some(members) = self.members.get() {
+            return Ok(members);
+        }
+        let members = Metadata::members(&self.repo.root)?;
+        Ok(self.members.get_or_init(|| members))
     }
 }
 
@@ -90,7 +103,7 @@ pub fn check_all(house: &House) -> Outcome<Vec<Finding>> {
 }
 
 pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
-    let house = House::open(Repo::open(&repo.root)?)?;
+    let house = House::open(Repo::open(&repo.root)?);
     let mut findings = Vec::new();
     if rest.is_empty() {
         findings = check_all(&house)?;
