@@ -31,7 +31,8 @@ usage: cargo xtask COMMAND
   demo [ARGS]        build the binary and run `bailiwick demo`
   test [LANE ...]    set up what is missing, then run every check and test
   bench [GOAL ...]   measure floors, peers and Bailiwick; write docs/benchmarks.md
-  gen [--check]      write the generated documents, or say which differ
+  gen [--check | --advisories FOLDER]
+                     write the generated documents, or say which differ
   tidy [RULE ...]    check the house rules
   ci                 what the build server runs: `test` with CI=true
   new crate|adr|endpoint ...

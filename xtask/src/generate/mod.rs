@@ -7,9 +7,11 @@ mod binary;
 mod coverage;
 mod reference;
 
+use std::path::Path;
+
 use crate::fail::{Fail, Outcome};
 use crate::repo::Repo;
-use crate::tidy::{Finding, House};
+use crate::tidy::{self, Finding, House};
 
 pub use binary::{built as built_binary, target_folder};
 
@@ -23,7 +25,21 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     let check = match rest {
         [] => false,
         [flag] if flag == "--check" => true,
-        _ => return Err(Fail::usage("gen takes `--check` or nothing")),
+        [flag, clone] if flag == "--advisories" => {
+            return settle(
+                repo,
+                false,
+                &Document {
+                    path: tidy::SNAPSHOT,
+                    text: tidy::snapshot(Path::new(clone))?,
+                },
+            );
+        }
+        _ => {
+            return Err(Fail::usage(
+                "gen takes `--check`, `--advisories FOLDER` or nothing",
+            ));
+        }
     };
     // What needs no build comes first, so that it is written even where the tree does not compile.
     let mut in_order = settle(repo, check, &coverage::document(repo)?)?;

@@ -10,18 +10,18 @@ use super::{Finding, House, settings};
 use crate::fail::Outcome;
 use crate::metadata::{self, Metadata};
 
-const FILE: &str = "deny.toml";
+pub(super) const FILE: &str = "deny.toml";
 /// Members that are no part of the product.
 const TOOLS: [&str; 3] = ["fuzz", "simulation", "xtask"];
 
-struct Reached {
-    packages: BTreeSet<(String, String)>,
+pub(super) struct Reached {
+    pub(super) packages: BTreeSet<(String, String)>,
     metadata: Metadata,
     rules: Table,
 }
 
 impl Reached {
-    fn read(house: &House) -> Outcome<Self> {
+    pub(super) fn read(house: &House) -> Outcome<Self> {
         let members = house.members()?;
         let names: Vec<&str> = members
             .own()
@@ -38,7 +38,7 @@ impl Reached {
         })
     }
 
-    fn entries(&self, section: &str, key: &str) -> &[Value] {
+    pub(super) fn entries(&self, section: &str, key: &str) -> &[Value] {
         let list = self.rules.get(section).and_then(|section| section.get(key));
         list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }

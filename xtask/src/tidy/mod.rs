@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the house rules that a compiler cannot check. One file per group of rules,
 //! each rule tested in `xtask/tests/it` with a tree that must fail and one that must pass.
+mod advisories;
 mod arrows;
 mod caps;
 mod coverage;
@@ -11,10 +12,12 @@ mod names;
 mod settings;
 mod sql;
 mod text;
+mod versions;
 
 use std::cell::OnceCell;
 use std::fmt;
 
+pub use advisories::{SNAPSHOT, snapshot};
 pub use coverage::{Coverage, Paragraph, Section};
 pub use documents::RECORDS;
 
@@ -65,7 +68,8 @@ impl House {
 
 type Rule = fn(&House) -> Outcome<Vec<Finding>>;
 
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 17] = [
+    ("advisories", advisories::advisories),
     ("arrows", arrows::arrows),
     ("caps", caps::caps),
     ("coverage", coverage::coverage),

@@ -1,5 +1,7 @@
 //! Tidy is tested: every rule meets a small tree that has to fail and one that has to pass.
 #[cfg(test)]
+mod advisories;
+#[cfg(test)]
 mod arrows;
 #[cfg(test)]
 mod bench;
