@@ -3,11 +3,23 @@
 use super::{Finding, House};
 use crate::fail::Outcome;
 use crate::metadata::{Kind, Metadata, Package};
+use crate::repo::Repo;
+use crate::rust;
 
 const RULE: &str = "arrows";
 
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 28] = [
+    (
+        "bench",
+        &[
+            "crates/base",
+            "crates/govern/*",
+            "crates/record/*",
+            "crates/request/*",
+            "crates/server",
+        ],
+    ),
     ("crates/base", &[]),
     (
         "crates/cli",
@@ -189,6 +201,36 @@ pub(super) fn arrows(house: &House) -> Outcome<Vec<Finding>> {
             report(format!(
                 "only `{SQL_CRATE}` may name `{driver}`: ask the store for what you need"
             ));
+        }
+    }
+    findings.extend(brain(&house.repo)?);
+    Ok(findings)
+}
+
+/// Functions of the rooms that decide. A store that calls one becomes the brain of the program.
+const DECIDING: [&str; 3] = ["decide", "enforce", "plan"];
+
+/// Where the store calls a function that decides.
+fn brain(repo: &Repo) -> Outcome<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for file in repo
+        .with_extension("rs")
+        .filter(|file| file.starts_with("crates/record/store/src/"))
+    {
+        let source = repo.read(file)?;
+        for triple in rust::tokens(&source).windows(3) {
+            if let [before, name, open] = triple
+                && DECIDING.contains(&name.text)
+                && open.text == "("
+                && before.text != "fn"
+            {
+                let message = format!("the store calls `{}`: it keeps what others decided", name.text);
+                findings.push(Finding {
+                    rule: RULE,
+                    place: format!("{file}:{}", name.line),
+                    message,
+                });
+            }
         }
     }
     Ok(findings)

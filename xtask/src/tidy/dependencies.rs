@@ -12,7 +12,7 @@ use crate::metadata::{self, Metadata};
 
 pub(super) const FILE: &str = "deny.toml";
 /// Members that are no part of the product.
-const TOOLS: [&str; 3] = ["fuzz", "simulation", "xtask"];
+const TOOLS: [&str; 4] = ["bench", "fuzz", "simulation", "xtask"];
 
 pub(super) struct Reached {
     pub(super) packages: BTreeSet<(String, String)>,

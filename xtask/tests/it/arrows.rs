@@ -108,3 +108,13 @@ fn only_the_store_names_a_driver() {
         &["`crates/record/store`", "`sqlx`"],
     );
 }
+
+#[test]
+fn the_store_does_not_decide() {
+    let tree = Tree::in_order();
+    let path = "crates/record/store/src/tx.rs";
+    tree.file(path, "fn plan(decide: u8) -> u8 { decide }\n// decide(1)\n");
+    tree.passes(RULE);
+    tree.file(path, "fn apply() {\n    let _ = decide::decide(1);\n}\n");
+    tree.fails(RULE, &format!("{path}:2"), &["`decide`", "what others decided"]);
+}

@@ -99,5 +99,5 @@ fn a_handler_has_at_most_60_lines() {
     tree.file(path, &handler(58));
     tree.passes(RULE);
     tree.file(path, &handler(59));
-    tree.fails(RULE, &format!("{path}:2"), &["61 lines, at most 60"]);
+    tree.fails(RULE, &format!("{path}:2"), &["a handler of 61 lines, at most 60"]);
 }

@@ -165,5 +165,8 @@ fn the_tree_passes_before_it_is_spoilt() {
 #[test]
 fn an_unknown_rule_is_a_usage_error() {
     let fail = Tree::in_order().run("nonsense").unwrap_err();
-    assert!(fail.to_string().contains("the rules are advisories, arrows"), "{fail}");
+    assert!(
+        fail.to_string().contains("the rules are advisories, arrows"),
+        "{fail}"
+    );
 }
