@@ -7,7 +7,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::dependencies::{FILE, Reached};
+use super::dependencies::FILE;
 use super::versions::{Version, matches_any};
 use super::{Finding, House};
 use crate::fail::{Fail, Outcome};
@@ -34,7 +34,7 @@ pub(super) fn advisories(house: &House) -> Outcome<Vec<Finding>> {
     if let Some(dated) = text.lines().find_map(|line| line.strip_prefix("# Database of ")) {
         println!("tidy: advisories of {dated}");
     }
-    let reached = Reached::read(house)?;
+    let reached = house.reached()?;
     let mut ignored: BTreeMap<&str, bool> = BTreeMap::new();
     let mut findings = Vec::new();
     let mut report = |message| {

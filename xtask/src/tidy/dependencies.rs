@@ -46,7 +46,7 @@ impl Reached {
 
 pub(super) fn licences(house: &House) -> Outcome<Vec<Finding>> {
     const RULE: &str = "licences";
-    let reached = Reached::read(house)?;
+    let reached = house.reached()?;
     let accepted: BTreeSet<&str> = reached
         .entries("licenses", "allow")
         .iter()
@@ -88,7 +88,7 @@ pub(super) fn licences(house: &House) -> Outcome<Vec<Finding>> {
 /// A crate linked twice is code audited twice: each old version has an entry with a reason.
 pub(super) fn duplicates(house: &House) -> Outcome<Vec<Finding>> {
     const RULE: &str = "duplicates";
-    let reached = Reached::read(house)?;
+    let reached = house.reached()?;
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, version) in &reached.packages {
         versions.entry(name).or_default().push(version);

@@ -21,6 +21,7 @@ pub use advisories::{SNAPSHOT, snapshot};
 pub use coverage::{Coverage, Paragraph, Section};
 pub use documents::RECORDS;
 
+use self::dependencies::Reached;
 use crate::fail::{Fail, Outcome};
 use crate::generate;
 use crate::metadata::Metadata;
@@ -45,6 +46,7 @@ impl fmt::Display for Finding {
 pub struct House {
     pub repo: Repo,
     members: OnceCell<Metadata>,
+    reached: OnceCell<Reached>,
 }
 
 impl House {
@@ -53,6 +55,7 @@ impl House {
         Self {
             repo,
             members: OnceCell::new(),
+            reached: OnceCell::new(),
         }
     }
 
@@ -63,6 +66,15 @@ impl House {
         }
         let members = Metadata::members(&self.repo.root)?;
         Ok(self.members.get_or_init(|| members))
+    }
+
+    /// The foreign crates that the product reaches; asked once.
+    fn reached(&self) -> Outcome<&Reached> {
+        if let Some(reached) = self.reached.get() {
+            return Ok(reached);
+        }
+        let reached = Reached::read(self)?;
+        Ok(self.reached.get_or_init(|| reached))
     }
 }
 
