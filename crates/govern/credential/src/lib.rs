@@ -1,14 +1,29 @@
 //! Room 2, credential: tasks, the claims of a token, lifetimes, OAuth clients, sealed upstream credentials.
 //!
 //! Invariants
-//! - A token never outlives its task, its identity or the tenant's longest lifetime.
+//! - A token never outlives its task, its grant, its identity or the tenant's longest lifetime.
 //! - A closed task has no transition out and issues nothing.
 //! - Issuing is a decision, never a row: this room has no table of tokens.
+//! - A token's scope is never wider than its grant.
 //!
 //! This room does not know keys, signatures, SQL, HTTP or the clock.
 
 #![warn(missing_docs)]
 
+mod claims;
+mod client;
+mod issue;
+mod limits;
 mod model;
+mod refusal;
+mod task;
+mod upstream;
 
+pub use claims::ClaimError;
+pub use client::{ClientRegistration, register_client};
+pub use issue::{IssuePlan, issue};
+pub use limits::Limits;
 pub use model::{Claims, Client, ScopeSet, Task, TaskState, UpstreamCredential};
+pub use refusal::Refusal;
+pub use task::{TaskPlan, close_task, open_task};
+pub use upstream::{UpstreamSecretPlan, add_upstream_credential};

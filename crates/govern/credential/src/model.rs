@@ -80,14 +80,21 @@ impl ScopeSet {
     /// From the space-separated wire form; empty parts are dropped.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self(text.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect())
+        Self(
+            text.split(' ')
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 
     /// Whether `scope` is a member, literally or through `server:*`.
     #[must_use]
     pub fn contains(&self, server: &str, tool: &str) -> bool {
         self.0.iter().any(|s| {
-            s.strip_prefix(server).and_then(|r| r.strip_prefix(':')).is_some_and(|t| t == "*" || t == tool)
+            s.strip_prefix(server)
+                .and_then(|r| r.strip_prefix(':'))
+                .is_some_and(|t| t == "*" || t == tool)
         })
     }
 

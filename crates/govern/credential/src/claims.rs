@@ -1,0 +1,219 @@
+//! Claims as JSON, both ways (RFC 9068 §2.2, RFC 8693 §4.1, and our own four).
+
+use std::fmt;
+
+use bailiwick_base::limits::{ACT_DEPTH_MAX, TEXT_MAX};
+use bailiwick_base::{Epoch, IdentityId, TaskId, TenantId, Time, TokenId};
+use serde::ser::{SerializeMap, SerializeStruct};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use smallvec::SmallVec;
+
+use crate::model::{Claims, ScopeSet};
+
+/// A claim that is missing or not of its form. Never holds the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("claim `{claim}` is not usable: {rule}")]
+pub struct ClaimError {
+    /// Which.
+    pub claim: &'static str,
+    /// What it has to be.
+    pub rule: &'static str,
+}
+
+impl Claims {
+    /// The bytes to be signed: a JSON object, times in whole seconds.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(640);
+        // Writing to memory cannot fail and no member can be refused; an empty object would sign nothing away.
+        if serde_json::to_writer(&mut out, &Wire(self)).is_err() {
+            out.clear();
+        }
+        out
+    }
+
+    /// Reads the claims of one of our tokens. Members that are not ours are ignored; ours have to be there and
+    /// of their exact form.
+    ///
+    /// # Errors
+    /// [`ClaimError`] naming the claim.
+    pub fn from_json(members: &Map<String, Value>) -> Result<Self, ClaimError> {
+        let tenant = TenantId::parse(text(members, "tenant")?).map_err(|_| ClaimError {
+            claim: "tenant",
+            rule: "it has to be a tenant slug",
+        })?;
+        let nhi = identity(&tenant, text(members, "nhi")?, "nhi")?;
+        let subject = text(members, "sub")?.to_owned();
+        let act = act(&tenant, members)?;
+        let acts = act
+            .first()
+            .map_or_else(|| subject == nhi.to_string(), |outermost| *outermost == nhi);
+        if !acts {
+            let rule = "it has to be the subject, or the outermost actor where the token was delegated";
+            return Err(ClaimError { claim: "nhi", rule });
+        }
+        Ok(Self {
+            issuer: text(members, "iss")?.to_owned(),
+            subject,
+            audience: audience(members)?,
+            client: text(members, "client_id")?.to_owned(),
+            issued_at: Time::from_secs(seconds(members, "iat")?),
+            expires_at: Time::from_secs(seconds(members, "exp")?),
+            token: TokenId::parse(&tenant, text(members, "jti")?).map_err(|_| ClaimError {
+                claim: "jti",
+                rule: "it has to be a token id",
+            })?,
+            task: TaskId::parse(&tenant, text(members, "task")?).map_err(|_| ClaimError {
+                claim: "task",
+                rule: "it has to be a task id",
+            })?,
+            epoch: Epoch(members.get("epoch").and_then(Value::as_u64).ok_or(ClaimError {
+                claim: "epoch",
+                rule: "it has to be a whole number",
+            })?),
+            scopes: scopes(members)?,
+            tenant,
+            nhi,
+            act,
+        })
+    }
+}
+
+fn text<'a>(members: &'a Map<String, Value>, claim: &'static str) -> Result<&'a str, ClaimError> {
+    match members.get(claim).and_then(Value::as_str) {
+        Some(text) if (1..=TEXT_MAX * 2).contains(&text.len()) && !text.chars().any(char::is_control) => {
+            Ok(text)
+        }
+        _ => Err(ClaimError {
+            claim,
+            rule: "it has to be text of 1 to 512 bytes without control characters",
+        }),
+    }
+}
+
+fn seconds(members: &Map<String, Value>, claim: &'static str) -> Result<i64, ClaimError> {
+    /// Year 9999.
+    const MAX: i64 = 253_402_300_799;
+    match members.get(claim).and_then(Value::as_i64) {
+        Some(at) if (0..=MAX).contains(&at) => Ok(at),
+        _ => Err(ClaimError {
+            claim,
+            rule: "it has to be a whole number of seconds",
+        }),
+    }
+}
+
+fn audience(members: &Map<String, Value>) -> Result<String, ClaimError> {
+    match members.get("aud") {
+        Some(Value::String(one)) => Ok(one.clone()),
+        Some(Value::Array(list)) => match list.as_slice() {
+            [Value::String(one)] => Ok(one.clone()),
+            _ => Err(ClaimError {
+                claim: "aud",
+                rule: "it has to be exactly one",
+            }),
+        },
+        _ => Err(ClaimError {
+            claim: "aud",
+            rule: "it has to be exactly one",
+        }),
+    }
+}
+
+fn scopes(members: &Map<String, Value>) -> Result<ScopeSet, ClaimError> {
+    let rule = "it has to be text of scopes with one space between them";
+    match members.get("scope") {
+        None => Ok(ScopeSet::default()),
+        Some(Value::String(list))
+            if list
+                .chars()
+                .all(|c| matches!(c, ' '..='~') && c != '"' && c != '\\') =>
+        {
+            Ok(ScopeSet::parse(list))
+        }
+        Some(_) => Err(ClaimError { claim: "scope", rule }),
+    }
+}
+
+fn identity(tenant: &TenantId, text: &str, claim: &'static str) -> Result<IdentityId, ClaimError> {
+    IdentityId::parse(tenant, text).map_err(|_| ClaimError {
+        claim,
+        rule: "it has to be an identity id",
+    })
+}
+
+/// The actors, outermost first: at most [`ACT_DEPTH_MAX`], nobody twice.
+fn act(tenant: &TenantId, members: &Map<String, Value>) -> Result<SmallVec<[IdentityId; 2]>, ClaimError> {
+    let wrong = |rule| ClaimError { claim: "act", rule };
+    let mut chain: SmallVec<[IdentityId; 2]> = SmallVec::new();
+    let mut next = members.get("act");
+    while let Some(level) = next {
+        let level = level
+            .as_object()
+            .ok_or(wrong("every level has to be an object"))?;
+        let actor = level
+            .get("sub")
+            .and_then(Value::as_str)
+            .ok_or(wrong("every level has to name its `sub`"))?;
+        let actor = identity(tenant, actor, "act")?;
+        if chain.contains(&actor) {
+            return Err(wrong("nobody may act twice in it"));
+        }
+        if chain.len() == ACT_DEPTH_MAX {
+            return Err(wrong("it is longer than 4"));
+        }
+        chain.push(actor);
+        next = level.get("act");
+    }
+    Ok(chain)
+}
+
+struct Wire<'a>(&'a Claims);
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let claims = self.0;
+        let mut out = serializer.serialize_struct("Claims", 13)?;
+        out.serialize_field("iss", &claims.issuer)?;
+        out.serialize_field("sub", &claims.subject)?;
+        out.serialize_field("aud", &claims.audience)?;
+        out.serialize_field("client_id", &claims.client)?;
+        out.serialize_field("iat", &claims.issued_at.secs())?;
+        out.serialize_field("exp", &claims.expires_at.secs())?;
+        out.serialize_field("jti", &Shown(&claims.token))?;
+        out.serialize_field("tenant", claims.tenant.as_str())?;
+        out.serialize_field("nhi", &Shown(&claims.nhi))?;
+        out.serialize_field("task", &Shown(&claims.task))?;
+        out.serialize_field("epoch", &claims.epoch.0)?;
+        out.serialize_field("scope", &Shown(&claims.scopes))?;
+        if !claims.act.is_empty() {
+            out.serialize_field("act", &Actors(&claims.act))?;
+        }
+        out.end()
+    }
+}
+
+struct Shown<'a, T>(&'a T);
+
+impl<T: fmt::Display> Serialize for Shown<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+/// RFC 8693 §4.1: each actor holds the one before it.
+struct Actors<'a>(&'a [IdentityId]);
+
+impl Serialize for Actors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        if let Some((outermost, rest)) = self.0.split_first() {
+            out.serialize_entry("sub", &Shown(outermost))?;
+            if !rest.is_empty() {
+                out.serialize_entry("act", &Actors(rest))?;
+            }
+        }
+        out.end()
+    }
+}

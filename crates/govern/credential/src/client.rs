@@ -1,0 +1,57 @@
+//! OAuth clients: who may ask for tokens with which key.
+
+use bailiwick_base::{ClientId, IdentityId, PublicKey, SigningAlgorithm, Time, Transition, canonical};
+
+use crate::limits::Limits;
+use crate::model::Client;
+use crate::refusal::Refusal;
+use crate::task::ending;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ClientRegistration {
+    /// Its id, freshly minted; the tenant is the id's.
+    pub id: ClientId,
+    /// The identity it authenticates.
+    pub identity: IdentityId,
+    /// When that identity ends; the client ends no later.
+    pub identity_expires_at: Time,
+    /// The public key as a JWK, as its owner sent it.
+    pub jwk: Vec<u8>,
+    /// The algorithm its owner means to use; taken from the key when absent.
+    pub algorithm: Option<SigningAlgorithm>,
+    /// Until when assertions are taken.
+    pub expires_at: Time,
+}
+
+/// Registers a client with one public key. What is kept is the bare key in canonical form.
+///
+/// # Errors
+/// [`Refusal`] when the key is private, weak or of another kind than asked for, or the expiry does not fit.
+pub fn register_client(
+    wanted: ClientRegistration,
+    limits: &Limits,
+    now: Time,
+) -> Result<Transition<Client>, Refusal> {
+    if wanted.id.tenant() != wanted.identity.tenant() {
+        return Err(Refusal::OtherOwner("identity"));
+    }
+    let key = PublicKey::parse_jwk(&wanted.jwk).map_err(Refusal::ClientKey)?;
+    if let Some(algorithm) = wanted.algorithm.filter(|algorithm| *algorithm != key.algorithm()) {
+        let (wanted, found) = (algorithm.as_str(), key.algorithm().as_str());
+        return Err(Refusal::ClientAlgorithm { wanted, found });
+    }
+    let latest = [now.after(limits.client_lifetime_max), wanted.identity_expires_at];
+    let expires_at = ending(wanted.expires_at, latest, now)?;
+    let jwk = canonical::to_vec(&key.to_jwk())
+        .map_err(|_| Refusal::ClientKey(bailiwick_base::PublicKeyError::Weak("it has no canonical form")))?;
+    let client = Client {
+        id: wanted.id,
+        identity: wanted.identity,
+        algorithm: key.algorithm(),
+        jwk,
+        created_at: now,
+        expires_at,
+    };
+    Ok(Transition::made("client.register", client))
+}

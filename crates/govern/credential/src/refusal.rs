@@ -1,0 +1,119 @@
+//! Why a command is not allowed. A code is never renamed or reused.
+
+use bailiwick_base::{PublicKeyError, Time};
+
+/// A command that this room refuses: the field at fault and what would pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client was registered for another algorithm than its key has.
+    #[error("client key is for {found}, not {wanted}: give a key of that kind or leave the algorithm out")]
+    ClientAlgorithm {
+        /// Asked for.
+        wanted: &'static str,
+        /// What the key is for.
+        found: &'static str,
+    },
+    /// The client's key is not usable.
+    #[error("client key is refused: {0}")]
+    ClientKey(PublicKeyError),
+    /// A character that cannot be shown.
+    #[error("{0} holds a control character: leave it out")]
+    ControlCharacter(&'static str),
+    /// An expiry that has passed.
+    #[error("expiry {at} is not after now, {now}: give a later one")]
+    ExpiryPast {
+        /// Asked for.
+        at: Time,
+        /// Now.
+        now: Time,
+    },
+    /// An expiry beyond the limit.
+    #[error(
+        "expiry {at} is later than {max}, the latest allowed here: give an earlier one and renew it when due"
+    )]
+    ExpiryTooFar {
+        /// Asked for.
+        at: Time,
+        /// The latest that is allowed.
+        max: Time,
+    },
+    /// The grant of the task has no scope left.
+    #[error("task grants nothing: open a task with at least one --can")]
+    NothingGranted,
+    /// Two things of different tenants or identities.
+    #[error("{0} belongs to another tenant or identity")]
+    OtherOwner(&'static str),
+    /// No purpose.
+    #[error("purpose is missing: say in one line what this task is for (--purpose)")]
+    PurposeMissing,
+    /// No reason.
+    #[error("reason is missing: say why (--reason); it is recorded")]
+    ReasonMissing,
+    /// Nobody asked for it.
+    #[error("requester is missing: a task names who asked for it")]
+    RequesterMissing,
+    /// More was asked for than is granted.
+    #[error("scope `{0}` is not granted to this task: ask for less, or open a task that may")]
+    ScopeNotGranted(String),
+    /// The task is closed.
+    #[error("task was closed at {0}: that is final; open a new one")]
+    TaskClosed(Time),
+    /// The task, its grant or its identity ended.
+    #[error("task ended at {0}: open a new one")]
+    TaskEnded(Time),
+    /// The task has not begun.
+    #[error("task opens at {0}: wait until then")]
+    TaskNotOpen(Time),
+    /// A text beyond its limit.
+    #[error("{field} has {len} bytes, more than the {max} allowed: shorten it")]
+    TooLong {
+        /// Which.
+        field: &'static str,
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A window that is empty or turned round.
+    #[error("task would close at {closes_at}, not after it opens at {opens_at}: give a later end")]
+    WindowEmpty {
+        /// Begin.
+        opens_at: Time,
+        /// End.
+        closes_at: Time,
+    },
+    /// A window beyond the limit.
+    #[error("task would be open for {seconds} s, more than the {max} s allowed: give an earlier end")]
+    WindowTooLong {
+        /// Asked for.
+        seconds: u64,
+        /// Allowed.
+        max: u64,
+    },
+}
+
+impl Refusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ClientAlgorithm { .. } => "client.algorithm",
+            Self::ClientKey(_) => "client.key-refused",
+            Self::ControlCharacter(_) => "text.control-character",
+            Self::ExpiryPast { .. } => "credential.expiry-past",
+            Self::ExpiryTooFar { .. } => "credential.expiry-too-far",
+            Self::NothingGranted => "task.nothing-granted",
+            Self::OtherOwner(_) => "credential.other-owner",
+            Self::PurposeMissing => "task.purpose-missing",
+            Self::ReasonMissing => "task.reason-missing",
+            Self::RequesterMissing => "task.requester-missing",
+            Self::ScopeNotGranted(_) => "task.scope-not-granted",
+            Self::TaskClosed(_) => "task.already-closed",
+            Self::TaskEnded(_) => "task.ended",
+            Self::TaskNotOpen(_) => "task.not-open",
+            Self::TooLong { .. } => "text.too-long",
+            Self::WindowEmpty { .. } => "task.window-empty",
+            Self::WindowTooLong { .. } => "task.window-too-long",
+        }
+    }
+}

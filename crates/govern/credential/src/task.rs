@@ -1,0 +1,122 @@
+//! The life of a task: open → closed.
+
+use bailiwick_base::limits::TEXT_MAX;
+use bailiwick_base::{IdentityId, TaskId, Time, Transition};
+
+use crate::limits::Limits;
+use crate::model::{Task, TaskState};
+use crate::refusal::Refusal;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct TaskPlan {
+    /// Its id, freshly minted; the tenant is the id's.
+    pub id: TaskId,
+    /// Who does the work.
+    pub identity: IdentityId,
+    /// When that identity ends; the task ends no later.
+    pub identity_expires_at: Time,
+    /// What the work is.
+    pub purpose: String,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// When it opens; now when absent.
+    pub opens_at: Option<Time>,
+    /// When it ends by itself.
+    pub closes_at: Time,
+}
+
+/// Opens a task. That the identity is in service is the inventory's rule; it is asked first.
+///
+/// # Errors
+/// [`Refusal`] when purpose or requester are missing, the window is empty, past or too long, or the task would
+/// outlive its identity.
+pub fn open_task(plan: TaskPlan, limits: &Limits, now: Time) -> Result<Transition<Task>, Refusal> {
+    if plan.id.tenant() != plan.identity.tenant() {
+        return Err(Refusal::OtherOwner("identity"));
+    }
+    let opens_at = plan.opens_at.unwrap_or(now);
+    if plan.closes_at <= opens_at {
+        return Err(Refusal::WindowEmpty {
+            opens_at,
+            closes_at: plan.closes_at,
+        });
+    }
+    if plan.closes_at <= now {
+        return Err(Refusal::ExpiryPast {
+            at: plan.closes_at,
+            now,
+        });
+    }
+    let window = plan.closes_at.since(opens_at);
+    if window > limits.task_window_max {
+        let (seconds, max) = (window.as_secs(), limits.task_window_max.as_secs());
+        return Err(Refusal::WindowTooLong { seconds, max });
+    }
+    if plan.closes_at > plan.identity_expires_at {
+        return Err(Refusal::ExpiryTooFar {
+            at: plan.closes_at,
+            max: plan.identity_expires_at,
+        });
+    }
+    let task = Task {
+        id: plan.id,
+        identity: plan.identity,
+        purpose: required(&plan.purpose, "purpose", Refusal::PurposeMissing)?,
+        requested_by: required(&plan.requested_by, "requester", Refusal::RequesterMissing)?,
+        opens_at,
+        closes_at: plan.closes_at,
+        state: TaskState::Open,
+    };
+    Ok(Transition::made("task.open", task))
+}
+
+/// Closes a task for good: every credential of it is dead.
+///
+/// # Errors
+/// [`Refusal::TaskClosed`], [`Refusal::ReasonMissing`].
+pub fn close_task(task: Task, reason: &str, now: Time) -> Result<Transition<Task>, Refusal> {
+    if let TaskState::Closed { at, .. } = task.state {
+        return Err(Refusal::TaskClosed(at));
+    }
+    let reason = required(reason, "reason", Refusal::ReasonMissing)?;
+    let after = Task {
+        state: TaskState::Closed {
+            at: now,
+            reason: reason.clone(),
+        },
+        ..task.clone()
+    };
+    Ok(Transition::changed("task.close", task, after).because(reason))
+}
+
+/// A text that must be there: trimmed, not empty, at most [`TEXT_MAX`] bytes, no control characters.
+pub(crate) fn required(text: &str, field: &'static str, missing: Refusal) -> Result<String, Refusal> {
+    let text = text.trim();
+    if text.len() > TEXT_MAX {
+        return Err(Refusal::TooLong {
+            field,
+            len: text.len(),
+            max: TEXT_MAX,
+        });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::ControlCharacter(field));
+    }
+    if text.is_empty() {
+        Err(missing)
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// An end that is ahead and not beyond any of its limits.
+pub(crate) fn ending(at: Time, latest: impl IntoIterator<Item = Time>, now: Time) -> Result<Time, Refusal> {
+    if at <= now {
+        return Err(Refusal::ExpiryPast { at, now });
+    }
+    match latest.into_iter().min() {
+        Some(max) if at > max => Err(Refusal::ExpiryTooFar { at, max }),
+        _ => Ok(at),
+    }
+}
