@@ -3,6 +3,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Finding, House};
 use crate::fail::Outcome;
+use crate::repo::Repo;
 
 pub const RECORDS: &str = "docs/adr/";
 
@@ -58,7 +59,7 @@ pub(super) fn links(house: &House) -> Outcome<Vec<Finding>> {
         for (number, line) in (1_usize..).zip(text.lines()) {
             for target in targets(line) {
                 let aim = resolve(file, target);
-                if !house.repo.path(&aim).exists() {
+                if !is_in(&house.repo, &aim) {
                     let message = format!("the link to `{target}` leads nowhere");
                     findings.push(Finding {
                         rule: "links",
@@ -70,6 +71,12 @@ pub(super) fn links(house: &House) -> Outcome<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// A file of the tree or a folder that holds one; what is not tracked is not there for a reader.
+fn is_in(repo: &Repo, aim: &str) -> bool {
+    let folder = format!("{aim}/");
+    aim.is_empty() || repo.has(aim) || repo.files.iter().any(|file| file.starts_with(&folder))
 }
 
 fn targets(line: &str) -> impl Iterator<Item = &str> {
