@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_base::{DecisionId, Digest, IdentityId, ServerName, TaskId, TenantId, Time};
+use bailiwick_base::{DecisionId, Digest, IdentityId, ServerName, TaskId, TenantId, Time, TokenId};
 use bailiwick_credential::Claims;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
@@ -109,12 +109,12 @@ pub struct NamedEntity {
 /// What is to be done to what.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// Issue or renew an access token for the caller's task (`token.issue`).
+    /// Issue or renew access tokens for the caller's task (`token.issue`).
     Issue {
-        /// The task.
-        task: TaskId,
-        /// Tokens asked for.
-        count: u32,
+        /// What the tokens will say; `token` is the first one's.
+        claims: Arc<Claims>,
+        /// The ids (`jti`) of all of them.
+        tokens: Vec<TokenId>,
     },
     /// A method of an upstream MCP server.
     Mcp {

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use bailiwick_base::{Epoch, SigningAlgorithm, StatePos, TenantId};
-use bailiwick_credential::{Client, Task};
+use bailiwick_credential::{Client, Task, TaskState};
 use bailiwick_grant::Grant;
-use bailiwick_inventory::{Identity, Tenant, UpstreamServer};
+use bailiwick_inventory::{Identity, State, Tenant, TenantState, UpstreamServer};
 
 use crate::mark::{Mark, MarkScope};
 
@@ -33,4 +33,19 @@ pub enum Fact {
     Task(Arc<Task>, Arc<Grant>),
     /// A tenant and the algorithm its issuer signs with.
     Tenant(Arc<Tenant>, SigningAlgorithm),
+}
+
+impl Fact {
+    /// Whether something that was permitted before may be refused once this is true. Open calls and streams
+    /// look again then, and only then.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        match self {
+            Self::EpochFloor(_) | Self::Mark(_) | Self::Policies(..) | Self::Server(_) => true,
+            Self::Identity(identity) => !matches!(identity.state, State::Active | State::Probation),
+            Self::Task(task, _) => !matches!(task.state, TaskState::Open),
+            Self::Tenant(tenant, _) => tenant.state != TenantState::Active,
+            Self::Client(_) | Self::MarkLifted(_) | Self::Position(..) => false,
+        }
+    }
 }

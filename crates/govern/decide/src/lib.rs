@@ -16,13 +16,26 @@
 #![warn(missing_docs)]
 
 mod call;
+mod context;
+mod decide;
 mod decision;
+mod engine;
+mod entity;
+mod explain;
 mod fact;
+mod judge;
 mod mark;
+mod marks;
+pub mod policy;
 mod reason;
+mod snapshot;
+mod stop;
+mod view;
 
 pub use call::{Arguments, Bearer, Call, Door, ItemKind, Named, NamedEntity, Principal, RateReading, Target};
+pub use decide::{decide, decide_plain};
 pub use decision::{ApprovalDemand, Decision, Effect, Obligation, Reasons};
 pub use fact::Fact;
 pub use mark::{Mark, MarkEffect, MarkScope};
 pub use reason::DenyReason;
+pub use snapshot::{Snapshot, SnapshotError};

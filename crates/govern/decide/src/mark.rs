@@ -43,6 +43,7 @@ pub struct Mark {
     pub scope: MarkScope,
     /// Reversible or not.
     pub effect: MarkEffect,
-    /// Set at; a token whose own epoch is not newer is dead.
+    /// Set at; a token with a lower epoch is dead. How a later token fares depends on the scope and the effect:
+    /// see the decision record on marks.
     pub epoch: Epoch,
 }

@@ -31,7 +31,10 @@ pub enum Wider {
 /// [`Wider`] names what goes beyond the parent, or cannot be shown not to.
 pub fn attenuate(parent: &Grant, child: &Grant) -> Result<(), Wider> {
     if child.expires_at > parent.expires_at {
-        return Err(Wider::Expiry { child: child.expires_at, parent: parent.expires_at });
+        return Err(Wider::Expiry {
+            child: child.expires_at,
+            parent: parent.expires_at,
+        });
     }
     let mut spent = vec![false; parent.scopes.len()];
     for scope in &child.scopes {
@@ -42,7 +45,11 @@ pub fn attenuate(parent: &Grant, child: &Grant) -> Result<(), Wider> {
             .find(|(wide, spent)| within(wide, scope) && !(wide.rate.is_some() && **spent));
         match found {
             Some((_, spent)) => *spent = true,
-            None => return Err(Wider::Scope { scope: scope.to_string() }),
+            None => {
+                return Err(Wider::Scope {
+                    scope: scope.to_string(),
+                });
+            }
         }
     }
     Ok(())
@@ -51,7 +58,10 @@ pub fn attenuate(parent: &Grant, child: &Grant) -> Result<(), Wider> {
 fn within(parent: &Scope, child: &Scope) -> bool {
     parent.server == child.server
         && (parent.action == child.action || parent.action.is_none())
-        && parent.conditions.iter().all(|wide| child.conditions.iter().any(|c| implies(c, wide)))
+        && parent
+            .conditions
+            .iter()
+            .all(|wide| child.conditions.iter().any(|c| implies(c, wide)))
         && slower(parent.rate.as_ref(), child.rate.as_ref())
 }
 
@@ -72,7 +82,9 @@ fn implies(narrow: &Condition, wide: &Condition) -> bool {
     if narrow == wide {
         return true;
     }
-    let (Some(n), Some(w)) = (narrow.values.first(), wide.values.first()) else { return false };
+    let (Some(n), Some(w)) = (narrow.values.first(), wide.values.first()) else {
+        return false;
+    };
     match (narrow.operator, wide.operator) {
         (Operator::Equal | Operator::In, Operator::Equal | Operator::In) => {
             // A list of texts satisfies `in` but never `=`.
@@ -101,13 +113,17 @@ fn at_most(a: &Literal, b: &Literal) -> bool {
 }
 
 fn below(narrow: &Literal, wide: &Literal, operator: Operator) -> bool {
-    let (Literal::Text(narrow), Literal::Text(wide)) = (narrow, wide) else { return false };
+    let (Literal::Text(narrow), Literal::Text(wide)) = (narrow, wide) else {
+        return false;
+    };
     let wide = wide.strip_suffix('/').unwrap_or(wide);
     let clean = operator == Operator::Under
         || !(narrow.contains(['\0', '\\', '%', '?', '#']) || narrow.split('/').any(|s| s == ".."));
     let narrow = narrow.strip_suffix('/').unwrap_or(narrow);
     // `in` is also satisfied by a list, which the wide one then judges by its common path: the same answer,
     // because every path of the list is below.
-    let inside = narrow.strip_prefix(wide).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let inside = narrow
+        .strip_prefix(wide)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     clean && inside && narrow.starts_with('/')
 }

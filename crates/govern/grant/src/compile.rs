@@ -25,7 +25,7 @@ use cedar_policy::pst::{
 };
 use cedar_policy::{Policy, PolicyId, PolicySet, ValidationMode, Validator};
 
-use crate::condition::{is_uri, path_of};
+use crate::condition::path_of;
 use crate::error::CompileError;
 use crate::model::{Condition, Grant, Literal, Operator, Scope};
 use crate::schema::{Mentions, schema_for};
@@ -75,13 +75,23 @@ pub fn validate(grant: &Grant) -> Result<(), CompileError> {
 }
 
 fn policy(grant: &Grant, n: usize, scope: &Scope, id: &str) -> Result<Policy, CompileError> {
-    let refused = |e: PstConstructionError| CompileError::Policy { scope: n, problem: e.to_string() };
+    let refused = |e: PstConstructionError| CompileError::Policy {
+        scope: n,
+        problem: e.to_string(),
+    };
     let (action, resource) = head(scope).map_err(refused)?;
     let principal = uid(vocabulary::IDENTITY, &grant.identity.to_string()).map_err(refused)?;
-    let task = equal(attribute(context(), vocabulary::CONTEXT_TASK), text(&grant.task.to_string()));
-    let server = equal(attribute(context(), vocabulary::CONTEXT_SERVER), text(scope.server.as_str()));
-    let has_task = has(context(), vocabulary::CONTEXT_TASK);
-    let mut body = and(and(has_task, task), server);
+    let mut body = equal(
+        attribute(context(), vocabulary::CONTEXT_TASK),
+        text(&grant.task.to_string()),
+    );
+    if !matches!(resource, ResourceConstraint::Eq(_)) {
+        let server = text(scope.server.as_str());
+        body = and(
+            body,
+            equal(attribute(context(), vocabulary::CONTEXT_SERVER), server),
+        );
+    }
     for condition in &scope.conditions {
         let test = test(condition).map_err(|problem| CompileError::Condition {
             scope: n,
@@ -99,8 +109,10 @@ fn policy(grant: &Grant, n: usize, scope: &Scope, id: &str) -> Result<Policy, Co
     )
     .try_with_clauses([Clause::When(body)])
     .map_err(refused)?;
-    let tree = StaticPolicy::try_from(template)
-        .map_err(|e| CompileError::Policy { scope: n, problem: e.to_string() })?;
+    let tree = StaticPolicy::try_from(template).map_err(|e| CompileError::Policy {
+        scope: n,
+        problem: e.to_string(),
+    })?;
     Policy::from_pst(Tree::Static(tree)).map_err(refused)
 }
 
@@ -109,12 +121,22 @@ fn policy(grant: &Grant, n: usize, scope: &Scope, id: &str) -> Result<Policy, Co
 fn head(scope: &Scope) -> Result<(ActionConstraint, ResourceConstraint), PstConstructionError> {
     let action = |name: &str| uid(vocabulary::ACTION, name);
     let Some(name) = scope.action.as_ref().map(|a| a.as_str()) else {
-        let every = vocabulary::ITEM_METHODS.iter().map(|m| action(m)).collect::<Result<Vec<_>, _>>()?;
+        let every = vocabulary::ITEM_METHODS
+            .iter()
+            .map(|m| action(m))
+            .collect::<Result<Vec<_>, _>>()?;
         return Ok((ActionConstraint::In(every), ResourceConstraint::Any));
     };
     if vocabulary::SCOPE_METHODS.contains(&name) {
-        let kind = if name == vocabulary::PROMPTS_GET { vocabulary::PROMPT } else { vocabulary::RESOURCE };
-        return Ok((ActionConstraint::Eq(action(name)?), ResourceConstraint::Is(entity_type(kind)?)));
+        let kind = if name == vocabulary::PROMPTS_GET {
+            vocabulary::PROMPT
+        } else {
+            vocabulary::RESOURCE
+        };
+        return Ok((
+            ActionConstraint::Eq(action(name)?),
+            ResourceConstraint::Is(entity_type(kind)?),
+        ));
     }
     let tool = uid(vocabulary::TOOL, &item_id(scope.server.as_str(), name))?;
     Ok((
@@ -126,7 +148,9 @@ fn head(scope: &Scope) -> Result<(ActionConstraint, ResourceConstraint), PstCons
 /// The expression of one condition; it can be false, never an error.
 fn test(condition: &Condition) -> Result<Arc<Expr>, String> {
     condition.require_valid()?;
-    let [first, ..] = condition.values.as_slice() else { return Err("a value is missing".to_owned()) };
+    let [first, ..] = condition.values.as_slice() else {
+        return Err("a value is missing".to_owned());
+    };
     let view = match first {
         Literal::Bool(_) => View::Flag,
         Literal::Decimal(_) => View::Decimal,
@@ -150,13 +174,9 @@ fn test(condition: &Condition) -> Result<Arc<Expr>, String> {
         (Operator::AtMost, Literal::Decimal(_)) => binary(BinaryOp::DecimalLessEq, value, literal(first)),
         (Operator::AtLeast, _) => binary(BinaryOp::GreaterEq, value, literal(first)),
         (Operator::AtMost, _) => binary(BinaryOp::LessEq, value, literal(first)),
+        // The view holds only clean paths, and for a list the path that holds them all.
         (Operator::Under, Literal::Text(base)) => {
-            let single = guarded(View::Text, arg, and(below(&value, base), clean(&value, base)));
-            if is_uri(base) {
-                return Ok(single);
-            }
-            // The common path of a list is only there when every path of it is clean.
-            return Ok(or(single, guarded(View::Common, arg, below(&member(View::Common, arg), base))));
+            return Ok(guarded(View::Path, arg, below(&member(View::Path, arg), base)));
         }
         (Operator::Under, _) => return Err("`under` takes text".to_owned()),
     };
@@ -167,31 +187,21 @@ fn test(condition: &Condition) -> Result<Arc<Expr>, String> {
 fn all_listed(arg: &str, set: Arc<Expr>) -> Arc<Expr> {
     let list = member(View::Texts, arg);
     let filled = not(unary(UnaryOp::IsEmpty, list.clone()));
-    guarded(View::Texts, arg, and(filled, binary(BinaryOp::ContainsAll, set, list)))
+    guarded(
+        View::Texts,
+        arg,
+        and(filled, binary(BinaryOp::ContainsAll, set, list)),
+    )
 }
 
 /// The path itself or one that goes on behind a `/`; below a root only the latter.
-fn below(value: &Arc<Expr>, base: &str) -> Arc<Expr> {
+fn below(path: &Arc<Expr>, base: &str) -> Arc<Expr> {
     let stem = base.strip_suffix('/').unwrap_or(base);
-    let inside = like(value, &[Some(stem), Some("/"), None]);
+    let inside = like(path, &[Some(stem), Some("/"), None]);
     if path_of(base) == Some("/") {
         return inside;
     }
-    or(equal(value.clone(), text(stem)), inside)
-}
-
-/// No `..` segment, no NUL, no backslash; in a URI nothing that is decoded or cut off later.
-fn clean(value: &Arc<Expr>, base: &str) -> Arc<Expr> {
-    let mut dirty = vec![
-        like(value, &[None, Some("/../"), None]),
-        like(value, &[None, Some("/..")]),
-        like(value, &[None, Some("\\"), None]),
-        like(value, &[None, Some("\0"), None]),
-    ];
-    if is_uri(base) {
-        dirty.extend(["%", "?", "#"].map(|sign| like(value, &[None, Some(sign), None])));
-    }
-    dirty.into_iter().map(not).reduce(and).unwrap_or_else(|| constant(Constant::Bool(false)))
+    or(inside, equal(path.clone(), text(stem)))
 }
 
 fn guarded(view: View, arg: &str, test: Arc<Expr>) -> Arc<Expr> {
@@ -207,11 +217,19 @@ fn context() -> Arc<Expr> {
 }
 
 fn attribute(expr: Arc<Expr>, attr: &str) -> Arc<Expr> {
-    Expr::GetAttr { expr, attr: attr.into() }.into()
+    Expr::GetAttr {
+        expr,
+        attr: attr.into(),
+    }
+    .into()
 }
 
 fn has(expr: Arc<Expr>, attr: &str) -> Arc<Expr> {
-    Expr::HasAttr { expr, attrs: NonEmpty::new(attr.into()) }.into()
+    Expr::HasAttr {
+        expr,
+        attrs: NonEmpty::new(attr.into()),
+    }
+    .into()
 }
 
 fn unary(op: UnaryOp, expr: Arc<Expr>) -> Arc<Expr> {
@@ -264,7 +282,11 @@ fn like(value: &Arc<Expr>, parts: &[Option<&str>]) -> Arc<Expr> {
             Some(text) => pattern.extend(text.chars().map(PatternElem::Char)),
         }
     }
-    Expr::Like { expr: value.clone(), pattern }.into()
+    Expr::Like {
+        expr: value.clone(),
+        pattern,
+    }
+    .into()
 }
 
 fn entity_type(name: &str) -> Result<EntityType, PstConstructionError> {
@@ -272,5 +294,8 @@ fn entity_type(name: &str) -> Result<EntityType, PstConstructionError> {
 }
 
 fn uid(kind: &str, id: &str) -> Result<EntityUID, PstConstructionError> {
-    Ok(EntityUID { ty: entity_type(kind)?, eid: id.into() })
+    Ok(EntityUID {
+        ty: entity_type(kind)?,
+        eid: id.into(),
+    })
 }

@@ -53,7 +53,11 @@ impl Condition {
             return Err(format!("more than {VALUES_MAX} values"));
         }
         if let Some(other) = self.values.iter().find(|v| v.kind() != first.kind()) {
-            return Err(format!("the values of `in` must be of one type, found {} and {}", first.kind(), other.kind()));
+            return Err(format!(
+                "the values of `in` must be of one type, found {} and {}",
+                first.kind(),
+                other.kind()
+            ));
         }
         for value in &self.values {
             if let Literal::Text(text) = value
@@ -65,9 +69,11 @@ impl Condition {
         match (self.operator, first) {
             (Operator::Under, Literal::Text(base)) => require_base(base),
             (Operator::Under, other) => Err(format!("`under` takes text, found {}", other.kind())),
-            (Operator::AtLeast | Operator::AtMost, Literal::Bool(_) | Literal::Text(_)) => {
-                Err(format!("`{}` takes a number, found {}", self.operator.as_str(), first.kind()))
-            }
+            (Operator::AtLeast | Operator::AtMost, Literal::Bool(_) | Literal::Text(_)) => Err(format!(
+                "`{}` takes a number, found {}",
+                self.operator.as_str(),
+                first.kind()
+            )),
             (Operator::In, Literal::Bool(_)) => Err("`in` does not take truth values, use `=`".to_owned()),
             _ => Ok(()),
         }
@@ -79,7 +85,9 @@ fn arg(arg: &str) -> Result<(), String> {
         return Err(format!("the name of an argument has at most {ARG_MAX} bytes"));
     }
     if arg.split('.').count() > ARG_DEPTH_MAX {
-        return Err(format!("the name of an argument has at most {ARG_DEPTH_MAX} members"));
+        return Err(format!(
+            "the name of an argument has at most {ARG_DEPTH_MAX} members"
+        ));
     }
     if arg.split('.').any(str::is_empty) {
         return Err(format!("argument `{}` has an empty member", shown(arg)));
@@ -98,13 +106,19 @@ fn require_base(base: &str) -> Result<(), String> {
         format!("`under` takes an absolute path or URI such as \"/srv/invoices\", found \"{found}\"")
     })?;
     if base.contains(['\0', '\\']) {
-        return Err(format!("`under` takes a path without NUL and backslash, found \"{found}\""));
+        return Err(format!(
+            "`under` takes a path without NUL and backslash, found \"{found}\""
+        ));
     }
     if path.split('/').any(|s| s == ".." || s == ".") || path.contains("//") {
-        return Err(format!("`under` takes a path without `.`, `..` and `//`, found \"{found}\""));
+        return Err(format!(
+            "`under` takes a path without `.`, `..` and `//`, found \"{found}\""
+        ));
     }
     if is_uri(base) && base.contains(['%', '?', '#']) {
-        return Err(format!("`under` takes a URI without `%`, `?` and `#`, found \"{found}\""));
+        return Err(format!(
+            "`under` takes a URI without `%`, `?` and `#`, found \"{found}\""
+        ));
     }
     Ok(())
 }

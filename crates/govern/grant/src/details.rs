@@ -29,12 +29,17 @@ pub const DETAIL_TYPE: &str = "bailiwick_call";
 /// # Errors
 /// [`DetailsError`] with the JSON path of the offence.
 pub fn from_authorization_details(details: &Value) -> Result<Vec<Scope>, DetailsError> {
-    let list = details.as_array().ok_or_else(|| DetailsError::new("", "an array is wanted"))?;
+    let list = details
+        .as_array()
+        .ok_or_else(|| DetailsError::new("", "an array is wanted"))?;
     let mut scopes = Vec::new();
     for (n, detail) in list.iter().enumerate() {
         one(&format!("[{n}]"), detail, &mut scopes)?;
         if scopes.len() > SCOPES_MAX {
-            return Err(DetailsError::new(format!("[{n}]"), format!("more than {SCOPES_MAX} scopes in one grant")));
+            return Err(DetailsError::new(
+                format!("[{n}]"),
+                format!("more than {SCOPES_MAX} scopes in one grant"),
+            ));
         }
     }
     Ok(scopes)
@@ -43,13 +48,19 @@ pub fn from_authorization_details(details: &Value) -> Result<Vec<Scope>, Details
 fn one(at: &str, detail: &Value, scopes: &mut Vec<Scope>) -> Result<(), DetailsError> {
     let members = members(at, detail, &["type", "locations", "actions", "args", "rate"])?;
     if members.get("type").and_then(Value::as_str) != Some(DETAIL_TYPE) {
-        return Err(DetailsError::new(format!("{at}.type"), format!("only `{DETAIL_TYPE}` is known here")));
+        return Err(DetailsError::new(
+            format!("{at}.type"),
+            format!("only `{DETAIL_TYPE}` is known here"),
+        ));
     }
     let conditions = match members.get("args") {
         None => Vec::new(),
         Some(args) => conditions(&format!("{at}.args"), args)?,
     };
-    let rate = members.get("rate").map(|r| rate(&format!("{at}.rate"), r)).transpose()?;
+    let rate = members
+        .get("rate")
+        .map(|r| rate(&format!("{at}.rate"), r))
+        .transpose()?;
     let servers = texts(&format!("{at}.locations"), members.get("locations"))?;
     let actions = texts(&format!("{at}.actions"), members.get("actions"))?;
     for location in &servers {
@@ -63,9 +74,17 @@ fn one(at: &str, detail: &Value, scopes: &mut Vec<Scope>) -> Result<(), DetailsE
                         .map_err(|e| DetailsError::new(format!("{at}.actions"), e.to_string()))?,
                 ),
             };
-            scopes.push(Scope { server: server.clone(), action, conditions: conditions.clone(), rate });
+            scopes.push(Scope {
+                server: server.clone(),
+                action,
+                conditions: conditions.clone(),
+                rate,
+            });
             if scopes.len() > SCOPES_MAX {
-                return Err(DetailsError::new(at, format!("more than {SCOPES_MAX} scopes in one grant")));
+                return Err(DetailsError::new(
+                    at,
+                    format!("more than {SCOPES_MAX} scopes in one grant"),
+                ));
             }
         }
     }
@@ -73,7 +92,9 @@ fn one(at: &str, detail: &Value, scopes: &mut Vec<Scope>) -> Result<(), DetailsE
 }
 
 fn members<'a>(at: &str, value: &'a Value, known: &[&str]) -> Result<&'a Map<String, Value>, DetailsError> {
-    let map = value.as_object().ok_or_else(|| DetailsError::new(at, "an object is wanted"))?;
+    let map = value
+        .as_object()
+        .ok_or_else(|| DetailsError::new(at, "an object is wanted"))?;
     match map.keys().find(|k| !known.contains(&k.as_str())) {
         None => Ok(map),
         Some(other) => Err(DetailsError::new(
@@ -89,12 +110,17 @@ fn members<'a>(at: &str, value: &'a Value, known: &[&str]) -> Result<&'a Map<Str
 
 fn texts<'a>(at: &str, value: Option<&'a Value>) -> Result<Vec<&'a str>, DetailsError> {
     let wrong = || DetailsError::new(at, "a list of text with at least one entry is wanted");
-    let list = value.and_then(Value::as_array).filter(|l| !l.is_empty()).ok_or_else(wrong)?;
+    let list = value
+        .and_then(Value::as_array)
+        .filter(|l| !l.is_empty())
+        .ok_or_else(wrong)?;
     list.iter().map(|v| v.as_str().ok_or_else(wrong)).collect()
 }
 
 fn conditions(at: &str, args: &Value) -> Result<Vec<Condition>, DetailsError> {
-    let map = args.as_object().ok_or_else(|| DetailsError::new(at, "an object is wanted"))?;
+    let map = args
+        .as_object()
+        .ok_or_else(|| DetailsError::new(at, "an object is wanted"))?;
     let mut out = Vec::new();
     // Sorted, because the order of a map is not the same in every build.
     let mut names: Vec<&String> = map.keys().collect();
@@ -111,7 +137,10 @@ fn conditions(at: &str, args: &Value) -> Result<Vec<Condition>, DetailsError> {
         }
     }
     if out.len() > CONDITIONS_MAX {
-        return Err(DetailsError::new(at, format!("more than {CONDITIONS_MAX} conditions")));
+        return Err(DetailsError::new(
+            at,
+            format!("more than {CONDITIONS_MAX} conditions"),
+        ));
     }
     Ok(out)
 }
@@ -123,17 +152,26 @@ fn tests_of(at: &str, arg: &str, test: &Value, out: &mut Vec<Condition>) -> Resu
         return Err(DetailsError::new(at, "an operator is missing"));
     }
     for operator in Operator::ALL {
-        let Some(value) = map.get(operator.as_str()) else { continue };
+        let Some(value) = map.get(operator.as_str()) else {
+            continue;
+        };
         let at = format!("{at}.{}", operator.as_str());
         let values = match (operator, value) {
-            (Operator::In, Value::Array(list)) => {
-                list.iter().map(|v| literal(&at, v)).collect::<Result<Vec<_>, _>>()?
-            }
+            (Operator::In, Value::Array(list)) => list
+                .iter()
+                .map(|v| literal(&at, v))
+                .collect::<Result<Vec<_>, _>>()?,
             (Operator::In, _) => return Err(DetailsError::new(at, "a list of values is wanted")),
             _ => vec![literal(&at, value)?],
         };
-        let condition = Condition { arg: arg.to_owned(), operator, values };
-        condition.require_valid().map_err(|problem| DetailsError::new(at, problem))?;
+        let condition = Condition {
+            arg: arg.to_owned(),
+            operator,
+            values,
+        };
+        condition
+            .require_valid()
+            .map_err(|problem| DetailsError::new(at, problem))?;
         out.push(condition);
     }
     Ok(())
@@ -148,14 +186,18 @@ fn literal(at: &str, value: &Value) -> Result<Literal, DetailsError> {
             (Some(n), _) => Ok(Literal::Integer(n)),
             (None, Some(n)) => decimal_of(&format!("{n:?}"))
                 .map(Literal::Decimal)
-                .ok_or_else(|| wrong("a number of 64 bits, or with at most 4 digits behind the point, is wanted")),
+                .ok_or_else(|| {
+                    wrong("a number of 64 bits, or with at most 4 digits behind the point, is wanted")
+                }),
             (None, None) => Err(wrong("a number of 64 bits is wanted")),
         },
         Value::Object(_) => {
-            let text = members(at, value, &["decimal"])?.get("decimal").and_then(Value::as_str);
-            text.and_then(decimal_of)
-                .map(Literal::Decimal)
-                .ok_or_else(|| wrong("`{\"decimal\":\"50.25\"}` with 1 to 4 digits behind the point is wanted"))
+            let text = members(at, value, &["decimal"])?
+                .get("decimal")
+                .and_then(Value::as_str);
+            text.and_then(decimal_of).map(Literal::Decimal).ok_or_else(|| {
+                wrong("`{\"decimal\":\"50.25\"}` with 1 to 4 digits behind the point is wanted")
+            })
         }
         Value::Array(_) | Value::Null => Err(wrong("text, a number, true or false is wanted")),
     }
@@ -197,12 +239,18 @@ fn detail(scope: &Scope) -> Value {
     let mut out = Map::new();
     out.insert("type".to_owned(), json!(DETAIL_TYPE));
     out.insert("locations".to_owned(), json!([scope.server.as_str()]));
-    out.insert("actions".to_owned(), json!([scope.action.as_ref().map_or("*", ToolName::as_str)]));
+    out.insert(
+        "actions".to_owned(),
+        json!([scope.action.as_ref().map_or("*", ToolName::as_str)]),
+    );
     if !scope.conditions.is_empty() {
         out.insert("args".to_owned(), args(&scope.conditions));
     }
     if let Some(rate) = &scope.rate {
-        out.insert("rate".to_owned(), json!({"calls": rate.calls, "window_s": rate.window.as_secs()}));
+        out.insert(
+            "rate".to_owned(),
+            json!({"calls": rate.calls, "window_s": rate.window.as_secs()}),
+        );
     }
     Value::Object(out)
 }
@@ -216,7 +264,9 @@ fn args(conditions: &[Condition]) -> Value {
         };
         let mut test = Map::new();
         test.insert(condition.operator.as_str().to_owned(), value);
-        let entry = out.entry(condition.arg.clone()).or_insert_with(|| Value::Array(Vec::new()));
+        let entry = out
+            .entry(condition.arg.clone())
+            .or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(list) = entry {
             list.push(Value::Object(test));
         }

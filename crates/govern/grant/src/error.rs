@@ -21,7 +21,11 @@ impl ScopeError {
         } else {
             format!("`{}`", shown(&rest.chars().take(24).collect::<String>()))
         };
-        Self { position, expected: expected.into(), found }
+        Self {
+            position,
+            expected: expected.into(),
+            found,
+        }
     }
 }
 
@@ -37,7 +41,10 @@ pub struct DetailsError {
 
 impl DetailsError {
     pub(crate) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: problem.into() }
+        Self {
+            path: path.into(),
+            problem: problem.into(),
+        }
     }
 }
 

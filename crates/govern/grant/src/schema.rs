@@ -68,7 +68,9 @@ impl Mentions {
     pub fn of(policy: &Policy) -> Result<Self, SchemaError> {
         let unknown = || SchemaError::Unknown(policy.id().to_string());
         let tree = policy.to_pst().map_err(|_| unknown())?;
-        let pst::Policy::Static(tree) = tree else { return Err(unknown()) };
+        let pst::Policy::Static(tree) = tree else {
+            return Err(unknown());
+        };
         let body = tree.body();
         let mut found = Self::default();
         found.head(body);
@@ -163,7 +165,11 @@ impl Mentions {
                 self.attribute(expr, attrs.iter().map(pst::SmolStr::as_str), false)?;
             }
             Expr::Like { expr, .. } => self.expr(expr)?,
-            Expr::Is { expr, entity_type, in_expr } => {
+            Expr::Is {
+                expr,
+                entity_type,
+                in_expr,
+            } => {
                 self.kind(entity_type);
                 self.expr(expr)?;
                 if let Some(group) = in_expr {
@@ -171,7 +177,11 @@ impl Mentions {
                     self.expr(group)?;
                 }
             }
-            Expr::IfThenElse { cond, then_expr, else_expr } => {
+            Expr::IfThenElse {
+                cond,
+                then_expr,
+                else_expr,
+            } => {
                 self.expr(cond)?;
                 self.expr(then_expr)?;
                 self.expr(else_expr)?;
@@ -236,7 +246,10 @@ impl Mentions {
             }
             Expr::GetAttr { expr: root, attr } if matches!(**root, Expr::Var(Var::Context)) => {
                 if let Some(view) = View::parse(attr) {
-                    self.views.entry(view).or_default().insert(attrs.next()?.to_owned());
+                    self.views
+                        .entry(view)
+                        .or_default()
+                        .insert(attrs.next()?.to_owned());
                 } else {
                     self.context.insert(attr.to_string());
                 }
@@ -256,8 +269,16 @@ impl Mentions {
 }
 
 /// Attributes of the context that are not views.
-pub(crate) const CONTEXT: [&str; 8] =
-    ["action", "caller", "count", "delegated", "door", "scoped", "server", "task"];
+pub(crate) const CONTEXT: [&str; 8] = [
+    "action",
+    "caller",
+    "count",
+    "delegated",
+    "door",
+    "scoped",
+    "server",
+    "task",
+];
 
 /// The schema for policies that mention `mentions` and read the properties `declared`.
 ///
@@ -272,8 +293,16 @@ pub fn schema_for(mentions: &Mentions, declared: &[Declared]) -> Result<Schema, 
         .and_then(Value::as_object_mut)
         .ok_or_else(|| SchemaError::Unsound("the base has no root namespace".to_owned()))?;
     for (view, args) in &mentions.views {
-        let members = args.iter().map(|arg| (arg.clone(), optional(member_type(*view)))).collect();
-        patch(root, "commonTypes", &format!("{}View", view.name()), record(members));
+        let members = args
+            .iter()
+            .map(|arg| (arg.clone(), optional(member_type(*view))))
+            .collect();
+        patch(
+            root,
+            "commonTypes",
+            &format!("{}View", view.name()),
+            record(members),
+        );
     }
     for (part, name) in [("action", "SuppliedAction"), ("context", "SuppliedContext")] {
         patch(root, "commonTypes", name, record(supplied(declared, part)));
@@ -284,11 +313,20 @@ pub fn schema_for(mentions: &Mentions, declared: &[Declared]) -> Result<Schema, 
 
 /// Types and actions that are not ours: an AuthZEN enforcement point brings them.
 fn foreign(root: &mut Map<String, Value>, mentions: &Mentions, declared: &[Declared]) {
-    let types: Vec<&String> = mentions.types.iter().filter(|t| !OWN_TYPES.contains(&t.as_str())).collect();
+    let types: Vec<&String> = mentions
+        .types
+        .iter()
+        .filter(|t| !OWN_TYPES.contains(&t.as_str()))
+        .collect();
     let mut attributes = supplied(declared, "subject");
     attributes.extend(supplied(declared, "resource"));
     for kind in &types {
-        patch(root, "entityTypes", kind, json!({"shape": record(attributes.clone())}));
+        patch(
+            root,
+            "entityTypes",
+            kind,
+            json!({"shape": record(attributes.clone())}),
+        );
     }
     let known: BTreeSet<String> = root
         .get("actions")
@@ -297,7 +335,11 @@ fn foreign(root: &mut Map<String, Value>, mentions: &Mentions, declared: &[Decla
         .unwrap_or_default();
     let mut principals = vec![json!(IDENTITY)];
     principals.extend(types.iter().map(|t| json!(t)));
-    let resources: Vec<Value> = if types.is_empty() { vec![json!("Server")] } else { principals.clone() };
+    let resources: Vec<Value> = if types.is_empty() {
+        vec![json!("Server")]
+    } else {
+        principals.clone()
+    };
     for action in mentions.actions.iter().filter(|a| !known.contains(*a)) {
         let applies = json!({
             "principalTypes": principals,
@@ -336,7 +378,7 @@ fn optional(mut kind: Value) -> Value {
 
 fn member_type(view: View) -> Value {
     match view {
-        View::Common | View::Text => supplied_type("String"),
+        View::Path | View::Text => supplied_type("String"),
         View::Decimal => supplied_type("decimal"),
         View::Flag => supplied_type("Bool"),
         View::Integer => supplied_type("Long"),

@@ -29,7 +29,11 @@ use crate::{CONDITIONS_MAX, RATE_WINDOW_MAX, SCOPE_MAX, VALUES_MAX};
 /// [`ScopeError`] with the byte where the reader stopped and what it expected there.
 pub fn parse_scope(text: &str) -> Result<Scope, ScopeError> {
     if text.len() > SCOPE_MAX {
-        return Err(ScopeError::new(SCOPE_MAX, format!("at most {SCOPE_MAX} bytes"), ""));
+        return Err(ScopeError::new(
+            SCOPE_MAX,
+            format!("at most {SCOPE_MAX} bytes"),
+            "",
+        ));
     }
     let mut reader = Reader { text, at: 0 };
     let scope = reader.scope()?;
@@ -70,7 +74,11 @@ impl<'a> Reader<'a> {
     }
 
     fn require(&mut self, token: &str) -> Result<(), ScopeError> {
-        if self.eat(token) { Ok(()) } else { self.expected(format!("`{token}`")) }
+        if self.eat(token) {
+            Ok(())
+        } else {
+            self.expected(format!("`{token}`"))
+        }
     }
 
     fn span(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
@@ -82,7 +90,10 @@ impl<'a> Reader<'a> {
 
     /// A word such as `in`: not the beginning of a longer one.
     fn word(&mut self, word: &str) -> bool {
-        let fits = self.rest().strip_prefix(word).is_some_and(|after| !after.starts_with(is_member_char));
+        let fits = self
+            .rest()
+            .strip_prefix(word)
+            .is_some_and(|after| !after.starts_with(is_member_char));
         if fits {
             self.at += word.len();
         }
@@ -102,7 +113,12 @@ impl<'a> Reader<'a> {
                 ScopeError::new(start, "`*` or a tool name (A-Z, a-z, 0-9, _ - . and /)", name)
             })?),
         };
-        let mut scope = Scope { server, action, conditions: Vec::new(), rate: None };
+        let mut scope = Scope {
+            server,
+            action,
+            conditions: Vec::new(),
+            rate: None,
+        };
         if self.eat("(") {
             self.items(&mut scope)?;
         }
@@ -185,8 +201,16 @@ impl<'a> Reader<'a> {
         self.blanks();
         let operator = self.operator()?;
         self.blanks();
-        let values = if operator == Operator::In { self.list()? } else { vec![self.value()?] };
-        let condition = Condition { arg, operator, values };
+        let values = if operator == Operator::In {
+            self.list()?
+        } else {
+            vec![self.value()?]
+        };
+        let condition = Condition {
+            arg,
+            operator,
+            values,
+        };
         condition.require_valid().map_err(|problem| ScopeError {
             position: start,
             expected: "a condition that can hold".to_owned(),
@@ -202,7 +226,11 @@ impl<'a> Reader<'a> {
             if self.peek() == Some('"') {
                 let member = self.quoted()?;
                 if member.is_empty() || member.contains('.') || member.contains(char::is_control) {
-                    return Err(ScopeError::new(start, "a member name without a point", self.rest()));
+                    return Err(ScopeError::new(
+                        start,
+                        "a member name without a point",
+                        self.rest(),
+                    ));
                 }
                 arg.push_str(&member);
             } else if self.peek().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') {
@@ -218,7 +246,11 @@ impl<'a> Reader<'a> {
     }
 
     fn operator(&mut self) -> Result<Operator, ScopeError> {
-        for (sign, operator) in [("<=", Operator::AtMost), (">=", Operator::AtLeast), ("=", Operator::Equal)] {
+        for (sign, operator) in [
+            ("<=", Operator::AtMost),
+            (">=", Operator::AtLeast),
+            ("=", Operator::Equal),
+        ] {
             if self.eat(sign) {
                 return Ok(operator);
             }
@@ -271,10 +303,15 @@ impl<'a> Reader<'a> {
         let text = self.text.get(start..self.at).unwrap_or("");
         let wrong = |what: &str| ScopeError::new(start, what, text);
         match fraction {
-            None => text.parse().map(Literal::Integer).map_err(|_| wrong("a whole number of 64 bits")),
+            None => text
+                .parse()
+                .map(Literal::Integer)
+                .map_err(|_| wrong("a whole number of 64 bits")),
             Some(fraction) => decimal(negative, whole, fraction)
                 .map(Literal::Decimal)
-                .ok_or_else(|| wrong("a decimal with 1 to 4 digits behind the point, at most 922337203685477.5807")),
+                .ok_or_else(|| {
+                    wrong("a decimal with 1 to 4 digits behind the point, at most 922337203685477.5807")
+                }),
         }
     }
 
@@ -302,8 +339,12 @@ impl<'a> Reader<'a> {
         let start = self.at;
         if self.eat("u{") {
             let hex = self.span(|c| c.is_ascii_hexdigit());
-            let c = u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() <= 6).and_then(char::from_u32);
-            let c = c.ok_or_else(|| ScopeError::new(start, "a code point of 1 to 6 hexadecimal digits", hex))?;
+            let c = u32::from_str_radix(hex, 16)
+                .ok()
+                .filter(|_| hex.len() <= 6)
+                .and_then(char::from_u32);
+            let c =
+                c.ok_or_else(|| ScopeError::new(start, "a code point of 1 to 6 hexadecimal digits", hex))?;
             self.require("}")?;
             return Ok(c);
         }
@@ -322,7 +363,11 @@ pub(crate) fn decimal(negative: bool, whole: &str, fraction: &str) -> Option<i64
         return None;
     }
     let missing = 4 - fraction.len();
-    let digits = format!("{}{whole}{fraction}{}", if negative { "-" } else { "" }, "0".repeat(missing));
+    let digits = format!(
+        "{}{whole}{fraction}{}",
+        if negative { "-" } else { "" },
+        "0".repeat(missing)
+    );
     digits.parse().ok()
 }
 
@@ -366,7 +411,8 @@ impl fmt::Display for Condition {
             if n > 0 {
                 f.write_str(".")?;
             }
-            if member.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && member.chars().all(is_member_char)
+            if member.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && member.chars().all(is_member_char)
             {
                 f.write_str(member)?;
             } else {
@@ -406,7 +452,11 @@ pub(crate) fn decimal_text(n: i64) -> String {
     let scale = Literal::DECIMAL_SCALE.unsigned_abs();
     let fraction = format!("{:04}", magnitude % scale);
     let fraction = fraction.trim_end_matches('0');
-    format!("{sign}{}.{}", magnitude / scale, if fraction.is_empty() { "0" } else { fraction })
+    format!(
+        "{sign}{}.{}",
+        magnitude / scale,
+        if fraction.is_empty() { "0" } else { fraction }
+    )
 }
 
 fn quote(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {

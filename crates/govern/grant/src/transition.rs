@@ -30,12 +30,21 @@ pub fn open(
         return Err(Refusal::TooManyScopes(scopes.len()));
     }
     if expires_at > task.closes_at {
-        return Err(Refusal::BeyondTask { ends_at: expires_at, closes_at: task.closes_at });
+        return Err(Refusal::BeyondTask {
+            ends_at: expires_at,
+            closes_at: task.closes_at,
+        });
     }
     if expires_at <= now {
         return Err(Refusal::Ended(expires_at));
     }
-    let grant = Grant { id, task: task.id.clone(), identity: task.identity.clone(), scopes, expires_at };
+    let grant = Grant {
+        id,
+        task: task.id.clone(),
+        identity: task.identity.clone(),
+        scopes,
+        expires_at,
+    };
     compile::validate(&grant).map_err(|e| Refusal::Scope(e.to_string()))?;
     Ok(grant)
 }

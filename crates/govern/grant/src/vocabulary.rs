@@ -21,7 +21,9 @@ pub const TASK: &str = "Task";
 pub const ACTION: &str = "Action";
 
 /// Entity types that an AuthZEN subject or resource cannot claim by name, with [`IDENTITY`] and [`TOOL`].
-pub const OWN_TYPES: [&str; 9] = [IDENTITY, TEAM, AGENT, SERVER, TOOL, PROMPT, RESOURCE, TASK, ACTION];
+pub const OWN_TYPES: [&str; 9] = [
+    IDENTITY, TEAM, AGENT, SERVER, TOOL, PROMPT, RESOURCE, TASK, ACTION,
+];
 
 /// Issue or renew an access token.
 pub const TOKEN_ISSUE: &str = "token.issue";
@@ -37,12 +39,21 @@ pub const RESOURCES_SUBSCRIBE: &str = "resources/subscribe";
 pub const RESOURCES_UNSUBSCRIBE: &str = "resources/unsubscribe";
 
 /// Methods that name one item of a server and therefore need a grant.
-pub const ITEM_METHODS: [&str; 5] =
-    [TOOLS_CALL, PROMPTS_GET, RESOURCES_READ, RESOURCES_SUBSCRIBE, RESOURCES_UNSUBSCRIBE];
+pub const ITEM_METHODS: [&str; 5] = [
+    TOOLS_CALL,
+    PROMPTS_GET,
+    RESOURCES_READ,
+    RESOURCES_SUBSCRIBE,
+    RESOURCES_UNSUBSCRIBE,
+];
 
 /// Item methods that a scope can name instead of a tool.
-pub const SCOPE_METHODS: [&str; 4] =
-    [PROMPTS_GET, RESOURCES_READ, RESOURCES_SUBSCRIBE, RESOURCES_UNSUBSCRIBE];
+pub const SCOPE_METHODS: [&str; 4] = [
+    PROMPTS_GET,
+    RESOURCES_READ,
+    RESOURCES_SUBSCRIBE,
+    RESOURCES_UNSUBSCRIBE,
+];
 
 /// Methods that concern a server as a whole; the default policies permit them to a bearer that has any scope
 /// on the server.
@@ -72,7 +83,7 @@ pub const SERVER_METHODS: [&str; 23] = [
     "tools/list",
 ];
 
-/// `context.task`: the id of the task the call is made under; absent without a task.
+/// `context.task`: the id of the task the call is made under; empty without a task.
 pub const CONTEXT_TASK: &str = "task";
 /// `context.server`: the upstream server; empty where the call has none.
 pub const CONTEXT_SERVER: &str = "server";
@@ -95,14 +106,15 @@ pub const UNTRUSTED: &str = "untrusted_";
 /// first can never fail to evaluate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum View {
-    /// `context.common`: for a list of absolute paths, the longest path that holds all of them (lexically).
-    Common,
     /// `context.decimal`: numbers with at most four digits behind the point, whole ones too.
     Decimal,
     /// `context.flag`: `true` and `false`.
     Flag,
     /// `context.integer`: whole numbers of 64 bits.
     Integer,
+    /// `context.path`: an absolute path or URI without `..` segment, NUL or backslash (and in a URI without
+    /// `%`, `?` and `#`); for a list of such, the longest path that holds all of them.
+    Path,
     /// `context.text`: text.
     Text,
     /// `context.texts`: lists of text.
@@ -111,17 +123,23 @@ pub enum View {
 
 impl View {
     /// Every view.
-    pub const ALL: [Self; 6] =
-        [Self::Common, Self::Decimal, Self::Flag, Self::Integer, Self::Text, Self::Texts];
+    pub const ALL: [Self; 6] = [
+        Self::Decimal,
+        Self::Flag,
+        Self::Integer,
+        Self::Path,
+        Self::Text,
+        Self::Texts,
+    ];
 
     /// The name of the record in the context.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Common => "common",
             Self::Decimal => "decimal",
             Self::Flag => "flag",
             Self::Integer => "integer",
+            Self::Path => "path",
             Self::Text => "text",
             Self::Texts => "texts",
         }

@@ -1,0 +1,401 @@
+//! The policies: which are asked, what they see, and what their answers mean.
+
+use std::borrow::Cow;
+
+use bailiwick_grant::vocabulary;
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Effect as CedarEffect, Entities, Entity, EntityId,
+    EntityTypeName, EntityUid, PolicyId, PolicySet, Request,
+};
+use smallvec::SmallVec;
+
+use crate::call::{ItemKind, NamedEntity};
+use crate::context::{Material, supplied};
+use crate::decide::{Established, Granted, Refused};
+use crate::decision::{ApprovalDemand, Effect, Reasons};
+use crate::engine::{Members, Question, Raw, evaluate};
+use crate::entity::{self, IdentityEntity, NOTHING, gathered, item_entity};
+use crate::explain;
+use crate::policy::Part;
+use crate::policy::compiled::Compiled;
+use crate::policy::index::Keyed;
+use crate::reason::DenyReason;
+use crate::view::{Aim, Caller};
+
+/// Whether the plain way is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plainly {
+    No,
+    Yes,
+}
+
+/// One side of a call as Cedar sees it.
+struct Side<'a> {
+    uid: Cow<'a, EntityUid>,
+    groups: Cow<'a, [EntityUid]>,
+    source: Source<'a>,
+}
+
+/// Where the entity of a side comes from, if a policy reads it.
+enum Source<'a> {
+    Identity(&'a IdentityEntity),
+    Item,
+    Bare,
+    Supplied(Members),
+}
+
+/// Asks the policies.
+pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted, Refused> {
+    if let Some(problem) = &found.space.policies.broken {
+        return Err(Refused::new(
+            DenyReason::EvaluationFailed,
+            format!("the tenant's policies do not load: {problem}"),
+        ));
+    }
+    let principal = principal(found)?;
+    let (action, resource) = aimed(found)?;
+    let grants = granted(found)?;
+    let tenant = &found.space.policies;
+    let material = material(found);
+    let candidates: SmallVec<[&Compiled; 8]> = match plainly {
+        Plainly::Yes => tenant
+            .policies
+            .iter()
+            .chain(found.space.grant_policies())
+            .collect(),
+        Plainly::No => {
+            let positions = tenant.index.matching(
+                Keyed {
+                    uid: &action,
+                    groups: &[],
+                },
+                Keyed {
+                    uid: &principal.uid,
+                    groups: &principal.groups,
+                },
+                Keyed {
+                    uid: &resource.uid,
+                    groups: &resource.groups,
+                },
+            );
+            let sliced = positions.iter().filter_map(|n| tenant.policies.get(*n));
+            sliced.chain(grants.iter().map(|(_, c)| *c)).collect()
+        }
+    };
+    let raw = match plainly {
+        Plainly::No => {
+            let reads = |f: fn(&Compiled) -> bool| candidates.iter().any(|c| f(c));
+            let entities = loaded(
+                &principal,
+                &resource,
+                reads(|c| c.needs.principal),
+                reads(|c| c.needs.resource),
+            );
+            let context = material.projected(candidates.iter().map(|c| &c.needs));
+            let question = Question {
+                principal: &principal.uid,
+                action: &action,
+                resource: &resource.uid,
+                context,
+            };
+            evaluate(question, &entities, candidates.iter().copied())
+        }
+        Plainly::Yes => plainly_evaluated(&principal, &action, &resource, &material, &candidates)?,
+    };
+    answer(found, &grants, &raw)
+}
+
+/// What the answers mean: an error denies, then a forbid, then a permit grants.
+fn answer(found: &Established<'_>, grants: &[(usize, &Compiled)], raw: &Raw<'_>) -> Result<Granted, Refused> {
+    let ids = |list: &[&Compiled]| {
+        let mut ids: SmallVec<[String; 2]> = list.iter().map(|c| c.id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    if !raw.errors.is_empty() {
+        return Err(Refused {
+            reason: DenyReason::EvaluationFailed,
+            policies: ids(&raw.errors),
+            text: "a policy could not be evaluated, so nothing is permitted".to_owned(),
+        });
+    }
+    if !raw.forbids.is_empty() {
+        let policies = ids(&raw.forbids);
+        let text = format!("policy `{}` forbids it", policies.join("`, `"));
+        return Err(Refused {
+            reason: DenyReason::ForbiddenByPolicy,
+            policies,
+            text,
+        });
+    }
+    let mut permits: SmallVec<[&Compiled; 2]> = SmallVec::new();
+    let mut exceeded: SmallVec<[(usize, &Compiled); 1]> = SmallVec::new();
+    for permit in &raw.permits {
+        match grants.iter().find(|(_, c)| std::ptr::eq(*c, *permit)) {
+            Some((scope, _)) if explain::exceeds(found, *scope) => exceeded.push((*scope, permit)),
+            _ => permits.push(permit),
+        }
+    }
+    if permits.is_empty() {
+        return Err(match exceeded.first() {
+            Some((scope, compiled)) => Refused {
+                reason: DenyReason::RateExceeded,
+                policies: std::iter::once(compiled.id.clone()).collect(),
+                text: explain::rate(found, *scope),
+            },
+            None => explain::ungranted(found, grants),
+        });
+    }
+    let policies = ids(&permits);
+    let text = format!("permitted by `{}`", policies.join("`, `"));
+    let held = permits.iter().find(|c| c.hold.is_some()).map(|c| c.id.clone());
+    Ok(Granted {
+        effect: held.map_or(Effect::Permit, |policy| Effect::Hold(ApprovalDemand { policy })),
+        reasons: Reasons { policies, text },
+    })
+}
+
+/// The policies of the grant that name what is called, with the positions of their scopes.
+fn granted<'a>(found: &Established<'a>) -> Result<SmallVec<[(usize, &'a Compiled); 4]>, Refused> {
+    let (Some(task), Some((server, name))) = (found.task, found.aim.scope_name()) else {
+        return Ok(SmallVec::new());
+    };
+    let policies = task.policies.as_ref().map_err(|problem| {
+        Refused::new(
+            DenyReason::EvaluationFailed,
+            format!("the grant of the task does not compile: {problem}"),
+        )
+    })?;
+    Ok(task
+        .scopes(server, name)
+        .filter_map(|n| Some((n, policies.get(n)?)))
+        .collect())
+}
+
+fn principal<'a>(found: &Established<'a>) -> Result<Side<'a>, Refused> {
+    match &found.caller {
+        Caller::Bearer(_) | Caller::Identity(..) => {
+            let entry = found.caller.identity().and_then(|id| found.space.identity(id));
+            let entry = entry.ok_or_else(|| {
+                Refused::new(DenyReason::IdentityUnknown, "no such identity in this tenant")
+            })?;
+            Ok(Side {
+                uid: Cow::Borrowed(&entry.uid),
+                groups: Cow::Borrowed(&entry.groups),
+                source: Source::Identity(entry),
+            })
+        }
+        Caller::Named(named) => {
+            let properties = &named.subject.properties;
+            let attributes = supplied(
+                &found.space.policies.supplied,
+                Part::Subject,
+                &named.pep,
+                properties,
+            );
+            foreign(&named.subject, attributes)
+        }
+        Caller::Outside => Err(Refused::new(
+            DenyReason::IdentityUnknown,
+            "the caller cannot be read",
+        )),
+    }
+}
+
+/// An entity of a type that is not ours.
+fn foreign(entity: &NamedEntity, attributes: Members) -> Result<Side<'static>, Refused> {
+    let uid = foreign_uid(&entity.kind, &entity.id)?;
+    Ok(Side {
+        uid: Cow::Owned(uid),
+        groups: Cow::Owned(Vec::new()),
+        source: Source::Supplied(attributes),
+    })
+}
+
+fn foreign_uid(kind: &str, id: &str) -> Result<EntityUid, Refused> {
+    let shown = bailiwick_base::limits::shown(kind);
+    let own = vocabulary::OWN_TYPES
+        .iter()
+        .any(|own| own.eq_ignore_ascii_case(kind));
+    match kind.parse::<EntityTypeName>() {
+        Ok(name) if !own => Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id))),
+        _ => Err(Refused::new(
+            DenyReason::NoGrant,
+            format!("no policy can name a subject or resource of type `{shown}`"),
+        )),
+    }
+}
+
+fn aimed<'a>(found: &Established<'a>) -> Result<(Cow<'a, EntityUid>, Side<'a>), Refused> {
+    let bare = |uid| Side {
+        uid,
+        groups: Cow::Owned(Vec::new()),
+        source: Source::Bare,
+    };
+    let own = |name: &str| {
+        entity::action(name).map(Cow::Borrowed).ok_or_else(|| {
+            Refused::new(
+                DenyReason::NoGrant,
+                format!("`{}` is not known here", bailiwick_base::limits::shown(name)),
+            )
+        })
+    };
+    match (&found.aim, found.server, found.issue) {
+        (Aim::Issue(..), _, Some(task)) => {
+            Ok((own(vocabulary::TOKEN_ISSUE)?, bare(Cow::Borrowed(&task.uid))))
+        }
+        (Aim::Server(_, method), Some(server), _) => Ok((own(method)?, bare(Cow::Borrowed(&server.uid)))),
+        (Aim::Item(item), Some(server), _) => {
+            let uid = match (item.kind, server.tools.get(item.name)) {
+                (ItemKind::Tool, Some(tool)) => Cow::Borrowed(&tool.uid),
+                (ItemKind::Tool, None) => {
+                    return Err(Refused::new(DenyReason::ToolNotPinned, "the tool is not pinned"));
+                }
+                (ItemKind::Prompt, _) => {
+                    Cow::Owned(entity::item(vocabulary::PROMPT, &item.server, item.name))
+                }
+                (ItemKind::Resource, _) => {
+                    Cow::Owned(entity::item(vocabulary::RESOURCE, &item.server, item.name))
+                }
+            };
+            let groups = Cow::Borrowed(std::slice::from_ref(&server.uid));
+            Ok((
+                own(item.method)?,
+                Side {
+                    uid,
+                    groups,
+                    source: Source::Item,
+                },
+            ))
+        }
+        (Aim::Named(named), _, _) => {
+            let Caller::Named(caller) = &found.caller else {
+                let side = foreign(named.resource, Members::new())?;
+                return Ok((Cow::Owned(entity::uid(vocabulary::ACTION, named.action)), side));
+            };
+            let properties = &named.resource.properties;
+            let attributes = supplied(
+                &found.space.policies.supplied,
+                Part::Resource,
+                &caller.pep,
+                properties,
+            );
+            let side = foreign(named.resource, attributes)?;
+            Ok((Cow::Owned(entity::uid(vocabulary::ACTION, named.action)), side))
+        }
+        (Aim::Unknown(text), _, _) => Err(Refused::new(DenyReason::NoGrant, text.clone())),
+        _ => Err(Refused::new(DenyReason::NoGrant, "nothing grants this")),
+    }
+}
+
+fn material<'a>(found: &'a Established<'a>) -> Material<'a> {
+    let declared = &found.space.policies.supplied;
+    let (action_properties, caller_context) = match (&found.aim, &found.caller) {
+        (Aim::Named(aim), Caller::Named(caller)) => (
+            supplied(declared, Part::Action, &caller.pep, aim.action_properties),
+            supplied(declared, Part::Context, &caller.pep, aim.context),
+        ),
+        _ => (Members::new(), Members::new()),
+    };
+    Material {
+        arguments: match &found.aim {
+            Aim::Item(item) => item.arguments(found.call),
+            _ => Cow::Borrowed(&found.call.arguments.values),
+        },
+        count: match found.aim {
+            Aim::Issue(_, count) => count,
+            _ => 0,
+        },
+        delegated: matches!(&found.caller, Caller::Bearer(claims) if !claims.act.is_empty()),
+        door: found.call.door.as_str(),
+        scoped: found.scoped,
+        server: found.aim.server().map_or("", |s| s.as_str()),
+        task: found.task.or(found.issue).map_or("", |t| t.text.as_str()),
+        action_properties,
+        caller_context,
+    }
+}
+
+/// The entities, as far as policies read them. What has no attributes and no groups needs no entity.
+fn loaded<'a>(
+    principal: &Side<'a>,
+    resource: &Side<'a>,
+    reads_principal: bool,
+    reads_resource: bool,
+) -> Cow<'a, Entities> {
+    let resource_counts = reads_resource && !matches!(resource.source, Source::Bare);
+    match (&principal.source, reads_principal, resource_counts) {
+        (_, false, false) => Cow::Borrowed(&*NOTHING),
+        (Source::Identity(entry), true, false) => Cow::Borrowed(entry.entities()),
+        _ => Cow::Owned(everything(principal, resource)),
+    }
+}
+
+fn everything(principal: &Side<'_>, resource: &Side<'_>) -> Entities {
+    let mut all: Vec<Entity> = Vec::new();
+    for entity in [principal.entity(), resource.entity()].into_iter().flatten() {
+        // One and the same entity on both sides has what both sides say of it.
+        if all.iter().all(|e| e.uid() != entity.uid()) {
+            all.push(entity);
+        }
+    }
+    gathered(all)
+}
+
+impl Side<'_> {
+    fn entity(&self) -> Option<Entity> {
+        match &self.source {
+            Source::Identity(entry) => Some(entry.entity()),
+            Source::Item => self.groups.first().map(|server| item_entity(&self.uid, server)),
+            Source::Bare => None,
+            Source::Supplied(members) => {
+                let attributes = members
+                    .iter()
+                    .map(|(name, value)| (name.to_string(), crate::engine::expression(value)));
+                Some(
+                    Entity::new_with_tags(self.uid.as_ref().clone(), attributes, [], [])
+                        .unwrap_or_else(|_| Entity::with_uid(self.uid.as_ref().clone())),
+                )
+            }
+        }
+    }
+}
+
+/// The plain way: one policy set, Cedar's own request and authorizer.
+fn plainly_evaluated<'p>(
+    principal: &Side<'_>,
+    action: &EntityUid,
+    resource: &Side<'_>,
+    material: &Material<'_>,
+    candidates: &[&'p Compiled],
+) -> Result<Raw<'p>, Refused> {
+    let failed = |text: String| Refused::new(DenyReason::EvaluationFailed, text);
+    let set = PolicySet::from_policies(candidates.iter().map(|c| c.policy.clone()))
+        .map_err(|e| failed(e.to_string()))?;
+    let pairs = material
+        .complete()
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), crate::engine::expression(&value)));
+    let context = Context::from_pairs(pairs).map_err(|e| failed(e.to_string()))?;
+    let asked = Request::new(
+        principal.uid.as_ref().clone(),
+        action.clone(),
+        resource.uid.as_ref().clone(),
+        context,
+        None,
+    )
+    .map_err(|e| failed(e.to_string()))?;
+    let response = Authorizer::new().is_authorized(&asked, &set, &everything(principal, resource));
+    let by_id = |id: &PolicyId| candidates.iter().copied().find(|c| c.policy.id() == id);
+    let mut raw = Raw::default();
+    for compiled in response.diagnostics().reason().filter_map(by_id) {
+        match compiled.effect {
+            CedarEffect::Permit => raw.permits.push(compiled),
+            CedarEffect::Forbid => raw.forbids.push(compiled),
+        }
+    }
+    for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors() {
+        raw.errors.extend(by_id(error.policy_id()));
+    }
+    Ok(raw)
+}

@@ -1,0 +1,170 @@
+//! Tenant policies: reading, checking and indexing them.
+//!
+//! A tenant's text stands beside the default policies (`content/policies/default.cedar`), never instead of
+//! them: a tenant narrows what they permit with `forbid`. Annotations: `@id("…")` names a policy,
+//! `@hold("…")` on a permit asks for a person, `@supplied("…")` declares AuthZEN properties
+//! ([`Supplied`](crate::policy)).
+
+use std::sync::{Arc, LazyLock};
+
+use bailiwick_grant::{Declared, Mentions, schema_for};
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{Effect, Policy, PolicyId, PolicySet, ValidationMode, Validator};
+
+pub(crate) mod compiled;
+pub(crate) mod index;
+mod sliced;
+mod supplied;
+mod text;
+
+pub use sliced::{RawAnswer, Sliced};
+pub(crate) use supplied::{Part, Supplied};
+
+use compiled::Compiled;
+use index::Index;
+
+/// Bytes of one tenant's policies.
+pub const POLICIES_MAX: usize = 1024 * 1024;
+/// Operators and brackets of one policy; bounds how deep its expressions can nest.
+pub const OPERATORS_MAX: usize = 1000;
+
+const DEFAULTS: &str = include_str!("../../../../../content/policies/default.cedar");
+
+static BUILTIN: LazyLock<Arc<TenantPolicies>> = LazyLock::new(|| Arc::new(TenantPolicies::read("")));
+
+/// Why a policy text is refused, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("policies, line {line}, column {column}: {message}")]
+pub struct PolicyError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong and, where Cedar knows it, what would be right.
+    pub message: String,
+}
+
+impl PolicyError {
+    pub(crate) fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        Self {
+            line: before.bytes().filter(|b| *b == b'\n').count() + 1,
+            column: before.get(line_start..).unwrap_or("").chars().count() + 1,
+            message: message.into(),
+        }
+    }
+
+    fn of(text: &str, error: &DetailedError) -> Self {
+        let offset = error.source_locations.first().map_or(0, |l| l.loc.start);
+        let mut message = error.message.clone();
+        if let Some(help) = &error.help {
+            message.push_str("; ");
+            message.push_str(help);
+        }
+        Self::at(text, offset, message)
+    }
+}
+
+/// Checks a tenant's policies strictly against the schema that fits them: done when they are written.
+///
+/// # Errors
+/// [`PolicyError`] for the first offence.
+pub fn validate(text: &str) -> Result<(), PolicyError> {
+    let (set, named, supplied) = parse(text)?;
+    let mut mentions = Mentions::default();
+    for policy in &named {
+        let found = Mentions::of(policy).map_err(|e| PolicyError::at(text, 0, e.to_string()))?;
+        mentions.merge(&found);
+    }
+    let declared: Vec<Declared> = supplied.declared().cloned().collect();
+    let schema = schema_for(&mentions, &declared).map_err(|e| PolicyError::at(text, 0, e.to_string()))?;
+    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
+    match result.validation_errors().next() {
+        None => Ok(()),
+        Some(error) => Err(PolicyError::of(text, &DetailedError::from(error))),
+    }
+}
+
+/// The set as Cedar read it, the same policies under their own names, and what they declare.
+fn parse(text: &str) -> Result<(PolicySet, Vec<Policy>, Supplied), PolicyError> {
+    text::require_bounded(text)?;
+    let set: PolicySet = text
+        .parse()
+        .map_err(|e: cedar_policy::ParseErrors| PolicyError::of(text, &DetailedError::from(&e)))?;
+    let refused = |message: String| PolicyError::at(text, 0, message);
+    if let Some(template) = set.templates().next() {
+        return Err(refused(format!(
+            "policy `{}` is a template, write the entity in place of the slot",
+            template.id()
+        )));
+    }
+    let mut named = Vec::new();
+    let mut supplied = Supplied::default();
+    for policy in set.policies() {
+        let name = policy
+            .annotation("id")
+            .map_or_else(|| policy.id().to_string(), str::to_owned);
+        if name.is_empty() || name.len() > 128 || name.contains(char::is_control) {
+            return Err(refused(
+                "an `@id` has 1 to 128 characters without control characters".to_owned(),
+            ));
+        }
+        if policy.annotation("hold").is_some() && policy.effect() == Effect::Forbid {
+            return Err(refused(format!("policy `{name}` forbids, so it cannot `@hold`")));
+        }
+        supplied.read(&name, policy).map_err(refused)?;
+        named.push(policy.new_id(PolicyId::new(&name)));
+    }
+    named.sort_by(|a, b| a.id().cmp(b.id()));
+    if let Some([first, _]) = named.array_windows::<2>().find(|[a, b]| a.id() == b.id()) {
+        return Err(refused(format!("two policies have the id `{}`", first.id())));
+    }
+    Ok((set, named, supplied))
+}
+
+/// The policies of one tenant, the default ones among them.
+#[derive(Debug)]
+pub(crate) struct TenantPolicies {
+    pub(crate) policies: Vec<Compiled>,
+    pub(crate) index: Index,
+    pub(crate) supplied: Supplied,
+    /// Why the text could not be read; then every call of the tenant is denied.
+    pub(crate) broken: Option<String>,
+}
+
+impl TenantPolicies {
+    /// The default policies alone.
+    pub(crate) fn builtin() -> Arc<Self> {
+        BUILTIN.clone()
+    }
+
+    /// The default policies and the tenant's `text`. The text was validated when it was written; if it cannot
+    /// be read now, nothing is permitted.
+    pub(crate) fn read(text: &str) -> Self {
+        let mut broken = None;
+        let mut policies = Vec::new();
+        let mut all = Supplied::default();
+        for (prefix, source) in [("default", DEFAULTS), ("tenant", text)] {
+            match parse(source) {
+                Ok((_, named, supplied)) => {
+                    all = supplied;
+                    for policy in named {
+                        let id = PolicyId::new(format!("{prefix}/{}", policy.id()));
+                        match Compiled::new(policy.new_id(id)) {
+                            Ok(compiled) => policies.push(compiled),
+                            Err(error) => broken = Some(error.to_string()),
+                        }
+                    }
+                }
+                Err(error) => broken = Some(error.to_string()),
+            }
+        }
+        Self {
+            index: Index::new(&policies),
+            policies,
+            supplied: all,
+            broken,
+        }
+    }
+}
