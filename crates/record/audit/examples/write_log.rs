@@ -134,7 +134,7 @@ fn write_proofs(
 ) -> Result<(), Box<dyn Error>> {
     let (size, root) = (checkpoint.checkpoint().size, checkpoint.checkpoint().root);
     let source = Folder(folder);
-    let mut prover = Prover::new(&source, size, root, 64);
+    let mut prover = Prover::new(&source, size, root, 64)?;
     for index in [0, 1, size / 3, size / 2, size.saturating_sub(1)] {
         if index >= size {
             continue;

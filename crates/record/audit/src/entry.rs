@@ -62,12 +62,7 @@ impl<'a> Kind<'a> {
     /// # Errors
     /// [`LeafError::Kind`] unless it has the form `[a-z][a-z0-9.-]{0,63}`.
     pub fn parse(kind: &'a str) -> Result<Self, LeafError> {
-        let fits = kind.len() <= KIND_MAX
-            && kind.starts_with(|first: char| first.is_ascii_lowercase())
-            && kind
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
-        if fits {
+        if is_kind(kind.as_bytes()) {
             Ok(Self(kind))
         } else {
             Err(LeafError::Kind { kind: shorten(kind) })
@@ -224,6 +219,38 @@ impl<'a> Leaf<'a> {
     /// # Errors
     /// [`LeafError`] naming the byte or the member.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, LeafError> {
+        let raw = RawLeaf::scan(bytes)?;
+        let text = |field, label| std::str::from_utf8(label).map_err(|_| LeafError::Label { field });
+        Ok(Self {
+            at: raw.at,
+            commitment: hex_bytes(raw.commitment),
+            epoch: raw.epoch,
+            kind: Kind(text("kind", raw.kind)?),
+            node: text("node", raw.node)?,
+            state_pos: raw.state_pos,
+            tenant_ref: text("tenant_ref", raw.tenant_ref)?,
+            tenant_seq: raw.tenant_seq,
+        })
+    }
+}
+
+/// A leaf that was verified to be in its one form, its texts still bytes. It is
+/// what fsck reads: everything is checked, nothing is converted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawLeaf<'a> {
+    pub(crate) at: u64,
+    commitment: &'a [u8; 64],
+    pub(crate) epoch: u64,
+    kind: &'a [u8],
+    node: &'a [u8],
+    pub(crate) state_pos: u64,
+    pub(crate) tenant_ref: &'a [u8],
+    pub(crate) tenant_seq: u64,
+}
+
+impl<'a> RawLeaf<'a> {
+    #[inline]
+    pub(crate) fn scan(bytes: &'a [u8]) -> Result<Self, LeafError> {
         if bytes.len() > LEAF_MAX {
             return Err(LeafError::TooLong { found: bytes.len() });
         }
@@ -238,7 +265,12 @@ impl<'a> Leaf<'a> {
         scan.literal(EPOCH)?;
         let epoch = scan.integer("epoch")?;
         scan.literal(KIND)?;
-        let kind = Kind::parse(scan.text("kind")?)?;
+        let kind = scan.text("kind")?;
+        if !is_kind(kind) {
+            return Err(LeafError::Kind {
+                kind: shorten(&String::from_utf8_lossy(kind)),
+            });
+        }
         scan.literal(NODE)?;
         let node = scan.text("node")?;
         scan.literal(STATE_POS)?;
@@ -278,7 +310,7 @@ impl<'a> Scan<'a> {
         self.length - self.rest.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn literal(&mut self, expected: &'static str) -> Result<(), LeafError> {
         match self.rest.strip_prefix(expected.as_bytes()) {
             Some(rest) => {
@@ -297,6 +329,16 @@ impl<'a> Scan<'a> {
         let mut value: u64 = 0;
         let mut digits = 0_usize;
         let mut rest = self.rest;
+        if rest.first() != Some(&b'0') {
+            while let Some((word, after)) = rest.split_first_chunk::<8>()
+                && let Some(eight) = eight_digits(*word)
+                && digits < 16
+            {
+                value = value * 100_000_000 + eight;
+                digits += 8;
+                rest = after;
+            }
+        }
         while let Some((byte, after)) = rest.split_first() {
             let digit = byte.wrapping_sub(b'0');
             if digit > 9 {
@@ -319,80 +361,116 @@ impl<'a> Scan<'a> {
 
     /// The characters up to the closing quote, which stays.
     #[inline]
-    fn text(&mut self, field: &'static str) -> Result<&'a str, LeafError> {
-        // One byte more than allowed is enough to know that it is too long.
-        let window = self.rest.get(..LABEL_MAX + 1).unwrap_or(self.rest);
-        let length = window
-            .iter()
-            .position(|byte| *byte == b'"')
-            .ok_or(LeafError::Label { field })?;
-        let (label, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(LeafError::Label { field })?;
-        if !is_label(label) {
-            return Err(LeafError::Label { field });
+    fn text(&mut self, field: &'static str) -> Result<&'a [u8], LeafError> {
+        let length = label_length(self.rest);
+        match self.rest.split_at_checked(length) {
+            Some((label, rest)) if rest.first() == Some(&b'"') && (1..=LABEL_MAX).contains(&length) => {
+                self.rest = rest;
+                Ok(label)
+            }
+            _ => Err(LeafError::Label { field }),
         }
-        self.rest = rest;
-        std::str::from_utf8(label).map_err(|_| LeafError::Label { field })
     }
 
     #[inline]
-    fn commitment(&mut self) -> Result<[u8; 32], LeafError> {
-        let error = LeafError::Commitment {
-            offset: self.offset(),
-        };
-        let Some((digits, rest)) = self.rest.split_first_chunk::<64>() else {
-            return Err(error);
-        };
-        let mut hash = [0; 32];
-        let mut bad = 0;
-        for ([high, low], byte) in digits.as_chunks::<2>().0.iter().zip(&mut hash) {
-            let (high, low) = (hex_value(*high), hex_value(*low));
-            bad |= high | low;
-            *byte = (high << 4) | (low & 0x0f);
+    fn commitment(&mut self) -> Result<&'a [u8; 64], LeafError> {
+        match self.rest.split_first_chunk::<64>() {
+            Some((digits, rest)) if digits.iter().fold(true, |fits, digit| fits & is_hex(*digit)) => {
+                self.rest = rest;
+                Ok(digits)
+            }
+            _ => Err(LeafError::Commitment {
+                offset: self.offset(),
+            }),
         }
-        if bad > 0x0f {
-            return Err(error);
-        }
-        self.rest = rest;
-        Ok(hash)
     }
 }
 
-/// Values of the lower-case hex digits, 0xff for any other byte.
-const HEX_VALUES: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut value = 0;
-    while value < 16 {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "evaluated at compile time, both indices are constants"
-        )]
-        {
-            values[HEX_DIGITS[value] as usize] = value as u8;
-        }
-        value += 1;
-    }
-    values
-};
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Number of bytes at the start that may stand in a label, up to one more than
+/// its limit; eight bytes at a time.
+#[inline]
+fn label_length(bytes: &[u8]) -> usize {
+    let window = bytes.get(..LABEL_MAX + 1).unwrap_or(bytes);
+    let (words, rest) = window.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let stops = label_stops(u64::from_le_bytes(*word));
+        if stops != 0 {
+            return length + usize::try_from(stops.trailing_zeros() / 8).unwrap_or(0);
+        }
+        length += 8;
+    }
+    length + rest.iter().take_while(|byte| is_label_byte(**byte)).count()
+}
+
+/// Marks the bytes that may not stand in a label. The lowest mark is exact;
+/// marks above it may be false, because a borrow can run into them.
+#[inline]
+fn label_stops(word: u64) -> u64 {
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let below_printable = word.wrapping_sub(ONES * u64::from(b'!')) & !word;
+    let quote = is_zero(word ^ (ONES * u64::from(b'"')));
+    let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
+    let delete = is_zero(word ^ (ONES * 0x7f));
+    (below_printable | quote | backslash | delete | word) & HIGHS
+}
+
+/// Value of eight decimal digits, or `None` where one byte is no digit.
+#[inline]
+fn eight_digits(word: [u8; 8]) -> Option<u64> {
+    const SIXES: u64 = 0x0606_0606_0606_0606;
+    const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROES: u64 = 0x3030_3030_3030_3030;
+    let text = u64::from_le_bytes(word);
+    // `0` to `9` are 0x30 to 0x39: the high half is 3, also six further on.
+    let high = (text & HIGH_HALVES) | ((text.wrapping_add(SIXES) & HIGH_HALVES) >> 4);
+    if high != ZEROES | (ZEROES >> 4) {
+        return None;
+    }
+    // Neighbours are joined in three steps: digits, pairs, fours.
+    let digits = text & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = digits.wrapping_mul((10 << 8) + 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul((100 << 16) + 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul((10_000 << 32) + 1) >> 32)
+}
 
 #[inline]
-fn hex_value(byte: u8) -> u8 {
-    HEX_VALUES.get(usize::from(byte)).copied().unwrap_or(0xff)
+fn is_hex(digit: u8) -> bool {
+    (digit.wrapping_sub(b'0') < 10) | (digit.wrapping_sub(b'a') < 6)
+}
+
+/// The bytes that 64 lower-case hex digits stand for, eight digits at a time.
+fn hex_bytes(digits: &[u8; 64]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (four, eight) in bytes
+        .as_chunks_mut::<4>()
+        .0
+        .iter_mut()
+        .zip(digits.as_chunks::<8>().0)
+    {
+        let text = u64::from_le_bytes(*eight);
+        // Letters have bit 6 set, and their low half is 1 to 6.
+        let values = (text & (ONES * 0x0f)) + ((text >> 6) & ONES) * 9;
+        let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+        let [a, b, c, d, ..] = (fours | fours >> 16).to_le_bytes();
+        *four = [a, b, c, d];
+    }
+    bytes
 }
 
 #[inline]
 fn hex_digit(value: u8) -> u8 {
-    HEX_DIGITS.get(usize::from(value & 0x0f)).copied().unwrap_or(b'0')
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8; 32]) {
     let mut digits = [0; 64];
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [hex_digit(byte >> 4), hex_digit(*byte)];
+        *pair = [hex_digit(byte >> 4), hex_digit(byte & 0x0f)];
     }
     out.extend_from_slice(&digits);
 }
@@ -414,12 +492,21 @@ fn push_integer(out: &mut Vec<u8>, value: u64) {
 
 /// Printable ASCII that JSON writes as it is.
 #[inline]
+fn is_label_byte(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\'
+}
+
 fn is_label(label: &[u8]) -> bool {
-    !label.is_empty()
-        && label.len() <= LABEL_MAX
-        && label
+    (1..=LABEL_MAX).contains(&label.len()) && label_length(label) == label.len()
+}
+
+#[inline]
+fn is_kind(kind: &[u8]) -> bool {
+    kind.len() <= KIND_MAX
+        && kind.first().is_some_and(u8::is_ascii_lowercase)
+        && kind
             .iter()
-            .all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'"' && *byte != b'\\')
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
 }
 
 /// Hostile input goes into messages shortened.

@@ -4,7 +4,7 @@ use super::diagnose::{Near, diagnose};
 use super::finding::{Finding, FindingKind, Findings};
 use super::sequence::Run;
 use super::{Content, Fsck};
-use crate::entry::Leaf;
+use crate::entry::RawLeaf;
 use crate::merkle::{Hash, leaf_hash};
 use crate::tile::{
     Entries, TILE_WIDTH, TileId, TileKind, TileReadError, TileSource, full_tile_root, partial_width,
@@ -323,7 +323,7 @@ impl<S: TileSource> Scanner<'_, '_, S> {
             };
             bundle.hashes.push(leaf_hash(entry).0);
             if let Some(run) = &mut self.run {
-                match Leaf::decode(entry) {
+                match RawLeaf::scan(entry) {
                     Ok(leaf) => run.observe(position, &leaf, &mut self.findings),
                     Err(error) => {
                         self.findings
@@ -358,7 +358,9 @@ pub(super) fn read_tile<S: TileSource>(
             });
             Ok(None)
         }
-        Err(TileReadError::Missing { .. } | TileReadError::Outside { .. }) => {
+        Err(
+            TileReadError::Missing { .. } | TileReadError::Mismatch { .. } | TileReadError::Outside { .. },
+        ) => {
             findings.push(Finding {
                 entries,
                 kind: FindingKind::TileMissing { level, tile },

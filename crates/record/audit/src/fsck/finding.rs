@@ -34,7 +34,7 @@ pub enum FindingKind {
         /// Size of the checkpoint that was seen.
         seen: TreeSize,
     },
-    /// The log does not extend a checkpoint that was seen elsewhere.
+    /// The log is not shown to extend a checkpoint that was seen elsewhere.
     CheckpointRewritten {
         /// Size of the checkpoint that was seen.
         seen: TreeSize,
@@ -142,7 +142,10 @@ impl fmt::Display for Finding {
                 write!(out, "missing, although a checkpoint of size {seen} was seen")
             }
             FindingKind::CheckpointRewritten { seen } => {
-                write!(out, "not the ones in a checkpoint of size {seen} that was seen")
+                write!(
+                    out,
+                    "not shown to be the ones in a checkpoint of size {seen} that was seen"
+                )
             }
             FindingKind::EntriesShifted => out.write_str("shifted against the tree"),
             FindingKind::EntryChanged { .. } => out.write_str("changed"),

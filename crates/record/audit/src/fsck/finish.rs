@@ -216,8 +216,9 @@ fn judge_known<S: TileSource>(fsck: &Fsck<'_, S>, findings: &mut Findings) {
                 kind: FindingKind::CheckpointRolledBack { seen },
             });
         } else {
-            let mut prover = Prover::new(fsck.source, *size, *root, 16);
-            if root_at(&mut prover, seen).ok() != Some(known.root) {
+            let root_seen =
+                Prover::new(fsck.source, *size, *root, 16).and_then(|mut prover| root_at(&mut prover, seen));
+            if root_seen.ok() != Some(known.root) {
                 findings.push(Finding {
                     entries: 0..seen,
                     kind: FindingKind::CheckpointRewritten { seen },

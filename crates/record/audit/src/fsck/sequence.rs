@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Order;
 use super::finding::{Finding, FindingKind, Findings};
-use crate::entry::{Leaf, TENANT_SEQ_FIRST};
+use crate::entry::{RawLeaf, TENANT_SEQ_FIRST};
 
 /// First and last value of a member within a chunk.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ struct Span {
 /// One tenant's numbers within a chunk.
 #[derive(Debug)]
 struct TenantSpan {
-    tenant_ref: Box<str>,
+    tenant_ref: Box<[u8]>,
     first_index: u64,
     span: Span,
 }
@@ -50,7 +50,7 @@ impl Run {
 
     /// Takes the next leaf of the chunk.
     #[inline]
-    pub(super) fn observe(&mut self, index: u64, leaf: &Leaf<'_>, findings: &mut Findings) {
+    pub(super) fn observe(&mut self, index: u64, leaf: &RawLeaf<'_>, findings: &mut Findings) {
         let values = [leaf.at, leaf.epoch, leaf.state_pos];
         match &mut self.members {
             None => {
@@ -84,7 +84,7 @@ impl Run {
 #[derive(Debug, Default)]
 pub(super) struct Joined {
     members: Option<[u64; 3]>,
-    tenants: BTreeMap<Box<str>, u64>,
+    tenants: BTreeMap<Box<[u8]>, u64>,
 }
 
 impl Joined {
@@ -123,8 +123,8 @@ impl Joined {
     }
 }
 
-fn broken(index: u64, tenant_ref: &str, expected: u64, found: u64) -> Finding {
-    let tenant_ref = tenant_ref.to_owned();
+fn broken(index: u64, tenant_ref: &[u8], expected: u64, found: u64) -> Finding {
+    let tenant_ref = String::from_utf8_lossy(tenant_ref).into_owned();
     Finding::at(
         index,
         FindingKind::TenantSeqBroken {
@@ -140,7 +140,7 @@ fn broken(index: u64, tenant_ref: &str, expected: u64, found: u64) -> Finding {
 #[derive(Debug, Default)]
 struct Tenants {
     spans: Vec<TenantSpan>,
-    places: BTreeMap<Box<str>, usize>,
+    places: BTreeMap<Box<[u8]>, usize>,
     recent: Vec<u32>,
 }
 
@@ -148,7 +148,7 @@ const RECENT: usize = 4096;
 
 impl Tenants {
     #[inline]
-    fn observe(&mut self, index: u64, leaf: &Leaf<'_>, findings: &mut Findings) {
+    fn observe(&mut self, index: u64, leaf: &RawLeaf<'_>, findings: &mut Findings) {
         let found = leaf.tenant_seq;
         let place = self.place_of(index, leaf);
         let Some(tenant) = self.spans.get_mut(place) else {
@@ -165,11 +165,11 @@ impl Tenants {
     }
 
     #[inline]
-    fn place_of(&mut self, index: u64, leaf: &Leaf<'_>) -> usize {
+    fn place_of(&mut self, index: u64, leaf: &RawLeaf<'_>) -> usize {
         if self.recent.is_empty() {
             self.recent.resize(RECENT, u32::MAX);
         }
-        let slot = slot_of(leaf.tenant_ref.as_bytes());
+        let slot = slot_of(leaf.tenant_ref);
         let recent = self
             .recent
             .get(slot)
@@ -186,7 +186,7 @@ impl Tenants {
             Some(place) => *place,
             None => {
                 let (first, last) = (leaf.tenant_seq, leaf.tenant_seq);
-                let tenant_ref: Box<str> = leaf.tenant_ref.into();
+                let tenant_ref: Box<[u8]> = leaf.tenant_ref.into();
                 let place = self.spans.len();
                 self.places.insert(tenant_ref.clone(), place);
                 self.spans.push(TenantSpan {

@@ -13,6 +13,16 @@ pub trait NodeSource {
     /// # Errors
     /// When the node is not complete or cannot be read.
     fn node(&mut self, height: u32, index: u64) -> Result<Hash, Self::Error>;
+
+    /// Root over leaves `start..end`, where `start` is aligned as RFC 6962
+    /// splits the tree that ends at `end`. A source that keeps such roots may
+    /// answer from them.
+    ///
+    /// # Errors
+    /// When a node below is not complete or cannot be read.
+    fn range(&mut self, start: u64, end: u64) -> Result<Hash, Self::Error> {
+        range_from_nodes(self, start, end)
+    }
 }
 
 /// A proof could not be made.
@@ -43,7 +53,7 @@ pub enum ProveError {
 }
 
 impl ProveError {
-    fn node(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn node(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Node(Box::new(source))
     }
 }
@@ -135,18 +145,26 @@ fn split(start: u64, end: u64) -> u64 {
     start.saturating_add(1 << last.ilog2())
 }
 
-/// Root over leaves `start..end`, where `start` is aligned as RFC 6962 splits.
 fn range_hash<N: NodeSource>(nodes: &mut N, start: u64, end: u64) -> Result<Hash, ProveError> {
-    let length = end - start;
+    nodes.range(start, end).map_err(ProveError::node)
+}
+
+/// Root over leaves `start..end` from the complete subtrees in it.
+pub(crate) fn range_from_nodes<N: NodeSource + ?Sized>(
+    nodes: &mut N,
+    start: u64,
+    end: u64,
+) -> Result<Hash, N::Error> {
+    let length = end.saturating_sub(start);
     if length.is_power_of_two() {
         let height = length.trailing_zeros();
-        return nodes.node(height, start >> height).map_err(ProveError::node);
+        return nodes.node(height, start >> height);
     }
     let mut peaks = Vec::with_capacity(64);
     let mut from = start;
     while from < end {
         let height = (end - from).ilog2();
-        peaks.push(nodes.node(height, from >> height).map_err(ProveError::node)?);
+        peaks.push(nodes.node(height, from >> height)?);
         from += 1 << height;
     }
     Ok(fold_peaks(&peaks).unwrap_or(EMPTY_ROOT.0))

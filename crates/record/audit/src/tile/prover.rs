@@ -1,11 +1,13 @@
 //! Proofs from tile files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use super::{LEVELS, TILE_WIDTH, TileId, TileKind, TileSource, nodes_at, tile_hashes};
+use super::{
+    LEVELS, TILE_WIDTH, TileId, TileKind, TileSource, nodes_at, partial_width, tile_hashes, tile_peaks,
+};
 use crate::merkle::{
-    ConsistencyProof, HASH_LEN, Hash, InclusionProof, LeafHash, NodeSource, ProveError, RootHash, TreeSize,
-    next_row, prove_consistency, prove_inclusion, root_at, verify_consistency, verify_inclusion,
+    ConsistencyProof, EMPTY_ROOT, HASH_LEN, Hash, InclusionProof, LeafHash, NodeSource, ProveError, RootHash,
+    TreeSize, next_row, node_hash, prove_consistency, prove_inclusion, range_from_nodes, root_at,
 };
 
 /// A tile file could not be used.
@@ -20,6 +22,12 @@ pub enum TileReadError {
         expected: usize,
         /// Bytes found.
         found: usize,
+    },
+    /// The tile above has another hash for this tile.
+    #[error("`{path}` is not the tile that the tree has: run fsck on the log")]
+    Mismatch {
+        /// Path of the file.
+        path: String,
     },
     /// There is no such file.
     #[error("`{path}` is missing")]
@@ -133,11 +141,6 @@ impl ExpandedTile {
         Self { rows }
     }
 
-    /// Number of hashes the tile was made from.
-    fn width(&self) -> usize {
-        self.rows.first().map_or(0, Vec::len)
-    }
-
     /// The node `height` rows above the tile's hashes, `index` from its left.
     #[must_use]
     pub fn lookup(&self, height: u32, index: u64) -> Option<Hash> {
@@ -150,84 +153,155 @@ impl ExpandedTile {
 
 /// Makes proofs for one checkpoint from its tiles, keeping the tiles it used.
 ///
-/// Every proof is verified against the checkpoint's root before it is handed
-/// out, so a damaged file gives [`ProveError::RootMismatch`], never a proof
-/// that fails in somebody else's hands.
+/// Every tile is verified when it is read: the partial ones together against
+/// the checkpoint's root, each full one against the tile above it. So a damaged
+/// file gives an error that names it, never a proof that fails in somebody
+/// else's hands.
 #[derive(Debug)]
 pub struct Prover<'a, S> {
     reader: TileReader<'a, S>,
     size: TreeSize,
-    root: RootHash,
-    kept: BTreeMap<(u8, u64), ExpandedTile>,
-    order: VecDeque<(u8, u64)>,
+    /// Per level the partial tile of this size.
+    edges: Vec<ExpandedTile>,
+    /// Roots over the leaves from each start to the end of the tree.
+    tails: Vec<(u64, Hash)>,
+    kept: Vec<KeptTile>,
+    /// Where a full tile of a level is among the kept.
+    places: BTreeMap<(u8, u64), usize>,
+    /// Per level the tile used last, which most look-ups want again.
+    last_used: [usize; LEVELS as usize],
     kept_max: usize,
+    /// The kept tile that makes room next.
+    oldest: usize,
+}
+
+#[derive(Debug)]
+struct KeptTile {
+    level: u8,
+    index: u64,
+    tile: ExpandedTile,
 }
 
 impl<'a, S: TileSource> Prover<'a, S> {
     /// A prover for the tree of `size` leaves with `root` (both from a verified
-    /// checkpoint) that keeps up to `kept_max` tiles (16 KiB each, at least 8).
-    #[must_use]
-    pub fn new(source: &'a S, size: TreeSize, root: RootHash, kept_max: usize) -> Self {
-        let reader = TileReader::new(source);
-        let kept_max = kept_max.max(usize::from(LEVELS));
-        Self {
-            reader,
-            size,
-            root,
-            kept: BTreeMap::new(),
-            order: VecDeque::new(),
-            kept_max,
-        }
+    /// checkpoint) that keeps up to `kept_max` full tiles (16 KiB each, at least 8).
+    ///
+    /// # Errors
+    /// [`ProveError::Node`] when a partial tile cannot be read,
+    /// [`ProveError::RootMismatch`] when they do not give `root`.
+    pub fn new(source: &'a S, size: TreeSize, root: RootHash, kept_max: usize) -> Result<Self, ProveError> {
+        let mut prover = Self {
+            reader: TileReader::new(source),
+            size: 0,
+            edges: Vec::new(),
+            tails: Vec::new(),
+            kept: Vec::new(),
+            places: BTreeMap::new(),
+            last_used: [usize::MAX; LEVELS as usize],
+            kept_max: kept_max.max(usize::from(LEVELS)),
+            oldest: 0,
+        };
+        prover.advance(size, root)?;
+        Ok(prover)
     }
 
-    /// Goes on with a later checkpoint of the same log; full tiles stay kept.
-    pub fn advance(&mut self, size: TreeSize, root: RootHash) {
-        self.size = size;
-        self.root = root;
-        let full = usize::from(TILE_WIDTH);
-        self.kept.retain(|_, tile| tile.width() == full);
-        let kept = &self.kept;
-        self.order.retain(|key| kept.contains_key(key));
+    /// Goes on with another checkpoint of the same log that is consistent with
+    /// the present one; full tiles stay kept.
+    ///
+    /// # Errors
+    /// As [`Prover::new`]; the prover then stays at its present checkpoint.
+    pub fn advance(&mut self, size: TreeSize, root: RootHash) -> Result<(), ProveError> {
+        let mut edges = Vec::with_capacity(usize::from(LEVELS));
+        let mut peaks = Vec::new();
+        for level in 0..LEVELS {
+            let index = nodes_at(size, level) / u64::from(TILE_WIDTH);
+            let bytes = self.reader.read_hashes(level, index, partial_width(size, level));
+            let bytes = bytes.map_err(ProveError::node)?;
+            let hashes = tile_hashes(&bytes).0;
+            peaks.splice(0..0, tile_peaks(hashes));
+            edges.push(ExpandedTile::new(hashes));
+        }
+        let tails = tails_of(size, &peaks);
+        if tails.last().map_or(EMPTY_ROOT, |(_, hash)| RootHash(*hash)) != root {
+            return Err(ProveError::RootMismatch);
+        }
+        (self.size, self.edges, self.tails) = (size, edges, tails);
+        Ok(())
     }
 
     /// Proof that entry `index` is in the tree, and the entry's leaf hash.
     ///
     /// # Errors
-    /// [`ProveError`] when the index is outside, a tile cannot be read, or the
-    /// tiles do not give the checkpoint's root.
+    /// [`ProveError`] when the index is outside, or a tile cannot be read or
+    /// is not the one the tree has.
     pub fn prove_inclusion(&mut self, index: u64) -> Result<(LeafHash, InclusionProof), ProveError> {
-        let (size, root) = (self.size, self.root);
+        let size = self.size;
         let proof = prove_inclusion(self, index, size)?;
-        let leaf = self
-            .node(0, index)
-            .map(LeafHash)
-            .map_err(|error| ProveError::Node(Box::new(error)))?;
-        verify_inclusion(&proof, &leaf, &root).map_err(|_| ProveError::RootMismatch)?;
+        let leaf = self.node(0, index).map(LeafHash).map_err(ProveError::node)?;
         Ok((leaf, proof))
     }
 
     /// Proof that the tree extends its own first `old` leaves, and their root.
     ///
     /// # Errors
-    /// [`ProveError`] when `old` is 0 or above the size, a tile cannot be read,
-    /// or the tiles do not give the checkpoint's root.
+    /// [`ProveError`] when `old` is 0 or above the size, or a tile cannot be
+    /// read or is not the one the tree has.
     pub fn prove_consistency(&mut self, old: TreeSize) -> Result<(RootHash, ConsistencyProof), ProveError> {
-        let (size, root) = (self.size, self.root);
+        let size = self.size;
         let proof = prove_consistency(self, old, size)?;
-        let old_root = root_at(self, old)?;
-        verify_consistency(&proof, &old_root, &root).map_err(|_| ProveError::RootMismatch)?;
-        Ok((old_root, proof))
+        Ok((root_at(self, old)?, proof))
     }
 
-    fn keep(&mut self, key: (u8, u64), tile: ExpandedTile) {
-        if self.order.len() >= self.kept_max
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.kept.remove(&oldest);
+    /// A full tile's place among the kept, reading and verifying it first
+    /// where it is not there yet.
+    fn full_tile(&mut self, level: u8, index: u64) -> Result<usize, TileReadError> {
+        if let Some(place) = self.places.get(&(level, index)) {
+            return Ok(*place);
         }
-        self.order.push_back(key);
-        self.kept.insert(key, tile);
+        let above = self.node(8 * (u32::from(level) + 1), index)?;
+        let bytes = self.reader.read_hashes(level, index, TILE_WIDTH)?;
+        let tile = ExpandedTile::new(tile_hashes(&bytes).0);
+        if tile.lookup(8, 0) != Some(above) {
+            let path = TileId::full(TileKind::Hashes(level), index).path();
+            return Err(TileReadError::Mismatch { path });
+        }
+        Ok(self.keep(KeptTile { level, index, tile }))
     }
+
+    fn keep(&mut self, tile: KeptTile) -> usize {
+        let key = (tile.level, tile.index);
+        let place = match self.kept.get_mut(self.oldest) {
+            Some(oldest) if self.places.len() >= self.kept_max => {
+                self.places.remove(&(oldest.level, oldest.index));
+                *oldest = tile;
+                let place = self.oldest;
+                self.oldest = (place + 1) % self.kept_max;
+                place
+            }
+            _ => {
+                self.kept.push(tile);
+                self.kept.len() - 1
+            }
+        };
+        self.places.insert(key, place);
+        place
+    }
+}
+
+/// Roots over the leaves from the start of each peak to the end of the tree,
+/// shortest first: the only ragged subtrees a proof for this size can need.
+fn tails_of(size: TreeSize, peaks: &[Hash]) -> Vec<(u64, Hash)> {
+    let mut tails: Vec<(u64, Hash)> = Vec::with_capacity(peaks.len());
+    let (mut start, mut bits) = (size, size);
+    for peak in peaks.iter().rev() {
+        // The smallest peak is the lowest set bit of the size.
+        let length = 1_u64.checked_shl(bits.trailing_zeros()).unwrap_or(0);
+        bits &= !length;
+        start -= length;
+        let hash = tails.last().map_or(*peak, |(_, right)| node_hash(peak, right));
+        tails.push((start, hash));
+    }
+    tails
 }
 
 impl<S: TileSource> NodeSource for Prover<'_, S> {
@@ -235,31 +309,39 @@ impl<S: TileSource> NodeSource for Prover<'_, S> {
 
     fn node(&mut self, height: u32, index: u64) -> Result<Hash, TileReadError> {
         let outside = TileReadError::Outside { height, index };
-        let Ok(level) = u8::try_from(height / 8) else {
+        let (inside, below) = (height % 8, 8 - height % 8);
+        let (tile_index, place) = (index >> below, index & ((1 << below) - 1));
+        let level = u8::try_from(height / 8).unwrap_or(LEVELS);
+        let row = usize::from(level);
+        let (Some(edge), Some(last_used)) = (self.edges.get(row), self.last_used.get(row)) else {
             return Err(outside);
         };
-        let inside = height % 8;
-        let below = 8 - inside;
-        let tile_index = index >> below;
-        let key = (level, tile_index);
-        let place = index & ((1 << below) - 1);
-        if let Some(tile) = self.kept.get(&key) {
-            return tile.lookup(inside, place).ok_or(outside);
+        let full = nodes_at(self.size, level) / u64::from(TILE_WIDTH);
+        if tile_index >= full {
+            let hash = edge.lookup(inside, place).filter(|_| tile_index == full);
+            return hash.ok_or(outside);
         }
-        let nodes = nodes_at(self.size, level);
-        let Some(before) = tile_index
-            .checked_mul(TILE_WIDTH.into())
-            .filter(|before| *before < nodes)
-        else {
-            return Err(outside);
-        };
-        let width = u16::try_from(nodes - before)
-            .unwrap_or(TILE_WIDTH)
-            .min(TILE_WIDTH);
-        let bytes = self.reader.read_hashes(level, tile_index, width)?;
-        let tile = ExpandedTile::new(tile_hashes(&bytes).0);
-        let node = tile.lookup(inside, place).ok_or(outside);
-        self.keep(key, tile);
-        node
+        if let Some(kept) = self.kept.get(*last_used)
+            && (kept.level, kept.index) == (level, tile_index)
+        {
+            return kept.tile.lookup(inside, place).ok_or(outside);
+        }
+        let at = self.full_tile(level, tile_index)?;
+        if let Some(last_used) = self.last_used.get_mut(row) {
+            *last_used = at;
+        }
+        self.kept
+            .get(at)
+            .and_then(|kept| kept.tile.lookup(inside, place))
+            .ok_or(outside)
+    }
+
+    fn range(&mut self, start: u64, end: u64) -> Result<Hash, TileReadError> {
+        if end == self.size
+            && let Some((_, hash)) = self.tails.iter().find(|(from, _)| *from == start)
+        {
+            return Ok(*hash);
+        }
+        range_from_nodes(self, start, end)
     }
 }

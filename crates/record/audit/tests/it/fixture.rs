@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use bailiwick_audit::checkpoint::{CheckpointIssuer, Origin, SignedCheckpoint};
@@ -116,6 +117,12 @@ pub(crate) struct Log {
     pub(crate) checkpoint: SignedCheckpoint,
     pub(crate) writer: TileWriter,
 }
+
+/// Two full bundles and one of 188 entries.
+pub(crate) static MIDDLE: LazyLock<Log> = LazyLock::new(|| log(700));
+
+/// 66,100 = 258 × 256 + 52 entries: tiles on three levels, two chunks of fsck.
+pub(crate) static LARGE: LazyLock<Log> = LazyLock::new(|| log(66_100));
 
 /// A log of `size` test entries with a signed checkpoint.
 pub(crate) fn log(size: u64) -> Log {

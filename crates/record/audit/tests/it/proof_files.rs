@@ -9,7 +9,7 @@ use crate::fixture::{Key, Log, ORIGIN, TENANT_KEY, leaf_bytes, log, origin, payl
 
 fn proof_of(log: &Log, index: u64, opened: bool) -> ProofFile {
     let checkpoint = log.checkpoint.checkpoint();
-    let mut prover = Prover::new(&log.files, checkpoint.size, checkpoint.root, 8);
+    let mut prover = Prover::new(&log.files, checkpoint.size, checkpoint.root, 8).unwrap();
     let (_, proof) = prover.prove_inclusion(index).unwrap();
     let opening = opened.then(|| Opening {
         leaf_index: index,
@@ -80,7 +80,7 @@ fn every_flipped_bit_of_a_file_is_noticed() {
 fn what_does_not_prove_is_not_written() {
     let log = log(20);
     let checkpoint = log.checkpoint.checkpoint();
-    let mut prover = Prover::new(&log.files, 20, checkpoint.root, 8);
+    let mut prover = Prover::new(&log.files, 20, checkpoint.root, 8).unwrap();
     let (_, proof) = prover.prove_inclusion(3).unwrap();
     let evidence = |index: u64| Evidence {
         leaf: leaf_bytes(index),

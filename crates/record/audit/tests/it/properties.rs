@@ -1,14 +1,17 @@
 //! What holds for every tree, batch and proof.
 
+use bailiwick_audit::checkpoint::Checkpoint;
 use bailiwick_audit::merkle::{
     ConsistencyProof, EMPTY_ROOT, Frontier, Hash, InclusionProof, LeafHash, ProofError, RootHash, Subtree,
     Tree, leaf_hash, node_hash, verify_consistency, verify_inclusion, verify_subtree_consistency,
     verify_subtree_inclusion,
 };
-use bailiwick_audit::tile::TileWriter;
+use bailiwick_audit::note::{Note, NoteVerifier};
+use bailiwick_audit::proof::{Evidence, ProofFile};
+use bailiwick_audit::tile::{Entries, Prover, TileId, TileWriter};
 use proptest::prelude::*;
 
-use crate::fixture::Files;
+use crate::fixture::{Files, Key, leaf_bytes, log, origin};
 
 fn leaf(index: u64) -> LeafHash {
     leaf_hash(&index.to_be_bytes())
@@ -326,5 +329,36 @@ proptest! {
         prop_assert!(verify_inclusion(&proof, &LeafHash([2; 32]), &root).is_err());
         let proof = ConsistencyProof { old_size: index, new_size: size, hashes };
         prop_assert!(verify_consistency(&proof, &RootHash([2; 32]), &root).is_err());
+    }
+
+    /// Parsers answer for any bytes, and what they accept they write back as it was.
+    #[test]
+    fn parsers_are_total(bytes in prop::collection::vec(any::<u8>(), 0..300), path in "[a-z0-9x/.]{0,40}") {
+        let _ = (Note::parse(&bytes).is_ok(), ProofFile::parse(&bytes).is_ok(), Evidence::decode(&bytes, 0).is_ok());
+        prop_assert!(Entries::new(&bytes).count() <= 1 + bytes.len() / 2);
+        if let Ok(id) = TileId::parse(&path) {
+            prop_assert_eq!(id.path(), path);
+        }
+        if let Ok(text) = std::str::from_utf8(&bytes) {
+            let _ = (NoteVerifier::parse(text).is_ok(), Checkpoint::parse_body(text).is_ok());
+        }
+    }
+
+    /// Bytes that are nearly a proof file: cut, doubled or replaced pieces.
+    #[test]
+    fn bent_proof_files_never_prove(
+        at in any::<prop::sample::Index>(), length in 0_usize..40, piece in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let log = log(9);
+        let mut prover = Prover::new(&log.files, 9, log.writer.root(), 8).unwrap();
+        let (_, proof) = prover.prove_inclusion(4).unwrap();
+        let evidence = Evidence { leaf: leaf_bytes(4), opening: None };
+        let good = ProofFile::new(&log.checkpoint, &proof, &evidence).unwrap().to_bytes();
+        let start = at.index(good.len());
+        let end = good.len().min(start + length);
+        let mut bent = good.clone();
+        bent.splice(start..end, piece);
+        let accepted = ProofFile::parse(&bent).and_then(|file| file.verify(&origin(), &[Key::log().verifier()]));
+        prop_assert!(bent == good || accepted.is_err());
     }
 }

@@ -7,7 +7,7 @@ use bailiwick_audit::tile::{
     tiles_between,
 };
 
-use crate::fixture::{Files, leaf_bytes, log};
+use crate::fixture::{Files, LARGE, leaf_bytes, log};
 
 #[test]
 fn names_are_as_the_standard_writes_them() {
@@ -254,12 +254,12 @@ fn a_damaged_log_is_not_continued() {
 #[test]
 fn proofs_from_files_are_the_ones_from_memory() {
     let mut tree = Tree::new();
-    let log = log(66_300);
-    for index in 0..66_300 {
+    let log = &*LARGE;
+    for index in 0..log.writer.size() {
         tree.append(leaf_hash(&leaf_bytes(index))).unwrap();
     }
     let size = tree.size();
-    let mut prover = Prover::new(&log.files, size, tree.root(), 0);
+    let mut prover = Prover::new(&log.files, size, tree.root(), 0).unwrap();
     for index in (0..size)
         .step_by(997)
         .chain([0, 255, 256, 65_535, 65_536, size - 1])
@@ -297,15 +297,32 @@ fn the_prover_never_hands_out_a_proof_that_fails() {
     let root = log.writer.root();
     let mut files = log.files.clone();
     files.bytes_mut("tile/0/001")[77] ^= 4;
-    let mut prover = Prover::new(&files, 600, root, 8);
-    assert!(matches!(
-        prover.prove_inclusion(256),
-        Err(ProveError::RootMismatch)
-    ));
-    files.0.remove("tile/0/001");
-    let mut prover = Prover::new(&files, 600, root, 8);
-    assert!(matches!(prover.prove_inclusion(256), Err(ProveError::Node(_))));
+    let mut prover = Prover::new(&files, 600, root, 8).unwrap();
+    let error = prover.prove_inclusion(256).unwrap_err();
+    let ProveError::Node(source) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        source.to_string(),
+        "`tile/0/001` is not the tile that the tree has: run fsck on the log"
+    );
     prover.prove_inclusion(0).unwrap();
+    for path in ["tile/0/002.p/88", "tile/1/000.p/2"] {
+        let mut files = log.files.clone();
+        files.bytes_mut(path)[40] ^= 4;
+        assert!(
+            matches!(Prover::new(&files, 600, root, 8), Err(ProveError::RootMismatch)),
+            "{path}"
+        );
+        files.0.remove(path);
+        assert!(
+            matches!(Prover::new(&files, 600, root, 8), Err(ProveError::Node(_))),
+            "{path}"
+        );
+    }
+    files.0.remove("tile/0/001");
+    let mut prover = Prover::new(&files, 600, root, 8).unwrap();
+    assert!(matches!(prover.prove_inclusion(256), Err(ProveError::Node(_))));
 }
 
 /// A log that grew on: the partial tile is gone, the full one is there.
@@ -315,9 +332,9 @@ fn partial_tiles_may_be_replaced_by_full_ones() {
     let mut files = large.files.clone();
     files.0.extend(small.files.0.clone());
     files.0.retain(|path, _| !path.contains(".p/44"));
-    let mut prover = Prover::new(&files, 300, small.writer.root(), 8);
+    let mut prover = Prover::new(&files, 300, small.writer.root(), 8).unwrap();
     prover.prove_inclusion(299).unwrap();
-    prover.advance(600, large.writer.root());
+    prover.advance(600, large.writer.root()).unwrap();
     prover.prove_inclusion(299).unwrap();
     let report = Fsck::new(
         &files,

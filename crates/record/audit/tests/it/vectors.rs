@@ -309,7 +309,7 @@ fn tlog_tiles() {
         verify_foreign_checkpoint(&files, name, checkpoint, &newest);
     }
     for index in 0..newest.size {
-        let mut prover = Prover::new(&files, newest.size, newest.root, 8);
+        let mut prover = Prover::new(&files, newest.size, newest.root, 8).unwrap();
         let (leaf, proof) = prover.prove_inclusion(index).unwrap();
         verify_inclusion(&proof, &leaf, &newest.root).unwrap();
     }
@@ -336,7 +336,7 @@ fn verify_foreign_checkpoint(files: &Files, name: &str, checkpoint: &Checkpoint,
         0
     );
     // … and consistent with the newest.
-    let mut prover = Prover::new(files, newest.size, newest.root, 8);
+    let mut prover = Prover::new(files, newest.size, newest.root, 8).unwrap();
     let proof = if size == 0 {
         ConsistencyProof {
             old_size: 0,
