@@ -57,7 +57,9 @@ impl Count {
         if !State::WORDS.contains(&state) {
             return false;
         }
-        if n > 0 && let Some(cell) = self.cells.entry((kind, origin)).or_default().cell(state) {
+        if n > 0
+            && let Some(cell) = self.cells.entry((kind, origin)).or_default().cell(state)
+        {
             *cell += n;
         }
         true
@@ -71,14 +73,21 @@ impl Count {
 
     /// Kinds that occur, in order.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(|kind| Origin::ALL.iter().any(|o| self.cells.contains_key(&(*kind, *o))))
+        Kind::ALL
+            .into_iter()
+            .filter(|kind| Origin::ALL.iter().any(|o| self.cells.contains_key(&(*kind, *o))))
     }
 
     /// All states of one origin together.
     #[must_use]
     pub fn of_origin(&self, origin: Origin) -> States {
         let mut sum = States::default();
-        for states in self.cells.iter().filter(|((_, o), _)| *o == origin).map(|(_, s)| s) {
+        for states in self
+            .cells
+            .iter()
+            .filter(|((_, o), _)| *o == origin)
+            .map(|(_, s)| s)
+        {
             sum.probation += states.probation;
             sum.active += states.active;
             sum.suspended += states.suspended;
@@ -90,18 +99,27 @@ impl Count {
     /// The headline: in probation or active, registered and shadow.
     #[must_use]
     pub fn headline(&self) -> u64 {
-        Origin::ALL.iter().map(|origin| self.of_origin(*origin).living()).sum()
+        Origin::ALL
+            .iter()
+            .map(|origin| self.of_origin(*origin).living())
+            .sum()
     }
 
     /// Suspended, which are not in the headline.
     #[must_use]
     pub fn suspended(&self) -> u64 {
-        Origin::ALL.iter().map(|origin| self.of_origin(*origin).suspended).sum()
+        Origin::ALL
+            .iter()
+            .map(|origin| self.of_origin(*origin).suspended)
+            .sum()
     }
 
     /// Retired, which are not in the headline.
     #[must_use]
     pub fn retired(&self) -> u64 {
-        Origin::ALL.iter().map(|origin| self.of_origin(*origin).retired).sum()
+        Origin::ALL
+            .iter()
+            .map(|origin| self.of_origin(*origin).retired)
+            .sum()
     }
 }

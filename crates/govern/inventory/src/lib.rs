@@ -24,10 +24,13 @@ mod transition;
 pub use count::{Count, States};
 pub use limits::Limits;
 pub use model::{
-    Connection, Identity, Kind, Labels, Origin, Owner, PinState, State, Tenant, TenantState, ToolPin, UpstreamServer,
+    Connection, Identity, Kind, Labels, Origin, Owner, PinState, State, Tenant, TenantState, ToolPin,
+    UpstreamServer,
 };
 pub use operator::{Operator, claim};
 pub use refusal::Refusal;
-pub use server::{NewServer, SeenTool, add_server, forget_credential, observe_tools, pin_tools, replace_credential};
+pub use server::{
+    NewServer, SeenTool, add_server, forget_credential, observe_tools, pin_tools, replace_credential,
+};
 pub use tenant::{NewTenant, add_tenant, close_tenant, installation};
 pub use transition::{Registration, activate, extend, reassign, register, resume, retire, suspend};

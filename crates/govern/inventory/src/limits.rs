@@ -15,6 +15,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { lifetime_max: Duration::from_secs(366 * 86_400), tools_max: 1_000, definition_max: 64 * 1024 }
+        Self {
+            lifetime_max: Duration::from_secs(366 * 86_400),
+            tools_max: 1_000,
+            definition_max: 64 * 1024,
+        }
     }
 }

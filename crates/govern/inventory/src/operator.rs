@@ -22,7 +22,24 @@ pub struct Operator {
 ///
 /// # Errors
 /// [`Refusal::NameMissing`], [`Refusal::TooLong`], [`Refusal::ControlCharacter`].
-pub fn claim(id: OperatorId, name: &str, public_key: [u8; 32], now: Time) -> Result<Transition<Operator>, Refusal> {
-    let name = required(name.to_owned(), "operator name", Refusal::NameMissing("operator name"))?;
-    Ok(Transition::made("operator.claim", Operator { id, name, public_key, created_at: now }))
+pub fn claim(
+    id: OperatorId,
+    name: &str,
+    public_key: [u8; 32],
+    now: Time,
+) -> Result<Transition<Operator>, Refusal> {
+    let name = required(
+        name.to_owned(),
+        "operator name",
+        Refusal::NameMissing("operator name"),
+    )?;
+    Ok(Transition::made(
+        "operator.claim",
+        Operator {
+            id,
+            name,
+            public_key,
+            created_at: now,
+        },
+    ))
 }

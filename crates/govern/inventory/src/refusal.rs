@@ -41,7 +41,9 @@ pub enum Refusal {
         now: Time,
     },
     /// An expiry beyond the limit.
-    #[error("expiry {at} is later than {max}, the longest life allowed here: give an earlier one and extend it when due")]
+    #[error(
+        "expiry {at} is later than {max}, the longest life allowed here: give an earlier one and extend it when due"
+    )]
     ExpiryTooFar {
         /// Asked for.
         at: Time,

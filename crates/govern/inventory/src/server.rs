@@ -44,9 +44,15 @@ pub struct NewServer<'a> {
 ///
 /// # Errors
 /// [`Refusal`] when the connection is not acceptable, the identity does not fit or a limit is passed.
-pub fn add_server(wanted: NewServer<'_>, limits: &Limits, now: Time) -> Result<Transition<UpstreamServer>, Refusal> {
+pub fn add_server(
+    wanted: NewServer<'_>,
+    limits: &Limits,
+    now: Time,
+) -> Result<Transition<UpstreamServer>, Refusal> {
     if wanted.identity.kind != Kind::McpServer {
-        return Err(Refusal::KindMismatch { found: wanted.identity.kind.as_str() });
+        return Err(Refusal::KindMismatch {
+            found: wanted.identity.kind.as_str(),
+        });
     }
     if matches!(wanted.identity.state, State::Retired { .. }) {
         return Err(Refusal::Retired);
@@ -60,7 +66,10 @@ pub fn add_server(wanted: NewServer<'_>, limits: &Limits, now: Time) -> Result<T
         identity: wanted.identity.id.clone(),
         connection: wanted.connection,
         credential: wanted.credential,
-        pins: sorted(wanted.tools, limits)?.into_values().map(|t| pin(t, PinState::Pinned)).collect(),
+        pins: sorted(wanted.tools, limits)?
+            .into_values()
+            .map(|t| pin(t, PinState::Pinned))
+            .collect(),
         created_at: now,
     };
     Ok(Transition::made("server.add", server))
@@ -103,7 +112,8 @@ pub fn observe_tools(
     seen: Vec<SeenTool>,
     limits: &Limits,
 ) -> Result<Option<Transition<UpstreamServer>>, Refusal> {
-    let mut pins: BTreeMap<ToolName, ToolPin> = server.pins.iter().map(|p| (p.name.clone(), p.clone())).collect();
+    let mut pins: BTreeMap<ToolName, ToolPin> =
+        server.pins.iter().map(|p| (p.name.clone(), p.clone())).collect();
     for (name, tool) in sorted(seen, limits)? {
         match pins.get_mut(&name) {
             None => {
@@ -126,7 +136,10 @@ pub fn replace_credential(
     credential: CredentialId,
 ) -> Result<Transition<UpstreamServer>, Refusal> {
     require_tenant(&server.tenant, Some(&credential))?;
-    let after = UpstreamServer { credential: Some(credential), ..server.clone() };
+    let after = UpstreamServer {
+        credential: Some(credential),
+        ..server.clone()
+    };
     Ok(Transition::changed("server.credential-replace", server, after))
 }
 
@@ -138,16 +151,31 @@ pub fn forget_credential(server: UpstreamServer) -> Result<Transition<UpstreamSe
     if server.credential.is_none() {
         return Err(Refusal::CredentialMissing);
     }
-    let after = UpstreamServer { credential: None, ..server.clone() };
+    let after = UpstreamServer {
+        credential: None,
+        ..server.clone()
+    };
     Ok(Transition::changed("server.credential-forget", server, after))
 }
 
-fn require_tenant(tenant: &bailiwick_base::TenantId, credential: Option<&CredentialId>) -> Result<(), Refusal> {
-    if credential.is_some_and(|c| c.tenant() != tenant) { Err(Refusal::OtherTenant("credential")) } else { Ok(()) }
+fn require_tenant(
+    tenant: &bailiwick_base::TenantId,
+    credential: Option<&CredentialId>,
+) -> Result<(), Refusal> {
+    if credential.is_some_and(|c| c.tenant() != tenant) {
+        Err(Refusal::OtherTenant("credential"))
+    } else {
+        Ok(())
+    }
 }
 
 fn pin(tool: SeenTool, state: PinState) -> ToolPin {
-    ToolPin { name: tool.name, digest: tool.digest, definition: tool.definition, state }
+    ToolPin {
+        name: tool.name,
+        digest: tool.digest,
+        definition: tool.definition,
+        state,
+    }
 }
 
 fn changed(
@@ -159,19 +187,30 @@ fn changed(
     if pins == server.pins {
         return None;
     }
-    let after = UpstreamServer { pins, ..server.clone() };
+    let after = UpstreamServer {
+        pins,
+        ..server.clone()
+    };
     Some(Transition::changed(command, server, after))
 }
 
 fn sorted(seen: Vec<SeenTool>, limits: &Limits) -> Result<BTreeMap<ToolName, SeenTool>, Refusal> {
     if seen.len() > limits.tools_max {
-        return Err(Refusal::TooMany { field: "tools", len: seen.len(), max: limits.tools_max });
+        return Err(Refusal::TooMany {
+            field: "tools",
+            len: seen.len(),
+            max: limits.tools_max,
+        });
     }
     let mut out = BTreeMap::new();
     for tool in seen {
         let len = tool.definition.len();
         if len > limits.definition_max {
-            return Err(Refusal::TooLong { field: "tool definition", len, max: limits.definition_max });
+            return Err(Refusal::TooLong {
+                field: "tool definition",
+                len,
+                max: limits.definition_max,
+            });
         }
         if let Some(twice) = out.insert(tool.name.clone(), tool) {
             return Err(Refusal::ToolTwice(twice.name.to_string()));
@@ -182,10 +221,18 @@ fn sorted(seen: Vec<SeenTool>, limits: &Limits) -> Result<BTreeMap<ToolName, See
 
 fn require_connection(connection: &Connection) -> Result<(), Refusal> {
     match connection {
-        Connection::Exec { program, args, digests } => {
+        Connection::Exec {
+            program,
+            args,
+            digests,
+        } => {
             require_path("server program", program)?;
             if let Some(bad) = args.iter().find(|a| a.len() > PATH_MAX) {
-                return Err(Refusal::TooLong { field: "server argument", len: bad.len(), max: PATH_MAX });
+                return Err(Refusal::TooLong {
+                    field: "server argument",
+                    len: bad.len(),
+                    max: PATH_MAX,
+                });
             }
             if args.iter().any(|a| a.contains('\0')) {
                 return Err(Refusal::ControlCharacter("server argument"));
@@ -200,7 +247,11 @@ fn require_connection(connection: &Connection) -> Result<(), Refusal> {
             }
             Err(Refusal::DigestMissing(shown(program)))
         }
-        Connection::Http { url, allow_addresses, allow_plaintext } => {
+        Connection::Http {
+            url,
+            allow_addresses,
+            allow_plaintext,
+        } => {
             require_few("allowed address ranges", allow_addresses.len())?;
             for range in allow_addresses {
                 require_range(range)?;
@@ -211,44 +262,80 @@ fn require_connection(connection: &Connection) -> Result<(), Refusal> {
 }
 
 fn require_few(field: &'static str, len: usize) -> Result<(), Refusal> {
-    if len > LIST_MAX { Err(Refusal::TooMany { field, len, max: LIST_MAX }) } else { Ok(()) }
+    if len > LIST_MAX {
+        Err(Refusal::TooMany {
+            field,
+            len,
+            max: LIST_MAX,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 fn require_path(field: &'static str, path: &str) -> Result<(), Refusal> {
     if path.len() > PATH_MAX {
-        return Err(Refusal::TooLong { field, len: path.len(), max: PATH_MAX });
+        return Err(Refusal::TooLong {
+            field,
+            len: path.len(),
+            max: PATH_MAX,
+        });
     }
-    let plain = path
-        .strip_prefix('/')
-        .is_some_and(|rest| rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".."));
+    let plain = path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+    });
     if plain && !path.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(Refusal::PathNotAbsolute { field, found: shown(path) })
+    Err(Refusal::PathNotAbsolute {
+        field,
+        found: shown(path),
+    })
 }
 
 fn require_range(range: &str) -> Result<(), Refusal> {
     let fits = range.split_once('/').is_some_and(|(address, bits)| {
-        let Ok(address) = address.parse::<IpAddr>() else { return false };
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return false;
+        };
         let max = if address.is_ipv4() { 32 } else { 128 };
         bits.bytes().all(|b| b.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|bits| bits <= max)
     });
-    if fits { Ok(()) } else { Err(Refusal::AddressRange(shown(range))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::AddressRange(shown(range)))
+    }
 }
 
 fn require_url(url: &str, allow_plaintext: bool) -> Result<(), Refusal> {
-    let refused = |rule| Err(Refusal::UrlInvalid { found: shown(url), rule });
+    let refused = |rule| {
+        Err(Refusal::UrlInvalid {
+            found: shown(url),
+            rule,
+        })
+    };
     if url.len() > URL_MAX {
-        return Err(Refusal::TooLong { field: "server url", len: url.len(), max: URL_MAX });
+        return Err(Refusal::TooLong {
+            field: "server url",
+            len: url.len(),
+            max: URL_MAX,
+        });
     }
     let rest = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => rest,
         (None, Some(rest)) if allow_plaintext => rest,
-        (None, Some(_)) => return refused("use https, or add --allow-plaintext, which is recorded and shown"),
+        (None, Some(_)) => {
+            return refused("use https, or add --allow-plaintext, which is recorded and shown");
+        }
         (None, None) => return refused("begin with https://"),
     };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    if url.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+    if url
+        .chars()
+        .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
+    {
         return refused("leave out white space, control characters and backslashes");
     }
     if url.contains('#') {
@@ -258,7 +345,11 @@ fn require_url(url: &str, allow_plaintext: bool) -> Result<(), Refusal> {
         return refused("leave credentials out of the URL; give --credential-file");
     }
     let host = authority.rsplit_once(':').map_or(authority, |(host, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() { host } else { authority }
+        if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() {
+            host
+        } else {
+            authority
+        }
     });
     if host.is_empty() {
         return refused("name a host behind the scheme");

@@ -19,7 +19,10 @@ const RESERVED: [&str; 3] = [INSTALLATION, "all", "all-tenants"];
 /// Never: the slug is a constant that fits the grammar, which a test shows.
 #[must_use]
 pub fn installation() -> TenantId {
-    #[expect(clippy::unwrap_used, reason = "the constant fits the grammar of a slug; a test shows it")]
+    #[expect(
+        clippy::unwrap_used,
+        reason = "the constant fits the grammar of a slug; a test shows it"
+    )]
     TenantId::parse(INSTALLATION).unwrap()
 }
 
@@ -47,7 +50,9 @@ pub fn add_tenant(wanted: NewTenant, now: Time) -> Result<Transition<Tenant>, Re
     }
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     if wanted.reference.len() != 16 || !wanted.reference.bytes().all(hex) {
-        return Err(Refusal::ReferenceInvalid(bailiwick_base::limits::shown(&wanted.reference)));
+        return Err(Refusal::ReferenceInvalid(bailiwick_base::limits::shown(
+            &wanted.reference,
+        )));
     }
     if wanted.employees == 0 {
         return Err(Refusal::EmployeesMissing);
@@ -72,6 +77,9 @@ pub fn close_tenant(tenant: Tenant, reason: &str) -> Result<Transition<Tenant>, 
         return Err(Refusal::TenantClosed(tenant.id.to_string()));
     }
     let reason = required(reason.to_owned(), "reason", Refusal::ReasonMissing)?;
-    let after = Tenant { state: TenantState::Closed, ..tenant.clone() };
+    let after = Tenant {
+        state: TenantState::Closed,
+        ..tenant.clone()
+    };
     Ok(Transition::changed("tenant.close", tenant, after).because(reason))
 }

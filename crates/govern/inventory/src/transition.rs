@@ -38,17 +38,33 @@ pub struct Registration {
 /// [`Refusal`] when name, owner, contact, purpose or expiry are missing, or a limit is passed.
 pub fn register(wanted: Registration, limits: &Limits, now: Time) -> Result<Transition<Identity>, Refusal> {
     let owner = owned(wanted.owner)?;
-    let purpose = required(wanted.purpose.unwrap_or_default(), "purpose", Refusal::PurposeMissing)?;
+    let purpose = required(
+        wanted.purpose.unwrap_or_default(),
+        "purpose",
+        Refusal::PurposeMissing,
+    )?;
     let expires_at = ending(wanted.expires_at, limits, now)?;
-    let workflow = wanted.labels.workflow.map(|w| optional(w, "workflow label")).transpose()?.flatten();
+    let workflow = wanted
+        .labels
+        .workflow
+        .map(|w| optional(w, "workflow label"))
+        .transpose()?
+        .flatten();
     let identity = Identity {
         kind: wanted.kind,
         name: required(wanted.name, "name", Refusal::NameMissing("name"))?,
         platform: required(wanted.platform, "platform", Refusal::NameMissing("platform"))?,
         owner,
-        application: wanted.application.map(|a| optional(a, "application")).transpose()?.flatten(),
+        application: wanted
+            .application
+            .map(|a| optional(a, "application"))
+            .transpose()?
+            .flatten(),
         purpose,
-        labels: Labels { agent: wanted.labels.agent, workflow },
+        labels: Labels {
+            agent: wanted.labels.agent,
+            workflow,
+        },
         origin: Origin::Registered,
         state: State::Probation,
         created_at: now,
@@ -85,7 +101,10 @@ pub fn suspend(identity: Identity, reason: &str, now: Time) -> Result<Transition
         State::Retired { .. } => return Err(Refusal::Retired),
     };
     let reason = required(reason.to_owned(), "reason", Refusal::ReasonMissing)?;
-    let state = State::Suspended { was_active, reason: reason.clone() };
+    let state = State::Suspended {
+        was_active,
+        reason: reason.clone(),
+    };
     Ok(moved("identity.suspend", identity, state, now).because(reason))
 }
 
@@ -96,7 +115,9 @@ pub fn suspend(identity: Identity, reason: &str, now: Time) -> Result<Transition
 pub fn resume(identity: Identity, now: Time) -> Result<Transition<Identity>, Refusal> {
     let state = match &identity.state {
         State::Suspended { was_active: true, .. } => State::Active,
-        State::Suspended { was_active: false, .. } => State::Probation,
+        State::Suspended {
+            was_active: false, ..
+        } => State::Probation,
         State::Retired { .. } => return Err(Refusal::Retired),
         other @ (State::Probation | State::Active) => return Err(Refusal::NotSuspended(other.as_str())),
     };
@@ -113,7 +134,15 @@ pub fn retire(identity: Identity, reason: &str, now: Time) -> Result<Transition<
         return Err(Refusal::Retired);
     }
     let reason = required(reason.to_owned(), "reason", Refusal::ReasonMissing)?;
-    Ok(moved("identity.retire", identity, State::Retired { reason: reason.clone() }, now).because(reason))
+    Ok(moved(
+        "identity.retire",
+        identity,
+        State::Retired {
+            reason: reason.clone(),
+        },
+        now,
+    )
+    .because(reason))
 }
 
 /// Gives an identity another owner.
@@ -122,7 +151,10 @@ pub fn retire(identity: Identity, reason: &str, now: Time) -> Result<Transition<
 /// [`Refusal::Retired`], [`Refusal::OwnerMissing`], [`Refusal::OwnerContactMissing`].
 pub fn reassign(identity: Identity, owner: Owner) -> Result<Transition<Identity>, Refusal> {
     unretired(&identity)?;
-    let after = Identity { owner: owned(Some(owner))?, ..identity.clone() };
+    let after = Identity {
+        owner: owned(Some(owner))?,
+        ..identity.clone()
+    };
     Ok(Transition::changed("identity.reassign", identity, after))
 }
 
@@ -137,22 +169,37 @@ pub fn extend(
     now: Time,
 ) -> Result<Transition<Identity>, Refusal> {
     unretired(&identity)?;
-    let after = Identity { expires_at: ending(Some(expires_at), limits, now)?, ..identity.clone() };
+    let after = Identity {
+        expires_at: ending(Some(expires_at), limits, now)?,
+        ..identity.clone()
+    };
     Ok(Transition::changed("identity.extend", identity, after))
 }
 
 fn moved(command: &'static str, identity: Identity, state: State, now: Time) -> Transition<Identity> {
-    let after = Identity { state, changed_at: now, ..identity.clone() };
+    let after = Identity {
+        state,
+        changed_at: now,
+        ..identity.clone()
+    };
     Transition::changed(command, identity, after)
 }
 
 fn unretired(identity: &Identity) -> Result<(), Refusal> {
-    if matches!(identity.state, State::Retired { .. }) { Err(Refusal::Retired) } else { Ok(()) }
+    if matches!(identity.state, State::Retired { .. }) {
+        Err(Refusal::Retired)
+    } else {
+        Ok(())
+    }
 }
 
 fn living(identity: &Identity, now: Time) -> Result<(), Refusal> {
     unretired(identity)?;
-    if identity.expires_at <= now { Err(Refusal::Expired(identity.expires_at)) } else { Ok(()) }
+    if identity.expires_at <= now {
+        Err(Refusal::Expired(identity.expires_at))
+    } else {
+        Ok(())
+    }
 }
 
 fn owned(owner: Option<Owner>) -> Result<Owner, Refusal> {
@@ -169,7 +216,11 @@ fn ending(at: Option<Time>, limits: &Limits, now: Time) -> Result<Time, Refusal>
     if at <= now {
         return Err(Refusal::ExpiryPast { at, now });
     }
-    if at > max { Err(Refusal::ExpiryTooFar { at, max }) } else { Ok(at) }
+    if at > max {
+        Err(Refusal::ExpiryTooFar { at, max })
+    } else {
+        Ok(at)
+    }
 }
 
 /// A text that must be there: trimmed, not empty, at most [`TEXT_MAX`] bytes, no control characters.
@@ -181,7 +232,11 @@ pub(crate) fn required(text: String, field: &'static str, missing: Refusal) -> R
 pub(crate) fn optional(text: String, field: &'static str) -> Result<Option<String>, Refusal> {
     let text = text.trim();
     if text.len() > TEXT_MAX {
-        return Err(Refusal::TooLong { field, len: text.len(), max: TEXT_MAX });
+        return Err(Refusal::TooLong {
+            field,
+            len: text.len(),
+            max: TEXT_MAX,
+        });
     }
     if text.chars().any(char::is_control) {
         return Err(Refusal::ControlCharacter(field));

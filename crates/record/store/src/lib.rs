@@ -1,1 +1,66 @@
-//! The only SQL: one Store, two engines; a transaction is state plus audit entry.
+//! The only SQL. One [`Store`] over two engines; a transaction is state plus its audit entry.
+//!
+//! ```text
+//! store.transact(ctx, async move |tx| {
+//!     let identity = tx.identity().lookup(&id).await?.ok_or(NotFound)?;
+//!     let suspended = inventory::suspend(identity, "lost laptop", tx.now())?;
+//!     tx.identity().apply(suspended).await?;
+//!     Ok(answer)
+//! }).await? -> Receipt { pos, epoch, facts, entries, answer }
+//! ```
+//!
+//! Invariants
+//! - A transaction that changed state and appended no entry does not commit, nor the other way round.
+//! - The index of an entry is assigned inside its transaction; indexes and each tenant's sequence have no gap.
+//! - Every statement names its tenant; an id of another tenant is refused before any SQL. On the engine with
+//!   several nodes row security says it a second time.
+//! - A row that is not what was written is [`StoreError::RowCorrupt`], never a guess.
+//! - A count at a position equals a recount from the log up to that position.
+//! - No decision is taken here, and no state of the model is branched on beyond writing and reading it.
+//!
+//! This crate does not know HTTP, tokens, keys, files of the log or what a command means.
+
+#![warn(missing_docs)]
+
+mod client;
+mod context;
+mod count;
+mod credential;
+mod engine;
+mod error;
+mod facts;
+mod idempotency;
+mod identity;
+mod log;
+mod mark;
+mod migrate;
+mod operator;
+mod page;
+mod policy;
+mod row;
+mod server;
+mod store;
+mod stored;
+mod task;
+mod tenant;
+mod tx;
+mod writer;
+
+pub use client::Clients;
+pub use context::{Actor, Context, Lane, Reach, RequestId};
+pub use count::{At, Counted, Recount};
+pub use credential::Credentials;
+pub use engine::StoreConfig;
+pub use error::StoreError;
+pub use identity::{Identities, IdentityFilter};
+pub use log::Opening;
+pub use mark::{Marks, SetMark};
+pub use operator::Operators;
+pub use page::Page;
+pub use policy::{Policies, PolicySet};
+pub use server::Servers;
+pub use store::{Store, StoreDeps};
+pub use task::{TaskFilter, Tasks};
+pub use tenant::Tenants;
+pub use tx::{Entry, Reader, Receipt, Tx, View};
+pub use writer::Observer;

@@ -1,0 +1,113 @@
+//! Doors to the aggregates, and everything the snapshot starts from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_base::{Epoch, StatePos};
+use bailiwick_decide::Fact;
+
+use crate::client::{self, Clients};
+use crate::credential::Credentials;
+use crate::error::StoreError;
+use crate::identity::{self, Identities};
+use crate::mark::{self, Marks};
+use crate::operator::Operators;
+use crate::policy::{self, Policies};
+use crate::row::args;
+use crate::server::{self, Servers};
+use crate::store::Store;
+use crate::task::{self, Tasks};
+use crate::tenant::Tenants;
+use crate::tx::{Tx, View};
+
+/// How long after its window a task is still loaded, so that a late call is told the precise reason.
+const TASK_AFTERLIFE: Duration = Duration::from_secs(86_400);
+
+macro_rules! doors {
+    ($type:ident) => {
+        impl $type {
+            /// Tenants.
+            pub fn tenant(&mut self) -> Tenants<'_, Self> {
+                Tenants(self)
+            }
+            /// Identities.
+            pub fn identity(&mut self) -> Identities<'_, Self> {
+                Identities(self)
+            }
+            /// OAuth clients.
+            pub fn client(&mut self) -> Clients<'_, Self> {
+                Clients(self)
+            }
+            /// Tasks and grants.
+            pub fn task(&mut self) -> Tasks<'_, Self> {
+                Tasks(self)
+            }
+            /// Upstream servers and pins.
+            pub fn server(&mut self) -> Servers<'_, Self> {
+                Servers(self)
+            }
+            /// Upstream credentials.
+            pub fn credential(&mut self) -> Credentials<'_, Self> {
+                Credentials(self)
+            }
+            /// Policies.
+            pub fn policy(&mut self) -> Policies<'_, Self> {
+                Policies(self)
+            }
+            /// Marks and the epoch.
+            pub fn mark(&mut self) -> Marks<'_, Self> {
+                Marks(self)
+            }
+            /// Operators.
+            pub fn operator(&mut self) -> Operators<'_, Self> {
+                Operators(self)
+            }
+        }
+    };
+}
+
+doors!(View);
+doors!(Tx);
+
+impl Store {
+    /// Everything the snapshot is built from, in one consistent view; the position comes last.
+    ///
+    /// # Errors
+    /// [`StoreError`], above all [`StoreError::RowCorrupt`]: nobody decides on half a snapshot.
+    pub async fn facts(&self) -> Result<Vec<Fact>, StoreError> {
+        let mut view = self.every().await?;
+        let head = view.head().await?;
+        let mut facts = vec![Fact::EpochFloor(Epoch(head.floor))];
+        facts.extend(
+            view.tenant()
+                .list()
+                .await?
+                .into_iter()
+                .map(|(t, a)| Fact::Tenant(Arc::new(t), a)),
+        );
+        for cells in view.fetch(identity::EVERY, Vec::new()).await? {
+            facts.push(Fact::Identity(Arc::new(identity::from_row(cells)?)));
+        }
+        for cells in view.fetch(client::EVERY, Vec::new()).await? {
+            facts.push(Fact::Client(Arc::new(client::from_row(cells)?)));
+        }
+        let since = view.ground.clock.now().before(TASK_AFTERLIFE);
+        for cells in view.fetch(task::EVERY, args![since]).await? {
+            let (task, grant) = task::from_row(cells)?;
+            facts.push(Fact::Task(Arc::new(task), Arc::new(grant)));
+        }
+        let mut pins = server::pins_from_rows(view.fetch(server::EVERY_PIN, Vec::new()).await?)?;
+        for cells in view.fetch(server::EVERY, Vec::new()).await? {
+            facts.push(Fact::Server(Arc::new(server::from_row(cells, &mut pins)?)));
+        }
+        for cells in view.fetch(policy::EVERY, Vec::new()).await? {
+            let set = policy::from_row(cells)?;
+            facts.push(Fact::Policies(set.tenant, set.body));
+        }
+        for cells in view.fetch(mark::EVERY, Vec::new()).await? {
+            facts.push(Fact::Mark(mark::from_row(cells)?.mark));
+        }
+        facts.push(Fact::Position(StatePos(head.size), Epoch(head.epoch)));
+        Ok(facts)
+    }
+}

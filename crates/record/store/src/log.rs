@@ -1,0 +1,248 @@
+//! Reading the state log.
+
+use bailiwick_audit::entry::Leaf;
+use bailiwick_base::{StatePos, TenantId, Time, json};
+use serde_json::Value;
+
+use crate::context::Reach;
+use crate::error::StoreError;
+use crate::row::{Cell, Cells, Fields, args, signed};
+use crate::store::Store;
+use crate::tx::{Entry, View, payload_context};
+
+const TABLE: &str = "log_entry";
+/// The most entries of one read.
+const ENTRIES_MAX: u32 = 10_000;
+/// Bytes of a payload.
+const PAYLOAD_MAX: usize = 64 * 1024 * 1024;
+
+macro_rules! columns {
+    () => {
+        "log_index, tenant, tenant_seq, kind, at, leaf, payload"
+    };
+}
+
+const FROM: &str = "SELECT log_index, leaf FROM log_entry WHERE log_index >= $1 ORDER BY log_index LIMIT $2";
+const ONE: &str = concat!("SELECT ", columns!(), " FROM log_entry WHERE log_index = $1");
+const SPAN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM log_entry WHERE log_index >= $1 AND log_index < $2 ORDER BY log_index LIMIT $3"
+);
+const SPAN_OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM log_entry WHERE tenant = $4 AND log_index >= $1 AND log_index < $2 ORDER BY log_index LIMIT $3"
+);
+const POSITION_AT: &str = "SELECT log_index FROM log_entry WHERE at <= $1 ORDER BY log_index DESC LIMIT 1";
+const TIME_AT: &str = "SELECT at FROM log_entry WHERE log_index = $1";
+
+/// An entry with its payload in clear.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opening {
+    /// Index.
+    pub index: u64,
+    /// Whose entry; the installation's own have its reserved name.
+    pub tenant: TenantId,
+    /// Number within the tenant.
+    pub tenant_seq: u64,
+    /// `state.<command>`.
+    pub kind: String,
+    /// When it was recorded.
+    pub at: Time,
+    /// Canonical leaf.
+    pub leaf: Vec<u8>,
+    /// The payload, exactly as it was committed to; canonical JSON.
+    pub payload: Vec<u8>,
+}
+
+impl Opening {
+    /// The payload as JSON.
+    ///
+    /// # Errors
+    /// [`StoreError::LogCorrupt`] when it is none.
+    pub fn value(&self) -> Result<Value, StoreError> {
+        json::parse(&self.payload, PAYLOAD_MAX).map_err(|_| StoreError::LogCorrupt {
+            index: self.index,
+            what: "the payload is not strict JSON",
+        })
+    }
+}
+
+impl Store {
+    /// Leaves from index `from` on, at most `max` (≤ 10,000), without gaps: what a publisher of tiles reads.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`], [`StoreError::LogCorrupt`] when an index is missing.
+    pub async fn entries(&self, from: u64, max: u32) -> Result<Vec<Entry>, StoreError> {
+        if max == 0 || max > ENTRIES_MAX {
+            return Err(StoreError::Limit {
+                what: "max",
+                found: max.into(),
+                max: ENTRIES_MAX.into(),
+            });
+        }
+        let mut view = self.every().await?;
+        let rows = view.fetch(FROM, args![signed(from), i64::from(max)]).await?;
+        let mut out = Vec::with_capacity(rows.len());
+        for (expected, cells) in (from..).zip(rows) {
+            let mut f = Fields::of(TABLE, cells);
+            let index = f.number("log_index")?;
+            if index != expected {
+                return Err(StoreError::LogCorrupt {
+                    index: expected,
+                    what: "it is missing",
+                });
+            }
+            out.push(Entry {
+                index,
+                leaf: f.bytes("leaf")?,
+            });
+        }
+        Ok(out)
+    }
+
+    /// One entry with its payload in clear. `reach` says whose entries may be opened.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherTenant`] for an entry of somebody else, [`StoreError::Seal`] when the payload does
+    /// not open (its tenant's key was erased), [`StoreError::LogCorrupt`] when it is not the one its leaf
+    /// commits to.
+    pub async fn opening(&self, reach: impl Into<Reach>, index: u64) -> Result<Option<Opening>, StoreError> {
+        let reach = reach.into();
+        let mut view = self.every().await?;
+        let Some(cells) = view.fetch(ONE, args![signed(index)]).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let sealed = sealed_from(cells)?;
+        if !matches!(reach, Reach::DangerAllTenants) && sealed.tenant != reach.home() {
+            let expected = reach.home().to_string();
+            return Err(StoreError::OtherTenant {
+                expected,
+                found: sealed.tenant.to_string(),
+            });
+        }
+        view.open(sealed).map(Some)
+    }
+}
+
+/// An entry as it is stored.
+pub(crate) struct Sealed {
+    index: u64,
+    pub(crate) tenant: TenantId,
+    tenant_seq: u64,
+    kind: String,
+    at: Time,
+    leaf: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+fn sealed_from(cells: Cells) -> Result<Sealed, StoreError> {
+    let mut f = Fields::of(TABLE, cells);
+    Ok(Sealed {
+        index: f.number("log_index")?,
+        tenant: f.word("tenant", |t| TenantId::parse(t).ok())?,
+        tenant_seq: f.number("tenant_seq")?,
+        kind: f.text("kind")?,
+        at: f.time("at")?,
+        leaf: f.bytes("leaf")?,
+        payload: f.bytes("payload")?,
+    })
+}
+
+impl View {
+    /// Opens a payload and compares it with its leaf: columns, commitment, index.
+    pub(crate) fn open(&self, sealed: Sealed) -> Result<Opening, StoreError> {
+        let Sealed {
+            index,
+            tenant,
+            tenant_seq,
+            kind,
+            at,
+            leaf,
+            payload,
+        } = sealed;
+        let wrong = |what| StoreError::LogCorrupt { index, what };
+        let owner = (tenant != bailiwick_inventory::installation()).then_some(&tenant);
+        let row = index.to_be_bytes();
+        let payload = self.ground.sealer.open(&payload_context(owner, &row), &payload)?;
+        {
+            let said = Leaf::decode(&leaf).map_err(|_| wrong("its leaf is not in canonical form"))?;
+            if said.state_pos != index || said.tenant_seq != tenant_seq || said.kind.as_str() != kind {
+                return Err(wrong("its columns are not those of its leaf"));
+            }
+            if i64::try_from(said.at) != Ok(at.micros()) {
+                return Err(wrong("its time is not that of its leaf"));
+            }
+            if said.commitment != self.ground.sealer.commit(owner, &payload)? {
+                return Err(wrong("its payload is not the one its leaf commits to"));
+            }
+        }
+        Ok(Opening {
+            index,
+            tenant,
+            tenant_seq,
+            kind,
+            at,
+            leaf,
+            payload,
+        })
+    }
+
+    /// Stored entries of `[from, to)`, at most `max`, of one tenant or of all.
+    pub(crate) async fn span(
+        &mut self,
+        from: u64,
+        to: u64,
+        max: u32,
+        tenant: Option<&TenantId>,
+    ) -> Result<Vec<Sealed>, StoreError> {
+        let mut values = args![signed(from), signed(to), i64::from(max)];
+        let rows = match tenant {
+            None => self.fetch(SPAN, values).await?,
+            Some(tenant) => {
+                values.extend(args![tenant.as_str()]);
+                self.fetch(SPAN_OF, values).await?
+            }
+        };
+        rows.into_iter().map(sealed_from).collect()
+    }
+
+    /// The position that takes into account every entry up to `at`. Times in the log never go back.
+    pub(crate) async fn position_at(&mut self, at: Time) -> Result<StatePos, StoreError> {
+        let rows = self.fetch(POSITION_AT, args![at]).await?;
+        Ok(StatePos(match rows.into_iter().next() {
+            Some(cells) => Fields::of(TABLE, cells).number("log_index")? + 1,
+            None => 0,
+        }))
+    }
+
+    /// The time of the last entry before `pos`; the beginning of time for an empty log.
+    pub(crate) async fn time_at(&mut self, pos: StatePos) -> Result<Time, StoreError> {
+        let Some(last) = pos.0.checked_sub(1) else {
+            return Ok(Time::default());
+        };
+        match self
+            .fetch(TIME_AT, args![signed(last)])
+            .await?
+            .first()
+            .and_then(|cells| cells.first())
+        {
+            Some(Cell::Int(at)) => Ok(Time::from_micros(*at)),
+            _ => Err(StoreError::LogCorrupt {
+                index: last,
+                what: "it is missing",
+            }),
+        }
+    }
+}
+
+impl Sealed {
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub(crate) fn tenant_seq(&self) -> u64 {
+        self.tenant_seq
+    }
+}

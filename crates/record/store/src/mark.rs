@@ -1,0 +1,288 @@
+//! Marks, the epoch and its floor.
+
+use bailiwick_base::{AgentLabel, Epoch, IdentityId, ServerName, TaskId, TenantId, Time, TokenId, ToolName};
+use bailiwick_decide::{Fact, Mark, MarkEffect, MarkScope};
+use bailiwick_inventory::installation;
+use serde_json::{Map, Value, json};
+
+use crate::error::StoreError;
+use crate::row::{Cells, Fields, args, signed};
+use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::tx::{Source, Tx};
+
+const TABLE: &str = "mark";
+
+macro_rules! columns {
+    () => {
+        "tenant, scope, effect, epoch, at, digest"
+    };
+}
+
+const OF_SCOPE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM mark WHERE tenant = $1 AND scope = $2"
+);
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM mark WHERE tenant = $1 ORDER BY epoch"
+);
+pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM mark ORDER BY epoch");
+const PUT: &str = concat!(
+    "INSERT INTO mark (",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, scope, effect) DO UPDATE \
+     SET epoch = excluded.epoch, at = excluded.at, digest = excluded.digest"
+);
+const DELETE: &str = "DELETE FROM mark WHERE tenant = $1 AND scope = $2 AND effect = $3";
+
+/// A mark and when it was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetMark {
+    /// The mark.
+    pub mark: Mark,
+    /// When.
+    pub at: Time,
+}
+
+impl Stored for SetMark {
+    const TABLE: &'static str = TABLE;
+
+    fn document(&self) -> Value {
+        json!({
+            "tenant": tenant_of(&self.mark.scope).as_str(),
+            "scope": scope_text(&self.mark.scope),
+            "effect": effect_word(self.mark.effect),
+            "epoch": self.mark.epoch.0,
+            "at": self.at.micros(),
+        })
+    }
+
+    fn name(&self) -> String {
+        scope_text(&self.mark.scope)
+    }
+
+    fn outline(&self) -> Map<String, Value> {
+        members(json!({ "effect": effect_word(self.mark.effect), "epoch": self.mark.epoch.0 }))
+    }
+}
+
+/// The tenant whose row it is; the mark on everything is the installation's.
+fn tenant_of(scope: &MarkScope) -> TenantId {
+    match scope {
+        MarkScope::Token(id) => id.tenant().clone(),
+        MarkScope::Task(id) => id.tenant().clone(),
+        MarkScope::Identity(id) => id.tenant().clone(),
+        MarkScope::Agent(tenant, _)
+        | MarkScope::Owner(tenant, _)
+        | MarkScope::Issuer(tenant, _)
+        | MarkScope::Server(tenant, _)
+        | MarkScope::Tool(tenant, _, _)
+        | MarkScope::Tenant(tenant) => tenant.clone(),
+        MarkScope::All => installation(),
+    }
+}
+
+/// `kind:rest`, where the rest is everything behind the first colon.
+fn scope_text(scope: &MarkScope) -> String {
+    match scope {
+        MarkScope::Token(id) => format!("token:{id}"),
+        MarkScope::Task(id) => format!("task:{id}"),
+        MarkScope::Identity(id) => format!("identity:{id}"),
+        MarkScope::Agent(_, label) => format!("agent:{label}"),
+        MarkScope::Owner(_, team) => format!("owner:{team}"),
+        MarkScope::Issuer(_, issuer) => format!("issuer:{issuer}"),
+        MarkScope::Server(_, server) => format!("server:{server}"),
+        MarkScope::Tool(_, server, tool) => format!("tool:{server}:{tool}"),
+        MarkScope::Tenant(_) => "tenant:".to_owned(),
+        MarkScope::All => "all:".to_owned(),
+    }
+}
+
+fn scope_from(tenant: &TenantId, text: &str) -> Option<MarkScope> {
+    let (kind, rest) = text.split_once(':')?;
+    Some(match kind {
+        "token" => MarkScope::Token(TokenId::parse(tenant, rest).ok()?),
+        "task" => MarkScope::Task(TaskId::parse(tenant, rest).ok()?),
+        "identity" => MarkScope::Identity(IdentityId::parse(tenant, rest).ok()?),
+        "agent" => MarkScope::Agent(tenant.clone(), AgentLabel::parse(rest).ok()?),
+        "owner" => MarkScope::Owner(tenant.clone(), rest.to_owned()),
+        "issuer" => MarkScope::Issuer(tenant.clone(), rest.to_owned()),
+        "server" => MarkScope::Server(tenant.clone(), ServerName::parse(rest).ok()?),
+        "tool" => {
+            let (server, tool) = rest.split_once(':')?;
+            MarkScope::Tool(
+                tenant.clone(),
+                ServerName::parse(server).ok()?,
+                ToolName::parse(tool).ok()?,
+            )
+        }
+        "tenant" if rest.is_empty() => MarkScope::Tenant(tenant.clone()),
+        "all" if rest.is_empty() && *tenant == installation() => MarkScope::All,
+        _ => return None,
+    })
+}
+
+const EFFECTS: [(MarkEffect, &str); 2] = [(MarkEffect::Kill, "kill"), (MarkEffect::Suspend, "suspend")];
+
+fn effect_word(effect: MarkEffect) -> &'static str {
+    EFFECTS
+        .iter()
+        .find(|(e, _)| *e == effect)
+        .map_or("", |(_, word)| word)
+}
+
+pub(crate) fn from_row(cells: Cells) -> Result<SetMark, StoreError> {
+    let mut f = Fields::of(TABLE, cells);
+    let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+    let mark = Mark {
+        scope: f.word("scope", |s| scope_from(&tenant, s))?,
+        effect: f.word("effect", |e| {
+            EFFECTS
+                .iter()
+                .find(|(_, word)| *word == e)
+                .map(|(effect, _)| *effect)
+        })?,
+        epoch: Epoch(f.number("epoch")?),
+    };
+    let set = SetMark {
+        mark,
+        at: f.time("at")?,
+    };
+    whole(set, f.digest("digest")?)
+}
+
+/// Marks of a tenant; the mark on everything belongs to the installation.
+pub struct Marks<'a, S>(pub(crate) &'a mut S);
+
+impl<S: Source> Marks<'_, S> {
+    /// The marks on exactly this scope: none, a suspension, a kill, or both.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lookup(&mut self, scope: &MarkScope) -> Result<Vec<SetMark>, StoreError> {
+        let view = self.0.view();
+        let tenant = tenant_of(scope);
+        view.require(&tenant)?;
+        let key = args![tenant.as_str(), scope_text(scope)];
+        view.fetch(OF_SCOPE, key)
+            .await?
+            .into_iter()
+            .map(from_row)
+            .collect()
+    }
+
+    /// Every mark of this view's tenant, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list(&mut self) -> Result<Vec<SetMark>, StoreError> {
+        let view = self.0.view();
+        let tenant = view.home();
+        view.fetch(LIST, args![tenant.as_str()])
+            .await?
+            .into_iter()
+            .map(from_row)
+            .collect()
+    }
+}
+
+impl Marks<'_, Tx> {
+    /// Sets a mark: the epoch rises by one and the mark holds it. Setting it again sets it at the newer epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set(
+        &mut self,
+        scope: MarkScope,
+        effect: MarkEffect,
+        reason: &str,
+    ) -> Result<Epoch, StoreError> {
+        let tenant = tenant_of(&scope);
+        self.0.view.require(&tenant)?;
+        let before = self
+            .lookup(&scope)
+            .await?
+            .into_iter()
+            .find(|m| m.mark.effect == effect);
+        let epoch = Epoch(self.0.head.epoch).next();
+        let set = SetMark {
+            mark: Mark { scope, effect, epoch },
+            at: self.0.now,
+        };
+        let (text, word) = (scope_text(&set.mark.scope), effect_word(effect));
+        let values = args![
+            tenant.as_str(),
+            text,
+            word,
+            signed(epoch.0),
+            set.at,
+            digest_of(&set)?
+        ];
+        self.0.write(PUT, values).await?;
+        self.0.head.epoch = epoch.0;
+        let command = match effect {
+            MarkEffect::Kill => "mark.kill",
+            MarkEffect::Suspend => "mark.suspend",
+        };
+        self.0
+            .enter(command, Some(reason), vec![object(before.as_ref(), Some(&set))?])
+            .await?;
+        self.0.facts.push(Fact::Mark(set.mark));
+        Ok(epoch)
+    }
+
+    /// Lifts a suspension. A kill stays. The epoch stays: this widens.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no suspension on this scope.
+    pub async fn lift(&mut self, scope: &MarkScope, reason: Option<&str>) -> Result<(), StoreError> {
+        let tenant = tenant_of(scope);
+        self.0.view.require(&tenant)?;
+        let text = scope_text(scope);
+        let before = self
+            .lookup(scope)
+            .await?
+            .into_iter()
+            .find(|m| m.mark.effect == MarkEffect::Suspend);
+        let key = args![tenant.as_str(), text.as_str(), effect_word(MarkEffect::Suspend)];
+        let (Some(before), 1) = (before, self.0.write(DELETE, key).await?) else {
+            return Err(StoreError::Conflict {
+                table: TABLE,
+                row: text,
+            });
+        };
+        self.0
+            .enter("mark.lift", reason, vec![object(Some(&before), None)?])
+            .await?;
+        self.0.facts.push(Fact::MarkLifted(scope.clone()));
+        Ok(())
+    }
+
+    /// Raises the epoch and the floor to it: every token issued before is dead. Every restore does this. The
+    /// transaction must be the installation's.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherTenant`] in a transaction of a tenant.
+    pub async fn raise_floor(&mut self, reason: &str) -> Result<Epoch, StoreError> {
+        self.0.view.require(&installation())?;
+        let floor = Epoch(self.0.head.epoch).next();
+        let before = self.0.head.floor;
+        self.0.head.epoch = floor.0;
+        self.0.head.floor = floor.0;
+        // The writer writes the counters with the batch.
+        self.0.changes += 1;
+        let object = json!({
+            "type": "epoch",
+            "id": "epoch-floor",
+            "before": { "floor": before },
+            "after": { "floor": floor.0 },
+        });
+        self.0
+            .enter("epoch.raise-floor", Some(reason), vec![object])
+            .await?;
+        self.0.facts.push(Fact::EpochFloor(floor));
+        Ok(floor)
+    }
+}

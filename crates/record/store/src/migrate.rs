@@ -1,0 +1,87 @@
+//! The schema: forward only, one purpose each, the same text for both engines but for declared twins.
+
+use std::sync::Arc;
+
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{PgConnection, SqlSafeStr, SqliteConnection};
+
+use crate::error::StoreError;
+
+struct Step {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! shared {
+    ($version:literal, $name:literal, $file:literal) => {{
+        const TEXT: &str = include_str!(concat!("../../../../migrations/", $file, ".sql"));
+        Step {
+            version: $version,
+            name: $name,
+            sqlite: TEXT,
+            postgres: TEXT,
+        }
+    }};
+}
+macro_rules! twin {
+    ($version:literal, $name:literal, $file:literal) => {
+        Step {
+            version: $version,
+            name: $name,
+            sqlite: include_str!(concat!("../../../../migrations/", $file, ".sqlite.sql")),
+            postgres: include_str!(concat!("../../../../migrations/", $file, ".postgres.sql")),
+        }
+    };
+}
+
+const STEPS: [Step; 14] = [
+    shared!(1, "create epoch", "0001_create_epoch"),
+    shared!(2, "create node", "0002_create_node"),
+    shared!(3, "create log entry", "0003_create_log_entry"),
+    shared!(4, "create tenant", "0004_create_tenant"),
+    shared!(5, "create identity", "0005_create_identity"),
+    shared!(6, "create client", "0006_create_client"),
+    shared!(7, "create task", "0007_create_task"),
+    shared!(8, "create server", "0008_create_server"),
+    shared!(9, "create credential", "0009_create_credential"),
+    shared!(10, "create policy", "0010_create_policy"),
+    shared!(11, "create mark", "0011_create_mark"),
+    shared!(12, "create operator", "0012_create_operator"),
+    shared!(13, "create idempotency", "0013_create_idempotency"),
+    twin!(14, "guard rows", "0014_guard_rows"),
+];
+
+fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {
+    let migration = |step: &Step| {
+        let sql = text(step).into_sql_str();
+        Migration::new(step.version, step.name.into(), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(STEPS.iter().map(migration).collect())
+}
+
+fn failed(e: MigrateError) -> StoreError {
+    match e {
+        MigrateError::VersionMissing(found) => StoreError::NewerSchema {
+            found,
+            known: STEPS.last().map_or(0, |s| s.version),
+        },
+        MigrateError::VersionMismatch(version) => StoreError::FileCorrupt {
+            detail: format!("migration {version} was applied with another text than this version has"),
+        },
+        other => StoreError::Engine(Arc::new(sqlx::Error::Migrate(Box::new(other)))),
+    }
+}
+
+pub(crate) async fn sqlite(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    run(&migrator(|step| step.sqlite), conn).await
+}
+
+pub(crate) async fn postgres(conn: &mut PgConnection) -> Result<(), StoreError> {
+    run(&migrator(|step| step.postgres), conn).await
+}
+
+async fn run<C: Migrate>(migrator: &Migrator, conn: &mut C) -> Result<(), StoreError> {
+    migrator.run_direct(None, conn, false).await.map_err(failed)
+}

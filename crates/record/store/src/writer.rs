@@ -1,0 +1,452 @@
+//! The one writer: takes what waits into one SQL transaction, a savepoint for each, one commit for all.
+//!
+//! It runs on its own thread, so a caller that goes away never leaves half a transaction behind.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bailiwick_base::{Epoch, StatePos, TenantId, Time};
+use bailiwick_decide::Fact;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::context::{Context, Lane};
+use crate::engine::{Conn, Engine, Failure};
+use crate::error::StoreError;
+use crate::idempotency;
+use crate::row::{Fields, args, signed};
+use crate::tx::{Ground, Head, Receipt, Tx, View};
+
+/// Called for every committed transaction, in the order of positions, before its caller gets the answer.
+pub type Observer = Box<dyn Fn(&Receipt) + Send + Sync>;
+
+/// How long a batch may hold the writer before it commits.
+const HOLD_MAX: Duration = Duration::from_millis(5);
+/// Transactions in one batch.
+const BATCH_MAX: usize = 512;
+/// How often a batch is run again after a serialisation failure or a broken connection.
+const ATTEMPTS_MAX: u32 = 6;
+/// How long one closure may take.
+const JOB_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A transaction that waits. It can run more than once until it is finished.
+pub(crate) trait Job: Send {
+    fn context(&self) -> &Arc<Context>;
+    /// Runs the closure. `Ok` is the answer; `Err` means the caller's own refusal or error, which is kept.
+    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> LocalBoxFuture<'a, Result<Vec<u8>, Refused>>;
+    /// Answers the caller.
+    fn finish(self: Box<Self>, outcome: Result<Arc<Receipt>, Verdict>);
+}
+
+/// The closure said no; the reason stays with the job.
+pub(crate) struct Refused;
+
+/// Why a transaction did not commit.
+pub(crate) enum Verdict {
+    /// The closure said no.
+    Own,
+    Store(StoreError),
+}
+
+pub(crate) type BoxedJob = Box<dyn Job>;
+
+/// The queues into the writer.
+pub(crate) struct Queues {
+    pub(crate) kills: mpsc::Receiver<BoxedJob>,
+    pub(crate) others: mpsc::Receiver<BoxedJob>,
+    pub(crate) stop: oneshot::Receiver<()>,
+}
+
+/// How often the engine committed, and for how many transactions.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    commits: AtomicU64,
+    transactions: AtomicU64,
+}
+
+impl Stats {
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (
+            self.commits.load(Ordering::Relaxed),
+            self.transactions.load(Ordering::Relaxed),
+        )
+    }
+}
+
+pub(crate) struct Writer {
+    stats: Arc<Stats>,
+    engine: Arc<Engine>,
+    ground: Arc<Ground>,
+    observer: Option<Observer>,
+    conn: Option<Conn>,
+    fence: u64,
+    /// Last sequence number and pseudonym of tenants, valid while the log has `known_size` entries.
+    seqs: BTreeMap<TenantId, u64>,
+    references: BTreeMap<TenantId, Arc<str>>,
+    known_size: u64,
+}
+
+enum Outcome {
+    Done(Receipt),
+    Own,
+    Failed(StoreError),
+}
+
+const SELECT_HEAD: &str = "SELECT epoch.epoch, epoch.epoch_floor, epoch.log_size, epoch.log_at, node.fence \
+                           FROM epoch, node WHERE epoch.id = 1 AND node.node = $1";
+const UPDATE_HEAD: &str = "UPDATE epoch SET epoch = $1, epoch_floor = $2, log_size = $3, log_at = $4 WHERE id = 1 AND log_size = $5";
+const REGISTER_NODE: &str = "INSERT INTO node (node, fence, started_at) VALUES ($1, 1, $2) \
+                             ON CONFLICT (node) DO UPDATE SET fence = node.fence + 1, started_at = excluded.started_at \
+                             RETURNING fence";
+
+impl Writer {
+    /// Connects and takes the fence of this node.
+    pub(crate) async fn start(
+        engine: Arc<Engine>,
+        ground: Arc<Ground>,
+        observer: Option<Observer>,
+        stats: Arc<Stats>,
+    ) -> Result<Self, StoreError> {
+        let mut conn = engine.connect().await?;
+        let started = args![ground.node.as_str(), ground.clock.now()];
+        conn.begin().await.map_err(Failure::into_error)?;
+        let rows = conn
+            .fetch(REGISTER_NODE, started)
+            .await
+            .map_err(Failure::into_error)?;
+        conn.execute("COMMIT", Vec::new())
+            .await
+            .map_err(Failure::into_error)?;
+        let cells = rows.into_iter().next().unwrap_or_default();
+        let fence = Fields::of("node", cells).number("fence")?;
+        Ok(Self {
+            stats,
+            engine,
+            ground,
+            observer,
+            conn: Some(conn),
+            fence,
+            seqs: BTreeMap::new(),
+            references: BTreeMap::new(),
+            known_size: 0,
+        })
+    }
+
+    /// Works until the store is closed and the queues are empty.
+    pub(crate) async fn work(mut self, mut queues: Queues) {
+        let mut closing = false;
+        loop {
+            let first = tokio::select! {
+                biased;
+                Some(job) = queues.kills.recv() => job,
+                Some(job) = queues.others.recv() => job,
+                _ = &mut queues.stop, if !closing => {
+                    // What is already queued is still done; new ones are refused at the door.
+                    queues.kills.close();
+                    queues.others.close();
+                    closing = true;
+                    continue;
+                }
+                else => break,
+            };
+            self.batch(first, &mut queues).await;
+        }
+        if let Some(conn) = self.conn.take() {
+            conn.close().await;
+        }
+    }
+
+    async fn batch(&mut self, first: BoxedJob, queues: &mut Queues) {
+        let mut jobs = vec![first];
+        let mut outcome = self.attempt(&mut jobs, queues).await;
+        for _ in 1..ATTEMPTS_MAX {
+            match &outcome {
+                Err(failure) if failure.again => {}
+                _ => break,
+            }
+            outcome = self.attempt(&mut jobs, queues).await;
+        }
+        match outcome {
+            Ok(outcomes) => {
+                for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                    self.answer(job, outcome);
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(error = %failure.error, waiting = jobs.len(), "the store could not commit");
+                for job in jobs {
+                    job.finish(Err(Verdict::Store(failure.error.clone())));
+                }
+            }
+        }
+    }
+
+    fn answer(&self, job: BoxedJob, outcome: Outcome) {
+        match outcome {
+            Outcome::Done(receipt) => {
+                let receipt = Arc::new(receipt);
+                if let Some(observer) = &self.observer
+                    && !receipt.replayed
+                {
+                    observer(&receipt);
+                }
+                job.finish(Ok(receipt));
+            }
+            Outcome::Own => job.finish(Err(Verdict::Own)),
+            Outcome::Failed(error) => job.finish(Err(Verdict::Store(error))),
+        }
+    }
+
+    /// Runs the jobs, and those that wait behind them, in one SQL transaction.
+    async fn attempt(
+        &mut self,
+        jobs: &mut Vec<BoxedJob>,
+        queues: &mut Queues,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.engine.connect().await.map_err(|error| Failure {
+                error,
+                again: false,
+                lost: true,
+            })?,
+        };
+        let mut outcomes = Vec::new();
+        let result = self.transact(&mut conn, jobs, queues, &mut outcomes).await;
+        match result {
+            Ok(()) => {
+                self.conn = Some(conn);
+                Ok(outcomes)
+            }
+            Err(failure) => {
+                // Nothing of this batch may be believed, the caches neither.
+                self.seqs.clear();
+                self.references.clear();
+                if !failure.lost && conn.execute("ROLLBACK", Vec::new()).await.is_ok() {
+                    self.conn = Some(conn);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn transact(
+        &mut self,
+        conn: &mut Conn,
+        jobs: &mut Vec<BoxedJob>,
+        queues: &mut Queues,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<(), Failure> {
+        conn.begin().await?;
+        let began = self.read_head(conn).await?;
+        let mut head = began;
+        let started = self.ground.clock.monotonic();
+        loop {
+            let position = outcomes.len();
+            let Some(job) = jobs.get_mut(position) else { break };
+            let lane = job.context().lane;
+            outcomes.push(self.run_job(conn, job.as_mut(), &mut head).await?);
+            let hurried =
+                lane != Lane::Ordinary || self.ground.clock.monotonic().saturating_sub(started) >= HOLD_MAX;
+            if outcomes.len() == jobs.len() && jobs.len() < BATCH_MAX {
+                let next = match queues.kills.try_recv() {
+                    Ok(kill) => Some(kill),
+                    Err(_) if hurried => None,
+                    Err(_) => queues.others.try_recv().ok(),
+                };
+                jobs.extend(next);
+            }
+        }
+        self.write_head(conn, began, head).await?;
+        self.commit(conn).await?;
+        self.known_size = head.size;
+        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.stats
+            .transactions
+            .fetch_add(u64::try_from(jobs.len()).unwrap_or(0), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn commit(&self, conn: &mut Conn) -> Result<(), Failure> {
+        conn.execute("COMMIT", Vec::new())
+            .await
+            .map(drop)
+            .map_err(|failure| {
+                if failure.lost {
+                    // The commit may have been done: running it again could do everything twice.
+                    return Failure {
+                        error: StoreError::Uncertain,
+                        again: false,
+                        lost: true,
+                    };
+                }
+                failure
+            })
+    }
+
+    async fn read_head(&mut self, conn: &mut Conn) -> Result<Head, Failure> {
+        let rows = conn.fetch(SELECT_HEAD, args![self.ground.node.as_str()]).await?;
+        let plain = |error| Failure {
+            error,
+            again: false,
+            lost: false,
+        };
+        let cells = rows.into_iter().next().ok_or_else(|| {
+            plain(StoreError::RowCorrupt {
+                table: "epoch",
+                column: "id",
+                row: "1".to_owned(),
+            })
+        })?;
+        let (head, fence) = head_of(cells).map_err(plain)?;
+        if fence != self.fence {
+            return Err(plain(StoreError::Fenced {
+                node: self.ground.node.to_string(),
+            }));
+        }
+        if head.size != self.known_size {
+            self.seqs.clear();
+            self.references.clear();
+        }
+        Ok(head)
+    }
+
+    async fn write_head(&self, conn: &mut Conn, began: Head, head: Head) -> Result<(), Failure> {
+        if began == head {
+            return Ok(());
+        }
+        let values = args![
+            signed(head.epoch),
+            signed(head.floor),
+            signed(head.size),
+            head.at,
+            signed(began.size)
+        ];
+        if conn.execute(UPDATE_HEAD, values).await? == 1 {
+            return Ok(());
+        }
+        let error = StoreError::Conflict {
+            table: "epoch",
+            row: "1".to_owned(),
+        };
+        Err(Failure {
+            error,
+            again: true,
+            lost: false,
+        })
+    }
+
+    /// Runs one job in a savepoint. `Err` ends the whole batch.
+    async fn run_job(
+        &mut self,
+        conn: &mut Conn,
+        job: &mut dyn Job,
+        head: &mut Head,
+    ) -> Result<Outcome, Failure> {
+        let ctx = Arc::clone(job.context());
+        let home = ctx.reach.home();
+        conn.execute("SAVEPOINT job", Vec::new()).await?;
+        conn.name_tenant(&ctx.reach.rows()).await?;
+        let now = Time::from_micros(self.ground.clock.now().micros().max(head.at));
+        let lent = std::mem::replace(conn, Conn::Lent);
+        let mut tx = Tx::new(
+            View::new(lent, ctx.reach.clone(), Arc::clone(&self.ground)),
+            ctx,
+            *head,
+            now,
+        );
+        tx.seq = self.seqs.get(&home).copied();
+        tx.reference = self.references.get(&home).cloned();
+        let running = AssertUnwindSafe(run(job, &mut tx)).catch_unwind();
+        let outcome = match tokio::time::timeout(JOB_TIME_MAX, running).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::Failed(StoreError::Panicked {
+                what: "its closure panicked",
+            }),
+            Err(_) => {
+                let error = StoreError::Panicked {
+                    what: "its closure took longer than 10 s",
+                };
+                tx.view.failure.get_or_insert(Failure {
+                    error: error.clone(),
+                    again: false,
+                    lost: true,
+                });
+                Outcome::Failed(error)
+            }
+        };
+        let (seq, reference, after) = (tx.seq, tx.reference.take(), tx.head);
+        let failure = tx.view.failure.take();
+        *conn = tx.view.conn;
+        match (failure, outcome) {
+            // Another transaction was first, or the connection is gone: everything so far runs again.
+            (Some(failure), _) if failure.again || failure.lost => Err(failure),
+            (None, Outcome::Done(receipt)) => {
+                conn.execute("RELEASE SAVEPOINT job", Vec::new()).await?;
+                *head = after;
+                self.seqs.extend(seq.map(|seq| (home.clone(), seq)));
+                self.references
+                    .extend(reference.map(|reference| (home, reference)));
+                Ok(Outcome::Done(receipt))
+            }
+            (failure, outcome) => {
+                conn.execute("ROLLBACK TO SAVEPOINT job", Vec::new()).await?;
+                conn.execute("RELEASE SAVEPOINT job", Vec::new()).await?;
+                Ok(match (failure, outcome) {
+                    // A closure that swallowed the error of a statement is not believed.
+                    (Some(failure), Outcome::Done(_)) => Outcome::Failed(failure.error),
+                    (_, outcome) => outcome,
+                })
+            }
+        }
+    }
+}
+
+pub(crate) fn head_of(cells: crate::row::Cells) -> Result<(Head, u64), StoreError> {
+    let mut fields = Fields::of("epoch", cells);
+    let head = Head {
+        epoch: fields.number("epoch")?,
+        floor: fields.number("epoch_floor")?,
+        size: fields.number("log_size")?,
+        at: fields.int("log_at")?,
+    };
+    Ok((head, fields.number("fence")?))
+}
+
+/// One job: replay a known answer, or run the closure, judge the balance, keep the answer.
+async fn run(job: &mut dyn Job, tx: &mut Tx) -> Outcome {
+    match idempotency::replay(tx).await {
+        Err(error) => return Outcome::Failed(error),
+        Ok(Some(receipt)) => return Outcome::Done(receipt),
+        Ok(None) => {}
+    }
+    let Ok(answer) = job.run(tx).await else {
+        return Outcome::Own;
+    };
+    match conclude(tx, answer).await {
+        Ok(receipt) => Outcome::Done(receipt),
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+async fn conclude(tx: &mut Tx, answer: Vec<u8>) -> Result<Receipt, StoreError> {
+    tx.require_balance()?;
+    idempotency::keep(tx, &answer).await?;
+    let (pos, epoch) = (StatePos(tx.head.size), Epoch(tx.head.epoch));
+    let mut facts = std::mem::take(&mut tx.facts);
+    if tx.head != tx.began {
+        facts.push(Fact::Position(pos, epoch));
+    }
+    Ok(Receipt {
+        pos,
+        epoch,
+        facts,
+        entries: std::mem::take(&mut tx.entries),
+        answer,
+        replayed: false,
+    })
+}

@@ -1,0 +1,77 @@
+//! `store_suite`: every case on a fresh database of the engine that `open` makes.
+
+use std::future::Future;
+
+use crate::bed::{self, Bed, Place};
+use crate::{cases, crash};
+
+/// Runs one case, or nothing when the engine is not there.
+async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
+where
+    O: Future<Output = Option<Place>>,
+    C: Future<Output = ()>,
+{
+    let Some(place) = open().await else { return };
+    case(Bed::on(place).await).await;
+}
+
+macro_rules! store_suite {
+    ($open:path; $($module:ident: $($case:ident),* $(,)?;)*) => {$($(
+        #[tokio::test]
+        async fn $case() {
+            super::on($open, $module::$case).await;
+        }
+    )*)*};
+}
+
+macro_rules! both_engines {
+    ($($list:tt)*) => {
+        mod sqlite {
+            use super::*;
+            store_suite!(bed::sqlite; $($list)*);
+        }
+        mod postgres {
+            use super::*;
+            store_suite!(bed::postgres; $($list)*);
+        }
+    };
+}
+
+both_engines! {
+    cases:
+        tenants,
+        identities,
+        clients,
+        tasks,
+        servers,
+        credentials,
+        policies,
+        marks,
+        operators,
+        the_snapshot_starts_from_every_row,
+        the_log_has_no_gap,
+        a_repeated_command_is_one_command,
+        tenants_do_not_see_each_other,
+        all_tenants_are_read_with_an_entry,
+        a_name_is_unique_among_the_living,
+        a_stale_transition_is_refused,
+        a_refusal_leaves_nothing,
+        nothing_done_is_nothing_recorded,
+        one_commit_serves_many,
+        a_kill_goes_first,
+        commits_are_observed_in_order,
+        pages_follow_ids,
+        a_corrupt_row_is_named,
+        the_log_only_grows,
+        a_payload_belongs_to_its_leaf,
+        an_opening_belongs_to_its_tenant;
+    crash:
+        a_crash_loses_nothing_that_was_answered,
+        a_caller_that_goes_away_changes_nothing,
+        a_panic_stops_one_command,
+        a_closed_store_refuses,
+        two_writers_share_one_log,
+        a_second_start_fences_the_first,
+        a_newer_schema_is_refused,
+        an_interrupted_commit_is_run_again;
+}
