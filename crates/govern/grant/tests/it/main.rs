@@ -1,0 +1,15 @@
+//! Room 3, grant.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may fail loudly"
+)]
+
+mod attenuation;
+mod compiled;
+mod details;
+mod grammar;
+mod made;
+mod opened;
