@@ -9,6 +9,7 @@
 )]
 
 pub mod bench;
+pub mod chaos;
 pub mod ci;
 pub mod demo;
 pub mod fail;
@@ -31,6 +32,8 @@ usage: cargo xtask COMMAND
   demo [ARGS]        build the binary and run `bailiwick demo`
   test [LANE ...]    set up what is missing, then run every check and test
   bench [GOAL ...]   measure floors, peers and Bailiwick; write docs/benchmarks.md
+  chaos durability|planted ...
+                     long runs; each appends to tests/e2e/results.md
   gen [--check | --advisories FOLDER]
                      write the generated documents, or say which differ
   tidy [RULE ...]    check the house rules
@@ -64,6 +67,7 @@ fn dispatch(command: &str, rest: &[String]) -> Outcome<bool> {
     let repo = || repo::Repo::of_this_workspace();
     match command {
         "bench" => bench::command(&repo()?, rest),
+        "chaos" => chaos::command(&repo()?, rest),
         "ci" => ci::command(&repo()?, rest),
         "demo" => demo::command(&repo()?, rest),
         "gen" => generate::command(&repo()?, rest),

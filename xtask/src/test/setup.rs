@@ -26,7 +26,7 @@ impl Node {
     }
 }
 
-pub(super) struct Peers {
+pub(crate) struct Peers {
     binary: PathBuf,
     pub(super) node: Outcome<Node>,
     pub(super) python: Outcome<PathBuf>,
@@ -36,7 +36,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn prepare(repo: &Repo) -> Self {
+    pub(crate) fn prepare(repo: &Repo) -> Self {
         Self {
             binary: generate::target_folder(repo).join("debug").join("bailiwick"),
             postgres: Server::start(),
@@ -53,7 +53,7 @@ impl Peers {
     /// - `PATH` begins with the folders of the Python and Node packages
     /// - `BAILIWICK_TEST_POSTGRES` URL of a database owned by a role without special rights
     /// - `INTEROP_BINARY` the built `bailiwick` (not `BAILIWICK_…`, which it would take for configuration)
-    pub(super) fn export(&self, command: &mut Command) {
+    pub(crate) fn export(&self, command: &mut Command) {
         let mut folders = Vec::new();
         folders.extend(self.python.iter().cloned());
         folders.extend(self.node.iter().map(|node| node.modules.join(".bin")));
@@ -66,7 +66,7 @@ impl Peers {
     }
 
     /// What keeps a lane from running, if anything.
-    pub(super) fn lacks(&self, need: &str) -> Option<Fail> {
+    pub(crate) fn lacks(&self, need: &str) -> Option<Fail> {
         match need {
             "go" => self.go.as_ref().err().map(Fail::again),
             "node" => self.node.as_ref().err().map(Fail::again),

@@ -1,0 +1,112 @@
+// A runner for stories: suites run side by side, the tests of one suite in
+// order, because each goes on where the one before ended. A suite has a set-up
+// that gives its tests their context and, in `context.stop()`, its end.
+//
+// A test that cannot run on this machine says so with `skip(reason)`: loud,
+// and a failure where `CI` is set.
+import { inspect } from "node:util";
+
+const SUITES_AT_ONCE = 2;
+const TEST_MAX_MS = 60_000;
+
+class Skip extends Error {}
+
+/** @type {Array<{ name: string, setUp: () => Promise<any>, tests: Array<{ name: string, body: (context: any) => Promise<void> }> }>} */
+const suites = [];
+const figures = [];
+
+/** Begins a suite; the `test`s that follow belong to it. */
+export function suite(name, setUp) {
+    suites.push({ name, setUp, tests: [] });
+}
+
+/** One test of the suite begun last. */
+export function test(name, body) {
+    suites.at(-1).tests.push({ name, body });
+}
+
+/** Prints a measured number at the end; nothing is judged by it. */
+export function figure(name, value) {
+    figures.push(`${name}: ${value}`);
+}
+
+/** Ends a test that cannot run here. */
+export function skip(reason) {
+    throw new Skip(reason);
+}
+
+const isCi = () => !["", "0", "false", undefined].includes(process.env.CI);
+
+async function guarded(body, context) {
+    let timer;
+    const guard = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`no end after ${TEST_MAX_MS} ms`)), TEST_MAX_MS);
+    });
+    try {
+        await Promise.race([body(context), guard]);
+    } finally {
+        clearTimeout(timer);
+    }
+}
+
+function say(suiteName, name, outcome, started, error) {
+    console.log(`${outcome} ${suiteName}: ${name} (${Date.now() - started} ms)`);
+    if (error !== undefined) {
+        const text = error.stack ?? inspect(error);
+        console.log(text.split("\n").map(line => `    ${line}`).join("\n"));
+    }
+}
+
+async function runSuite({ name, setUp, tests }, tally) {
+    let context;
+    const started = Date.now();
+    try {
+        context = await setUp();
+    } catch (error) {
+        if (error instanceof Skip && !isCi()) {
+            console.log(`SKIPPED: ${name}: ${error.message}`);
+            return;
+        }
+        say(name, "set-up", "FAILED", started, error);
+        tally.failed += tests.length;
+        return;
+    }
+    for (const { name: title, body } of tests) {
+        const begun = Date.now();
+        try {
+            await guarded(body, context);
+            tally.passed += 1;
+            say(name, title, "ok", begun);
+        } catch (error) {
+            if (error instanceof Skip && !isCi()) {
+                console.log(`SKIPPED: ${name}: ${title}: ${error.message}`);
+                continue;
+            }
+            tally.failed += 1;
+            say(name, title, "FAILED", begun, error);
+        }
+    }
+    try {
+        await context?.stop?.();
+    } catch (error) {
+        tally.failed += 1;
+        say(name, "end", "FAILED", started, error);
+    }
+}
+
+/** Runs every suite, prints the figures and `N passed, N failed`, and ends the process. */
+export async function run(title, only = []) {
+    const tally = { passed: 0, failed: 0 };
+    const waiting = suites.filter(each => only.length === 0 || only.includes(each.name));
+    const worker = async () => {
+        for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+            await runSuite(next, tally);
+        }
+    };
+    await Promise.all(Array.from({ length: SUITES_AT_ONCE }, worker));
+    for (const line of figures) {
+        console.log(`  ${line}`);
+    }
+    console.log(`${title}: ${tally.passed} passed, ${tally.failed} failed`);
+    process.exit(tally.failed === 0 && tally.passed > 0 ? 0 : 1);
+}

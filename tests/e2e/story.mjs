@@ -1,0 +1,13 @@
+// The story lane: node story.mjs [SUITE…]
+import { run } from "./lib/lane.mjs";
+import "./story/spine.mjs";
+import "./story/inventory.mjs";
+import "./story/credential.mjs";
+import "./story/tokens.mjs";
+import "./story/authzen.mjs";
+import "./story/kill.mjs";
+import "./story/logs.mjs";
+import "./story/commands.mjs";
+import "./story/service.mjs";
+
+await run("story", process.argv.slice(2));

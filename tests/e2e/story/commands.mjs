@@ -1,0 +1,262 @@
+// The command line: exactly one JSON document from every command, stable exit
+// codes, help, completions, configuration.
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Desk } from "../lib/desk.mjs";
+import { BINARY, Installation, oneDocument, runBinary } from "../lib/installation.mjs";
+import { figure, suite, test } from "../lib/lane.mjs";
+import { permitted } from "../lib/mcp.mjs";
+
+const ANSWERABLE = ["--owner", "finance", "--owner-contact", "f@acme.example", "--purpose", "p", "--expires", "30d"];
+
+suite("commands", async () => {
+    const desk = await Desk.open();
+    const installation = await Installation.start("commands");
+    return {
+        desk,
+        installation,
+        stop: async () => {
+            await installation.stop();
+            await desk.close();
+        }
+    };
+});
+
+/** Names of all commands, from the tree that the binary prints of itself. */
+function leaves(node, above = []) {
+    const path = node.name === "bailiwick" ? above : [...above, node.name];
+    const below = node.commands ?? node.subcommands ?? [];
+    return below.length === 0 ? [path.join(" ")] : below.flatMap(each => leaves(each, path));
+}
+
+test("every command gives exactly one JSON document, and one for its failure", async context => {
+    const { installation, desk } = context;
+    const file = name => join(installation.folder, name);
+    writeFileSync(file("ok.cedar"), 'permit (principal is user, action == Action::"read", resource is record);\n');
+    const ran = new Set();
+    const works = async (words, more) => {
+        const result = await installation.run(words, more);
+        assert.equal(result.code, 0, `${words.join(" ")}: ${result.stderr}`);
+        ran.add(words.slice(0, 2).join(" ")).add(words[0]);
+        return result.json;
+    };
+    await works(["tenant", "add", "globex", "--name", "G", "--employees", "1"], { tenant: null });
+    await works(["tenant", "ls"], { tenant: null });
+    await works(["id", "add", "worker", "--kind", "agent", ...ANSWERABLE]);
+    await works(["id", "activate", "worker"]);
+    await works(["id", "suspend", "worker", "--reason", "r"]);
+    await works(["id", "resume", "worker"]);
+    await works(["id", "get", "worker"]);
+    await works(["id", "ls"]);
+    await works(["client", "add", "worker", "--generate", file("client.jwk")]);
+    await works(["client", "ls"]);
+    await works(["server", "add", "files", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8", ...ANSWERABLE]);
+    await works(["server", "ls"]);
+    desk.tools.push({ name: "extra", description: "new", inputSchema: { type: "object" } });
+    await works(["server", "pin", "files"]);
+    const opened = await works(["task", "open", "--identity", "worker", "--purpose", "p", "--can", "files:*"]);
+    assert.match(opened.token.access_token, /^ey/);
+    await works(["task", "ls"]);
+    await works(["task", "token", opened.task.id]);
+    const written = await works(["task", "token", opened.task.id, "--token-file", file("renewed")]);
+    assert.ok(!JSON.stringify(written).includes(readFileSync(file("renewed"), "utf8")));
+    const permit = await installation.run(["check", "worker", "tools/call", "files:echo", "--task", opened.task.id]);
+    assert.equal(permit.code, 0);
+    assert.equal(permit.json.effect, "permit");
+    ran.add("check");
+    await works(["policy", "lint", file("ok.cedar")]);
+    await works(["policy", "set", file("ok.cedar")]);
+    await works(["policy", "get"]);
+    await works(["count", "--explain"]);
+    await works(["suspend", "task", opened.task.id]);
+    await works(["resume", "task", opened.task.id]);
+    await works(["kill", "task", opened.task.id, "--dry-run"]);
+    const second = await works(["task", "open", "--identity", "worker", "--purpose", "p", "--can", "files:*", "--no-token"]);
+    await works(["task", "close", second.task.id]);
+    await works(["kill", "task", opened.task.id, "--yes"]);
+    await installation.integrated();
+    await works(["log", "ls"]);
+    await works(["log", "tail", "-n", "3"]);
+    await works(["log", "verify"]);
+    await works(["log", "export", file("export"), "--openings"]);
+    await works(["log", "prove", "0", "-o", file("proof")]);
+    await works(["id", "retire", "worker", "--reason", "r"]);
+    const logs = await installation.integrated();
+    await works(["verify", file("proof"), "--key", logs.decisions.vkey], { tenant: null });
+    await works(["token", "inspect", file("renewed")], { tenant: null });
+    await works(["config", "check"], { tenant: null });
+    await works(["config", "show", "--origin"], { tenant: null });
+    await works(["doctor", "--data", installation.data], { tenant: null });
+    await works(["version"], { tenant: null });
+    await works(["codes"], { tenant: null });
+    const tree = await works(["help"], { tenant: null });
+    ran.add("claim").add("serve").add("demo").add("dev").add("completions"); // shown elsewhere in this lane
+    const hidden = ["launcher", "builtin-mcp"];
+    const missed = leaves(tree).filter(path => path !== "" && !ran.has(path.split(" ").slice(0, 2).join(" ")) && !hidden.includes(path));
+    assert.deepEqual(missed, [], "commands that no test runs with --json");
+});
+
+test("the exit codes are those of the help text", async ({ installation }) => {
+    const help = await runBinary(["--help"], { folder: installation.folder });
+    assert.match(help.stdout, /0 ok, 1 error, 2 usage, 3 incomplete or stale, 4 denied, 5 approval needed/);
+    const proof = join(installation.folder, "proof");
+    const logs = await installation.integrated();
+    await installation.addIdentity("table");
+    const table = [
+        [0, ["tenant", "ls"]],
+        [1, ["id", "add", "x", "--kind", "agent"]],
+        [2, ["id", "add"]],
+        [2, ["no-such-command"]],
+        [2, ["task", "open", "--identity", "table", "--purpose", "p", "--for", "soon"]],
+        [2, ["kill", "identity", "table"]],
+        [4, ["check", "table", "tools/call", "files:echo"]],
+        [7, ["verify", proof, "--key", logs.state.vkey]],
+        [7, ["log", "verify", "--data", "/proc"]],
+        [8, ["id", "get", "nobody"]]
+    ];
+    for (const [code, words] of table) {
+        const result = await installation.run(words, { json: false });
+        assert.equal(result.code, code, `${words.join(" ")}: ${result.stderr}`);
+        if (code !== 0 && code !== 4) {
+            assert.equal(result.stdout, "", `${words.join(" ")} printed on standard output`);
+            assert.match(result.stderr, /error/);
+        }
+    }
+    writeFileSync(join(installation.folder, "hold.cedar"), '@id("ask")\n@hold("somebody has to say yes")\npermit (principal is user, action == Action::"pay", resource is invoice);\n');
+});
+
+test("a permit that asks for a person is exit code 5", async ({ installation }) => {
+    const file = join(installation.folder, "hold.cedar");
+    writeFileSync(
+        file,
+        '@id("ask")\n@hold("somebody has to say yes")\npermit (principal is Identity, action == Action::"tools/call", resource == Tool::"files/echo");\n'
+    );
+    await installation.cli(["policy", "set", file]);
+    const held = await installation.run(["check", "table", "tools/call", "files:echo"]);
+    assert.equal(held.code, 5, held.stdout);
+    assert.equal(held.json.effect, "hold");
+});
+
+test("a failure is JSON on standard output in JSON mode, and one line with the next step otherwise", async ({ installation }) => {
+    const json = await installation.run(["id", "get", "tabel"]);
+    assert.deepEqual(Object.keys(json.json).sort(), ["code", "docs", "hint", "message"]);
+    assert.match(json.stderr, /^error: /);
+    const plain = await installation.run(["id", "get", "tabel"], { json: false });
+    assert.match(plain.stderr, /next: did you mean `table`\?/);
+    const usage = await installation.run(["id", "gte", "table"], { json: false });
+    assert.match(usage.stderr, /'get'/, "a mistyped command is suggested");
+    assert.equal(usage.code, 2);
+});
+
+test("usage errors are one JSON document too", async ({ installation }) => {
+    const wrong = await installation.run(["id", "add"]);
+    assert.equal(wrong.code, 2);
+    assert.equal(wrong.json.code, "cli.usage");
+});
+
+test("no colour and no escape codes where the output is no terminal", async ({ installation }) => {
+    for (const words of [["id", "ls"], ["count", "--explain"], ["log", "ls"], ["server", "ls"]]) {
+        const result = await installation.run(words, { json: false });
+        assert.equal(result.code, 0);
+        assert.ok(!result.stdout.includes("\u001b"));
+        assert.ok(result.stdout.length > 0);
+    }
+    const forced = await installation.run(["--color", "always", "id", "get", "table"], { json: false, env: { NO_COLOR: "" } });
+    assert.ok(forced.stdout.includes("\u001b[1m"));
+});
+
+test("the service that is not there is exit code 69, the context that is not there too", async ({ installation }) => {
+    const context = JSON.parse(readFileSync(installation.context, "utf8"));
+    const file = join(installation.folder, "nowhere.json");
+    writeFileSync(file, JSON.stringify({ ...context, server: "http://127.0.0.1:9" }), { mode: 0o600 });
+    const result = await runBinary(["--json", "--context", file, "tenant", "ls"], { folder: installation.folder });
+    assert.equal(result.code, 69);
+    assert.equal(oneDocument(result.stdout).code, "cli.unreachable");
+    const absent = await runBinary(["--json", "--context", join(installation.folder, "absent.json"), "tenant", "ls"], { folder: installation.folder });
+    assert.equal(absent.code, 69);
+    assert.match(oneDocument(absent.stdout).hint, /claim/);
+});
+
+test("completions are written for every shell", async ({ installation }) => {
+    for (const shell of ["bash", "zsh", "fish", "powershell", "elvish"]) {
+        const result = await runBinary(["completions", shell], { folder: installation.folder });
+        assert.equal(result.code, 0);
+        assert.match(result.stdout, /bailiwick/);
+        assert.match(result.stdout, /break-glass/);
+    }
+});
+
+test("configuration: flag over environment over file over default, and each tells its origin", async ({ installation }) => {
+    const config = join(installation.folder, "precedence.toml");
+    writeFileSync(config, 'node = "from-file"\n[tokens]\nttl_secs = 60\n[listen]\naddress = "127.0.0.1:1"\n');
+    const env = { BAILIWICK_TOKENS__TTL_SECS: "90", BAILIWICK_LISTEN__ADDRESS: "127.0.0.1:2" };
+    const shown = await runBinary(["--json", "config", "show", "--config", config, "--listen", "127.0.0.1:3", "--origin"], { folder: installation.folder, env });
+    assert.equal(shown.code, 0, shown.stderr);
+    const rows = Object.fromEntries(oneDocument(shown.stdout).map(row => [row.key, row]));
+    assert.deepEqual([rows.node.value, rows.node.origin.endsWith("precedence.toml")], ["from-file", true]);
+    assert.deepEqual([rows["tokens.ttl_secs"].value, rows["tokens.ttl_secs"].origin], [90, "environment"]);
+    assert.deepEqual([rows["listen.address"].value, rows["listen.address"].origin], ["127.0.0.1:3", "flag"]);
+    assert.equal(rows["log.queue_max"].origin, "default");
+});
+
+test("an unknown key of the configuration stops the start with its name", async ({ installation }) => {
+    const config = join(installation.folder, "unknown.toml");
+    const cases = [
+        ["colour = \"red\"\n", {}, /colour/],
+        ["[tokens]\nttl_sec = 60\n", {}, /ttl_sec/],
+        ["[tokens]\nttl_secs = \"long\"\n", {}, /ttl_secs/],
+        ["[tokens]\nttl_secs = 0\n", {}, /tokens\.ttl_secs.*1 to 3600/],
+        ["[store]\nengine = \"oracle\"\n", {}, /store\.engine.*sqlite.*postgres/],
+        ["[store]\nengine = \"postgres\"\n", {}, /store\.url_file/],
+        ["", { BAILIWICK_TOKENS__TLT_SECS: "1" }, /tlt_secs/i],
+        ["[listen]\naddress = \"0.0.0.0:0\"\n", {}, /insecure-listen/],
+        ["[listen]\naddress = \"nowhere\"\n", {}, /listen\.address/],
+        ["node = [\n", {}, /unknown\.toml|line|expected/]
+    ];
+    for (const [text, env, message] of cases) {
+        writeFileSync(config, text);
+        for (const command of [["config", "check"], ["serve"]]) {
+            const data = join(installation.folder, "never");
+            const result = await runBinary(["--json", ...command, "--config", config, "--data", data], { folder: installation.folder, env });
+            assert.equal(result.code, 1, `${text}${JSON.stringify(env)} ${command}: ${result.stdout}`);
+            assert.match(oneDocument(result.stdout).message, message);
+        }
+    }
+    const missing = await runBinary(["config", "check", "--config", "/nonexistent.toml"], { folder: installation.folder });
+    assert.equal(missing.code, 1);
+    assert.match(missing.stderr, /nonexistent\.toml/);
+});
+
+test("dev gives an empty installation on loopback and takes it away", async ({ installation }) => {
+    const wide = await runBinary(["dev", "--listen", "0.0.0.0:0"], { folder: installation.folder });
+    assert.equal(wide.code, 2, wide.stderr);
+});
+
+test("check explains a decision and records it", async ({ installation }) => {
+    await installation.addIdentity("asker");
+    const opened = await installation.openTask("asker", ['files:read_text_file(path under "/srv/in")']);
+    const ask = (...more) => installation.run(["check", "asker", "tools/call", "files:read_text_file", ...more]);
+    const permit = await ask("--task", opened.id, "--arg", "path=/srv/in/a");
+    assert.equal(permit.code, 0, permit.stdout);
+    assert.ok(permit.json.policies.length > 0);
+    assert.match(permit.json.decision, /^dec_/);
+    const outside = await ask("--task", opened.id, "--arg", "path=/etc/passwd");
+    assert.equal(outside.code, 4);
+    assert.equal(outside.json.code, "grant.argument-out-of-scope");
+    const without = await ask();
+    assert.equal(without.code, 4);
+    assert.equal(without.json.code, "grant.none");
+    const { items } = await installation.cli(["log", "tail", "-n", "5"]);
+    assert.ok(items.some(entry => entry.payload.decision === outside.json.decision && entry.payload.door === "check"));
+    const started = process.hrtime.bigint();
+    await runBinary(["version"], { folder: installation.folder });
+    figure("commands: start of an offline command, ms (debug build)", Number((process.hrtime.bigint() - started) / 1_000_000n));
+    await permitted(installation.endpoint("files"), opened.token, "read_text_file", { path: "/srv/in/a" });
+});
+
+test("the binary under test is the one that was built", async ({ installation }) => {
+    const version = await runBinary(["version", "--json"], { folder: installation.folder });
+    const manifest = readFileSync(join(import.meta.dirname, "../../../Cargo.toml"), "utf8");
+    assert.equal(oneDocument(version.stdout).version, /^version = "([^"]+)"/m.exec(manifest)[1], BINARY);
+});

@@ -1,0 +1,390 @@
+// The service: probes, metrics, traces, drain, and what happens when the disk
+// or an upstream fails.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer as createHttp } from "node:http";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { Desk } from "../lib/desk.mjs";
+import { BINARY, environment, Installation, runBinary, temporary } from "../lib/installation.mjs";
+import { figure, skip, suite, test } from "../lib/lane.mjs";
+import { callTool, exchange, permitted } from "../lib/mcp.mjs";
+import { family, files, forms, shownBy } from "../lib/scan.mjs";
+import { until } from "../lib/wait.mjs";
+
+const isRoot = process.getuid() === 0;
+
+suite("service", async () => {
+    const desk = await Desk.open();
+    const spans = [];
+    const collector = createHttp((request, response) => {
+        const chunks = [];
+        request.on("data", chunk => chunks.push(chunk));
+        request.on("end", () => {
+            spans.push({ url: request.url, type: request.headers["content-type"], body: Buffer.concat(chunks) });
+            response.writeHead(200, { "content-type": request.headers["content-type"] ?? "text/plain" }).end();
+        });
+    });
+    await new Promise(done => collector.listen(0, "127.0.0.1", done));
+    const endpoint = `http://127.0.0.1:${collector.address().port}/v1/traces`;
+    const installation = await Installation.start("service", { config: `[telemetry]\notlp_endpoint = "${endpoint}"\nlevel = "debug"\n` });
+    return {
+        desk,
+        installation,
+        spans,
+        stop: async () => {
+            await installation.stop();
+            await desk.close();
+            await new Promise(done => collector.close(done));
+        }
+    };
+});
+
+test("the probes answer, and metrics have names with units", async ({ installation }) => {
+    assert.equal((await fetch(`${installation.url}/healthz`)).status, 200);
+    const ready = await fetch(`${installation.url}/readyz`);
+    assert.equal(ready.status, 200);
+    const body = await ready.json();
+    assert.deepEqual([body.status, body.store, body.keys, body.decision_log], ["ready", true, true, true]);
+    const metrics = await (await fetch(`${installation.url}/metrics`)).text();
+    const names = [...metrics.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => [name, kind]);
+    assert.ok(names.length >= 3, metrics.slice(0, 400));
+    for (const [name, kind] of names) {
+        assert.match(name, /^bailiwick_[a-z_]+$/);
+        if (kind === "counter") {
+            assert.match(name, /_total$/);
+        }
+    }
+    assert.equal((await fetch(`${installation.url}/no/such/path`)).status, 404);
+});
+
+test("the address of the listener is the only host that is let in", async ({ installation, desk }) => {
+    await installation.addIdentity("worker");
+    await installation.addHttpServer("files", desk.url);
+    const { token } = await installation.openTask("worker", ["files:*"]);
+    await permitted(installation.endpoint("files"), token, "echo", { text: "a" });
+    for (const headers of [{ host: "evil.example" }, { origin: "http://evil.example" }]) {
+        const reply = await callTool(installation.endpoint("files"), token, "echo", { text: "a" }, { headers });
+        assert.equal(reply.status, 403, JSON.stringify(headers));
+    }
+});
+
+test("traces arrive at an OTLP collector, and carry no argument", async ({ installation, spans, desk }) => {
+    const { token } = await installation.openTask("worker", ["files:*"]);
+    await permitted(installation.endpoint("files"), token, "echo", { text: "canary-argument-5d1c" });
+    assert.ok(desk.count("echo") > 0);
+    await until("a span of the call", () => spans.some(({ body }) => body.includes("tools/call")), 15_000);
+    for (const { url, type, body } of spans) {
+        assert.equal(url, "/v1/traces");
+        assert.match(type, /^application\/(x-protobuf|json)/);
+        assert.ok(!body.includes("canary-argument-5d1c"), "an argument is in a trace");
+        assert.ok(!body.includes(token), "a token is in a trace");
+    }
+    figure("service: OTLP requests / bytes", `${spans.length} / ${spans.reduce((sum, { body }) => sum + body.length, 0)}`);
+});
+
+test("no secret in argument lists, environments, log lines or files", async ({ installation, desk }) => {
+    const secret = "canary-upstream-secret-e81f0a77";
+    const file = join(installation.folder, "secret");
+    writeFileSync(file, secret, { mode: 0o600 });
+    await installation.addHttpServer("vault", desk.url, { credentialFile: file });
+    const { token, tokenFile } = await installation.openTask("worker", ["vault:echo"]);
+    await permitted(installation.endpoint("vault"), token, "echo", { text: "x" });
+    assert.equal(desk.calls.at(-1).headers.authorization, `Bearer ${secret}`);
+    const byStdin = "canary-by-standard-input-90bb";
+    const words = ["server", "add", "vault2", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8", "--credential-file", "-"];
+    await installation.cli([...words, "--owner", "o", "--owner-contact", "c", "--purpose", "p", "--expires", "1d"], { input: `${byStdin}\n` });
+    const operatorKey = readFileSync(JSON.parse(readFileSync(installation.context, "utf8")).key_file);
+    const wanted = [secret, token, byStdin].flatMap(forms).concat(forms(operatorKey.toString("latin1")).slice(1, 2), [operatorKey]);
+    for (const pid of family(installation.service.pid)) {
+        const shown = Buffer.from(shownBy(pid), "latin1");
+        assert.ok(!wanted.some(form => shown.includes(form)), `process ${pid} shows a secret`);
+    }
+    const lines = Buffer.from(installation.service.text);
+    assert.ok(!wanted.some(form => lines.includes(form)), "a log line has a secret");
+    let seen = 0;
+    for (const [path, bytes] of files(installation.data)) {
+        seen += 1;
+        for (const form of wanted) {
+            assert.ok(!bytes.includes(form), `${path} has a secret in clear`);
+        }
+        assert.equal(statSync(path).mode & 0o007, 0, `${path} is open to everybody`);
+    }
+    assert.ok(seen > 5);
+    assert.equal(statSync(installation.data).mode & 0o777, 0o700);
+    rmSync(tokenFile);
+    rmSync(file);
+});
+
+test("doctor finds what is open to others and prints the command that mends it", async ({ installation }) => {
+    const sound = await installation.run(["doctor", "--data", installation.data]);
+    assert.equal(sound.code, 0, sound.stdout);
+    chmodSync(installation.data, 0o755);
+    const open = await installation.run(["doctor", "--data", installation.data]);
+    assert.equal(open.code, 1);
+    assert.ok(open.json.findings.some(finding => finding.mend === `chmod 700 ${installation.data}`));
+    chmodSync(installation.data, 0o700);
+});
+
+test("an upstream that cannot be reached gives a clear answer and no claim of success", async ({ installation, desk }) => {
+    const gone = await Desk.open();
+    await installation.addHttpServer("gone", gone.url);
+    const { token } = await installation.openTask("worker", ["gone:*"]);
+    await permitted(installation.endpoint("gone"), token, "echo", { text: "a" });
+    await gone.close();
+    const reply = await callTool(installation.endpoint("gone"), token, "echo", { text: "a" });
+    assert.equal(reply.error?.code, -32603, reply.text);
+    assert.equal(reply.error.data.code, "upstream.unreachable");
+    assert.match(reply.error.message, /cannot be reached/);
+    const { items } = await installation.cli(["log", "tail", "-n", "4"]);
+    assert.ok(items.some(entry => entry.payload.outcome === "failed"), "the outcome is recorded");
+    const add = url => ["server", "add", "other", "--url", url, "--owner", "o", "--owner-contact", "c", "--purpose", "p", "--expires", "1d"];
+    const refused = await installation.run([...add(gone.url), "--allow-plaintext", "--allow-address", "127.0.0.0/8"]);
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.json.message, /reached/);
+    assert.ok(!(await installation.cli(["server", "ls"])).items.some(server => server.name === "other"));
+    const guarded = await installation.run([...add(desk.url), "--allow-plaintext"]);
+    assert.notEqual(guarded.code, 0, "a loopback address without --allow-address");
+    assert.match(`${guarded.json.message} ${guarded.json.hint}`, /allow-address|may not be reached/);
+    const plain = await installation.run([...add(desk.url), "--allow-address", "127.0.0.0/8"]);
+    assert.notEqual(plain.code, 0, "http: without --allow-plaintext");
+    assert.match(`${plain.json.message} ${plain.json.hint}`, /plaintext/);
+    await installation.refused(["server", "add", "half", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8"], 1, "identity.owner-missing");
+});
+
+test("an upstream that talks nonsense, redirects or returns its own credential is withheld", async ({ installation }) => {
+    const answers = {
+        nonsense: response => response.writeHead(200, { "content-type": "application/json" }).end("<html>"),
+        redirect: response => response.writeHead(302, { location: "http://127.0.0.1:1/mcp" }).end(),
+        silent: response => response.socket.destroy()
+    };
+    for (const [what, answer] of Object.entries(answers)) {
+        const server = createHttp((request, response) => {
+            request.resume();
+            request.on("end", () => answer(response));
+        });
+        await new Promise(done => server.listen(0, "127.0.0.1", done));
+        const words = ["server", "add", what, "--url", `http://127.0.0.1:${server.address().port}/mcp`, "--allow-plaintext", "--allow-address", "127.0.0.0/8"];
+        const added = await installation.run([...words, "--owner", "o", "--owner-contact", "c", "--purpose", "p", "--expires", "1d"]);
+        assert.notEqual(added.code, 0, what);
+        assert.ok(added.json.message.length > 10, what);
+        server.close();
+    }
+});
+
+test("SIGTERM lets running calls end, refuses new ones and exits with 0", async ({ installation, desk }) => {
+    const { token } = await installation.openTask("worker", ["files:*"]);
+    const url = installation.endpoint("files");
+    const running = callTool(url, token, "hold", { mark: "drain" });
+    await until("the call to arrive", () => desk.count("hold") > 0);
+    const { service } = installation;
+    service.child.kill("SIGTERM");
+    await until("the listener to close", () =>
+        new Promise(done => {
+            const probe = connect({ host: "127.0.0.1", port: installation.port });
+            probe.on("connect", () => {
+                probe.destroy();
+                done(false);
+            });
+            probe.on("error", () => done(true));
+        })
+    );
+    assert.equal(service.child.exitCode, null, "it waits for the running call");
+    desk.release("drain");
+    const answer = await running;
+    assert.ok(answer.result, answer.text);
+    assert.deepEqual(await service.ended, { code: 0, signal: null });
+    await installation.serve();
+    const verdict = await installation.cli(["log", "verify"]);
+    assert.equal(verdict.sound, true);
+});
+
+test("a second service on the same data folder, and one on the same port, refuse to start", async ({ installation }) => {
+    const second = await runBinary(["--json", "serve", "--data", installation.data, "--listen", "127.0.0.1:0"], { folder: installation.folder });
+    assert.equal(second.code, 1, second.stdout);
+    assert.match(second.stderr, /another|in use|running|lock/i);
+    const data = join(installation.folder, "other-data");
+    const port = await runBinary(["--json", "serve", "--data", data, "--listen", `127.0.0.1:${installation.port}`], { folder: installation.folder });
+    assert.equal(port.code, 1);
+    assert.match(port.stderr, /--listen/);
+    await installation.cli(["tenant", "ls"]);
+});
+
+test("slow and broken connections do not disturb others", async ({ installation, desk }) => {
+    const { token } = await installation.openTask("worker", ["files:*"]);
+    const sockets = Array.from({ length: 50 }, () => connect({ host: "127.0.0.1", port: installation.port }));
+    for (const [at, socket] of sockets.entries()) {
+        socket.on("error", () => {});
+        socket.write(at % 2 === 0 ? "POST /t/acme/mcp/files HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n{" : "\x16\x03\x01garbage");
+    }
+    await permitted(installation.endpoint("files"), token, "echo", { text: "still here" });
+    const huge = await exchange(installation.endpoint("files"), {
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json", "content-length": String(50_000_000) },
+        body: ""
+    }).then(reply => reply.status, error => error.code);
+    assert.ok([400, 413, "ECONNRESET"].includes(huge), `a body of 50 MB: ${huge}`);
+    sockets.forEach(socket => socket.destroy());
+    assert.ok(desk.count("echo") > 0);
+});
+
+suite("disk", async () => {
+    const folder = temporary("disk");
+    const mounted = [];
+    const mount = (name, options) => {
+        const point = join(folder, name);
+        mkdirSync(point);
+        try {
+            execFileSync("mount", ["-t", "tmpfs", "-o", options, "tmpfs", point], { stdio: "ignore" });
+        } catch {
+            skip("no file system can be mounted here");
+        }
+        mounted.push(point);
+        return point;
+    };
+    return {
+        folder,
+        mount,
+        stop: async () => {
+            for (const point of mounted) {
+                execFileSync("umount", ["--lazy", point]);
+            }
+            rmSync(folder, { recursive: true, force: true });
+        }
+    };
+});
+
+test("a data folder that cannot be written stops the start with the folder and the fix", async ({ folder, mount }) => {
+    if (isRoot) {
+        const point = mount("read-only", "size=4m,mode=700");
+        execFileSync("mount", ["-o", "remount,ro", point]);
+        const result = await runBinary(["--json", "serve", "--data", point, "--listen", "127.0.0.1:0"], { folder });
+        assert.equal(result.code, 1, result.stdout);
+        assert.ok(result.stderr.includes(point), result.stderr);
+        assert.match(result.stderr, /read-only|cannot|writ/i);
+    }
+    const data = join(folder, "not-ours");
+    mkdirSync(data, { mode: 0o555 });
+    const wrapper = isRoot ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [];
+    if (isRoot) {
+        chownSync(folder, 65_534, 65_534);
+        const reachable = await runBinary(["version"], { folder, wrapper }).then(result => result.code === 0, () => false);
+        if (!reachable) {
+            skip("the binary cannot be reached by another account");
+        }
+    }
+    const result = await runBinary(["--json", "serve", "--data", data, "--listen", "127.0.0.1:0"], { folder, wrapper });
+    assert.equal(result.code, 1, result.stdout);
+    assert.ok(result.stderr.includes(data), result.stderr);
+    assert.match(result.stderr, /permission|denied|writ/i);
+});
+
+test("on a full disk work is refused, a kill still works, and room brings the work back", async ({ mount }) => {
+    if (!isRoot) {
+        skip("only root can mount a small file system");
+    }
+    const point = mount("full", "size=48m,mode=700");
+    const desk = await Desk.open();
+    const installation = await Installation.start("full", { data: join(point, "data") });
+    try {
+        await installation.addHttpServer("files", desk.url);
+        await installation.addIdentity("worker");
+        const { token } = await installation.openTask("worker", ["files:*"]);
+        const url = installation.endpoint("files");
+        await permitted(url, token, "echo", { text: "a" });
+        const filler = join(point, "filler");
+        writeFileSync(filler, "");
+        try {
+            execFileSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=64k"], { stdio: "ignore" });
+        } catch {
+            // That is the point: no space left on device.
+        }
+        // Segments are written ahead; go on until they are used up.
+        let refused;
+        const before = () => desk.count("echo");
+        for (let n = 0; n < 200_000 && refused === undefined; n += 32) {
+            const seen = before();
+            const replies = await Promise.all(Array.from({ length: 32 }, () => callTool(url, token, "echo", { text: "b".repeat(200) })));
+            const permits = replies.filter(reply => reply.result !== undefined).length;
+            assert.equal(before() - seen, permits, "forwarded without a record");
+            refused = replies.find(reply => reply.result === undefined);
+        }
+        assert.ok(refused, "the full disk was never noticed");
+        assert.equal(refused.error?.data?.code, "record.unavailable", refused.text);
+        const command = await installation.run(["tenant", "add", "globex", "--name", "G", "--employees", "1"], { tenant: null });
+        assert.equal(command.code, 3, command.stdout);
+        assert.match(`${command.json.message} ${command.json.hint ?? ""}`, /disk|space|full/i);
+        const killed = await installation.run(["kill", "identity", "worker", "--yes", "--reason", "full disk"]);
+        assert.ok(killed.code === 0 || killed.json.code === "kill.local-only", killed.stdout);
+        assert.equal((await callTool(url, token, "echo", { text: "c" })).status, 401);
+        rmSync(filler);
+        await installation.addIdentity("second");
+        const task = await installation.openTask("second", ["files:*"]);
+        await until("work to go on", async () => (await callTool(url, task.token, "echo", { text: "d" })).result !== undefined);
+        assert.equal((await callTool(url, token, "echo", { text: "c" })).status, 401);
+        await installation.restart();
+        assert.equal((await callTool(url, token, "echo", { text: "c" })).status, 401, "a restart comes back denied");
+        await installation.integrated();
+        assert.equal((await installation.cli(["log", "verify"])).sound, true);
+    } finally {
+        await installation.stop();
+        await desk.close();
+    }
+});
+
+suite("demo", async () => ({ folder: temporary("demo") }));
+
+/** The demo without what it measured. */
+const told = text => text.replace(/\d+ (µs|ms)/g, "N $1").replace(/bailiwick-demo-\w+/g, "FOLDER").replace(/(idn|dec|tsk|tok)_[a-z0-9]+/g, "$1_ID");
+
+test("the demo tells the whole story with the official server and with the one inside the binary", async ({ folder }) => {
+    const modules = join(import.meta.dirname, "../../interop/node_modules");
+    for (const [words, upstream] of [
+        [["--node-modules", modules], "the official filesystem server"],
+        [[], "the server inside this binary"]
+    ]) {
+        const run = await runBinary(["demo", "--once", "--json", ...words], { folder });
+        assert.equal(run.code, 0, run.stderr);
+        const figures = JSON.parse(run.stdout);
+        assert.equal(figures.upstream, upstream);
+        assert.equal(figures.tools_listed, 1);
+        assert.ok(figures.tools_pinned > 1);
+        assert.equal(figures.calls_permitted, 20);
+        assert.equal(figures.calls_refused, 4);
+        assert.ok(figures.entries_verified > 40);
+        figure(`demo with ${upstream}: call p50 / kill denied / committed, µs`, `${figures.call_p50_us} / ${figures.kill_denied_us} / ${figures.kill_committed_us}`);
+    }
+});
+
+test("two demos with one seed tell the same, another seed has other content", async ({ folder }) => {
+    const run = async seed => {
+        const { code, stdout, stderr } = await runBinary(["demo", "--once", "--seed", seed], { folder });
+        assert.equal(code, 0, stderr);
+        return told(stdout);
+    };
+    const [one, two, other] = await Promise.all([run("1"), run("1"), run("2")]);
+    const amounts = text => /Amount due: [\d.]+/.exec(text)?.[0];
+    assert.equal(amounts(one), amounts(two));
+    assert.notEqual(amounts(one), amounts(other));
+    const steps = text => [...text.matchAll(/^\d+\. .+$/gm)].map(([line]) => line);
+    assert.deepEqual(steps(one), steps(two));
+    assert.ok(steps(one).length >= 9, one);
+});
+
+test("the demo leaves a server with four commands to try, and takes all away on SIGINT", async ({ folder }) => {
+    const child = spawn(BINARY, ["demo"], { cwd: folder, env: environment(folder), stdio: ["ignore", "pipe", "pipe"] });
+    let text = "";
+    child.stdout.on("data", chunk => (text += chunk));
+    const ended = new Promise(done => child.on("close", code => done(code)));
+    await until("the four commands", () => /kill agent report-writer --dry-run/.test(text), 30_000);
+    const context = /BAILIWICK_CONTEXT=(\S+)/.exec(text)[1];
+    const commands = [...text.matchAll(/^ {2}\S*bailiwick (.+)$/gm)].map(([, words]) => words.split(" "));
+    assert.equal(commands.length, 4, text);
+    for (const words of commands) {
+        const result = await runBinary(words, { folder, env: { BAILIWICK_CONTEXT: context, BAILIWICK_TENANT: "acme" } });
+        assert.ok([0, 4].includes(result.code), `${words.join(" ")}: ${result.stderr}`);
+    }
+    child.kill("SIGINT");
+    assert.ok([0, 130].includes(await ended));
+    assert.ok(!existsSync(context), "the temporary folder is gone");
+});

@@ -1,0 +1,2 @@
+// Re-exports the pinned JOSE library for scripts outside this folder.
+export * from "jose";

@@ -1,0 +1,154 @@
+//! `cargo xtask chaos`: long runs that do not fit into the test command. Each appends to a committed
+//! results file, so a run that was interrupted is gone on with by starting the next.
+//!
+//! - `durability [--lives N] [--seed S] [--release]`: kill -9 under 64 callers, three lists compared
+//! - `planted [BUG]`: builds with a planted bug and expects the lanes to catch it
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fail::{Fail, Outcome};
+use crate::generate;
+use crate::process;
+use crate::repo::Repo;
+use crate::test::setup::Peers;
+
+const RESULTS: &str = "tests/e2e/results.md";
+const LIVES: &str = "200";
+/// Acknowledged calls that the median life must have for the run to mean something.
+const MEDIAN_MIN: &str = "200";
+const BUGS: [&str; 2] = ["ack-before-flush", "forward-before-record"];
+/// What is run against a planted bug; one of them must fail.
+const CATCHERS: [(&str, &[&str]); 2] = [
+    ("flush-order", &["tests/e2e/flush-order.mjs"]),
+    ("durability", &["tests/e2e/durability.mjs", "--lives", "12"]),
+];
+
+pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    match rest.split_first() {
+        Some((run, rest)) if run == "durability" => durability(repo, rest),
+        Some((run, rest)) if run == "planted" => planted(repo, rest),
+        _ => Err(Fail::usage("the runs are `durability` and `planted`")),
+    }
+}
+
+fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    let peers = Peers::prepare(repo);
+    let mut arguments: Vec<String> = rest.iter().filter(|word| *word != "--release").cloned().collect();
+    let binary = if arguments.len() < rest.len() {
+        build(repo, &["--release"], None)?.join("release")
+    } else {
+        build(repo, &[], None)?.join("debug")
+    };
+    let mut preset = |name: &str, value: String| {
+        if !rest.iter().any(|word| word == name) {
+            arguments.extend([name.to_owned(), value]);
+        }
+    };
+    preset("--lives", LIVES.to_owned());
+    preset("--median-min", MEDIAN_MIN.to_owned());
+    preset("--seed", next_seed(&repo.read(RESULTS)?).to_string());
+    preset("--results", repo.path(RESULTS).to_string_lossy().into_owned());
+    let mut run = lane(
+        repo,
+        &peers,
+        &binary.join("bailiwick"),
+        "tests/e2e/durability.mjs",
+    )?;
+    process::stream(run.args(arguments))
+}
+
+/// One more than the seed of the last run.
+fn next_seed(results: &str) -> u64 {
+    let seeds = results
+        .lines()
+        .filter_map(|line| line.split('|').nth(4)?.trim().parse::<u64>().ok());
+    seeds.last().unwrap_or_default() + 1
+}
+
+fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    let peers = Peers::prepare(repo);
+    let mut all_caught = true;
+    let mut lines = String::new();
+    for bug in BUGS
+        .into_iter()
+        .filter(|bug| rest.is_empty() || rest.iter().any(|word| word == bug))
+    {
+        let binary = build(repo, &[], Some(bug))?.join("debug").join("bailiwick");
+        let mut caught = Vec::new();
+        for (name, words) in CATCHERS {
+            println!("\n== {name} with {bug}: expected to fail");
+            let Some((script, arguments)) = words.split_first() else {
+                continue;
+            };
+            if !process::stream(lane(repo, &peers, &binary, script)?.args(arguments))? {
+                caught.push(name);
+            }
+        }
+        let outcome = match caught.as_slice() {
+            [] => "NOT CAUGHT".to_owned(),
+            names => format!("caught by {}", names.join(", ")),
+        };
+        all_caught &= !caught.is_empty();
+        println!("\n{bug}: {outcome}");
+        let (date, commit) = (today(repo)?, commit(repo)?);
+        lines.push_str(&format!(
+            "| {date} | {commit} | debug, planted {bug} | 1 | 12 | | {outcome} |\n"
+        ));
+    }
+    repo.write(RESULTS, &(repo.read(RESULTS)? + &lines))?;
+    Ok(all_caught)
+}
+
+/// Builds into a folder of its own where a bug is planted, so that no good artefact is touched.
+fn build(repo: &Repo, arguments: &[&str], bug: Option<&str>) -> Outcome<PathBuf> {
+    let mut folder = generate::target_folder(repo);
+    let mut cargo = Command::new(process::cargo());
+    if let Some(bug) = bug {
+        folder = folder.join("planted");
+        cargo
+            .env("RUSTFLAGS", format!("--cfg bailiwick_planted=\"{bug}\""))
+            .env("CARGO_TARGET_DIR", &folder);
+    }
+    cargo
+        .current_dir(&repo.root)
+        .args(["build", "--package", "bailiwick-cli", "--bin", "bailiwick"])
+        .args(arguments);
+    if process::stream(&mut cargo)? {
+        Ok(folder)
+    } else {
+        Err(Fail::broken("`bailiwick` does not build"))
+    }
+}
+
+fn lane(repo: &Repo, peers: &Peers, binary: &Path, script: &str) -> Outcome<Command> {
+    if let Some(lack) = peers.lacks("node") {
+        return Err(lack);
+    }
+    let mut lane = Command::new("node");
+    peers.export(&mut lane);
+    lane.env("INTEROP_BINARY", binary).arg(repo.path(script));
+    Ok(lane)
+}
+
+fn commit(repo: &Repo) -> Outcome<String> {
+    let hash = process::capture(&repo.root, "git", &["rev-parse", "--short=12", "HEAD"])?;
+    Ok(hash.trim().to_owned())
+}
+
+fn today(repo: &Repo) -> Outcome<String> {
+    let date = process::capture(&repo.root, "date", &["-u", "+%Y-%m-%d"])?;
+    Ok(date.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_seed;
+
+    #[test]
+    fn the_next_run_takes_the_next_seed() {
+        let head = "| date | commit | build | seed |\n|---|---|---|---|\n";
+        assert_eq!(next_seed(head), 1);
+        let one = "| 2026-01-01 | abc | debug | 4 | 200 | x | y |\n";
+        assert_eq!(next_seed(&format!("{head}{one}")), 5);
+    }
+}
