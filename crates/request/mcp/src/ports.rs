@@ -1,0 +1,74 @@
+//! What the gateway needs from outside; `server` connects each.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use bailiwick_base::{CredentialId, Secret, TenantId, Time};
+use bailiwick_decide::Bearer;
+
+use crate::pins::PinReport;
+
+/// A boxed future, so that a port can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Verifies access tokens (the verifier of `pep::token`).
+pub trait Authenticator: Send + Sync + 'static {
+    /// The bearer of `token`, if the token is whole, ours, of this tenant and alive at `now`.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`] with the stable code and one sentence for people.
+    fn verify(&self, tenant: &TenantId, token: &str, now: Time) -> Result<Bearer, TokenRefusal>;
+}
+
+/// Why a token was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRefusal {
+    /// Stable code, for example `token.expired`.
+    pub code: &'static str,
+    /// One sentence; never any part of the token.
+    pub text: String,
+}
+
+/// The credentials that upstream servers are opened with.
+pub trait UpstreamSecrets: Send + Sync + 'static {
+    /// The secret itself; `None` when it is revoked, expired or its key is not open.
+    fn secret(&self, id: &CredentialId) -> Option<Secret<Vec<u8>>>;
+}
+
+/// Where changed tool definitions are reported. `server` writes the transition and publishes the new pins
+/// before it answers, so that the next decision sees them.
+pub trait PinReporter: Send + Sync + 'static {
+    /// Takes a report; resolves once the state log has it.
+    fn report(&self, report: PinReport) -> BoxFuture<'_, Result<(), PinReportError>>;
+}
+
+/// The report could not be written. The tools stay refused all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the change of a tool definition could not be recorded: {0}")]
+pub struct PinReportError(pub String);
+
+/// Starts background work; only `server` owns the runtime.
+pub trait Spawner: Send + Sync + 'static {
+    /// Runs `work` to its end, independent of the caller.
+    fn spawn(&self, work: BoxFuture<'static, ()>);
+}
+
+/// Name resolution.
+pub trait Resolve: Send + Sync + 'static {
+    /// All addresses of `host`.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>>;
+}
+
+/// The resolver of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, port)).await?;
+            Ok(found.map(|socket| socket.ip()).collect())
+        })
+    }
+}

@@ -1,0 +1,381 @@
+//! Kept connections to one HTTP upstream server. A connection is driven by the call that uses it: no task per
+//! connection, no wake-up between tasks, and dropping the call closes it.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bailiwick_base::Clock;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::guard::{AddressRule, Endpoint, GuardError};
+use crate::error::UpstreamError;
+use crate::ports::Resolve;
+
+/// How long an unused connection is kept.
+const IDLE_MAX: Duration = Duration::from_secs(55);
+/// Unused connections kept per server.
+const IDLE_COUNT_MAX: usize = 64;
+
+/// A plain or a TLS stream.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! on_wire {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Wire::Plain($stream) => $call,
+            Wire::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_wire!(self, s => Pin::new(s).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        on_wire!(self, s => Pin::new(s).poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_wire!(self, s => Pin::new(s).poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_wire!(self, s => Pin::new(s).poll_shutdown(cx))
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_wire!(self, s => Pin::new(s).poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(s) => s.is_write_vectored(),
+            Self::Tls(s) => s.is_write_vectored(),
+        }
+    }
+}
+
+/// One connection with its driver.
+struct Conn {
+    send: SendRequest<Full<Bytes>>,
+    driver: Option<Pin<Box<Connection<TokioIo<Wire>, Full<Bytes>>>>>,
+    used_at: Duration,
+}
+
+impl Conn {
+    /// Lets the connection make progress; afterwards `driver` is gone if it ended.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            self.driver = None;
+        }
+    }
+
+    fn is_usable(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.drive(&mut cx);
+        self.driver.is_some() && self.send.is_ready()
+    }
+}
+
+/// The connections to one endpoint.
+pub(crate) struct Pool {
+    endpoint: Endpoint,
+    rule: AddressRule,
+    resolver: Arc<dyn Resolve>,
+    tls: Arc<rustls::ClientConfig>,
+    clock: Arc<dyn Clock>,
+    connect_timeout: Duration,
+    answer_timeout: Duration,
+    idle: Mutex<Vec<Conn>>,
+}
+
+/// What a pool is made from.
+pub(crate) struct PoolParts {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) rule: AddressRule,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
+}
+
+impl Pool {
+    pub(crate) fn new(parts: PoolParts) -> Arc<Self> {
+        let PoolParts {
+            endpoint,
+            rule,
+            resolver,
+            tls,
+            clock,
+            connect_timeout,
+            answer_timeout,
+        } = parts;
+        let idle = Mutex::new(Vec::new());
+        Arc::new(Self {
+            endpoint,
+            rule,
+            resolver,
+            tls,
+            clock,
+            connect_timeout,
+            answer_timeout,
+            idle,
+        })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Sends one message and waits for the head of its answer.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        message: http::Request<Full<Bytes>>,
+    ) -> Result<(http::response::Parts, Answer), UpstreamError> {
+        let waited = tokio::time::timeout(self.answer_timeout, self.send_unbounded(message)).await;
+        waited.unwrap_or(Err(UpstreamError::TimedOut))
+    }
+
+    /// As [`Pool::send`], without a bound on how long the head may take.
+    pub(crate) async fn send_unbounded(
+        self: &Arc<Self>,
+        message: http::Request<Full<Bytes>>,
+    ) -> Result<(http::response::Parts, Answer), UpstreamError> {
+        let mut message = message;
+        loop {
+            let kept = self.take_idle();
+            let fresh = kept.is_none();
+            let mut conn = match kept {
+                Some(conn) => conn,
+                None => self.dial().await?,
+            };
+            let reply = {
+                let mut sent = pin!(conn.send.try_send_request(message));
+                let driver = &mut conn.driver;
+                std::future::poll_fn(|cx| poll_both(sent.as_mut(), driver, cx)).await
+            };
+            match reply {
+                Ok(response) => {
+                    let (parts, body) = response.into_parts();
+                    return Ok((
+                        parts,
+                        Answer {
+                            pool: Arc::clone(self),
+                            conn: Some(conn),
+                            body,
+                        },
+                    ));
+                }
+                // The server closed a kept connection before it took a byte of this message: once more.
+                Err(mut failed) => match failed.take_message() {
+                    Some(untaken) if !fresh => message = untaken,
+                    _ => return Err(UpstreamError::Closed),
+                },
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Option<Conn> {
+        let now = self.clock.monotonic();
+        loop {
+            let mut conn = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if now.saturating_sub(conn.used_at) < IDLE_MAX && conn.is_usable() {
+                return Some(conn);
+            }
+        }
+    }
+
+    fn keep(&self, mut conn: Conn) {
+        if !conn.is_usable() {
+            return;
+        }
+        conn.used_at = self.clock.monotonic();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_COUNT_MAX {
+            idle.push(conn);
+        }
+    }
+
+    async fn dial(&self) -> Result<Conn, UpstreamError> {
+        let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
+        let wire = connected.unwrap_or(Err(UpstreamError::TimedOut))?;
+        let (send, driver) = http1::Builder::new()
+            .max_buf_size(128 * 1024)
+            .handshake(TokioIo::new(wire))
+            .await
+            .map_err(|_| UpstreamError::Closed)?;
+        Ok(Conn {
+            send,
+            driver: Some(Box::pin(driver)),
+            used_at: self.clock.monotonic(),
+        })
+    }
+
+    async fn connect(&self) -> Result<Wire, UpstreamError> {
+        let address = self.checked_address().await?;
+        let unreachable = |e: io::Error| UpstreamError::Unreachable(e.kind().to_string());
+        let stream = TcpStream::connect(SocketAddr::new(address, self.endpoint.port))
+            .await
+            .map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        if !self.endpoint.tls {
+            return Ok(Wire::Plain(stream));
+        }
+        let name = rustls::pki_types::ServerName::try_from(self.endpoint.host.clone())
+            .map_err(|_| UpstreamError::Unreachable("its name cannot be in a certificate".to_owned()))?;
+        let tls = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, stream)
+            .await;
+        let tls = tls.map_err(|e| {
+            UpstreamError::Unreachable(format!("TLS: {}", crate::answer::shown(&e.to_string())))
+        })?;
+        Ok(Wire::Tls(Box::new(tls)))
+    }
+
+    /// Resolves once; what is returned is what is connected to. One address out of bounds refuses them all.
+    async fn checked_address(&self) -> Result<IpAddr, UpstreamError> {
+        let guarded = |e: GuardError| UpstreamError::Guarded(e.to_string());
+        if let Some(address) = self.endpoint.literal() {
+            self.rule.require(address).map_err(guarded)?;
+            return Ok(address);
+        }
+        let found = self
+            .resolver
+            .resolve(&self.endpoint.host, self.endpoint.port)
+            .await;
+        let found = found.map_err(|_| guarded(GuardError::NoAddress(self.endpoint.host.clone())))?;
+        for address in &found {
+            self.rule.require(*address).map_err(guarded)?;
+        }
+        found
+            .first()
+            .copied()
+            .ok_or_else(|| guarded(GuardError::NoAddress(self.endpoint.host.clone())))
+    }
+}
+
+type Driver = Option<Pin<Box<Connection<TokioIo<Wire>, Full<Bytes>>>>>;
+
+/// Polls the wanted future, then the connection it depends on, then the future again.
+fn poll_both<F: Future>(
+    mut wanted: Pin<&mut F>,
+    driver: &mut Driver,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    if let Poll::Ready(done) = wanted.as_mut().poll(cx) {
+        return Poll::Ready(done);
+    }
+    if let Some(connection) = driver
+        && connection.as_mut().poll(cx).is_ready()
+    {
+        *driver = None;
+    }
+    wanted.poll(cx)
+}
+
+/// The body of an answer. Dropped before its end, the connection is closed.
+pub(crate) struct Answer {
+    pool: Arc<Pool>,
+    conn: Option<Conn>,
+    body: Incoming,
+}
+
+impl Answer {
+    /// The next bytes; `None` at the end, when the connection goes back to the pool.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        loop {
+            let frame = std::future::poll_fn(|cx| self.poll_frame(cx)).await;
+            match frame {
+                None => {
+                    self.give_back();
+                    return Ok(None);
+                }
+                Some(Err(_)) => return Err(UpstreamError::Closed),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if let Some(conn) = &mut self.conn {
+            conn.drive(cx);
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    /// Reads what is left, when it is there already, so that the connection can be used again.
+    pub(crate) fn finish(mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..8 {
+            match self.poll_frame(&mut cx) {
+                Poll::Ready(None) => return self.give_back(),
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return,
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.pool.keep(conn);
+        }
+    }
+
+    /// The whole body, at most `max` bytes.
+    pub(crate) async fn whole(mut self, max: usize) -> Result<Bytes, UpstreamError> {
+        let hint = self.body.size_hint();
+        if hint.lower() > max as u64 {
+            return Err(UpstreamError::TooLong(max));
+        }
+        let Some(first) = self.next().await? else {
+            return Ok(Bytes::new());
+        };
+        if first.len() > max {
+            return Err(UpstreamError::TooLong(max));
+        }
+        let Some(second) = self.next().await? else {
+            return Ok(first);
+        };
+        let mut all = Vec::with_capacity(first.len() + second.len());
+        all.extend_from_slice(&first);
+        let mut piece = Some(second);
+        while let Some(bytes) = piece {
+            if all.len() + bytes.len() > max {
+                return Err(UpstreamError::TooLong(max));
+            }
+            all.extend_from_slice(&bytes);
+            piece = self.next().await?;
+        }
+        Ok(Bytes::from(all))
+    }
+}

@@ -1,0 +1,283 @@
+//! Where an upstream connection may go: the URL an operator gave, and the address it resolves to.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bailiwick_base::limits::shown;
+
+/// Why an URL or an address is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// The address is not public and no allowed range holds it.
+    #[error("address {0} is not public: allow its range with `--allow-address`")]
+    Address(IpAddr),
+    /// The name has no address.
+    #[error("name `{0}` has no address")]
+    NoAddress(String),
+    /// Plain HTTP without leave.
+    #[error("url `{0}` is plain HTTP: use https, or add the server with `--allow-plaintext`")]
+    Plaintext(String),
+    /// Not an address range.
+    #[error("range `{0}` is not of the form ADDRESS/BITS")]
+    Range(String),
+    /// Not an URL of the accepted form.
+    #[error("url `{url}` is refused: {rule}")]
+    Url {
+        /// The text, cut and escaped.
+        url: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+}
+
+/// The endpoint of an upstream server, taken apart once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whether TLS is used.
+    pub tls: bool,
+    /// DNS name in lower case, or an address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Value of the `Host` header.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
+}
+
+impl Endpoint {
+    /// Parses an URL: `https` (or `http` with leave), no user part, no fragment, a plain host, visible ASCII.
+    ///
+    /// # Errors
+    /// [`GuardError::Url`] or [`GuardError::Plaintext`].
+    pub fn parse(url: &str, allow_plaintext: bool) -> Result<Self, GuardError> {
+        let wrong = |rule| GuardError::Url {
+            url: shown(url),
+            rule,
+        };
+        if url.len() > 2_048 {
+            return Err(wrong("it is longer than 2048 bytes"));
+        }
+        if url
+            .bytes()
+            .any(|b| !b.is_ascii_graphic() || b"\"<>\\^`{|}".contains(&b))
+        {
+            return Err(wrong("it has a character that must be escaped"));
+        }
+        let (tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(_)) if !allow_plaintext => return Err(GuardError::Plaintext(shown(url))),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(wrong("it does not begin with https://")),
+        };
+        if rest.contains('#') {
+            return Err(wrong("it has a fragment"));
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(wrong("it has a user part"));
+        }
+        let (host, port) =
+            split_authority(authority, tls).ok_or_else(|| wrong("its host or port is malformed"))?;
+        let path = match path.as_bytes().first() {
+            None => "/".to_owned(),
+            Some(b'?') => format!("/{path}"),
+            Some(_) => path.to_owned(),
+        };
+        if !plain_path(&path) {
+            return Err(wrong(
+                "its path has an empty or a dot segment, or a broken escape",
+            ));
+        }
+        Ok(Self {
+            tls,
+            host,
+            port,
+            authority: authority.to_ascii_lowercase(),
+            path,
+        })
+    }
+
+    /// The address, when the host is one.
+    #[must_use]
+    pub fn literal(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+/// Dots, doubled slashes and escapes in the path would let two readers see two paths.
+fn plain_path(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let pair = [bytes.next().unwrap_or(b' '), bytes.next().unwrap_or(b' ')];
+            if !pair.iter().all(u8::is_ascii_hexdigit) {
+                return false;
+            }
+        }
+    }
+    !path.contains("//")
+        && !path.split('/').any(|s| {
+            matches!(
+                s.to_ascii_lowercase().as_str(),
+                "." | ".." | "%2e" | "%2e%2e" | ".%2e" | "%2e."
+            )
+        })
+}
+
+fn split_authority(authority: &str, tls: bool) -> Option<(String, u16)> {
+    let default = if tls { 443 } else { 80 };
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        let port = if after.is_empty() {
+            default
+        } else {
+            parse_port(after.strip_prefix(':')?)?
+        };
+        return Some((address.to_string(), port));
+    }
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (authority, default),
+    };
+    let host = host.to_ascii_lowercase();
+    let numeric = host
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().next().is_some_and(|b| b.is_ascii_digit()));
+    // A host whose last label begins with a digit is an address; only the canonical spelling is taken.
+    if numeric {
+        let address: Ipv4Addr = host.parse().ok()?;
+        return Some((address.to_string(), port));
+    }
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    (host.len() <= 253 && host.split('.').all(label)).then_some((host, port))
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    let digits =
+        (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// An address range in CIDR form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressRange {
+    base: IpAddr,
+    bits: u8,
+}
+
+impl AddressRange {
+    /// Parses `ADDRESS/BITS`, or one address.
+    ///
+    /// # Errors
+    /// [`GuardError::Range`].
+    pub fn parse(text: &str) -> Result<Self, GuardError> {
+        let wrong = || GuardError::Range(shown(text));
+        let (base, bits) = match text.split_once('/') {
+            Some((base, bits)) => (base, Some(bits)),
+            None => (text, None),
+        };
+        let base: IpAddr = base.parse().map_err(|_| wrong())?;
+        let most = if base.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) => bits.parse().ok().filter(|n: &u8| *n <= most).ok_or_else(wrong)?,
+            None => most,
+        };
+        Ok(Self { base, bits })
+    }
+
+    /// Whether `address` lies in the range.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        match (self.base, plain(address)) {
+            (IpAddr::V4(base), IpAddr::V4(it)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                base.to_bits() & mask == it.to_bits() & mask
+            }
+            (IpAddr::V6(base), IpAddr::V6(it)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                base.to_bits() & mask == it.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.bits)
+    }
+}
+
+/// An IPv4 address that was written as an IPv6 one is judged as what it is.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// Whether an address is on the public Internet (IANA special-purpose registries, as of 2026).
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match plain(address) {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224..=255, _, _)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (192, 168, _)
+            | (198, 18 | 19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    )
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    // Only 2000::/3 is assigned for the public; inside it, the ranges that carry or translate other addresses
+    // are closed too, because they could lead to one that is not public.
+    let [first, second, ..] = address.segments();
+    let global = (0x2000..=0x3fff).contains(&first);
+    let special = (first == 0x2001 && second < 0x0200)
+        || (first == 0x2001 && second == 0x0db8)
+        || first == 0x2002
+        || (first == 0x2620 && second == 0x004f)
+        || (first == 0x3fff && second < 0x1000);
+    global && !special
+}
+
+/// The address rule of one upstream server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AddressRule {
+    pub(crate) ranges: Vec<AddressRange>,
+}
+
+impl AddressRule {
+    pub(crate) fn require(&self, address: IpAddr) -> Result<(), GuardError> {
+        if is_public(address) || self.ranges.iter().any(|range| range.holds(address)) {
+            return Ok(());
+        }
+        Err(GuardError::Address(plain(address)))
+    }
+}

@@ -1,0 +1,145 @@
+//! Which upstream servers are connected to: made when first needed, remade when an operator changed one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bailiwick_base::{Clock, ServerName, TenantId};
+use bailiwick_decide::{Connection, UpstreamServer};
+use http::HeaderValue;
+
+use super::conn::{Pool, PoolParts};
+use super::guard::{AddressRange, AddressRule, Endpoint};
+use super::http::HttpServer;
+use super::line::{LineParts, LineServer};
+use super::{Reach, Upstream};
+use crate::config::GatewayConfig;
+use crate::error::UpstreamError;
+use crate::launcher::{Launcher, Program};
+use crate::ports::{Resolve, Spawner, UpstreamSecrets};
+
+/// What upstream connections are made with.
+pub(crate) struct Making {
+    pub(crate) launcher: Option<Launcher>,
+    pub(crate) secrets: Arc<dyn UpstreamSecrets>,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spawner: Arc<dyn Spawner>,
+}
+
+/// The servers that are connected to, by tenant and name.
+#[derive(Default)]
+pub(crate) struct Registry(Mutex<BTreeMap<(TenantId, ServerName), Arc<Upstream>>>);
+
+impl Registry {
+    /// The upstream of `server`. A changed connection or credential makes a new one; changed pins do not.
+    pub(crate) fn of(
+        &self,
+        server: &Arc<UpstreamServer>,
+        making: &Making,
+        config: &GatewayConfig,
+    ) -> Result<Arc<Upstream>, UpstreamError> {
+        let key = (server.tenant.clone(), server.name.clone());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&key) {
+            let same = Arc::ptr_eq(&known.server, server)
+                || (known.server.connection == server.connection
+                    && known.server.credential == server.credential
+                    && known.server.created_at == server.created_at);
+            if same {
+                return Ok(Arc::clone(known));
+            }
+        }
+        let made = make(server, making, config)?;
+        all.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Upstream>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Arc::clone)
+            .collect()
+    }
+}
+
+/// An upstream that is not in the registry.
+pub(crate) fn make(
+    server: &Arc<UpstreamServer>,
+    making: &Making,
+    config: &GatewayConfig,
+) -> Result<Arc<Upstream>, UpstreamError> {
+    let reach = match &server.connection {
+        Connection::Exec {
+            program,
+            args,
+            digests,
+        } => {
+            let launcher = making.launcher.clone();
+            let launcher =
+                launcher.ok_or_else(|| UpstreamError::Exited("no launcher is running".to_owned()))?;
+            let digests = digests
+                .iter()
+                .map(|(file, digest)| (file.clone(), digest.to_string()))
+                .collect();
+            let program = Program {
+                path: program.clone(),
+                args: args.clone(),
+                digests,
+            };
+            program
+                .require_form()
+                .map_err(|e| UpstreamError::Guarded(e.to_string()))?;
+            Reach::Line(LineServer::new(LineParts {
+                launcher,
+                program,
+                clock: Arc::clone(&making.clock),
+                spawner: Arc::clone(&making.spawner),
+                reply_max: config.reply_max,
+                call_timeout: config.call_timeout,
+                calls_max: config.calls_per_program_max,
+            }))
+        }
+        Connection::Http {
+            url,
+            allow_addresses,
+            allow_plaintext,
+        } => {
+            let guarded = |e: super::guard::GuardError| UpstreamError::Guarded(e.to_string());
+            let endpoint = Endpoint::parse(url, *allow_plaintext).map_err(guarded)?;
+            let ranges = allow_addresses
+                .iter()
+                .map(|r| AddressRange::parse(r))
+                .collect::<Result<_, _>>();
+            let host = HeaderValue::from_str(&endpoint.authority)
+                .map_err(|_| UpstreamError::Guarded("its host is malformed".to_owned()))?;
+            let pool = Pool::new(PoolParts {
+                endpoint,
+                rule: AddressRule {
+                    ranges: ranges.map_err(guarded)?,
+                },
+                resolver: Arc::clone(&making.resolver),
+                tls: Arc::clone(&making.tls),
+                clock: Arc::clone(&making.clock),
+                connect_timeout: config.connect_timeout,
+                answer_timeout: config.call_timeout,
+            });
+            Reach::Http(Arc::new(HttpServer {
+                pool,
+                credential: server.credential.clone(),
+                secrets: Arc::clone(&making.secrets),
+                spawner: Arc::clone(&making.spawner),
+                host,
+                reply_max: config.reply_max,
+                call_timeout: config.call_timeout,
+            }))
+        }
+    };
+    Ok(Arc::new(Upstream::new(
+        Arc::clone(server),
+        reach,
+        Arc::clone(&making.clock),
+    )))
+}

@@ -1,0 +1,13 @@
+//! The MCP gateway against real upstream servers: HTTP over TCP, programs over standard streams.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, and owns its runtime"
+)]
+
+mod eras;
+mod server;
+mod world;
