@@ -1,0 +1,135 @@
+//! Tiles and the checkpoint as files (C2SP tlog-tiles layout).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+
+use bailiwick_audit::tile::{TileFile, TileSource};
+
+use crate::segment::sync_folder;
+
+/// Name of the checkpoint file.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Files that are open at a time while tiles are written.
+const OPEN_MAX: usize = 64;
+
+/// A log's folder, read as tile files.
+#[derive(Debug, Clone)]
+pub struct TileFolder {
+    root: PathBuf,
+}
+
+impl TileFolder {
+    /// The folder that holds `checkpoint` and `tile/`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl TileSource for TileFolder {
+    type Error = io::Error;
+
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let relative = Path::new(path);
+        if !relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path leaves the log's folder",
+            ));
+        }
+        match fs::read(self.root.join(relative)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Writes tiles and checkpoints durably.
+#[derive(Debug)]
+pub(crate) struct FolderWriter {
+    root: PathBuf,
+    /// Folders that are there for certain.
+    known: BTreeSet<PathBuf>,
+}
+
+impl FolderWriter {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Writes tiles in place and returns once they and their names are durable. No checkpoint covers them
+    /// yet, so nobody reads them meanwhile.
+    pub(crate) fn write_tiles(&mut self, files: &[TileFile]) -> io::Result<()> {
+        let mut touched = BTreeSet::new();
+        for files in files.chunks(OPEN_MAX) {
+            let mut open = Vec::with_capacity(files.len());
+            for file in files {
+                let path = self.root.join(file.id.path());
+                if let Some(folder) = path.parent() {
+                    self.make_folder(folder, &mut touched)?;
+                }
+                let mut to = File::create(&path)?;
+                to.write_all(&file.bytes)?;
+                open.push(to);
+            }
+            for file in open {
+                file.sync_data()?;
+            }
+        }
+        touched.iter().try_for_each(|folder| sync_folder(folder))
+    }
+
+    /// Makes `folder` and notes which folders got a new name in them.
+    fn make_folder(&mut self, folder: &Path, touched: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+        touched.insert(folder.to_owned());
+        let mut missing = folder;
+        while missing != self.root && !self.known.contains(missing) {
+            self.known.insert(missing.to_owned());
+            let Some(parent) = missing.parent() else { break };
+            touched.insert(parent.to_owned());
+            missing = parent;
+        }
+        fs::create_dir_all(folder)
+    }
+
+    /// Replaces the checkpoint; whoever reads sees the old one or the new one.
+    pub(crate) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
+        let draft = self.root.join("checkpoint.new");
+        let mut file = File::create(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, self.root.join(CHECKPOINT))?;
+        sync_folder(&self.root)
+    }
+
+    /// Removes the partial forms of tiles that are full now. Readers of an older checkpoint find the full one.
+    pub(crate) fn remove_partials(&mut self, files: &[TileFile]) {
+        for file in files.iter().filter(|file| file.id.is_full()) {
+            let mut folder = self.root.join(file.id.path()).into_os_string();
+            folder.push(".p");
+            let folder = PathBuf::from(folder);
+            self.known.remove(&folder);
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %folder.display(), %error, "a partial tile stays behind");
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The kill journal: one prewritten file into which a kill is written before anything else happens, so that
+//! a crash at any later step comes back denied (decisions page, section 4).
+//!
+//! ```text
+//! page 0    "BwKill1\n" and the number of pages; written once
+//! page n    0  4  magic "BwK1"
+//!           4  4  length of the entry
+//!           8  8  number of the entry, from 1
+//!          16 32  SHA-256 of bytes 0..16, the page's number and the entry
+//!          48  …  the entry, canonical JSON
+//!        4048  4  magic "BwKs" once the state log has the entry
+//!        4052  8  number of the entry again
+//!        4060 32  SHA-256 of bytes 4048..4060 and the page's number
+//! ```
+//!
+//! Writing needs no space and no metadata. A write that reached the page cache outlives the process; only
+//! loss of power before [`KillJournal::flush`] can lose it, and then nobody was told `committed`.
+
+mod entry;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bailiwick_base::{Digest, Sha256};
+
+pub use entry::{KillEntry, KillMark};
+
+use crate::segment::sync_folder;
+
+const PAGE: usize = 4096;
+const PAGES: u64 = 256;
+const HEAD: usize = 48;
+const SETTLED_AT: usize = 4048;
+const SETTLED_LEN: usize = 44;
+/// Longest entry in bytes.
+const ENTRY_MAX: usize = SETTLED_AT - HEAD;
+
+const FILE_MAGIC: [u8; 8] = *b"BwKill1\n";
+const ENTRY_MAGIC: [u8; 4] = *b"BwK1";
+const SETTLED_MAGIC: [u8; 4] = *b"BwKs";
+
+/// Where an entry stands, for [`KillJournal::settle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    page: u64,
+    number: u64,
+}
+
+/// The kill journal cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KillJournalError {
+    /// An entry that verifies does not read as one.
+    #[error("entry `{number}` of `{path}` cannot be read: {reason}")]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// Number of the entry.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The entry is longer than a page.
+    #[error("a kill of `{marks}` marks has `{found}` bytes, more than the `{max}` of one entry: split it")]
+    EntryTooLong {
+        /// Marks in the entry.
+        marks: usize,
+        /// Bytes it has.
+        found: usize,
+        /// Bytes it may have.
+        max: usize,
+    },
+    /// A file operation failed.
+    #[error("`{path}`: {action} failed: {source}")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A flush failed before; nobody knows what is on the disk.
+    #[error("`{path}` could not be flushed: look at the disk, then start again")]
+    FlushFailed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No page is free: the state log has none of the entries yet.
+    #[error(
+        "the kill journal is full of `{entries}` kills the state log does not have: make the store writable"
+    )]
+    Full {
+        /// Entries that are not settled.
+        entries: usize,
+    },
+    /// Another process has it open.
+    #[error("`{path}` is in use by another process: stop it first")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not a kill journal, or was cut.
+    #[error("`{path}` is not a whole kill journal: restore it, or move it away to start an empty one")]
+    NotWhole {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Free,
+    Settled(u64),
+    Unsettled(u64),
+}
+
+#[derive(Debug)]
+struct Pages {
+    /// State of page `n + 1`.
+    states: Vec<Page>,
+    next_number: u64,
+}
+
+/// The kill journal of this node.
+#[derive(Debug)]
+pub struct KillJournal {
+    path: PathBuf,
+    file: File,
+    pages: Mutex<Pages>,
+    flush_failed: AtomicBool,
+    torn: usize,
+}
+
+impl KillJournal {
+    /// Opens the journal, making it if there is none, and returns the entries the state log may not have, in
+    /// the order in which they were written.
+    ///
+    /// # Errors
+    /// [`KillJournalError`]; a file that is there and is not a whole journal is never replaced.
+    pub fn open(path: &Path) -> Result<(Self, Vec<(Slot, KillEntry)>), KillJournalError> {
+        let failed = |action| {
+            move |source| KillJournalError::File {
+                action,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        if !path.try_exists().map_err(failed("opening"))? {
+            make(path).map_err(failed("making"))?;
+        }
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(failed("opening"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(KillJournalError::Locked {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("locking")(source)),
+        }
+        let bytes = fs::read(path).map_err(failed("reading"))?;
+        let (pages, _) = bytes.as_chunks::<PAGE>();
+        let whole = bytes.len() == PAGES as usize * PAGE && pages.first() == Some(&first_page());
+        if !whole {
+            return Err(KillJournalError::NotWhole {
+                path: path.to_owned(),
+            });
+        }
+        let mut journal = Self {
+            path: path.to_owned(),
+            file,
+            pages: Mutex::new(Pages {
+                states: Vec::new(),
+                next_number: 1,
+            }),
+            flush_failed: AtomicBool::new(false),
+            torn: 0,
+        };
+        let unsettled = journal.read_pages(pages)?;
+        // What a killed process left in the page cache is made durable before it is acted on.
+        journal.flush()?;
+        Ok((journal, unsettled))
+    }
+
+    fn read_pages(&mut self, pages: &[[u8; PAGE]]) -> Result<Vec<(Slot, KillEntry)>, KillJournalError> {
+        let mut unsettled = Vec::new();
+        let (mut states, mut last) = (Vec::new(), 0);
+        for (page, bytes) in (0..).zip(pages).skip(1) {
+            let Some((number, entry)) = read_entry(page, bytes) else {
+                self.torn += usize::from(bytes.iter().any(|byte| *byte != 0));
+                states.push(Page::Free);
+                continue;
+            };
+            last = last.max(number);
+            if is_settled(page, number, bytes) {
+                states.push(Page::Settled(number));
+                continue;
+            }
+            let entry = KillEntry::decode(entry).map_err(|reason| {
+                let path = self.path.clone();
+                KillJournalError::Entry { path, number, reason }
+            })?;
+            states.push(Page::Unsettled(number));
+            unsettled.push((Slot { page, number }, entry));
+        }
+        unsettled.sort_by_key(|(slot, _)| slot.number);
+        self.pages = Mutex::new(Pages {
+            states,
+            next_number: last.saturating_add(1),
+        });
+        Ok(unsettled)
+    }
+
+    /// Every change under the lock is one assignment, made after the write.
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pages that held bytes, but no whole entry, when the journal was opened: each a write that a loss of
+    /// power tore, and of which nobody was told that it is durable.
+    #[must_use]
+    pub fn torn(&self) -> usize {
+        self.torn
+    }
+
+    /// Hands the entry to the operating system, without flush: it outlives this process from here on.
+    ///
+    /// # Errors
+    /// [`KillJournalError::EntryTooLong`], [`KillJournalError::Full`], [`KillJournalError::File`].
+    pub fn write(&self, entry: &KillEntry) -> Result<Slot, KillJournalError> {
+        let encoded = entry.encode();
+        if encoded.len() > ENTRY_MAX {
+            let (marks, found) = (entry.marks.len(), encoded.len());
+            return Err(KillJournalError::EntryTooLong {
+                marks,
+                found,
+                max: ENTRY_MAX,
+            });
+        }
+        let mut pages = self.lock();
+        let number = pages.next_number;
+        let place = free_place(&pages.states).ok_or(KillJournalError::Full {
+            entries: pages.states.len(),
+        })?;
+        let page = place as u64 + 1;
+        let bytes = entry_page(page, number, &encoded);
+        self.file
+            .write_all_at(&bytes, page * PAGE as u64)
+            .map_err(|source| KillJournalError::File {
+                action: "writing",
+                path: self.path.clone(),
+                source,
+            })?;
+        if let Some(state) = pages.states.get_mut(place) {
+            *state = Page::Unsettled(number);
+        }
+        pages.next_number = number.saturating_add(1);
+        Ok(Slot { page, number })
+    }
+
+    /// Makes everything written so far durable. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KillJournalError::File`], and from then on [`KillJournalError::FlushFailed`].
+    pub fn flush(&self) -> Result<(), KillJournalError> {
+        if self.flush_failed.load(Ordering::Acquire) {
+            return Err(KillJournalError::FlushFailed {
+                path: self.path.clone(),
+            });
+        }
+        self.file.sync_data().map_err(|source| {
+            self.flush_failed.store(true, Ordering::Release);
+            KillJournalError::File {
+                action: "flushing",
+                path: self.path.clone(),
+                source,
+            }
+        })
+    }
+
+    /// Frees the page of an entry that the state log has. Not flushed: if this is lost, the entry comes back
+    /// at the next start, and applying it again changes nothing.
+    ///
+    /// # Errors
+    /// [`KillJournalError::File`]. A slot that is settled already, or used again, is left as it is.
+    pub fn settle(&self, slot: Slot) -> Result<(), KillJournalError> {
+        let mut pages = self.lock();
+        let place = usize::try_from(slot.page)
+            .ok()
+            .and_then(|page| page.checked_sub(1));
+        let Some(state) = place.and_then(|place| pages.states.get_mut(place)) else {
+            return Ok(());
+        };
+        if *state != Page::Unsettled(slot.number) {
+            return Ok(());
+        }
+        let offset = slot.page * PAGE as u64 + SETTLED_AT as u64;
+        self.file
+            .write_all_at(&settled_bytes(slot.page, slot.number), offset)
+            .map_err(|source| KillJournalError::File {
+                action: "writing",
+                path: self.path.clone(),
+                source,
+            })?;
+        *state = Page::Settled(slot.number);
+        Ok(())
+    }
+
+    /// Entries that are not settled.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.lock()
+            .states
+            .iter()
+            .filter(|state| matches!(state, Page::Unsettled(_)))
+            .count()
+    }
+}
+
+/// A free page, else the one that was settled longest ago.
+fn free_place(states: &[Page]) -> Option<usize> {
+    let settled = |state: &Page| match state {
+        Page::Free => Some(0),
+        Page::Settled(number) => Some(*number),
+        Page::Unsettled(_) => None,
+    };
+    let places = states
+        .iter()
+        .enumerate()
+        .filter_map(|(place, state)| Some((settled(state)?, place)));
+    places.min().map(|(_, place)| place)
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let file = File::create(&draft)?;
+    for page in 0..PAGES {
+        let bytes = if page == 0 { first_page() } else { [0; PAGE] };
+        file.write_all_at(&bytes, page * PAGE as u64)?;
+    }
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_folder(folder)
+}
+
+fn first_page() -> [u8; PAGE] {
+    let mut page = [0; PAGE];
+    fill(&mut page, 0, &FILE_MAGIC);
+    fill(&mut page, FILE_MAGIC.len(), &PAGES.to_be_bytes());
+    page
+}
+
+fn fill(page: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, from) in page.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}
+
+fn entry_page(page: u64, number: u64, entry: &[u8]) -> [u8; PAGE] {
+    let mut bytes = [0; PAGE];
+    fill(&mut bytes, 0, &ENTRY_MAGIC);
+    fill(
+        &mut bytes,
+        4,
+        &u32::try_from(entry.len()).unwrap_or(u32::MAX).to_be_bytes(),
+    );
+    fill(&mut bytes, 8, &number.to_be_bytes());
+    let sum = entry_sum(bytes.get(..16).unwrap_or_default(), page, entry);
+    fill(&mut bytes, 16, &sum.0);
+    fill(&mut bytes, HEAD, entry);
+    bytes
+}
+
+fn entry_sum(head: &[u8], page: u64, entry: &[u8]) -> Digest {
+    let mut sha = Sha256::new();
+    sha.update(head);
+    sha.update(&page.to_be_bytes());
+    sha.update(entry);
+    sha.finish()
+}
+
+fn read_entry(page: u64, bytes: &[u8; PAGE]) -> Option<(u64, &[u8])> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let (len, rest) = rest.split_first_chunk::<4>()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
+    let (sum, rest) = rest.split_first_chunk::<32>()?;
+    let len = usize::try_from(u32::from_be_bytes(*len))
+        .ok()
+        .filter(|len| *len <= ENTRY_MAX)?;
+    let entry = rest.get(..len)?;
+    let whole = *magic == ENTRY_MAGIC && entry_sum(bytes.get(..16)?, page, entry).0 == *sum;
+    whole.then_some((u64::from_be_bytes(*number), entry))
+}
+
+fn settled_bytes(page: u64, number: u64) -> [u8; SETTLED_LEN] {
+    let mut bytes = [0; SETTLED_LEN];
+    fill(&mut bytes, 0, &SETTLED_MAGIC);
+    fill(&mut bytes, 4, &number.to_be_bytes());
+    let mut sha = Sha256::new();
+    sha.update(bytes.get(..12).unwrap_or_default());
+    sha.update(&page.to_be_bytes());
+    fill(&mut bytes, 12, &sha.finish().0);
+    bytes
+}
+
+fn is_settled(page: u64, number: u64, bytes: &[u8; PAGE]) -> bool {
+    bytes.get(SETTLED_AT..SETTLED_AT + SETTLED_LEN) == Some(settled_bytes(page, number).as_slice())
+}

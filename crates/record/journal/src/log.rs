@@ -1,0 +1,457 @@
+//! The decision log of one node.
+
+use std::fs::{self, File, TryLockError};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
+use bailiwick_audit::entry::Kind;
+use bailiwick_audit::merkle::{ConsistencyProof, InclusionProof, LeafHash};
+use bailiwick_audit::note::{NoteSigner, NoteVerifier};
+use bailiwick_audit::proof::ProofFile;
+use bailiwick_base::{Clock, Digest, Epoch, NodeName, SealContext, Sealer, StatePos, TenantId};
+use tokio::sync::oneshot;
+
+use crate::error::{JournalError, NotAppended};
+use crate::folder::CHECKPOINT;
+use crate::frame::{FRAME_MAX, SEGMENT_HEAD};
+use crate::publish::{Progress, Proofs, Publisher, Tiles};
+use crate::queue::{Pending, Queue};
+use crate::replay::{Recovery, replay};
+use crate::segment;
+use crate::write::{Writer, WriterConfig};
+
+/// Longest payload in bytes, before sealing.
+pub const PAYLOAD_MAX: usize = 64 * 1024;
+
+/// `tenant_ref` of records that belong to the installation and not to a tenant.
+pub const INSTALLATION_REF: &str = "installation";
+
+const MIB: u64 = 1 << 20;
+/// Smallest segment: takes the longest frame.
+const SEGMENT_MIN: u64 = 256 << 10;
+
+/// How a decision log is kept.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// This node; part of every leaf.
+    pub node: NodeName,
+    /// Name of the log and of its key (C2SP tlog-checkpoint `origin`), such as `example.com/decisions/node-1`.
+    pub origin: String,
+    /// Bytes of the first segment; small, because a new folder waits for it.
+    pub first_segment_bytes: u64,
+    /// Bytes of a segment once the log has grown.
+    pub segment_bytes: u64,
+    /// Records that may wait for the disk.
+    pub queue_records_max: usize,
+    /// Bytes of sealed payload that may wait for the disk.
+    pub queue_bytes_max: usize,
+    /// How old an entry may become before a checkpoint covers it.
+    pub checkpoint_every: Duration,
+    /// So many new entries get a checkpoint at once.
+    pub checkpoint_entries: u64,
+}
+
+impl LogConfig {
+    /// The usual sizes: segments of 4 MiB growing to 64 MiB, 16,384 waiting records, a checkpoint at least
+    /// every 100 ms or 10,000 entries.
+    #[must_use]
+    pub fn new(node: NodeName, origin: impl Into<String>) -> Self {
+        Self {
+            node,
+            origin: origin.into(),
+            first_segment_bytes: 4 * MIB,
+            segment_bytes: 64 * MIB,
+            queue_records_max: 16_384,
+            queue_bytes_max: 64 << 20,
+            checkpoint_every: Duration::from_millis(100),
+            checkpoint_entries: 10_000,
+        }
+    }
+
+    fn require_valid(&self) -> Result<Origin, JournalError> {
+        const { assert!(SEGMENT_MIN >= SEGMENT_HEAD + FRAME_MAX as u64) };
+        for (setting, found) in [
+            ("first_segment_bytes", self.first_segment_bytes),
+            ("segment_bytes", self.segment_bytes),
+        ] {
+            if found < SEGMENT_MIN {
+                let expected = "at least 262144 bytes";
+                return Err(JournalError::Setting {
+                    setting,
+                    found: found.to_string(),
+                    expected,
+                });
+            }
+        }
+        for (setting, found) in [
+            ("queue_records_max", self.queue_records_max as u64),
+            ("checkpoint_entries", self.checkpoint_entries),
+        ] {
+            if found == 0 {
+                return Err(JournalError::Setting {
+                    setting,
+                    found: "0".to_owned(),
+                    expected: "1 or more",
+                });
+            }
+        }
+        Origin::parse(&self.origin).map_err(|_| JournalError::Setting {
+            setting: "origin",
+            found: bailiwick_base::limits::shown(&self.origin),
+            expected: "1 to 255 bytes without spaces or `+`",
+        })
+    }
+}
+
+/// The Ed25519 key of a log: the part that signs and the part that everybody may have.
+#[derive(Clone)]
+pub struct NoteKey {
+    /// Signs checkpoints; its name is the origin of the log.
+    pub signer: Arc<dyn NoteSigner + Send + Sync>,
+    /// Verifies them.
+    pub verifier: NoteVerifier,
+}
+
+impl std::fmt::Debug for NoteKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NoteKey({})", self.verifier.vkey())
+    }
+}
+
+/// What a log needs from outside.
+#[derive(Clone)]
+pub struct Deps {
+    /// Time of entries, and spans for metrics.
+    pub clock: Arc<dyn Clock>,
+    /// Seals payloads and commits to them.
+    pub sealer: Arc<dyn Sealer>,
+    /// Signs checkpoints.
+    pub key: NoteKey,
+}
+
+/// What a caller wants kept.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What it records.
+    pub kind: Kind<'static>,
+    /// Whose payload it is; `None` is the installation's.
+    pub tenant: Option<TenantId>,
+    /// The tenant's pseudonym in the leaf, or [`INSTALLATION_REF`].
+    pub tenant_ref: Arc<str>,
+    /// Revocation epoch it was taken at.
+    pub epoch: Epoch,
+    /// Position of the state log it was taken at.
+    pub state_pos: StatePos,
+    /// Canonical payload ([`crate::payload`]), at most [`PAYLOAD_MAX`] bytes.
+    pub payload: Vec<u8>,
+}
+
+/// The decision log. Dropping it writes what waits, publishes it, and ends its threads.
+pub struct DecisionLog {
+    dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    sealer: Arc<dyn Sealer>,
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    proofs: Arc<Proofs>,
+    threads: Vec<JoinHandle<()>>,
+    queue_records_max: usize,
+    /// Held as long as the log is open.
+    _lock: File,
+}
+
+impl DecisionLog {
+    /// Opens the log in `dir`, making it if there is none: reads every entry, cuts a torn tail, refuses
+    /// damage, starts the writing and the publishing thread.
+    ///
+    /// # Errors
+    /// [`JournalError`]; nothing of a damaged log is changed.
+    pub fn open(dir: &Path, config: LogConfig, deps: Deps) -> Result<(Self, Recovery), JournalError> {
+        let origin = config.require_valid()?;
+        fs::create_dir_all(dir).map_err(JournalError::file("creating", dir))?;
+        let lock = lock(&dir.join("lock"))?;
+        require_checkpoint_with_segments(dir)?;
+        let tiles = Tiles::open(dir, &origin, deps.key)?;
+        let checkpoint = tiles.checkpoint();
+        let replayed = replay(dir, origin.as_str(), config.first_segment_bytes, &checkpoint)?;
+        let recovery = replayed.recovery.clone();
+        let queue = Arc::new(Queue::new(config.queue_records_max, config.queue_bytes_max));
+        let progress = Arc::new(Progress::new(
+            recovery.entries,
+            checkpoint.size,
+            config.checkpoint_entries,
+        ));
+        let proofs = tiles.proofs();
+        let publisher = Publisher {
+            dir: dir.to_owned(),
+            tiles,
+            progress: progress.clone(),
+            from: replayed.unpublished,
+            every: config.checkpoint_every,
+            entries_max: config.checkpoint_entries,
+        };
+        let sizes = WriterConfig {
+            dir: dir.to_owned(),
+            node: config.node,
+            first_bytes: config.first_segment_bytes,
+            segment_bytes: config.segment_bytes,
+        };
+        let writer = Writer::new(
+            sizes,
+            deps.clock.clone(),
+            queue.clone(),
+            progress.clone(),
+            replayed,
+        )
+        .map_err(JournalError::file("reading", dir))?;
+        let mut log = Self {
+            dir: dir.to_owned(),
+            clock: deps.clock,
+            sealer: deps.sealer,
+            queue,
+            progress,
+            proofs,
+            threads: Vec::new(),
+            queue_records_max: config.queue_records_max,
+            _lock: lock,
+        };
+        // Threads of their own, not tasks: both block on the disk by design.
+        log.start("log-publish", move || publisher.run())?;
+        log.start("log-write", move || writer.run())?;
+        Ok((log, recovery))
+    }
+
+    fn start(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), JournalError> {
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        match started {
+            Ok(thread) => {
+                self.threads.push(thread);
+                Ok(())
+            }
+            Err(_) => {
+                // Without a writer nobody would say that no more entries come.
+                self.progress.close();
+                Err(JournalError::Thread { name })
+            }
+        }
+    }
+
+    /// Queues a record and resolves with its index once it is durable (sequenced). The record is sealed and
+    /// queued before this returns; dropping the future does not take it back.
+    pub fn append(&self, record: Record) -> Appending {
+        let (sender, receiver) = oneshot::channel();
+        Appending(match self.enqueue(record, Some(sender)) {
+            Ok(()) => AppendingState::Waiting(receiver),
+            Err(refused) => AppendingState::Refused(Some(refused)),
+        })
+    }
+
+    /// Queues a record that nobody waits for. It is written by one of the next flushes.
+    ///
+    /// # Errors
+    /// [`NotAppended`] when it is refused at once. A later write error is not told here.
+    pub fn append_unwaited(&self, record: Record) -> Result<(), NotAppended> {
+        self.enqueue(record, None)
+    }
+
+    fn enqueue(&self, record: Record, waiter: Option<crate::queue::Waiter>) -> Result<(), NotAppended> {
+        let Record {
+            kind,
+            tenant,
+            tenant_ref,
+            epoch,
+            state_pos,
+            payload,
+        } = record;
+        if payload.len() > PAYLOAD_MAX {
+            return Err(NotAppended::TooLong {
+                part: "payload",
+                found: payload.len(),
+                max: PAYLOAD_MAX,
+            });
+        }
+        let commitment = self
+            .sealer
+            .commit(tenant.as_ref(), &payload)
+            .map_err(NotAppended::Seal)?;
+        let sealed = self
+            .sealer
+            .seal(&payload_context(tenant.as_ref(), &commitment), &payload)
+            .map_err(NotAppended::Seal)?;
+        if sealed.len() > crate::frame::SEALED_MAX {
+            let (found, max) = (sealed.len(), crate::frame::SEALED_MAX);
+            return Err(NotAppended::TooLong {
+                part: "payload",
+                found,
+                max,
+            });
+        }
+        self.queue.push(Pending {
+            at: u64::try_from(self.clock.now().micros()).unwrap_or(0),
+            commitment,
+            epoch: epoch.0,
+            kind,
+            state_pos: state_pos.0,
+            tenant_ref,
+            sealed_digest: Digest::of(&sealed),
+            sealed,
+            waiter,
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Entries that are durable.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.progress.durable_size()
+    }
+
+    /// Records that may wait before [`NotAppended::QueueFull`].
+    #[must_use]
+    pub fn queue_records_max(&self) -> usize {
+        self.queue_records_max
+    }
+
+    /// Why nothing is taken any more, if so: a write or flush failed.
+    #[must_use]
+    pub fn refusing(&self) -> Option<String> {
+        self.queue.refusing()
+    }
+
+    /// The checkpoint that is shown.
+    #[must_use]
+    pub fn checkpoint(&self) -> Arc<SignedCheckpoint> {
+        self.proofs.checkpoint()
+    }
+
+    /// Blocks until a checkpoint covers every entry that is durable now, and returns its size. Not for async
+    /// threads.
+    ///
+    /// # Errors
+    /// The reason why checkpoints are not published.
+    pub fn integrate(&self) -> Result<u64, String> {
+        self.progress.wait_integrated()
+    }
+
+    /// Proof that entry `index` is under the checkpoint that is shown, with the entry's hash.
+    ///
+    /// # Errors
+    /// [`JournalError::NotIntegrated`], [`JournalError::Prove`].
+    pub fn prove_inclusion(
+        &self,
+        index: u64,
+    ) -> Result<(LeafHash, InclusionProof, Arc<SignedCheckpoint>), JournalError> {
+        self.proofs.prove_inclusion(index)
+    }
+
+    /// Proof that the checkpoint that is shown extends the log's first `old` entries.
+    ///
+    /// # Errors
+    /// [`JournalError::Prove`].
+    pub fn prove_consistency(
+        &self,
+        old: u64,
+    ) -> Result<(ConsistencyProof, Arc<SignedCheckpoint>), JournalError> {
+        self.proofs.prove_consistency(old)
+    }
+
+    /// The `.tlog-proof` file of entry `index`, with the leaf in it.
+    ///
+    /// # Errors
+    /// [`JournalError::NotIntegrated`], [`JournalError::Prove`].
+    pub fn prove(&self, index: u64) -> Result<ProofFile, JournalError> {
+        self.proofs.prove(index)
+    }
+}
+
+impl Drop for DecisionLog {
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the decision log ended in a panic");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for DecisionLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DecisionLog({})", self.dir.display())
+    }
+}
+
+/// Where a payload is sealed to: its commitment is in the leaf, so it opens beside no other leaf.
+pub(crate) fn payload_context<'a>(tenant: Option<&'a TenantId>, commitment: &'a [u8]) -> SealContext<'a> {
+    SealContext {
+        tenant,
+        table: "decision_log",
+        row: commitment,
+        column: "payload",
+    }
+}
+
+fn lock(path: &Path) -> Result<File, JournalError> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(JournalError::file("opening", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(JournalError::file("locking", path)(source)),
+    }
+}
+
+/// The first checkpoint is durable before the first segment: segments without one lost it.
+fn require_checkpoint_with_segments(dir: &Path) -> Result<(), JournalError> {
+    if !dir.join(CHECKPOINT).exists() && dir.join(segment::FOLDER).exists() {
+        let reason = "segments are there, but no checkpoint: restore the checkpoint file";
+        return Err(JournalError::Damaged {
+            path: dir.join(CHECKPOINT),
+            offset: 0,
+            index: 0,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// A record on its way. Resolves with its index once it is durable.
+#[derive(Debug)]
+pub struct Appending(AppendingState);
+
+#[derive(Debug)]
+enum AppendingState {
+    Refused(Option<NotAppended>),
+    Waiting(oneshot::Receiver<Result<u64, NotAppended>>),
+}
+
+impl Future for Appending {
+    type Output = Result<u64, NotAppended>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = || NotAppended::Unwritable("the log's writing thread has ended".to_owned());
+        match &mut self.0 {
+            AppendingState::Refused(refused) => Poll::Ready(Err(refused.take().unwrap_or_else(ended))),
+            AppendingState::Waiting(answer) => Pin::new(answer)
+                .poll(context)
+                .map(|answer| answer.unwrap_or_else(|_| Err(ended()))),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Opening a log: reading every entry, cutting a torn tail, refusing damage.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bailiwick_audit::checkpoint::Checkpoint;
+use bailiwick_audit::entry::Leaf;
+use bailiwick_audit::merkle::Frontier;
+use bailiwick_base::Digest;
+
+use crate::cursor::{Cursor, Place, Sums, Tail};
+use crate::error::JournalError;
+use crate::frame::{SEGMENT_HEAD, SegmentHead, genesis};
+use crate::segment;
+
+/// What was found when the log was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Entries in the log.
+    pub entries: u64,
+    /// Segments in use.
+    pub segments: u64,
+    /// Entries that the stored checkpoint covers; the rest is integrated now.
+    pub integrated: u64,
+    /// What was cut off, when a crash had torn the last flush. No caller was ever told that it is durable.
+    pub cut: Option<Cut>,
+}
+
+/// A torn flush that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Segment file.
+    pub path: PathBuf,
+    /// Where the torn bytes began, in bytes from the start of the file.
+    pub offset: u64,
+    /// How many bytes were set to zero.
+    pub bytes: u64,
+    /// Index of the first entry that was not whole.
+    pub index: u64,
+}
+
+/// A log that was read to its end and can be continued.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) tail: Place,
+    pub(crate) file: File,
+    /// A prepared segment behind the tail.
+    pub(crate) spare: Option<File>,
+    /// Where the first entry stands that the checkpoint does not cover.
+    pub(crate) unpublished: Place,
+    /// Last number of each tenant.
+    pub(crate) tenant_seqs: BTreeMap<Arc<str>, u64>,
+    pub(crate) recovery: Recovery,
+}
+
+/// Reads the log in `dir`, or makes its first segment of `first_bytes`.
+pub(crate) fn replay(
+    dir: &Path,
+    origin: &str,
+    first_bytes: u64,
+    checkpoint: &Checkpoint,
+) -> Result<Replayed, JournalError> {
+    let folder = dir.join(segment::FOLDER);
+    fs::create_dir_all(&folder).map_err(JournalError::file("creating", &folder))?;
+    let ordinals = segment::list(dir)?;
+    for (expected, found) in (0..).zip(&ordinals) {
+        if expected != *found {
+            let path = segment::path(dir, expected);
+            return Err(JournalError::Damaged {
+                path,
+                offset: 0,
+                index: 0,
+                reason: "the segment is missing",
+            });
+        }
+    }
+    if ordinals.is_empty() {
+        segment::prepare(dir, 0, first_bytes)
+            .map_err(JournalError::file("preparing", &segment::path(dir, 0)))?;
+    }
+    let Some(mut cursor) = Cursor::first(dir, origin, Sums::Verify)? else {
+        return begin(dir, origin, checkpoint);
+    };
+    let (unpublished, tenant_seqs) = read_all(&mut cursor, checkpoint)?;
+    let Some(tail) = cursor.tail() else {
+        return Err(cursor.damaged(cursor.place().offset, "the log has no end"));
+    };
+    let last = tail.spare.map_or(tail.place.ordinal, |(ordinal, _)| ordinal);
+    if ordinals.last() != Some(&last) {
+        return Err(cursor.damaged(tail.place.offset, "segments follow that do not belong to the log"));
+    }
+    let (file, cut) = close_tail(dir, &tail)?;
+    let spare = tail
+        .spare
+        .map(|(ordinal, not_zero_to)| clean_spare(dir, ordinal, not_zero_to))
+        .transpose()?;
+    let recovery = Recovery {
+        entries: tail.place.next,
+        segments: tail.place.ordinal + 1,
+        integrated: checkpoint.size,
+        cut,
+    };
+    Ok(Replayed {
+        tail: tail.place,
+        file,
+        spare,
+        unpublished,
+        tenant_seqs,
+        recovery,
+    })
+}
+
+/// Puts the first segment into use.
+fn begin(dir: &Path, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, JournalError> {
+    let path = segment::path(dir, 0);
+    if checkpoint.size > 0 {
+        return Err(JournalError::Damaged {
+            path,
+            offset: 0,
+            index: 0,
+            reason: "entries under a checkpoint are missing",
+        });
+    }
+    let file = segment::open(dir, 0)?;
+    let before = genesis(origin);
+    start_segment(&file, 0, 0, before).map_err(JournalError::file("writing", &path))?;
+    let tail = Place {
+        ordinal: 0,
+        offset: SEGMENT_HEAD,
+        next: 0,
+        before,
+    };
+    let recovery = Recovery {
+        entries: 0,
+        segments: 1,
+        integrated: 0,
+        cut: None,
+    };
+    Ok(Replayed {
+        tail,
+        file,
+        spare: None,
+        unpublished: tail,
+        tenant_seqs: BTreeMap::new(),
+        recovery,
+    })
+}
+
+/// Writes the header of a prepared segment and makes it durable, so that a frame is never without it. Returns
+/// the bytes of the file.
+pub(crate) fn start_segment(file: &File, ordinal: u64, first: u64, before: Digest) -> std::io::Result<u64> {
+    let bytes = file.metadata()?.len();
+    file.write_all_at(
+        &SegmentHead {
+            ordinal,
+            first,
+            bytes,
+            before,
+        }
+        .to_bytes(),
+        0,
+    )?;
+    file.sync_data()?;
+    Ok(bytes)
+}
+
+type TenantSeqs = BTreeMap<Arc<str>, u64>;
+
+/// Reads every entry: leaves are canonical, tenants are numbered without gaps, and the tree at the size of
+/// the checkpoint has its root.
+fn read_all(cursor: &mut Cursor, checkpoint: &Checkpoint) -> Result<(Place, TenantSeqs), JournalError> {
+    let mut tree = Frontier::new();
+    let mut seqs = TenantSeqs::new();
+    let mut unpublished = cursor.place();
+    loop {
+        if tree.size() == checkpoint.size {
+            unpublished = cursor.place();
+            if tree.root() != checkpoint.root {
+                return Err(cursor.damaged(
+                    unpublished.offset,
+                    "the entries do not give the root of the checkpoint",
+                ));
+            }
+        }
+        let Place {
+            next: index, offset, ..
+        } = cursor.place();
+        if !cursor.advance()? {
+            if tree.size() < checkpoint.size {
+                return Err(cursor.damaged(offset, "entries under a checkpoint are missing from here on"));
+            }
+            return Ok((unpublished, seqs));
+        }
+        let Some((frame, hash)) = cursor.frame()? else {
+            continue;
+        };
+        let leaf = Leaf::decode(frame.leaf).map_err(|source| JournalError::Leaf { index, source })?;
+        let follows = match seqs.get_mut(leaf.tenant_ref) {
+            Some(last) => {
+                *last += 1;
+                *last == leaf.tenant_seq
+            }
+            None => {
+                seqs.insert(Arc::from(leaf.tenant_ref), leaf.tenant_seq);
+                leaf.tenant_seq == bailiwick_audit::entry::TENANT_SEQ_FIRST
+            }
+        };
+        if !follows {
+            return Err(cursor.damaged(offset, "the tenant's entries are not numbered without gaps"));
+        }
+        tree.append(hash).map_err(|error| JournalError::Append {
+            index,
+            source: error.into(),
+        })?;
+    }
+}
+
+impl Tail {
+    /// What a torn flush left behind the last whole entry.
+    pub(crate) fn cut(&self, dir: &Path) -> Option<Cut> {
+        let Place {
+            ordinal,
+            offset,
+            next,
+            ..
+        } = self.place;
+        let path = segment::path(dir, ordinal);
+        self.torn_to.map(|end| Cut {
+            path,
+            offset,
+            bytes: end - offset,
+            index: next,
+        })
+    }
+}
+
+/// Sets a torn flush to zero, so that its bytes can never come back, and makes what was read durable: after
+/// a kill it may be in the page cache only.
+fn close_tail(dir: &Path, tail: &Tail) -> Result<(File, Option<Cut>), JournalError> {
+    let ordinal = tail.place.ordinal;
+    let (path, file) = (segment::path(dir, ordinal), segment::open(dir, ordinal)?);
+    let cut = tail.cut(dir);
+    if let Some(cut) = &cut {
+        zero(&file, cut.offset, cut.bytes).map_err(JournalError::file("cutting the tail", &path))?;
+    }
+    file.sync_all().map_err(JournalError::file("flushing", &path))?;
+    Ok((file, cut))
+}
+
+fn clean_spare(dir: &Path, ordinal: u64, not_zero_to: Option<u64>) -> Result<File, JournalError> {
+    let (path, file) = (segment::path(dir, ordinal), segment::open(dir, ordinal)?);
+    if let Some(end) = not_zero_to {
+        zero(&file, 0, end).map_err(JournalError::file("cutting the header", &path))?;
+        file.sync_data().map_err(JournalError::file("flushing", &path))?;
+    }
+    Ok(file)
+}
+
+fn zero(file: &File, from: u64, bytes: u64) -> std::io::Result<()> {
+    let zeros = vec![0_u8; 1 << 16];
+    let mut done = 0;
+    while done < bytes {
+        let piece = usize::try_from(bytes - done)
+            .unwrap_or(zeros.len())
+            .min(zeros.len());
+        file.write_all_at(zeros.get(..piece).unwrap_or(&zeros), from + done)?;
+        done += piece as u64;
+    }
+    Ok(())
+}

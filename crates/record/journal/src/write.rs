@@ -1,0 +1,330 @@
+//! The thread that writes: takes the whole queue, numbers it, writes it with one write, flushes once, and
+//! then wakes everybody who waits.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bailiwick_audit::entry::{Leaf, TENANT_SEQ_FIRST};
+use bailiwick_base::limits::LEAF_MAX;
+use bailiwick_base::{Clock, NodeName};
+
+use crate::cursor::Place;
+use crate::error::NotAppended;
+use crate::frame::{NewFrame, SEGMENT_HEAD};
+use crate::publish::Progress;
+use crate::queue::{Pending, Queue};
+use crate::replay::{Replayed, start_segment};
+use crate::segment;
+
+/// The next segment is prepared when this part of the present one is used.
+const PREPARE_AT: u64 = 4;
+/// Each segment is at most so many times as large as the one before, until the full size is reached.
+const GROWTH: u64 = 4;
+
+/// The next segment: not asked for, being prepared, or there.
+enum Next {
+    Asked(JoinHandle<io::Result<File>>),
+    None,
+    Ready(File),
+}
+
+/// Everything the thread owns.
+pub(crate) struct Writer {
+    dir: PathBuf,
+    node: NodeName,
+    clock: Arc<dyn Clock>,
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    file: File,
+    place: Place,
+    capacity: u64,
+    first_bytes: u64,
+    segment_bytes: u64,
+    next: Next,
+    /// Last number of each tenant.
+    tenant_seqs: BTreeMap<Arc<str>, u64>,
+    frames: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+/// Sizes and names the writer needs.
+pub(crate) struct WriterConfig {
+    pub(crate) dir: PathBuf,
+    pub(crate) node: NodeName,
+    pub(crate) first_bytes: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+/// Why the rest of a batch cannot be written.
+enum Failure {
+    /// Nothing was written: space may come back.
+    NoSegment(String),
+    /// Something may have been written: the log must be opened again.
+    Write(String),
+}
+
+impl Writer {
+    pub(crate) fn new(
+        config: WriterConfig,
+        clock: Arc<dyn Clock>,
+        queue: Arc<Queue>,
+        progress: Arc<Progress>,
+        replayed: Replayed,
+    ) -> io::Result<Self> {
+        let capacity = replayed.file.metadata()?.len();
+        Ok(Self {
+            dir: config.dir,
+            node: config.node,
+            clock,
+            queue,
+            progress,
+            file: replayed.file,
+            place: replayed.tail,
+            capacity,
+            first_bytes: config.first_bytes,
+            segment_bytes: config.segment_bytes,
+            next: replayed.spare.map_or(Next::None, Next::Ready),
+            tenant_seqs: replayed.tenant_seqs,
+            frames: Vec::new(),
+            leaf: Vec::new(),
+        })
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let mut batch = Vec::new();
+        while let Some(mut taken) = self.queue.take(batch) {
+            metrics::histogram!("bailiwick_decision_log_batch_records").record(as_f64(taken.len()));
+            if let Err(failure) = self.write_batch(&mut taken) {
+                self.fail(failure, &mut taken);
+            }
+            batch = taken;
+        }
+        // A segment being prepared is finished, not torn.
+        if let Next::Asked(preparing) = self.next {
+            let _unused = preparing.join();
+        }
+        self.progress.close();
+    }
+
+    /// Writes and acknowledges the records of `batch`, removing them.
+    fn write_batch(&mut self, batch: &mut Vec<Pending>) -> Result<(), Failure> {
+        while !batch.is_empty() {
+            let flush = self.encode(batch);
+            if flush.records > 0 {
+                self.commit(batch, &flush)?;
+            }
+            self.prepare_next();
+            if !batch.is_empty() {
+                self.enter_next_segment()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes as many records as the segment takes. A record that cannot be an entry is refused by itself.
+    fn encode(&mut self, batch: &mut Vec<Pending>) -> Flush {
+        self.frames.clear();
+        let first = self.place.next;
+        let mut flush = Flush {
+            records: 0,
+            place: self.place,
+        };
+        let mut position = 0;
+        while let Some(record) = batch.get(position) {
+            match self.encode_one(record, first, &mut flush) {
+                Ok(true) => position += 1,
+                Ok(false) => break,
+                Err(refused) => batch.remove(position).answer(Err(refused)),
+            }
+        }
+        flush.place.offset = self.place.offset + self.frames.len() as u64;
+        flush
+    }
+
+    /// Appends one frame; `false` when the segment is full.
+    fn encode_one(&mut self, record: &Pending, first: u64, flush: &mut Flush) -> Result<bool, NotAppended> {
+        let last = self.tenant_seqs.get(&*record.tenant_ref).copied();
+        let tenant_seq = last.map_or(TENANT_SEQ_FIRST, |last| last.saturating_add(1));
+        self.leaf.clear();
+        let leaf = Leaf {
+            at: record.at,
+            commitment: record.commitment,
+            epoch: record.epoch,
+            kind: record.kind,
+            node: self.node.as_str(),
+            state_pos: record.state_pos,
+            tenant_ref: &record.tenant_ref,
+            tenant_seq,
+        };
+        leaf.encode_into(&mut self.leaf)
+            .map_err(|error| NotAppended::Unwritable(error.to_string()))?;
+        if self.leaf.len() > LEAF_MAX {
+            return Err(NotAppended::TooLong {
+                part: "leaf",
+                found: self.leaf.len(),
+                max: LEAF_MAX,
+            });
+        }
+        let end = self.frames.len() + NewFrame::len(self.leaf.len(), record.sealed.len());
+        if self.place.offset + end as u64 > self.capacity {
+            return Ok(false);
+        }
+        let frame = NewFrame {
+            index: flush.place.next,
+            flush: first,
+            before: flush.place.before,
+            leaf: &self.leaf,
+            sealed: &record.sealed,
+            sealed_digest: record.sealed_digest,
+        };
+        flush.place.before = frame.write(&mut self.frames);
+        flush.place.next += 1;
+        flush.records += 1;
+        match self.tenant_seqs.get_mut(&*record.tenant_ref) {
+            Some(last) => *last = tenant_seq,
+            None => {
+                self.tenant_seqs.insert(record.tenant_ref.clone(), tenant_seq);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes, flushes, and only then answers. The order is the promise of this crate; the test that traces
+    /// system calls is itself tested with a build where it is broken (`ack-before-flush`).
+    fn commit(&mut self, batch: &mut Vec<Pending>, flush: &Flush) -> Result<(), Failure> {
+        #[cfg(bailiwick_planted = "ack-before-flush")]
+        answer(batch, flush);
+        let (offset, capacity) = (self.place.offset, self.capacity);
+        segment::pad_to_page(&mut self.frames, offset, capacity);
+        self.file
+            .write_all_at(&self.frames, offset)
+            .map_err(|error| self.write_failure("write", &error))?;
+        let began = self.clock.monotonic();
+        self.file
+            .sync_data()
+            .map_err(|error| self.write_failure("flush", &error))?;
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.place = flush.place;
+        self.progress.durable(flush.place.next);
+        #[cfg(not(bailiwick_planted = "ack-before-flush"))]
+        answer(batch, flush);
+        metrics::histogram!("bailiwick_decision_log_flush_seconds").record(took.as_secs_f64());
+        metrics::counter!("bailiwick_decision_log_entries_total").increment(flush.records);
+        Ok(())
+    }
+
+    /// Starts preparing the next segment in the background, in time.
+    fn prepare_next(&mut self) {
+        if !matches!(self.next, Next::None) || self.place.offset < self.capacity / PREPARE_AT {
+            return;
+        }
+        let bytes = self
+            .capacity
+            .saturating_mul(GROWTH)
+            .clamp(self.first_bytes, self.segment_bytes);
+        self.ask_for(bytes);
+    }
+
+    fn ask_for(&mut self, bytes: u64) {
+        let (dir, ordinal) = (self.dir.clone(), self.place.ordinal + 1);
+        // A thread of its own: writing 64 MiB of zeros must hold up neither a flush nor a checkpoint.
+        let spawned = std::thread::Builder::new()
+            .name("log-prepare".to_owned())
+            .spawn(move || segment::prepare(&dir, ordinal, bytes));
+        match spawned {
+            Ok(preparing) => self.next = Next::Asked(preparing),
+            Err(error) => tracing::error!(%error, "the next log segment cannot be prepared"),
+        }
+    }
+
+    /// Goes on in the next segment, waiting for it if need be.
+    fn enter_next_segment(&mut self) -> Result<(), Failure> {
+        let ordinal = self.place.ordinal + 1;
+        if matches!(self.next, Next::None) {
+            // The large one could not be had, or was not asked for in time: a small one is enough to go on.
+            self.ask_for(self.first_bytes);
+        }
+        let made = match std::mem::replace(&mut self.next, Next::None) {
+            Next::Asked(preparing) => preparing
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("thread ended"))),
+            Next::None => Err(io::Error::other("no thread can be started")),
+            Next::Ready(file) => Ok(file),
+        };
+        let path = segment::path(&self.dir, ordinal);
+        let file = made.map_err(|error| {
+            let fix = remedy(&error);
+            Failure::NoSegment(format!("preparing `{}` failed: {error}: {fix}", path.display()))
+        })?;
+        let capacity = start_segment(&file, ordinal, self.place.next, self.place.before);
+        self.capacity = capacity.map_err(|error| self.write_failure("header", &error))?;
+        self.file = file;
+        self.place.ordinal = ordinal;
+        self.place.offset = SEGMENT_HEAD;
+        Ok(())
+    }
+
+    fn write_failure(&self, step: &'static str, error: &io::Error) -> Failure {
+        let path = segment::path(&self.dir, self.place.ordinal);
+        Failure::Write(format!(
+            "{step} of `{}` failed: {error}: {}, then start again",
+            path.display(),
+            remedy(error)
+        ))
+    }
+
+    fn fail(&self, failure: Failure, batch: &mut Vec<Pending>) {
+        let text = match failure {
+            Failure::NoSegment(text) => text,
+            Failure::Write(text) => {
+                // After a failed flush nobody knows what is on the disk: the log stays closed.
+                self.queue.refuse(&text);
+                text
+            }
+        };
+        tracing::error!(reason = %text, "the decision log refuses records");
+        for record in batch.drain(..) {
+            record.answer(Err(NotAppended::Unwritable(text.clone())));
+        }
+    }
+}
+
+/// What one write will make durable: how many records, and where the log stands then.
+struct Flush {
+    records: u64,
+    place: Place,
+}
+
+/// Tells the callers of a flush their indices, removing their records from the front of `batch`.
+fn answer(batch: &mut Vec<Pending>, flush: &Flush) {
+    let first = flush.place.next - flush.records;
+    let records = usize::try_from(flush.records)
+        .unwrap_or(usize::MAX)
+        .min(batch.len());
+    for (record, index) in batch.drain(..records).zip(first..) {
+        record.answer(Ok(index));
+    }
+}
+
+/// What a person can do about an I/O error.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "free space on the volume of the data folder",
+        io::ErrorKind::QuotaExceeded => "raise the quota of the data folder",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the volume of the data folder for writing",
+        io::ErrorKind::PermissionDenied => "give the service's user the right to write there",
+        io::ErrorKind::FileTooLarge => "raise the service's file size limit",
+        _ => "look at the disk and its kernel messages",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric; batches are far below 2^52")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
