@@ -1,1 +1,86 @@
-//! Composition root: config, wiring, drivers, shutdown.
+//! The composition root: configuration, wiring, drivers, shutdown. The only crate that reads the machine's
+//! clock, its environment and its network names, and the only one that starts tasks.
+
+#![warn(missing_docs)]
+
+mod clock;
+mod codes;
+mod config;
+pub mod doctor;
+mod drivers;
+pub mod evidence;
+mod http;
+mod keys;
+mod listener;
+mod logs;
+pub mod operator;
+mod ports;
+mod recorder;
+mod service;
+mod telemetry;
+
+use std::future::Future;
+use std::path::Path;
+
+use anyhow::Context;
+
+pub use clock::now;
+pub use codes::{Code, codes};
+pub use config::{Config, ConfigSources, EffectiveValue};
+pub use service::{Listening, Service};
+
+/// Runs `work` on the service's runtime.
+///
+/// # Errors
+/// When the runtime cannot be made.
+pub fn run<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    Ok(runtime.block_on(work))
+}
+
+/// One TLS provider for the process. A second call keeps the first.
+pub fn install_crypto() {
+    let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where tasks start")]
+pub(crate) fn spawn<F>(work: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    // Dropping the handle leaves the task running; every driver ends with the service's stop signal.
+    drop(tokio::spawn(work));
+}
+
+/// The launcher process: the only one that may start upstream programs.
+///
+/// # Errors
+/// When its standard streams break.
+pub fn launcher() -> anyhow::Result<()> {
+    run(bailiwick_mcp::launcher::serve(
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+    ))?
+    .context("launcher")
+}
+
+/// The small MCP server inside this binary, on its standard streams.
+///
+/// # Errors
+/// When `root` cannot be read, or the streams break.
+pub fn builtin_mcp(root: &Path) -> anyhow::Result<()> {
+    run(bailiwick_mcp::builtin::serve_stdio(root))?
+        .with_context(|| format!("built-in server for `{}`", root.display()))
+}
+
+/// Checks Cedar text against the schema, offline.
+///
+/// # Errors
+/// The first fault with line and column.
+pub fn lint_policies(text: &str) -> Result<(), bailiwick_decide::policy::PolicyError> {
+    bailiwick_decide::policy::validate(text)
+}

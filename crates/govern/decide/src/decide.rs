@@ -100,6 +100,11 @@ fn decided(snapshot: &Snapshot, call: &Call, now: Time, plainly: Plainly) -> Dec
     }
 }
 
+/// The steps before the policies, for a call that was permitted at `at`.
+pub(crate) fn ended(snapshot: &Snapshot, call: &Call, at: Time) -> Option<DenyReason> {
+    establish(snapshot, call, at).err().map(|refused| refused.reason)
+}
+
 fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Established<'a>, Refused> {
     let space = require_tenant(snapshot, call)?;
     let caller = caller_of(call).map_err(|text| Refused::new(DenyReason::IdentityUnknown, text))?;

@@ -160,7 +160,7 @@ fn granted<'a>(found: &Established<'a>) -> Result<SmallVec<[(usize, &'a Compiled
     let (Some(task), Some((server, name))) = (found.task, found.aim.scope_name()) else {
         return Ok(SmallVec::new());
     };
-    let policies = task.policies.as_ref().map_err(|problem| {
+    let policies = task.policies().map_err(|problem| {
         Refused::new(
             DenyReason::EvaluationFailed,
             format!("the grant of the task does not compile: {problem}"),

@@ -117,6 +117,40 @@ impl DenyReason {
         }
     }
 
+    /// What the code means, in one line.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::ArgumentOutOfScope => "a condition on an argument of the call does not hold",
+            Self::ActorRevoked => "an ancestor in the act chain is dead",
+            Self::EvaluationFailed => "a policy could not be evaluated",
+            Self::ForbiddenByPolicy => "a policy forbids it",
+            Self::IdentityExpired => "the identity's expiry has passed",
+            Self::IdentityRevoked => "the identity is retired, or was killed",
+            Self::IdentitySuspended => "the identity is suspended",
+            Self::IdentityUnknown => "no such identity in this tenant",
+            Self::KilledByOperator => "the server, tool or resource was stopped by an operator",
+            Self::NoGrant => "nothing grants it",
+            Self::NotRecorded => "the decision could not be recorded; nothing happens without a record",
+            Self::RateExceeded => "more calls than the grant's rate allows",
+            Self::ScopeMissing => "the token's scope does not name this server and tool",
+            Self::ServerUnknown => "no such upstream server in this tenant",
+            Self::SnapshotStale => "this enforcement point's word is older than the bound",
+            Self::TaskClosed => "the task is closed",
+            Self::TaskOutsideWindow => "the task's window has not begun or has passed",
+            Self::TaskUnknown => "no such task in this tenant, or not this identity's",
+            Self::TenantUnavailable => "the tenant is unknown, closed or stopped",
+            Self::TokenEpochInvalid => {
+                "the token was issued before the installation's epoch floor, or names an epoch that does not exist"
+            }
+            Self::TokenExpired => "the token's expiry has passed",
+            Self::TokenRevoked => "the token, or something it depends on, was revoked",
+            Self::ToolDrifted => "the tool's definition differs from the pinned one",
+            Self::ToolNotPinned => "the tool is not among the pinned ones",
+            Self::UnknownObligation => "an obligation this enforcement point does not know",
+        }
+    }
+
     /// Whether the credential itself is dead, so that the answer is HTTP 401 and not a refusal of this call
     /// (decisions page, section 6).
     #[must_use]

@@ -2,10 +2,10 @@
 //! change O(log n), and whoever holds an older one keeps it unchanged.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bailiwick_base::{
-    ClientId, Epoch, IdentityId, ServerName, SigningAlgorithm, StatePos, TaskId, TenantId, ToolName,
+    ClientId, Epoch, IdentityId, ServerName, SigningAlgorithm, StatePos, TaskId, TenantId, Time, ToolName,
 };
 use bailiwick_credential::{Client, Task};
 use bailiwick_grant::{Grant, Rate, SCOPES_MAX, compile, vocabulary};
@@ -71,8 +71,8 @@ pub(crate) struct TaskEntry {
     pub(crate) uid: EntityUid,
     /// The id as text, as policies compare it.
     pub(crate) text: String,
-    /// One policy for each scope, or why there is none; then every call under the grant is denied.
-    pub(crate) policies: Result<Vec<Compiled>, String>,
+    /// Compiled when the first call asks: most tasks of an installation are closed.
+    policies: OnceLock<Result<Vec<Compiled>, String>>,
 }
 
 /// An upstream server and the entities of its tools.
@@ -94,28 +94,13 @@ pub(crate) struct ToolEntry {
 impl TaskEntry {
     fn new(task: Arc<Task>, grant: Arc<Grant>) -> Self {
         let text = task.id.to_string();
-        let policies = if grant.task != task.id || grant.identity != task.identity {
-            Err(format!(
-                "grant `{}` belongs to another task or identity",
-                grant.id
-            ))
-        } else if grant.scopes.len() > SCOPES_MAX {
-            Err(format!("grant `{}` has more than {SCOPES_MAX} scopes", grant.id))
-        } else {
-            compile(&grant).map_err(|e| e.to_string()).and_then(|policies| {
-                policies
-                    .into_iter()
-                    .map(|(_, policy)| Compiled::new(policy).map_err(|e| e.to_string()))
-                    .collect()
-            })
-        };
-        Self {
-            uid: uid(vocabulary::TASK, &text),
-            text,
-            task,
-            grant,
-            policies,
-        }
+        Self { uid: uid(vocabulary::TASK, &text), text, task, grant, policies: OnceLock::new() }
+    }
+
+    /// One policy for each scope, or why there is none; then every call under the grant is denied.
+    pub(crate) fn policies(&self) -> Result<&[Compiled], &str> {
+        let compiled = self.policies.get_or_init(|| compiled(&self.task, &self.grant));
+        compiled.as_deref().map_err(String::as_str)
     }
 
     /// Positions of the scopes that name `action` of `server`, literally or through `*`.
@@ -129,6 +114,17 @@ impl TaskEntry {
             })
             .map(|(n, _)| n)
     }
+}
+
+fn compiled(task: &Task, grant: &Grant) -> Result<Vec<Compiled>, String> {
+    if grant.task != task.id || grant.identity != task.identity {
+        return Err(format!("grant `{}` belongs to another task or identity", grant.id));
+    }
+    if grant.scopes.len() > SCOPES_MAX {
+        return Err(format!("grant `{}` has more than {SCOPES_MAX} scopes", grant.id));
+    }
+    let policies = compile(grant).map_err(|e| e.to_string())?;
+    policies.into_iter().map(|(_, policy)| Compiled::new(policy).map_err(|e| e.to_string())).collect()
 }
 
 impl ServerEntry {
@@ -184,7 +180,7 @@ impl Space {
 
     /// The policies of every grant.
     pub(crate) fn grant_policies(&self) -> impl Iterator<Item = &Compiled> {
-        self.tasks.values().flat_map(|t| t.policies.iter().flatten())
+        self.tasks.values().filter_map(|t| t.policies().ok()).flatten()
     }
 }
 
@@ -296,11 +292,11 @@ impl Snapshot {
         self.floor
     }
 
-    /// The tenants, in order.
-    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+    /// The tenants with the algorithms of their issuers, in order.
+    pub fn tenants(&self) -> impl Iterator<Item = (&Arc<Tenant>, SigningAlgorithm)> {
         self.spaces
             .values()
-            .filter_map(|s| s.tenant.as_ref().map(|(t, _)| t))
+            .filter_map(|s| s.tenant.as_ref().map(|(t, a)| (t, *a)))
     }
 
     /// A tenant and the algorithm its issuer signs with.
@@ -339,6 +335,18 @@ impl Snapshot {
     #[must_use]
     pub fn client(&self, id: &ClientId) -> Option<&Arc<Client>> {
         self.space(id.tenant())?.clients.get(id)
+    }
+
+    /// The OAuth clients of a tenant, by id.
+    pub fn clients(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Client>> {
+        self.space(tenant).into_iter().flat_map(|s| s.clients.values())
+    }
+
+    /// Why `call`, which was permitted at `at`, must stop by now, if it must: a mark, an ended task, identity
+    /// or tenant, a drifted tool. Policies are not asked again, and time alone ends nothing here.
+    #[must_use]
+    pub fn ended(&self, call: &Call, at: Time) -> Option<DenyReason> {
+        crate::decide::ended(self, call, at)
     }
 
     /// An upstream server.

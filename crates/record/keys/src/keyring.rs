@@ -415,6 +415,18 @@ impl Sealer for Keyring {
 }
 
 impl Keyring {
+    /// The key that opens commitments of a tenant (or of the installation): whoever has it can check that a
+    /// disclosed payload is the one a leaf commits to. It encrypts nothing.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn danger_opening_key(&self, tenant: Option<&TenantId>) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
+        match tenant {
+            None => Ok(self.installation.sealing.opening_key()),
+            Some(tenant) => Ok(self.require_sealing(tenant)?.sealing.opening_key()),
+        }
+    }
+
     fn require_sealing(&self, tenant: &TenantId) -> Result<Arc<Bundle>, SealError> {
         self.bundle(tenant)
             .ok_or_else(|| SealError::NoKey(tenant.to_string()))

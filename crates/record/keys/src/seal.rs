@@ -119,6 +119,10 @@ impl SealingKeys {
         mac(&self.log.1, payload)
     }
 
+    pub(crate) fn opening_key(&self) -> Zeroizing<[u8; KEY_LEN]> {
+        self.log.0.clone()
+    }
+
     pub(crate) fn fingerprint(&self, bytes: &[u8]) -> [u8; 32] {
         mac(&self.fingerprint.1, bytes)
     }

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bailiwick_base::DecisionId;
 use bailiwick_decide::{Call, Decision};
 
 /// The durable place of a record: what a permit waits for. The signed checkpoint follows later.
@@ -73,5 +72,23 @@ pub trait Recorder: Send + Sync + 'static {
     fn record<'a>(&'a self, call: &'a Call, decision: &'a Decision) -> RecordFuture<'a>;
 
     /// Appends the outcome of a permitted call; nobody waits.
-    fn record_outcome(&self, decision: &DecisionId, outcome: Outcome);
+    fn record_outcome(&self, call: &Call, outcome: Outcome);
+}
+
+/// What forwards calls: an enforcement point's way to whatever lies behind it. There is no way to call it
+/// without a permit in hand.
+pub trait Upstream {
+    /// What is forwarded.
+    type Message;
+    /// What comes back.
+    type Reply;
+    /// Why nothing came back.
+    type Error;
+
+    /// Forwards one message under a permit.
+    fn forward(
+        &self,
+        permit: &crate::Permit,
+        message: Self::Message,
+    ) -> impl Future<Output = Result<Self::Reply, Self::Error>> + Send;
 }

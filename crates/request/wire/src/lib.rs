@@ -1,1 +1,34 @@
-//! Types of our own HTTP API, shared with the CLI.
+//! Types of our own HTTP API, shared by server and command line. One file per noun.
+//!
+//! Every request type refuses unknown members. Times are RFC 3339 text, ids are their wire form, spans are
+//! whole seconds. Problems are RFC 9457 ([`Problem`]).
+
+#![warn(missing_docs)]
+
+mod check;
+mod count;
+mod identity;
+mod kill;
+mod log;
+mod operator;
+mod page;
+mod policy;
+mod problem;
+mod server;
+mod task;
+mod tenant;
+
+pub use check::{CheckAnswer, CheckRequest};
+pub use count::{Count, CountExplained, KindCount, StateCount};
+pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
+pub use kill::{DryRun, KillReceipt, KillRequest, PointReading, SelectorKind};
+pub use log::{LogEntry, LogInfo, NodeHealth};
+pub use operator::{ClaimRequest, Operator};
+pub use page::Page;
+pub use policy::{PolicyText, PolicyWritten};
+pub use problem::Problem;
+pub use server::{NewServer, PinRequest, Server, Tool};
+pub use task::{
+    Client, CloseTask, NewClient, NewTask, OpenedTask, Task, Token, TokenBatch, TokenBatchRequest,
+};
+pub use tenant::{NewTenant, Tenant};

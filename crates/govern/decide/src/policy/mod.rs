@@ -24,7 +24,7 @@ use compiled::Compiled;
 use index::Index;
 
 /// Bytes of one tenant's policies.
-pub const POLICIES_MAX: usize = 1024 * 1024;
+pub const POLICIES_MAX: usize = 4 * 1024 * 1024;
 /// Operators and brackets of one policy; bounds how deep its expressions can nest.
 pub const OPERATORS_MAX: usize = 1000;
 

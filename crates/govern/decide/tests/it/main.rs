@@ -1,5 +1,15 @@
 //! Room 4, decide.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
+mod authzen;
+mod corpus;
+mod marks;
 mod order;
+mod plain;
+mod policies;
 mod world;

@@ -8,7 +8,7 @@ use bailiwick_base::{
 };
 use bailiwick_credential::{Claims, ScopeSet, Task, TaskState};
 use bailiwick_decide::{
-    Arguments, Bearer, Call, Decision, DenyReason, Door, Effect, Fact, ItemKind, Principal, Snapshot, Target,
+    Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, ItemKind, Principal, Snapshot, Target,
     decide,
 };
 use bailiwick_grant::{Grant, parse_scope};
@@ -21,6 +21,11 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 pub(crate) const NOW: Time = Time::from_secs(1_000_000);
+
+/// So many cases, none of them written into the tree.
+pub(crate) fn cases(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}
 
 pub(crate) fn at(secs: i64) -> Time {
     Time::from_secs(1_000_000 + secs)
@@ -220,13 +225,6 @@ pub(crate) fn no_arguments() -> Arguments {
 /// A call of identity 1 under task 1 with a token that carries `scopes`.
 pub(crate) fn tool_call(scopes: &[&str], name: &str, args: Value) -> Call {
     call_with(claims(scopes), tool(name), arguments(args))
-}
-
-pub(crate) fn reason(decision: &Decision) -> Option<DenyReason> {
-    match decision.effect {
-        Effect::Deny(reason) => Some(reason),
-        Effect::Permit | Effect::Hold(_) => None,
-    }
 }
 
 #[track_caller]

@@ -1,0 +1,591 @@
+//! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  bailiwick demo                                   a governed agent end to end, then a server to play with
+  bailiwick count --explain                        how many machine identities, exactly, and why
+  bailiwick task open --identity invoices --purpose \"read March\" --for 15m \\
+      --can 'filesystem:read_text_file(path under \"/srv/invoices\")'
+  bailiwick kill identity invoices --reason \"leaked\" --yes
+  bailiwick log verify                             recompute and check every log of this installation
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete or stale, 4 denied, 5 approval needed,
+6 an enforcement point did not acknowledge, 7 verification failed, 8 not found,
+69 server not reachable, 130 interrupted";
+
+/// Every agent acts only inside its bailiwick.
+#[derive(Parser)]
+#[command(name = "bailiwick", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options every command takes.
+#[derive(Args, Clone)]
+pub(crate) struct Global {
+    /// One JSON document on standard output, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Tenant slug
+    #[arg(long, short = 't', global = true, env = "BAILIWICK_TENANT")]
+    pub(crate) tenant: Option<String>,
+    /// File with server address and operator key, as written by `claim`
+    #[arg(long, global = true, env = "BAILIWICK_CONTEXT")]
+    pub(crate) context: Option<PathBuf>,
+    /// Whether to colour: only on a terminal unless told
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[arg(long, hide = true, global = true, env = "XDG_CONFIG_HOME")]
+    pub(crate) xdg_config_home: Option<PathBuf>,
+    #[arg(long, hide = true, global = true, env = "HOME")]
+    pub(crate) home: Option<PathBuf>,
+    #[arg(long, hide = true, global = true, env = "NO_COLOR")]
+    pub(crate) no_color: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Always,
+    Auto,
+    Never,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole story in a temporary installation and leave the server running
+    Demo(Demo),
+    /// Run an empty installation in a temporary folder, on loopback only
+    Dev(Dev),
+    /// Run the service
+    Serve(Serve),
+    /// Register the first operator over the data folder's socket
+    Claim(Claim),
+    /// How many machine identities, exactly, at a named position of the log
+    Count(Count),
+    /// Decide a call and say why, without acting (exit 0 permit, 4 deny, 5 approval needed)
+    Check(Check),
+    /// Kill by scope: token, task, identity, agent, owner, issuer, server, tool, tenant, all
+    Kill(Stop),
+    /// Like kill, but can be lifted
+    Suspend(Stop),
+    /// Lift a suspension
+    Resume(Stop),
+    /// Tenants
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Non-human identities
+    #[command(subcommand, visible_alias = "identity")]
+    Id(Id),
+    /// OAuth clients (`private_key_jwt`)
+    #[command(subcommand)]
+    Client(Client),
+    /// Tasks and their credentials
+    #[command(subcommand)]
+    Task(Task),
+    /// Upstream MCP servers
+    #[command(subcommand)]
+    Server(Server),
+    /// Tenant policies in Cedar
+    #[command(subcommand)]
+    Policy(Policy),
+    /// The tamper-evident logs
+    #[command(subcommand)]
+    Log(Log),
+    /// Verify a .tlog-proof file, offline
+    Verify(Verify),
+    /// Look into a token without verifying it, offline
+    #[command(subcommand)]
+    Token(Token),
+    /// The service's configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Check this machine and installation, and print the command that mends each finding
+    Doctor(Doctor),
+    /// Shell completions
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Version and build
+    Version,
+    /// The command tree; with --json for programs
+    Help,
+    /// Every stable code with its meaning
+    Codes,
+    /// The process that may start upstream programs
+    #[command(hide = true)]
+    Launcher,
+    /// The small MCP server inside this binary
+    #[command(hide = true)]
+    BuiltinMcp {
+        /// Folder it serves
+        #[arg(long)]
+        root: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Keep the data in this folder
+    #[arg(long)]
+    pub(crate) keep: Option<PathBuf>,
+    /// Folder that holds node_modules with the official filesystem server
+    #[arg(long, env = "BAILIWICK_DEMO_NODE_MODULES")]
+    pub(crate) node_modules: Option<PathBuf>,
+    /// Stop after the story instead of leaving the server running
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+    /// Seed of the demo's content
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[arg(long, hide = true, env = "PATH")]
+    pub(crate) search_path: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Dev {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8787")]
+    pub(crate) listen: String,
+    /// Tenant to make
+    #[arg(long, default_value = "dev")]
+    pub(crate) with_tenant: String,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct Serve {
+    /// Configuration file (TOML)
+    #[arg(long, env = "BAILIWICK_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data folder
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long)]
+    pub(crate) listen: Option<String>,
+    /// Base URL as clients see it
+    #[arg(long)]
+    pub(crate) base_url: Option<String>,
+    /// Allow plaintext on an address other than loopback
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Claim {
+    /// Data folder of the running service
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// Name of the operator
+    #[arg(long)]
+    pub(crate) name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Count {
+    /// Every tenant
+    #[arg(long, conflicts_with = "tenant")]
+    pub(crate) all_tenants: bool,
+    /// Log position, or RFC 3339 time
+    #[arg(long)]
+    pub(crate) at: Option<String>,
+    /// Recount from the log and show how the number was found
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Identity id or name
+    pub(crate) principal: String,
+    /// MCP method such as tools/call
+    pub(crate) action: String,
+    /// server:tool
+    pub(crate) resource: String,
+    /// Task whose grant is used
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Argument of the call as NAME=JSON (or NAME=text)
+    #[arg(long = "arg")]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Stop {
+    /// Scope
+    #[arg(value_enum)]
+    pub(crate) scope: Scope,
+    /// Which one; none for tenant and all
+    pub(crate) name: Option<String>,
+    /// Why; recorded
+    #[arg(long, default_value = "operator decision")]
+    pub(crate) reason: String,
+    /// Only tell what would stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    /// Sole operator: waive the second signature for issuer, tenant and all; recorded
+    #[arg(long)]
+    pub(crate) break_glass: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    Agent,
+    All,
+    Identity,
+    Issuer,
+    Owner,
+    Server,
+    Task,
+    Tenant,
+    Token,
+    Tool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Tenant {
+    /// Add a tenant
+    Add {
+        /// Slug: 2 to 40 of a-z, 0-9 and -
+        slug: String,
+        /// Name for people
+        #[arg(long)]
+        name: String,
+        /// Employees
+        #[arg(long)]
+        employees: u32,
+        /// RS256, ES256 or EdDSA
+        #[arg(long, default_value = "RS256")]
+        algorithm: String,
+    },
+    /// List tenants
+    Ls,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Id {
+    /// Register an identity
+    Add(NewIdentity),
+    /// List identities
+    Ls,
+    /// Show one identity
+    Get {
+        /// Id or name
+        id: String,
+    },
+    /// Probation is over
+    Activate {
+        /// Id or name
+        id: String,
+    },
+    /// Stop it; can be resumed
+    Suspend {
+        /// Id or name
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Lift a suspension
+    Resume {
+        /// Id or name
+        id: String,
+    },
+    /// End it for good; a tombstone remains
+    Retire {
+        /// Id or name
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct NewIdentity {
+    /// Name, unique in the tenant
+    pub(crate) name: String,
+    /// agent, api-key, ci-job, cloud-run-job, mcp-server, oauth-grant, service-account, webhook, workload
+    #[arg(long)]
+    pub(crate) kind: String,
+    /// Accountable team or person (required)
+    #[arg(long)]
+    pub(crate) owner: Option<String>,
+    /// Where to reach the owner (required)
+    #[arg(long = "owner-contact")]
+    pub(crate) contact: Option<String>,
+    /// What it is for (required)
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
+    /// When it ends: RFC 3339, or a span such as 90d (required)
+    #[arg(long)]
+    pub(crate) expires: Option<String>,
+    /// Application it belongs to
+    #[arg(long)]
+    pub(crate) application: Option<String>,
+    /// Logical agent
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Workflow
+    #[arg(long)]
+    pub(crate) workflow: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Client {
+    /// Register a client key for an identity
+    Add {
+        /// Identity id or name
+        identity: String,
+        /// Public JWK to register
+        #[arg(long, conflicts_with = "generate")]
+        jwk: Option<PathBuf>,
+        /// Make a key pair here and write the private JWK to this new file (0600)
+        #[arg(long)]
+        generate: Option<PathBuf>,
+        /// Algorithm of a generated key
+        #[arg(long, default_value = "ES256")]
+        algorithm: String,
+    },
+    /// List clients
+    Ls,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Open a task and issue its first credential
+    Open {
+        /// Identity id or name
+        #[arg(long)]
+        identity: String,
+        /// What the work is
+        #[arg(long)]
+        purpose: String,
+        /// What it may do, e.g. 'filesystem:read_text_file(path under "/srv/in")'
+        #[arg(long = "can")]
+        can: Vec<String>,
+        /// How long it may last
+        #[arg(long = "for", default_value = "15m", value_parser = parse_span)]
+        window: Duration,
+        /// Who asked for it
+        #[arg(long)]
+        requested_by: Option<String>,
+        /// Write the token to this new file (0600) instead of standard output
+        #[arg(long)]
+        token_file: Option<PathBuf>,
+        /// Open the task without issuing a token
+        #[arg(long)]
+        no_token: bool,
+    },
+    /// Issue or renew a token of a task
+    Token {
+        /// Task id
+        task: String,
+        /// How many
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+        /// Write the token to this file (0600)
+        #[arg(long)]
+        token_file: Option<PathBuf>,
+    },
+    /// Close a task; all its credentials are dead
+    Close {
+        /// Task id
+        task: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// List tasks
+    Ls,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Server {
+    /// Add an upstream MCP server and pin its tools
+    Add(NewServer),
+    /// List servers and the state of their tools
+    Ls,
+    /// Accept the present definitions of a server's tools
+    Pin {
+        /// Server name
+        name: String,
+        /// Only these tools
+        #[arg(long = "tool")]
+        tools: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct NewServer {
+    /// Name in URLs and scopes
+    pub(crate) name: String,
+    /// Streamable HTTP endpoint
+    #[arg(long, conflicts_with = "exec", required_unless_present = "exec")]
+    pub(crate) url: Option<String>,
+    /// Absolute path of a program that speaks MCP on its standard streams
+    #[arg(long)]
+    pub(crate) exec: Option<String>,
+    /// Argument of the program
+    #[arg(long = "arg", allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+    /// FILE=SHA256 that must match before each start
+    #[arg(long = "digest")]
+    pub(crate) digests: Vec<String>,
+    /// Address range (CIDR) that may be connected to although it is not public
+    #[arg(long = "allow-address")]
+    pub(crate) allow_addresses: Vec<String>,
+    /// Allow http:
+    #[arg(long)]
+    pub(crate) allow_plaintext: bool,
+    /// File with the secret that opens the server; - for standard input
+    #[arg(long)]
+    pub(crate) credential_file: Option<PathBuf>,
+    /// Accountable team or person (required)
+    #[arg(long)]
+    pub(crate) owner: Option<String>,
+    /// Where to reach the owner (required)
+    #[arg(long = "owner-contact")]
+    pub(crate) contact: Option<String>,
+    /// What it is for (required)
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
+    /// When it ends: RFC 3339, or a span such as 90d (required)
+    #[arg(long)]
+    pub(crate) expires: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    /// Print the tenant's policies
+    Get,
+    /// Replace the tenant's policies
+    Set {
+        /// Cedar file; - for standard input
+        file: PathBuf,
+    },
+    /// Check policies against the schema, offline
+    Lint {
+        /// Cedar file; - for standard input
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Log {
+    /// Check every log of a data folder: signatures, tree, entries, sequence
+    Verify {
+        /// Data folder, or an exported folder; the running service's when absent
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// Verifier key the checkpoints must carry; the folder's own when absent
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Write a .tlog-proof for one entry
+    Prove {
+        /// Decision id, or index
+        entry: String,
+        /// state or decisions
+        #[arg(long, default_value = "decisions")]
+        log: String,
+        /// File to write; standard output when absent
+        #[arg(long, short = 'o')]
+        output: Option<PathBuf>,
+    },
+    /// Copy tiles and checkpoints, and with --openings the payloads this operator may read
+    Export {
+        /// New folder
+        dir: PathBuf,
+        /// Include payloads with their openings
+        #[arg(long)]
+        openings: bool,
+        /// Data folder; the running service's when absent
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
+    /// The logs, their keys and sizes
+    Ls,
+    /// Recent entries
+    Tail {
+        /// state or decisions
+        #[arg(long, default_value = "decisions")]
+        log: String,
+        /// How many
+        #[arg(long, short = 'n', default_value_t = 20)]
+        lines: u64,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// Proof file
+    pub(crate) file: PathBuf,
+    /// Verifier key (`origin+hash+base64`), from a place you trust
+    #[arg(long)]
+    pub(crate) key: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Token {
+    /// Print header and claims; nothing is verified
+    Inspect {
+        /// File with the token; - for standard input
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Config {
+    /// Read the configuration and refuse what the service would refuse
+    Check(Serve),
+    /// Print the effective configuration
+    Show {
+        #[command(flatten)]
+        serve: Serve,
+        /// Tell where each value came from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Data folder
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Reads `90s`, `15m`, `2h`, `90d`.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("span `{text}` is not a number with s, m, h or d, such as 15m");
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let secs = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(secs)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}

@@ -1,0 +1,65 @@
+//! `bailiwick claim`: the first operator, over the data folder's socket.
+
+use std::path::{Path, PathBuf};
+
+use bailiwick_server::operator::OperatorKey;
+use bailiwick_wire::Operator;
+
+use super::Done;
+use crate::args::{Claim, Global};
+use crate::client::{Context, context_path};
+use crate::files;
+use crate::output::{Failure, Output, exit};
+
+pub(crate) async fn run(command: Claim, global: &Global, output: &Output) -> Done {
+    let path = context_path(global)?;
+    let operator = claim(&path, &command.data, &command.name, None).await?;
+    output.result(&operator, |paper| {
+        paper.pairs(&[
+            ("operator", paper.strong(&operator.id)),
+            ("name", operator.name.clone()),
+            ("server", operator.base.clone()),
+            ("context", path.display().to_string()),
+        ]);
+    });
+    Ok(exit::OK)
+}
+
+/// Claims for a service of our own (`dev`, `demo`); gives the context file.
+pub(crate) async fn claim_into(
+    global: &Global,
+    data: &Path,
+    name: &str,
+    tenant: Option<String>,
+) -> Result<PathBuf, Failure> {
+    let path = context_path(global)?;
+    claim(&path, data, name, tenant).await?;
+    Ok(path)
+}
+
+async fn claim(path: &Path, data: &Path, name: &str, tenant: Option<String>) -> Result<Operator, Failure> {
+    if path.exists() {
+        return Err(
+            Failure::usage(format!("a context exists at `{}`", path.display()))
+                .hint("give --context FILE for another one, or remove it"),
+        );
+    }
+    let key =
+        OperatorKey::generate().map_err(|error| Failure::new(exit::ERROR, "cli.key", error.to_string()))?;
+    let operator: Operator = bailiwick_server::operator::claim(&data.join("claim.sock"), name, &key)
+        .await
+        .map_err(Failure::from)?;
+    let key_file = path.with_extension("key");
+    files::write_private(&key_file, key.seed().reveal().as_slice())?;
+    let context = Context {
+        server: operator.base.clone(),
+        data: std::fs::canonicalize(data).ok(),
+        operator: operator.id.clone(),
+        key_file,
+        tenant,
+    };
+    let text = serde_json::to_vec_pretty(&context)
+        .map_err(|error| Failure::usage(format!("context cannot be written: {error}")))?;
+    files::write_private(path, &text)?;
+    Ok(operator)
+}

@@ -1,0 +1,27 @@
+//! `bailiwick doctor`.
+
+use serde_json::json;
+
+use super::Done;
+use crate::args::{Doctor, Global};
+use crate::client::read_context;
+use crate::output::{Output, exit};
+
+pub(crate) fn run(command: &Doctor, global: &Global, output: &Output) -> Done {
+    let data = command
+        .data
+        .clone()
+        .or_else(|| read_context(global).ok().and_then(|c| c.data));
+    let findings = bailiwick_server::doctor::examine(data.as_deref());
+    let sound = findings.iter().all(|f| f.mend.is_none());
+    output.result(&json!({"sound": sound, "findings": findings}), |paper| {
+        for finding in &findings {
+            let state = if finding.mend.is_none() { "ok  " } else { "MEND" };
+            paper.line(format!("{state}  {}", finding.what));
+            if let Some(mend) = &finding.mend {
+                paper.line(format!("      {mend}"));
+            }
+        }
+    });
+    Ok(if sound { exit::OK } else { exit::ERROR })
+}

@@ -1,0 +1,152 @@
+//! `bailiwick kill`, `suspend`, `resume`.
+
+use std::io::{BufRead, IsTerminal};
+
+use bailiwick_wire::{DryRun, KillReceipt, KillRequest, SelectorKind};
+
+use super::Done;
+use crate::args::{Global, Scope, Stop};
+use crate::client::Client;
+use crate::output::{Failure, Output, Paper, exit};
+
+/// Which of the three commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Kill,
+    Resume,
+    Suspend,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Resume => "resume",
+            Self::Suspend => "suspend",
+        }
+    }
+}
+
+pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    let scope = selector(stop.scope);
+    let name = name_of(&stop, &client)?;
+    if verb == Verb::Kill && !stop.dry_run && !stop.yes {
+        confirm(&stop, &name)?;
+    }
+    let path = match (scope, verb) {
+        (SelectorKind::All, Verb::Resume) => "/v1/all-tenants/resume".to_owned(),
+        (SelectorKind::All, _) => "/v1/all-tenants/kill".to_owned(),
+        (_, Verb::Resume) => client.path("resume")?,
+        _ => client.path("kill")?,
+    };
+    let body = KillRequest {
+        scope,
+        name,
+        reason: stop.reason,
+        suspend: verb == Verb::Suspend,
+        dry_run: stop.dry_run,
+        break_glass: stop.break_glass,
+    };
+    if stop.dry_run {
+        let dry: DryRun = client.post(&path, &body).await?;
+        output.result(&dry, |paper| show_dry(paper, &dry));
+        return Ok(exit::OK);
+    }
+    let receipt: KillReceipt = client.post(&path, &body).await?;
+    output.result(&receipt, |paper| show(paper, &receipt));
+    let silent = verb != Verb::Resume && receipt.points.is_empty();
+    Ok(if silent { exit::UNACKNOWLEDGED } else { exit::OK })
+}
+
+fn name_of(stop: &Stop, client: &Client) -> Result<String, Failure> {
+    match (stop.scope, &stop.name) {
+        (Scope::All, None) => Ok(String::new()),
+        (Scope::Tenant, None) => Ok(client.tenant()?.to_owned()),
+        (_, Some(name)) => Ok(name.clone()),
+        (_, None) => {
+            Err(Failure::usage("no name given")
+                .hint("say which one, e.g. `bailiwick kill identity invoices`"))
+        }
+    }
+}
+
+/// Without a terminal nobody is asked: the command must carry `--yes`.
+fn confirm(stop: &Stop, name: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("a kill cannot be undone").hint("add --yes, or look first with --dry-run"));
+    }
+    let wanted = match stop.scope {
+        Scope::All => "all".to_owned(),
+        Scope::Tenant => name.to_owned(),
+        _ => "yes".to_owned(),
+    };
+    crate::output::tell(&format!("This cannot be undone. Type `{wanted}` to go on:"));
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::usage(format!("no answer: {error}")))?;
+    if line.trim() == wanted {
+        return Ok(());
+    }
+    Err(Failure::new(
+        exit::ERROR,
+        "cli.not-confirmed",
+        "not confirmed; nothing was stopped",
+    ))
+}
+
+fn selector(scope: Scope) -> SelectorKind {
+    match scope {
+        Scope::Agent => SelectorKind::Agent,
+        Scope::All => SelectorKind::All,
+        Scope::Identity => SelectorKind::Identity,
+        Scope::Issuer => SelectorKind::Issuer,
+        Scope::Owner => SelectorKind::Owner,
+        Scope::Server => SelectorKind::Server,
+        Scope::Task => SelectorKind::Task,
+        Scope::Tenant => SelectorKind::Tenant,
+        Scope::Token => SelectorKind::Token,
+        Scope::Tool => SelectorKind::Tool,
+    }
+}
+
+fn show_dry(paper: &mut Paper, dry: &DryRun) {
+    paper.pairs(&[
+        ("identities", dry.identities.len().to_string()),
+        ("open tasks", dry.tasks.len().to_string()),
+        ("calls in flight", dry.calls_in_flight.to_string()),
+        (
+            "reversible",
+            if dry.reversible {
+                "yes".to_owned()
+            } else {
+                "no".to_owned()
+            },
+        ),
+    ]);
+    for identity in &dry.identities {
+        paper.line(format!("would stop  {identity}"));
+    }
+}
+
+fn show(paper: &mut Paper, receipt: &KillReceipt) {
+    paper.pairs(&[
+        (receipt.effect.as_str(), paper.strong(&receipt.scope)),
+        ("epoch", receipt.epoch.to_string()),
+        ("log position", receipt.position.to_string()),
+        ("denied in memory after", format!("{} µs", receipt.denied_us)),
+        ("committed after", format!("{} µs", receipt.committed_us)),
+        ("calls cancelled", receipt.cancelled_calls.to_string()),
+    ]);
+    let rows = receipt
+        .points
+        .iter()
+        .map(|p| vec![p.point.clone(), format!("{} µs", p.refusal_us)]);
+    paper.table(
+        &["enforcement point", "first refusal"],
+        rows.collect(),
+        "no enforcement point answered",
+    );
+}

@@ -1,0 +1,181 @@
+//! `bailiwick log` and `bailiwick verify`.
+
+use std::path::{Path, PathBuf};
+
+use bailiwick_server::evidence::{self, LogReport};
+use bailiwick_wire::{LogEntry, LogInfo, Page};
+use http::Method;
+use hyper::body::Bytes;
+use serde_json::json;
+
+use super::Done;
+use super::id::encoded;
+use crate::args::{Global, Log, Verify};
+use crate::client::{Client, read_context};
+use crate::files;
+use crate::output::{Failure, Output, exit};
+
+pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done {
+    match command {
+        Log::Verify { data, key } => verify(&data_folder(data, global)?, key.as_deref(), output),
+        Log::Prove {
+            entry,
+            log,
+            output: file,
+        } => prove(&entry, &log, file.as_deref(), global, output).await,
+        Log::Export { dir, openings, data } => {
+            export(&data_folder(data, global)?, &dir, openings, global, output).await
+        }
+        Log::Ls => list(global, output).await,
+        Log::Tail { log, lines } => tail(&log, lines, global, output).await,
+    }
+}
+
+fn data_folder(named: Option<PathBuf>, global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(data) = named {
+        return Ok(data);
+    }
+    read_context(global)?.data.ok_or_else(|| {
+        Failure::usage("the service does not run on this machine")
+            .hint("give --data DIR, or an exported folder")
+    })
+}
+
+fn verify(data: &Path, key: Option<&str>, output: &Output) -> Done {
+    let reports = evidence::verify_folder(data, key)
+        .map_err(|error| Failure::new(exit::UNVERIFIED, "log.unreadable", format!("{error:#}")))?;
+    let sound = reports.iter().all(LogReport::is_sound);
+    output.result(&json!({"sound": sound, "logs": reports}), |paper| {
+        for report in &reports {
+            let state = if report.is_sound() {
+                "verified"
+            } else {
+                "NOT SOUND"
+            };
+            paper.line(format!(
+                "{}: {}, {} entries, root {}",
+                report.origin,
+                paper.strong(state),
+                report.size,
+                report.root
+            ));
+            for finding in &report.findings {
+                paper.line(format!("  {finding}"));
+            }
+        }
+    });
+    Ok(if sound && !reports.is_empty() {
+        exit::OK
+    } else {
+        exit::UNVERIFIED
+    })
+}
+
+async fn prove(entry: &str, log: &str, file: Option<&Path>, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    let path = format!("/v1/logs/{}/proof?entry={}", encoded(log), encoded(entry));
+    let proof = client.bytes(Method::GET, &path, Bytes::new()).await?;
+    match file {
+        Some(file) => {
+            std::fs::write(file, &proof).map_err(|error| Failure::io("write", file, &error))?;
+            output.result(&json!({"file": file}), |paper| {
+                paper.line(file.display().to_string())
+            });
+        }
+        None => crate::output::print(String::from_utf8_lossy(&proof).trim_end()),
+    }
+    Ok(exit::OK)
+}
+
+async fn export(data: &Path, dir: &Path, openings: bool, global: &Global, output: &Output) -> Done {
+    let mut exported = evidence::export_folder(data, dir)
+        .map_err(|error| Failure::new(exit::ERROR, "log.export", format!("{error:#}")))?;
+    if openings {
+        let client = Client::connect(global)?;
+        for log in &mut exported {
+            let path = format!("/v1/logs/{}/openings", encoded(&log.log));
+            let lines = client.bytes(Method::GET, &path, Bytes::new()).await?;
+            let file = dir.join(&log.log).join("openings.jsonl");
+            files::write_private(&file, &lines)?;
+            log.openings = Some(file);
+        }
+    }
+    output.result(&json!({"logs": exported}), |paper| {
+        for log in &exported {
+            paper.line(format!(
+                "{}: {} entries in {}",
+                log.origin,
+                log.size,
+                log.folder.display()
+            ));
+        }
+    });
+    Ok(exit::OK)
+}
+
+async fn list(global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    let page: Page<LogInfo> = client.get("/v1/logs").await?;
+    output.result(&page, |paper| {
+        let rows = page.items.iter().map(|l| {
+            vec![
+                l.log.clone(),
+                l.sequenced.to_string(),
+                l.integrated.to_string(),
+                l.vkey.clone(),
+            ]
+        });
+        paper.table(
+            &["log", "sequenced", "integrated", "verifier key"],
+            rows.collect(),
+            "no logs",
+        );
+    });
+    Ok(exit::OK)
+}
+
+async fn tail(log: &str, lines: u64, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    let page: Page<LogEntry> = client
+        .get(&format!("/v1/logs/{}/entries?last={lines}", encoded(log)))
+        .await?;
+    output.result(&page, |paper| {
+        for entry in &page.items {
+            let payload = entry
+                .payload
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let kind = entry.leaf.get("kind").and_then(|k| k.as_str()).unwrap_or("?");
+            paper.line(format!("{:>8}  {kind}  {payload}", entry.index));
+        }
+    });
+    Ok(exit::OK)
+}
+
+/// `bailiwick verify FILE`: needs no server and no configuration.
+pub(crate) fn verify_file(command: &Verify, output: &Output) -> Done {
+    let bytes = files::read(&command.file)?;
+    let proven = evidence::verify_proof(&bytes, &command.key).map_err(|error| {
+        Failure::new(
+            exit::UNVERIFIED,
+            "proof.invalid",
+            format!("`{}`: {error:#}", command.file.display()),
+        )
+        .hint("compare the key with `bailiwick log ls`, or ask for the proof again")
+    })?;
+    output.result(&proven, |paper| {
+        paper.line(format!(
+            "{}: entry {} of {} in {}",
+            paper.strong("verified"),
+            proven.index,
+            proven.size,
+            proven.origin
+        ));
+        paper.line(proven.leaf.to_string());
+        if let Some(payload) = &proven.payload {
+            paper.line(payload.to_string());
+        }
+    });
+    Ok(exit::OK)
+}

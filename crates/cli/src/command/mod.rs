@@ -1,0 +1,74 @@
+//! One file per noun. Each command: arguments → request → answer → print.
+
+mod check;
+mod claim;
+mod client;
+mod config;
+mod count;
+mod demo;
+mod doctor;
+mod help;
+mod id;
+mod kill;
+mod log;
+mod policy;
+mod serve;
+mod server;
+mod task;
+mod tenant;
+mod token;
+
+use std::future::Future;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+use crate::output::{Failure, Output, exit};
+
+/// What a command ends with: an exit code, or why it failed.
+pub(crate) type Done = Result<u8, Failure>;
+
+pub(crate) fn run(cli: Cli, output: &Output) -> Done {
+    let global = cli.common;
+    match cli.command {
+        Command::Demo(demo) => demo::run(demo, &global, output),
+        Command::Dev(dev) => serve::dev(dev, &global, output),
+        Command::Serve(serve) => serve::serve(&serve, output),
+        Command::Claim(claim) => asynchronous(claim::run(claim, &global, output)),
+        Command::Count(count) => asynchronous(count::run(count, &global, output)),
+        Command::Check(check) => asynchronous(check::run(check, &global, output)),
+        Command::Kill(stop) => asynchronous(kill::run(stop, kill::Verb::Kill, &global, output)),
+        Command::Suspend(stop) => asynchronous(kill::run(stop, kill::Verb::Suspend, &global, output)),
+        Command::Resume(stop) => asynchronous(kill::run(stop, kill::Verb::Resume, &global, output)),
+        Command::Tenant(tenant) => asynchronous(tenant::run(tenant, &global, output)),
+        Command::Id(id) => asynchronous(id::run(id, &global, output)),
+        Command::Client(client) => asynchronous(client::run(client, &global, output)),
+        Command::Task(task) => asynchronous(task::run(task, &global, output)),
+        Command::Server(server) => asynchronous(server::run(server, &global, output)),
+        Command::Policy(policy) => policy::run(policy, &global, output),
+        Command::Log(log) => asynchronous(log::run(log, &global, output)),
+        Command::Verify(verify) => log::verify_file(&verify, output),
+        Command::Token(token) => token::run(token, output),
+        Command::Config(config) => config::run(config, output),
+        Command::Doctor(doctor) => doctor::run(&doctor, &global, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bailiwick", &mut std::io::stdout());
+            Ok(exit::OK)
+        }
+        Command::Version => help::version(output),
+        Command::Help => help::tree(output),
+        Command::Codes => help::codes(output),
+        Command::Launcher => serve::launcher(),
+        Command::BuiltinMcp { root } => serve::builtin_mcp(&root),
+    }
+}
+
+/// Runs the requests of one command on a small runtime.
+fn asynchronous(command: impl Future<Output = Done>) -> Done {
+    bailiwick_server::install_crypto();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::ERROR, "cli.runtime", format!("cannot start: {error}")))?;
+    runtime.block_on(command)
+}

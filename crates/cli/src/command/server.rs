@@ -1,0 +1,83 @@
+//! `bailiwick server`.
+
+use bailiwick_wire::{NewServer, Page, PinRequest, Server as Row};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Done;
+use super::id::{encoded, expiry, owner};
+use crate::args::{Global, NewServer as NewArgs, Server};
+use crate::client::Client;
+use crate::files;
+use crate::output::{Failure, Output, Paper, exit};
+
+pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    match command {
+        Server::Add(new) => {
+            let added: Row = client.post(&client.path("servers")?, &body_of(new)?).await?;
+            output.result(&added, |paper| show(paper, &added));
+        }
+        Server::Ls => {
+            let page: Page<Row> = client.get(&client.path("servers")?).await?;
+            output.result(&page, |paper| {
+                if page.items.is_empty() {
+                    paper.line("no servers yet: bailiwick server add NAME --url URL");
+                }
+                for server in &page.items {
+                    show(paper, server);
+                    paper.line("");
+                }
+            });
+        }
+        Server::Pin { name, tools } => {
+            let path = client.path(&format!("servers/{}/pin", encoded(&name)))?;
+            let pinned: Row = client.post(&path, &PinRequest { tools }).await?;
+            output.result(&pinned, |paper| show(paper, &pinned));
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn body_of(new: NewArgs) -> Result<NewServer, Failure> {
+    let credential = match &new.credential_file {
+        Some(path) => {
+            let bytes = files::read(path)?;
+            Some(STANDARD.encode(bytes.trim_ascii_end()))
+        }
+        None => None,
+    };
+    Ok(NewServer {
+        name: new.name,
+        url: new.url,
+        exec: new.exec,
+        args: new.args,
+        digests: new.digests,
+        allow_addresses: new.allow_addresses,
+        allow_plaintext: new.allow_plaintext,
+        credential,
+        owner: owner(new.owner, new.contact),
+        purpose: new.purpose,
+        expires_at: new.expires.as_deref().map(expiry).transpose()?,
+    })
+}
+
+fn show(paper: &mut Paper, server: &Row) {
+    paper.pairs(&[
+        ("server", paper.strong(&server.name)),
+        ("identity", server.identity.clone()),
+        ("connection", server.connection.clone()),
+        ("endpoint", server.endpoint.clone()),
+    ]);
+    for allowance in &server.allowances {
+        paper.line(format!("allows    {allowance}"));
+    }
+    let rows = server.tools.iter().map(|t| {
+        vec![
+            t.name.clone(),
+            t.state.clone(),
+            t.digest.chars().take(16).collect(),
+        ]
+    });
+    paper.table(&["tool", "state", "digest"], rows.collect(), "no tools");
+}

@@ -1,0 +1,131 @@
+//! `bailiwick task`.
+
+use std::path::Path;
+
+use bailiwick_wire::{
+    CloseTask, NewTask, OpenedTask, Page, Task as Row, Token, TokenBatch, TokenBatchRequest,
+};
+use serde_json::json;
+
+use super::Done;
+use super::id::encoded;
+use crate::args::{Global, Task};
+use crate::client::Client;
+use crate::files;
+use crate::output::{Failure, Output, Paper, exit};
+
+pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    match command {
+        Task::Open {
+            identity,
+            purpose,
+            can,
+            window,
+            requested_by,
+            token_file,
+            no_token,
+        } => {
+            let body = NewTask {
+                identity,
+                purpose,
+                can,
+                authorization_details: Vec::new(),
+                for_secs: window.as_secs(),
+                requested_by,
+                issue: !no_token,
+            };
+            let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
+            print_opened(&opened, token_file.as_deref(), output)?;
+        }
+        Task::Token {
+            task,
+            count,
+            token_file,
+        } => {
+            let path = client.path(&format!("tasks/{}/tokens", encoded(&task)))?;
+            let batch: TokenBatch = client.post(&path, &TokenBatchRequest { count }).await?;
+            if let Some(file) = &token_file {
+                let text: Vec<&str> = batch.tokens.iter().map(|t| t.access_token.as_str()).collect();
+                files::write_private(file, text.join("\n").as_bytes())?;
+                output.note(&format!(
+                    "{} tokens written to {}",
+                    batch.tokens.len(),
+                    file.display()
+                ));
+            } else {
+                output.result(&batch, |paper| {
+                    batch.tokens.iter().for_each(|t| paper.line(&t.access_token))
+                });
+            }
+        }
+        Task::Close { task, reason } => {
+            let path = client.path(&format!("tasks/{}/close", encoded(&task)))?;
+            let closed: Row = client.post(&path, &CloseTask { reason }).await?;
+            output.result(&closed, |paper| show(paper, &closed));
+        }
+        Task::Ls => {
+            let page: Page<Row> = client.get(&client.path("tasks")?).await?;
+            output.result(&page, |paper| {
+                let rows = page.items.iter().map(|t| {
+                    vec![
+                        t.id.clone(),
+                        t.identity.clone(),
+                        t.state.clone(),
+                        t.closes_at.clone(),
+                        t.purpose.clone(),
+                    ]
+                });
+                paper.table(
+                    &["task", "identity", "state", "closes", "purpose"],
+                    rows.collect(),
+                    "no tasks yet: bailiwick task open --identity NAME --purpose TEXT --can SCOPE",
+                );
+            });
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// With a token file the document on standard output holds no secret.
+fn print_opened(opened: &OpenedTask, token_file: Option<&Path>, output: &Output) -> Result<(), Failure> {
+    if let (Some(file), Some(token)) = (token_file, &opened.token) {
+        files::write_private(file, token.access_token.as_bytes())?;
+        let document = json!({"task": opened.task, "token_file": file, "expires_in": token.expires_in});
+        output.result(&document, |paper| {
+            show(paper, &opened.task);
+            paper.line(format!(
+                "token   {} (expires in {} s)",
+                file.display(),
+                token.expires_in
+            ));
+        });
+        return Ok(());
+    }
+    output.result(opened, |paper| {
+        show(paper, &opened.task);
+        if let Some(Token {
+            access_token,
+            expires_in,
+            ..
+        }) = &opened.token
+        {
+            paper.line(format!("token (expires in {expires_in} s)"));
+            paper.line(access_token);
+        }
+    });
+    Ok(())
+}
+
+fn show(paper: &mut Paper, task: &Row) {
+    paper.pairs(&[
+        ("task", paper.strong(&task.id)),
+        ("identity", task.identity.clone()),
+        ("purpose", task.purpose.clone()),
+        ("state", task.state.clone()),
+        ("closes", task.closes_at.clone()),
+    ]);
+    for scope in &task.can {
+        paper.line(format!("can       {scope}"));
+    }
+}

@@ -1,0 +1,209 @@
+//! What a command prints: data on standard output, words on standard error, one JSON document when asked.
+
+use std::io::{IsTerminal, Write};
+
+use bailiwick_wire::Problem;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::{Color, Global};
+
+/// Exit codes; never renumbered.
+pub(crate) mod exit {
+    pub(crate) const OK: u8 = 0;
+    pub(crate) const ERROR: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const INCOMPLETE: u8 = 3;
+    pub(crate) const DENIED: u8 = 4;
+    pub(crate) const APPROVAL: u8 = 5;
+    pub(crate) const UNACKNOWLEDGED: u8 = 6;
+    pub(crate) const UNVERIFIED: u8 = 7;
+    pub(crate) const NOT_FOUND: u8 = 8;
+    pub(crate) const UNREACHABLE: u8 = 69;
+}
+
+/// A command that did not succeed: what, and the next step.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: u8,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: u8, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            code: code.to_owned(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(exit::USAGE, "cli.usage", message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::new(
+            exit::ERROR,
+            "cli.file",
+            format!("cannot {what} `{}`: {error}", path.display()),
+        )
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let exit = match problem.status {
+            401 | 403 => exit::DENIED,
+            404 => exit::NOT_FOUND,
+            503 => exit::INCOMPLETE,
+            _ => exit::ERROR,
+        };
+        Self {
+            exit,
+            code: problem.code,
+            message: problem.detail,
+            hint: problem.hint,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(exit::ERROR, "service.failed", format!("{error:#}"))
+    }
+}
+
+/// How this invocation prints.
+pub(crate) struct Output {
+    json: bool,
+    color: bool,
+}
+
+impl Output {
+    pub(crate) fn new(global: &Global) -> Self {
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                global.no_color.as_deref().is_none_or(str::is_empty) && std::io::stdout().is_terminal()
+            }
+        };
+        Self {
+            json: global.json,
+            color,
+        }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The result: a document, or what `human` writes.
+    pub(crate) fn result<T: Serialize>(&self, value: &T, human: impl FnOnce(&mut Paper)) {
+        if self.json {
+            match serde_json::to_string_pretty(value) {
+                Ok(text) => print(&text),
+                Err(error) => tell(&format!("error: result is not JSON: {error}")),
+            }
+            return;
+        }
+        let mut paper = Paper {
+            color: self.color,
+            text: String::new(),
+        };
+        human(&mut paper);
+        print(paper.text.trim_end());
+    }
+
+    /// A line for people on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.json {
+            tell(text);
+        }
+    }
+
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if self.json {
+            let document = json!({
+                "code": failure.code, "message": failure.message, "hint": failure.hint,
+                "docs": format!("docs/reference/codes.md#{}", failure.code),
+            });
+            print(&document.to_string());
+        }
+        tell(&format!("error: {} ({})", failure.message, failure.code));
+        if let Some(hint) = &failure.hint {
+            tell(&format!("  next: {hint}"));
+        }
+    }
+}
+
+/// Text under construction.
+pub(crate) struct Paper {
+    color: bool,
+    text: String,
+}
+
+impl Paper {
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(text.as_ref());
+        self.text.push('\n');
+    }
+
+    pub(crate) fn strong(&self, text: &str) -> String {
+        if self.color {
+            format!("\u{1b}[1m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    pub(crate) fn pairs(&mut self, pairs: &[(&str, String)]) {
+        let width = pairs
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        for (name, value) in pairs {
+            self.line(format!("{name:width$}  {value}"));
+        }
+    }
+
+    pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>, empty: &str) {
+        if rows.is_empty() {
+            self.line(empty);
+            return;
+        }
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(head.iter().map(|h| h.to_uppercase()));
+        for row in rows {
+            table.add_row(row);
+        }
+        let text = table.to_string();
+        for line in text.lines() {
+            self.line(line.strip_prefix(' ').unwrap_or(line).trim_end());
+        }
+    }
+}
+
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // A reader that went away (`| head`) is not an error of ours.
+    let _gone = writeln!(out, "{text}");
+}
+
+pub(crate) fn tell(text: &str) {
+    let _gone = writeln!(std::io::stderr().lock(), "{text}");
+}

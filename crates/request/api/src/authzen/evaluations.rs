@@ -1,0 +1,75 @@
+//! `POST /access/v1/evaluations`: a batch, recorded with one wait.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bailiwick_base::TenantId;
+use bailiwick_decide::{Call, Effect};
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::message::{Questions, Semantic};
+use super::{answer_of, authenticate, call_of, echo, message, unrecorded};
+use crate::Deps;
+use crate::body::Strict;
+use crate::problem::RouteError;
+
+pub(crate) async fn handler(
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+    Strict(body): Strict<Value>,
+) -> Result<Response, RouteError> {
+    evaluate(&deps, &headers, None, &body).await
+}
+
+pub(crate) async fn in_tenant(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    Strict(body): Strict<Value>,
+) -> Result<Response, RouteError> {
+    evaluate(&deps, &headers, Some(&slug), &body).await
+}
+
+async fn evaluate(
+    deps: &Deps,
+    headers: &HeaderMap,
+    slug: Option<&str>,
+    body: &Value,
+) -> Result<Response, RouteError> {
+    let (tenant, pep) = authenticate(deps, headers, slug)?;
+    let questions = message::questions(body, &tenant, &pep.claims.nhi)?;
+    let batch = questions.batch;
+    let mut answers = answers(deps, &tenant, questions).await?;
+    let body = match (batch, answers.pop()) {
+        (false, Some(only)) => only,
+        (_, last) => {
+            answers.extend(last);
+            json!({"evaluations": answers})
+        }
+    };
+    Ok(echo(headers, axum::Json(body)))
+}
+
+/// Short-circuiting semantics decide one after the other, so that what is not answered is not decided.
+async fn answers(deps: &Deps, tenant: &TenantId, questions: Questions) -> Result<Vec<Value>, RouteError> {
+    if questions.semantic == Semantic::ExecuteAll {
+        let calls: Vec<Call> = questions
+            .items
+            .into_iter()
+            .map(|q| call_of(deps, tenant, q))
+            .collect::<Result<_, _>>()?;
+        let recorded = deps.pep.evaluate_all(calls).await.map_err(|d| unrecorded(&d))?;
+        return Ok(recorded.iter().map(|r| answer_of(r.value())).collect());
+    }
+    let mut out = Vec::new();
+    for question in questions.items {
+        let call = call_of(deps, tenant, question)?;
+        let recorded = deps.pep.evaluate(call).await.map_err(|d| unrecorded(&d))?;
+        let permitted = recorded.value().effect == Effect::Permit;
+        out.push(answer_of(recorded.value()));
+        if permitted == (questions.semantic == Semantic::PermitOnFirstPermit) {
+            break;
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,167 @@
+//! AuthZEN 1.0 messages: parsed strictly where the text says required, tolerant where it says unknown fields
+//! are ignored.
+
+use bailiwick_base::{IdentityId, TaskId, TenantId};
+use bailiwick_decide::{Named, NamedEntity, Principal, Target};
+use serde_json::{Map, Value};
+
+use crate::problem::RouteError;
+
+/// Items of one batch.
+const BATCH_MAX: usize = 1_024;
+
+/// How a batch is run (AuthZEN 1.0, evaluations semantics).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Semantic {
+    DenyOnFirstDeny,
+    ExecuteAll,
+    PermitOnFirstPermit,
+}
+
+/// One evaluation, ready to become a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) principal: Principal,
+    pub(crate) target: Target,
+}
+
+/// A batch.
+pub(crate) struct Questions {
+    pub(crate) items: Vec<Question>,
+    pub(crate) semantic: Semantic,
+    /// Whether the request had `evaluations`, so that the answer has them too.
+    pub(crate) batch: bool,
+}
+
+fn missing(field: &str) -> RouteError {
+    RouteError::invalid(
+        "authzen.field-missing",
+        format!("`{field}` is missing or not of its type"),
+    )
+}
+
+/// Reads `evaluation`.
+pub(crate) fn question(body: &Value, tenant: &TenantId, pep: &IdentityId) -> Result<Question, RouteError> {
+    let members = body.as_object().ok_or_else(|| missing("body"))?;
+    build(members, &Map::new(), tenant, pep)
+}
+
+/// Reads `evaluations`; without items it is a single one.
+pub(crate) fn questions(body: &Value, tenant: &TenantId, pep: &IdentityId) -> Result<Questions, RouteError> {
+    let defaults = body.as_object().ok_or_else(|| missing("body"))?;
+    let empty = Vec::new();
+    let items = match defaults.get("evaluations") {
+        None => &empty,
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(missing("evaluations")),
+    };
+    if items.len() > BATCH_MAX {
+        let detail = format!(
+            "{} evaluations are more than the {BATCH_MAX} of one batch",
+            items.len()
+        );
+        return Err(RouteError::invalid("authzen.batch-too-large", detail));
+    }
+    let semantic = semantic(defaults)?;
+    if items.is_empty() {
+        let single = build(defaults, &Map::new(), tenant, pep)?;
+        return Ok(Questions {
+            items: vec![single],
+            semantic,
+            batch: false,
+        });
+    }
+    let items = items
+        .iter()
+        .map(|item| {
+            build(
+                item.as_object().ok_or_else(|| missing("evaluations[]"))?,
+                defaults,
+                tenant,
+                pep,
+            )
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Questions {
+        items,
+        semantic,
+        batch: true,
+    })
+}
+
+fn semantic(defaults: &Map<String, Value>) -> Result<Semantic, RouteError> {
+    let named = defaults
+        .get("options")
+        .and_then(|o| o.get("evaluations_semantic"));
+    match named.map(Value::as_str) {
+        None | Some(Some("execute_all")) => Ok(Semantic::ExecuteAll),
+        Some(Some("deny_on_first_deny")) => Ok(Semantic::DenyOnFirstDeny),
+        Some(Some("permit_on_first_permit")) => Ok(Semantic::PermitOnFirstPermit),
+        Some(_) => Err(RouteError::invalid(
+            "authzen.semantic",
+            "`options.evaluations_semantic` is none of execute_all, deny_on_first_deny, permit_on_first_permit",
+        )),
+    }
+}
+
+fn build(
+    item: &Map<String, Value>,
+    defaults: &Map<String, Value>,
+    tenant: &TenantId,
+    pep: &IdentityId,
+) -> Result<Question, RouteError> {
+    let member = |name: &str| item.get(name).or_else(|| defaults.get(name));
+    let subject = entity(member("subject"), "subject")?;
+    let resource = entity(member("resource"), "resource")?;
+    let action = member("action")
+        .and_then(Value::as_object)
+        .ok_or_else(|| missing("action"))?;
+    let name = text(action, "name").ok_or_else(|| missing("action.name"))?;
+    let mut context = match member("context") {
+        None => Map::new(),
+        Some(Value::Object(context)) => context.clone(),
+        Some(_) => return Err(missing("context")),
+    };
+    let task = match context.remove("task") {
+        None => None,
+        Some(Value::String(id)) => Some(
+            TaskId::parse(tenant, &id)
+                .map_err(|e| RouteError::invalid("authzen.task", format!("`context.task`: {e}")))?,
+        ),
+        Some(_) => return Err(missing("context.task")),
+    };
+    Ok(Question {
+        principal: Principal::Named(Named {
+            subject,
+            task,
+            pep: pep.clone(),
+        }),
+        target: Target::Named {
+            action: name,
+            action_properties: properties(action, "action")?,
+            resource,
+            context,
+        },
+    })
+}
+
+fn entity(value: Option<&Value>, field: &str) -> Result<NamedEntity, RouteError> {
+    let members = value.and_then(Value::as_object).ok_or_else(|| missing(field))?;
+    Ok(NamedEntity {
+        kind: text(members, "type").ok_or_else(|| missing(&format!("{field}.type")))?,
+        id: text(members, "id").ok_or_else(|| missing(&format!("{field}.id")))?,
+        properties: properties(members, field)?,
+    })
+}
+
+fn properties(members: &Map<String, Value>, field: &str) -> Result<Map<String, Value>, RouteError> {
+    match members.get("properties") {
+        None => Ok(Map::new()),
+        Some(Value::Object(properties)) => Ok(properties.clone()),
+        Some(_) => Err(missing(&format!("{field}.properties"))),
+    }
+}
+
+fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
+    members.get(name).and_then(Value::as_str).map(str::to_owned)
+}

@@ -1,0 +1,130 @@
+//! AuthZEN Authorization API 1.0.
+//!
+//! The enforcement point that asks authenticates with a token of ours whose scope holds `authzen:evaluate`; the
+//! tenant is the token's. A denial is HTTP 200.
+
+pub(crate) mod evaluation;
+pub(crate) mod evaluations;
+mod message;
+pub(crate) mod metadata;
+
+use bailiwick_base::TenantId;
+use bailiwick_decide::{Arguments, Bearer, Call, Decision, Door, Effect, NamedEntity, Principal, Target};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use smallvec::SmallVec;
+
+use crate::Deps;
+use crate::problem::RouteError;
+use message::Question;
+
+/// The scope an enforcement point needs.
+const SCOPE: (&str, &str) = ("authzen", "evaluate");
+
+/// The enforcement point that asks, and its tenant.
+fn authenticate(
+    deps: &Deps,
+    headers: &HeaderMap,
+    wanted: Option<&str>,
+) -> Result<(TenantId, Bearer), RouteError> {
+    let unauthorized = |why: &str| {
+        RouteError::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_token",
+            format!("enforcement point: {why}"),
+        )
+    };
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "))
+        .ok_or_else(|| unauthorized("no token was sent"))?;
+    let now = deps.clock.now();
+    let verified = match wanted {
+        Some(slug) => {
+            let tenant = TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?;
+            deps.verifier.verify(&tenant, token.as_bytes(), now)
+        }
+        None => deps.verifier.verify_any(token.as_bytes(), now),
+    };
+    let verified = verified.map_err(|e| unauthorized(&e.to_string()))?;
+    let (tenant, bearer) = (verified.tenant.clone(), verified.bearer());
+    if !bearer.claims.scopes.contains(SCOPE.0, SCOPE.1) {
+        return Err(RouteError::new(
+            StatusCode::FORBIDDEN,
+            "insufficient_scope",
+            "an enforcement point needs the scope authzen:evaluate",
+        ));
+    }
+    let presented = Call {
+        id: deps
+            .pep
+            .next_id(&tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+        door: Door::Authzen,
+        principal: Principal::Bearer(bearer.clone()),
+        target: Target::Named {
+            action: "evaluate".to_owned(),
+            action_properties: serde_json::Map::new(),
+            resource: NamedEntity::default(),
+            context: serde_json::Map::new(),
+        },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    };
+    if let Some(reason) = deps.cell.load().ended(&presented, now) {
+        return Err(unauthorized(reason.code()));
+    }
+    Ok((tenant, bearer))
+}
+
+fn call_of(deps: &Deps, tenant: &TenantId, question: Question) -> Result<Call, RouteError> {
+    let id = deps
+        .pep
+        .next_id(tenant)
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    Ok(Call {
+        id,
+        door: Door::Authzen,
+        principal: question.principal,
+        target: question.target,
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    })
+}
+
+/// `{decision, context}`.
+fn answer_of(decision: &Decision) -> Value {
+    let (permitted, code) = match &decision.effect {
+        Effect::Permit => (true, None),
+        Effect::Deny(reason) => (false, Some(reason.code())),
+        Effect::Hold(_) => (false, Some("approval.required")),
+    };
+    let mut context = json!({
+        "evaluation_id": decision.id.to_string(),
+        "epoch": decision.epoch.0,
+        "state_pos": decision.state_pos.0,
+    });
+    if let (Some(code), Some(members)) = (code, context.as_object_mut()) {
+        members.insert("code".to_owned(), Value::from(code));
+        members.insert("reason".to_owned(), json!({"en": decision.reasons.text}));
+    }
+    json!({"decision": permitted, "context": context})
+}
+
+/// Echoes `X-Request-ID`, as the text asks.
+fn echo(headers: &HeaderMap, answer: axum::Json<Value>) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    let mut response = answer.into_response();
+    if let Some(id) = headers
+        .get("x-request-id")
+        .filter(|v: &&HeaderValue| v.len() <= 256)
+    {
+        response.headers_mut().insert("x-request-id", id.clone());
+    }
+    response
+}
+
+fn unrecorded(denial: &bailiwick_pep::Denial) -> RouteError {
+    RouteError::unavailable(denial.reason.code(), denial.text.clone())
+}

@@ -1,0 +1,84 @@
+//! `POST /claim` on the data folder's socket: the first operator. Never on a network.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use bailiwick_base::OperatorId;
+use bailiwick_inventory::{self as inventory, installation};
+use bailiwick_store::{Actor, Context, Reach, RequestId, Tx};
+use bailiwick_wire as wire;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use std::sync::Arc;
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{CommandError, answer, committed};
+use crate::problem::RouteError;
+
+/// The socket's only route.
+pub fn claim_router(deps: Deps) -> Router {
+    Router::new().route("/claim", post(claim)).with_state(deps)
+}
+
+async fn claim(
+    State(deps): State<Deps>,
+    Strict(body): Strict<wire::ClaimRequest>,
+) -> Result<Response, RouteError> {
+    let key = URL_SAFE_NO_PAD
+        .decode(&body.public_key)
+        .ok()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        .ok_or_else(|| {
+            RouteError::invalid("claim.public-key", "`public_key` is not 32 bytes in base64url")
+        })?;
+    let id: OperatorId = deps
+        .ids
+        .mint(&installation())
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let transition = inventory::claim(id, &body.name, key, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
+    let request = deps
+        .ids
+        .uuid()
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let context = Context::new(
+        Reach::Installation,
+        Actor::System("claim-socket"),
+        RequestId(request),
+    );
+    let shown = wire::Operator {
+        id: transition.after.id.to_string(),
+        name: transition.after.name.clone(),
+        created_at: transition.after.created_at.to_string(),
+        base: deps.base_url.clone(),
+    };
+    let claimed = transition.after.clone();
+    let receipt = deps
+        .store
+        .transact(context, async move |tx: &mut Tx| {
+            // The socket registers the first operator only; others are added by an operator.
+            if tx.operator().count().await? > 0 {
+                return Err(CommandError::from(already()));
+            }
+            tx.operator().claim(transition.clone()).await?;
+            answer(&shown)
+        })
+        .await
+        .map_err(RouteError::from)?;
+    let mut operators = deps.operators.load().as_ref().clone();
+    operators.push(claimed);
+    deps.operators.store(Arc::new(operators));
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+fn already() -> RouteError {
+    RouteError::new(
+        StatusCode::CONFLICT,
+        "claim.done",
+        "this installation has an operator already",
+    )
+    .hint("an operator adds others with their own session")
+}

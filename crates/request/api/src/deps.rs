@@ -1,0 +1,127 @@
+//! What the doors work with; `server` builds it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bailiwick_base::{Clock, Entropy, Ids, TenantId};
+use bailiwick_inventory::{Limits, Operator, SeenTool, UpstreamServer};
+use bailiwick_journal::KillJournal;
+use bailiwick_keys::Keyring;
+use bailiwick_pep::token::{AssertionVerifier, Verifier};
+use bailiwick_pep::{Pep, SnapshotCell};
+use bailiwick_store::Store;
+use serde_json::{Value, json};
+
+use crate::problem::RouteError;
+
+/// The doors' dependencies, cheap to clone.
+#[derive(Clone)]
+pub struct Deps(Arc<DepsInner>);
+
+/// The parts of [`Deps`].
+pub struct DepsInner {
+    /// Base URL as clients see it, without a slash at the end.
+    pub base_url: String,
+    /// Limits of the inventory.
+    pub limits: Limits,
+    /// Limits of tasks, tokens and clients.
+    pub credential_limits: bailiwick_credential::Limits,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Ids.
+    pub ids: Ids,
+    /// State.
+    pub store: Store,
+    /// Keys.
+    pub keyring: Arc<Keyring>,
+    /// The present snapshot.
+    pub cell: Arc<SnapshotCell>,
+    /// The pipeline.
+    pub pep: Arc<Pep>,
+    /// Access tokens.
+    pub verifier: Arc<Verifier>,
+    /// Client assertions.
+    pub assertions: Arc<AssertionVerifier>,
+    /// Kills that the state log may not have yet.
+    pub kill_journal: Arc<KillJournal>,
+    /// Operators by key; follows the store.
+    pub operators: ArcSwap<Vec<Operator>>,
+    /// Looks at upstream servers.
+    pub tools: Arc<dyn ToolLook>,
+    /// Proofs and entries of both logs.
+    pub logs: Arc<dyn LogDoor>,
+}
+
+impl std::ops::Deref for Deps {
+    type Target = DepsInner;
+    fn deref(&self) -> &DepsInner {
+        &self.0
+    }
+}
+
+impl From<DepsInner> for Deps {
+    fn from(inner: DepsInner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+/// A boxed future, so that a port can be a trait object.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An upstream server could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("upstream server not reached: {0}")]
+pub struct LookError(pub String);
+
+/// Asks an upstream server for its tools; the gateway does it with its own client.
+pub trait ToolLook: Send + Sync + 'static {
+    /// The tools as the server shows them now, with the canonical digest of each definition. `secret` opens the
+    /// server when its credential is not stored yet.
+    fn look<'a>(
+        &'a self,
+        server: &'a UpstreamServer,
+        secret: Option<&'a [u8]>,
+    ) -> BoxFuture<'a, Result<Vec<SeenTool>, LookError>>;
+}
+
+/// Reading the logs of this node.
+pub trait LogDoor: Send + Sync + 'static {
+    /// Both logs with their keys and sizes.
+    fn list(&self) -> Vec<bailiwick_wire::LogInfo>;
+    /// A `.tlog-proof` for an index; `None` when the log is not known or the entry not integrated.
+    fn prove(&self, log: &str, index: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, LookError>>;
+    /// The index of the record of a decision.
+    fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>>;
+    /// Entries `from..from + max` with opened payloads.
+    fn entries<'a>(
+        &'a self,
+        log: &'a str,
+        from: u64,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<bailiwick_wire::LogEntry>, LookError>>;
+    /// Every entry with its payload and its opening key, as JSON lines `{index, key, payload}` (base64).
+    fn openings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<u8>, LookError>>;
+}
+
+impl Deps {
+    /// `{base}/t/{tenant}`.
+    pub(crate) fn issuer(&self, tenant: &TenantId) -> String {
+        format!("{}/t/{tenant}", self.base_url)
+    }
+
+    /// `{base}/t/{tenant}/mcp`: the audience of every token of the tenant.
+    pub(crate) fn audience(&self, tenant: &TenantId) -> String {
+        format!("{}/t/{tenant}/mcp", self.base_url)
+    }
+
+    pub(crate) fn jwks(&self, tenant: &TenantId) -> Result<Value, RouteError> {
+        let keys = self
+            .keyring
+            .jwks(tenant)
+            .map_err(|e| RouteError::broken("keys are not available", &e))?;
+        let keys: Vec<Value> = keys.iter().map(|key| Value::Object(key.to_json())).collect();
+        Ok(json!({ "keys": keys }))
+    }
+}

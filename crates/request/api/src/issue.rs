@@ -1,0 +1,190 @@
+//! Issuing and renewing access tokens: a decision first, its record durable, then the signature.
+
+use axum::extract::FromRequestParts;
+use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TokenId};
+use std::sync::Arc;
+
+use bailiwick_credential::{self as credential, Claims, IssuePlan};
+use bailiwick_decide::{Arguments, Call, Door, Principal, Target};
+use bailiwick_pep::{Denial, Outcome};
+use bailiwick_wire as wire;
+use http::StatusCode;
+use http::request::Parts;
+use smallvec::SmallVec;
+
+use crate::Deps;
+use crate::problem::RouteError;
+use crate::session::Session;
+
+/// Tokens of one request.
+pub(crate) const BATCH_MAX: u32 = 256;
+/// `client_id` of a token that an operator asked for: the identity's own name at this issuer.
+const OPERATOR_CLIENT: &str = "bailiwick-operator";
+
+/// Who asks for tokens of a task.
+pub(crate) enum Requester {
+    /// A client of the identity, authenticated at the token endpoint.
+    Client(ClientId, IdentityId),
+    /// The bearer of a living token of the same task: renewal.
+    Holder(IdentityId, TaskId, String),
+    /// An operator.
+    Operator,
+}
+
+/// What was issued.
+pub(crate) struct Issued {
+    pub(crate) tokens: Vec<wire::Token>,
+    pub(crate) decision: DecisionId,
+}
+
+impl FromRequestParts<Deps> for Requester {
+    type Rejection = RouteError;
+
+    /// An operator's session, or a living access token of ours.
+    async fn from_request_parts(parts: &mut Parts, deps: &Deps) -> Result<Self, RouteError> {
+        let bearer = parts
+            .headers
+            .get(http::header::AUTHORIZATION)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.strip_prefix("Bearer "));
+        let slug = parts
+            .uri
+            .path()
+            .strip_prefix("/tenants/")
+            .and_then(|p| p.split('/').next())
+            .unwrap_or_default();
+        if let (Some(bearer), Ok(tenant)) = (bearer, bailiwick_base::TenantId::parse(slug))
+            && let Ok(verified) = deps.verifier.verify(&tenant, bearer.as_bytes(), deps.clock.now())
+        {
+            let claims = &verified.claims;
+            return Ok(Self::Holder(
+                claims.nhi.clone(),
+                claims.task.clone(),
+                claims.client.clone(),
+            ));
+        }
+        Session::from_request_parts(parts, deps)
+            .await
+            .map(|_| Self::Operator)
+    }
+}
+
+fn denied(denial: &Denial) -> RouteError {
+    let status = if denial.reason.code() == "record.unavailable" {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::FORBIDDEN
+    };
+    RouteError::new(
+        status,
+        denial.reason.code(),
+        format!("{} (decision {})", denial.text, denial.decision),
+    )
+}
+
+/// Issues `count` tokens for `task`.
+pub(crate) async fn for_task(
+    deps: &Deps,
+    task: &TaskId,
+    count: u32,
+    requester: Requester,
+) -> Result<Issued, RouteError> {
+    let snapshot = deps.cell.load();
+    let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
+    let client = match &requester {
+        Requester::Client(client, identity) if *identity == open.identity => client.to_string(),
+        Requester::Holder(identity, held, client) if *identity == open.identity && held == task => {
+            client.clone()
+        }
+        Requester::Operator => OPERATOR_CLIENT.to_owned(),
+        Requester::Client(..) | Requester::Holder(..) => return Err(RouteError::not_found("task")),
+    };
+    let tenant = task.tenant();
+    let identity = snapshot
+        .identity(&open.identity)
+        .ok_or_else(|| RouteError::not_found("identity"))?;
+    let now = deps.clock.now();
+    let mint = |_| {
+        RouteError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "service.failed",
+            "randomness failed",
+        )
+    };
+    let tokens: Vec<TokenId> = (0..count)
+        .map(|_| deps.ids.mint(tenant))
+        .collect::<Result<_, _>>()
+        .map_err(mint)?;
+    let first = tokens
+        .first()
+        .cloned()
+        .ok_or_else(|| RouteError::invalid("token.count", "`count` is 0"))?;
+    let plan = IssuePlan {
+        task: open,
+        identity_expires_at: identity.expires_at,
+        grant_expires_at: granted.expires_at,
+        granted: &granted.coarse_scopes(),
+        requested: None,
+        ttl: None,
+        issuer: &deps.issuer(tenant),
+        audience: &deps.audience(tenant),
+        client: &client,
+        token: first,
+        epoch: snapshot.epoch(),
+    };
+    let claims = credential::issue(plan, &deps.credential_limits, now)
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
+    let claims = Arc::new(claims);
+    let call = Call {
+        id: deps.pep.next_id(tenant).map_err(mint)?,
+        door: Door::Issue,
+        principal: Principal::Identity {
+            id: open.identity.clone(),
+            task: Some(task.clone()),
+        },
+        target: Target::Issue {
+            claims: Arc::clone(&claims),
+            tokens: tokens.clone(),
+        },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    };
+    let permit = deps.pep.permit(call).await.map_err(|denial| denied(&denial))?;
+    let decision = permit.decision().id.clone();
+    let signed = sign(deps, &claims, tokens);
+    permit.finish(if signed.is_ok() {
+        Outcome::Returned
+    } else {
+        Outcome::Failed
+    });
+    Ok(Issued {
+        tokens: signed?,
+        decision,
+    })
+}
+
+fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {
+    let signer = deps
+        .keyring
+        .signer(&template.tenant)
+        .map_err(|e| RouteError::broken("signing key is not available", &e))?;
+    let expires_in = template.expires_at.since(template.issued_at).as_secs();
+    let scope = template.scopes.to_string();
+    let mut out = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let claims = Claims {
+            token,
+            ..template.clone()
+        }
+        .to_json();
+        let access_token = bailiwick_keys::jws::encode(&signer, "at+jwt", &claims)
+            .map_err(|e| RouteError::broken("token could not be signed", &e))?;
+        out.push(wire::Token {
+            access_token,
+            token_type: "Bearer".to_owned(),
+            expires_in,
+            scope: scope.clone(),
+        });
+    }
+    Ok(out)
+}

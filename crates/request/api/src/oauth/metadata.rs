@@ -1,0 +1,85 @@
+//! Authorization server metadata (RFC 8414, and the OIDC discovery alias) and protected resource metadata
+//! (RFC 9728), each at every path a client tries.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use bailiwick_base::{ServerName, SigningAlgorithm, TenantId};
+use serde_json::{Value, json};
+
+use crate::Deps;
+use crate::problem::RouteError;
+
+/// `GET /.well-known/oauth-authorization-server/t/{tenant}` and its two aliases.
+pub(crate) async fn authorization_server(
+    State(deps): State<Deps>,
+    Path(tenant): Path<String>,
+) -> Result<Json<Value>, RouteError> {
+    let tenant = served(&deps, &tenant)?;
+    let issuer = deps.issuer(&tenant);
+    let algorithms: Vec<&str> = SigningAlgorithm::ALL.iter().map(|a| a.as_str()).collect();
+    let scopes: Vec<String> = deps
+        .cell
+        .load()
+        .servers(&tenant)
+        .map(|s| format!("{}:*", s.name))
+        .collect();
+    Ok(Json(json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/token"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "authorization_details_types_supported": [crate::v1::DETAILS_TYPE],
+        "service_documentation": format!("{}/llms.txt", deps.base_url),
+    })))
+}
+
+/// `GET /.well-known/oauth-protected-resource/t/{tenant}/mcp` and `…/mcp/{server}`.
+pub(crate) async fn protected_resource(
+    State(deps): State<Deps>,
+    Path(path): Path<Vec<(String, String)>>,
+) -> Result<Json<Value>, RouteError> {
+    let part = |name: &str| path.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let tenant = served(&deps, part("tenant").unwrap_or_default())?;
+    let snapshot = deps.cell.load();
+    let resource = match part("server") {
+        None => deps.audience(&tenant),
+        Some(name) => {
+            let name = ServerName::parse(name).map_err(|_| RouteError::not_found("server"))?;
+            snapshot
+                .server(&tenant, &name)
+                .ok_or_else(|| RouteError::not_found("server"))?;
+            format!("{}/{name}", deps.audience(&tenant))
+        }
+    };
+    Ok(Json(json!({
+        "resource": resource,
+        "authorization_servers": [deps.issuer(&tenant)],
+        "bearer_methods_supported": ["header"],
+        "resource_signing_alg_values_supported": SigningAlgorithm::ALL.map(SigningAlgorithm::as_str),
+    })))
+}
+
+/// `GET /t/{tenant}/jwks`.
+pub(crate) async fn jwks(
+    State(deps): State<Deps>,
+    Path(tenant): Path<String>,
+) -> Result<Json<Value>, RouteError> {
+    let tenant = served(&deps, &tenant)?;
+    deps.jwks(&tenant).map(Json)
+}
+
+/// The tenant, when it is served.
+pub(crate) fn served(deps: &Deps, slug: &str) -> Result<TenantId, RouteError> {
+    let tenant = TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?;
+    if deps.cell.load().tenant(&tenant).is_some() {
+        Ok(tenant)
+    } else {
+        Err(RouteError::not_found("tenant"))
+    }
+}

@@ -1,0 +1,4 @@
+//! The authorization server of each tenant: metadata, keys, token endpoint.
+
+pub(crate) mod metadata;
+pub(crate) mod token;

@@ -1,0 +1,113 @@
+//! Refusals, denials and errors of this door, as RFC 9457 problem details.
+
+use axum::response::{IntoResponse, Response};
+use bailiwick_wire::Problem;
+use http::{HeaderValue, StatusCode, header};
+
+/// Why a route did not do what was asked.
+#[derive(Debug)]
+pub struct RouteError {
+    status: StatusCode,
+    code: String,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl RouteError {
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            detail: detail.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// 400: the request itself is wrong.
+    pub(crate) fn invalid(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 404, the same bytes for what never existed and for what is another tenant's.
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "request.not-found",
+            format!("no such {what} in this tenant"),
+        )
+    }
+
+    /// 422: a room refused the command in this state.
+    pub(crate) fn refused(code: &str, refusal: &dyn std::error::Error) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, refusal.to_string())
+    }
+
+    /// 500: something is broken; the chain goes to the log, not to the caller.
+    pub(crate) fn broken(what: &'static str, error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(error), "{what}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "service.failed", what)
+            .hint("the cause is in the service's log")
+    }
+
+    /// 503: not now.
+    pub(crate) fn unavailable(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What a person reads, with the next step.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; next: {hint}", self.detail),
+            None => self.detail.clone(),
+        }
+    }
+
+    /// The status, for tests and metrics.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+impl IntoResponse for RouteError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            kind: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("error").to_owned(),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: self.detail,
+            hint: self.hint,
+        };
+        let mut response = (self.status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}

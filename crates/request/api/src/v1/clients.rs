@@ -1,0 +1,82 @@
+//! `/v1/tenants/{tenant}/clients`
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bailiwick_credential::{self as credential, Client, ClientRegistration};
+use bailiwick_store::Tx;
+use bailiwick_wire as wire;
+use http::StatusCode;
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{answer, committed};
+use crate::problem::RouteError;
+use crate::session::Session;
+
+pub(crate) async fn add(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    session: Session,
+    Strict(body): Strict<wire::NewClient>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let identity = super::identity(&deps, &tenant, &body.identity)?;
+    let jwk = bailiwick_base::canonical::to_vec(&body.jwk)
+        .map_err(|e| RouteError::invalid("client.jwk", format!("`jwk`: {e}")))?;
+    let expires_at = body
+        .expires_at
+        .as_deref()
+        .map(|t| super::time("expires_at", t))
+        .transpose()?;
+    let id = deps
+        .ids
+        .mint(&tenant)
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let limits = deps.credential_limits.clone();
+    let receipt = deps
+        .command(&session, &tenant, ("clients", &body), async move |tx: &mut Tx| {
+            let holder = tx
+                .identity()
+                .lookup(&identity)
+                .await?
+                .ok_or_else(|| RouteError::not_found("identity"))?;
+            let latest = holder.expires_at.min(tx.now().after(limits.client_lifetime_max));
+            let wanted = ClientRegistration {
+                id: id.clone(),
+                identity: identity.clone(),
+                identity_expires_at: holder.expires_at,
+                algorithm: None,
+                jwk: jwk.clone(),
+                expires_at: expires_at.unwrap_or(latest),
+            };
+            let transition = credential::register_client(wanted, &limits, tx.now())?;
+            let shown = to_wire(&transition.after);
+            tx.client().apply(transition).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+pub(crate) async fn list(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Client>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let snapshot = deps.cell.load();
+    let mut items: Vec<wire::Client> = snapshot.clients(&tenant).map(|c| to_wire(c)).collect();
+    items.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+    Ok(Json(wire::Page::whole(items)))
+}
+
+fn to_wire(client: &Client) -> wire::Client {
+    wire::Client {
+        client_id: client.id.to_string(),
+        identity: client.identity.to_string(),
+        algorithm: client.algorithm.to_string(),
+        created_at: client.created_at.to_string(),
+        expires_at: client.expires_at.to_string(),
+    }
+}

@@ -1,0 +1,210 @@
+//! `/v1/tenants/{tenant}/identities`
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bailiwick_base::{AgentLabel, Time, Transition};
+use bailiwick_inventory::{self as inventory, Identity, Kind, Labels, Refusal, Registration};
+use bailiwick_store::Tx;
+use bailiwick_wire as wire;
+use http::StatusCode;
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{answer, committed};
+use crate::problem::RouteError;
+use crate::session::Session;
+
+pub(crate) async fn add(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    session: Session,
+    Strict(body): Strict<wire::NewIdentity>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let wanted = registration(&deps, &tenant, &body)?;
+    let transition = inventory::register(wanted, &deps.limits, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
+    let shown = to_wire(&transition.after);
+    let receipt = deps
+        .command(
+            &session,
+            &tenant,
+            ("identities", &body),
+            async move |tx: &mut Tx| {
+                tx.identity().apply(transition.clone()).await?;
+                answer(&shown)
+            },
+        )
+        .await?;
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+fn registration(
+    deps: &Deps,
+    tenant: &bailiwick_base::TenantId,
+    body: &wire::NewIdentity,
+) -> Result<Registration, RouteError> {
+    let kind = Kind::parse(&body.kind).ok_or_else(|| {
+        let kinds: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
+        RouteError::invalid(
+            "identity.kind",
+            format!("`kind`: `{}` is none of {}", body.kind, kinds.join(", ")),
+        )
+    })?;
+    let agent = body
+        .labels
+        .agent
+        .as_deref()
+        .map(AgentLabel::parse)
+        .transpose()
+        .map_err(|e| RouteError::invalid("identity.agent-label", e.to_string()))?;
+    Ok(Registration {
+        id: deps
+            .ids
+            .mint(tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+        kind,
+        name: body.name.clone(),
+        platform: body.platform.clone().unwrap_or_else(|| "bailiwick".to_owned()),
+        owner: super::owner(body.owner.clone()),
+        application: body.application.clone(),
+        purpose: body.purpose.clone(),
+        labels: Labels {
+            agent,
+            workflow: body.labels.workflow.clone(),
+        },
+        expires_at: body
+            .expires_at
+            .as_deref()
+            .map(|t| super::time("expires_at", t))
+            .transpose()?,
+    })
+}
+
+pub(crate) async fn list(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Identity>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let snapshot = deps.cell.load();
+    let mut items: Vec<wire::Identity> = snapshot.identities(&tenant).map(|i| to_wire(i)).collect();
+    items.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    Ok(Json(wire::Page::whole(items)))
+}
+
+pub(crate) async fn find(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    _: Session,
+) -> Result<Json<wire::Identity>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = super::identity(&deps, &tenant, &named)?;
+    let snapshot = deps.cell.load();
+    let identity = snapshot
+        .identity(&id)
+        .ok_or_else(|| RouteError::not_found("identity"))?;
+    Ok(Json(to_wire(identity)))
+}
+
+type Change = fn(Identity, &str, Time) -> Result<Transition<Identity>, Refusal>;
+
+pub(crate) async fn activate(
+    state: State<Deps>,
+    path: Path<(String, String)>,
+    session: Session,
+    body: Strict<wire::StateChange>,
+) -> Result<Response, RouteError> {
+    change(state, path, session, body, "activate", |identity, _, now| {
+        inventory::activate(identity, now)
+    })
+    .await
+}
+
+/// Suspending and retiring stop credentials too: they go through the kill path, which denies in memory first.
+pub(crate) async fn suspend(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::StateChange>,
+) -> Result<Response, RouteError> {
+    super::kill::stop_identity(&deps, &session, &slug, &named, body, true).await
+}
+
+pub(crate) async fn retire(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::StateChange>,
+) -> Result<Response, RouteError> {
+    super::kill::stop_identity(&deps, &session, &slug, &named, body, false).await
+}
+
+pub(crate) async fn resume(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::StateChange>,
+) -> Result<Response, RouteError> {
+    super::kill::resume_identity(&deps, &session, &slug, &named, body).await
+}
+
+async fn change(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::StateChange>,
+    verb: &'static str,
+    change: Change,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = super::identity(&deps, &tenant, &named)?;
+    let asked = (format!("identities/{id}/{verb}"), body.clone());
+    let reason = body.reason.unwrap_or_default();
+    let receipt = deps
+        .command(
+            &session,
+            &tenant,
+            (&asked.0, &asked.1),
+            async move |tx: &mut Tx| {
+                let identity = tx
+                    .identity()
+                    .lookup(&id)
+                    .await?
+                    .ok_or_else(|| RouteError::not_found("identity"))?;
+                let transition = change(identity, &reason, tx.now())?;
+                let shown = to_wire(&transition.after);
+                tx.identity().apply(transition).await?;
+                answer(&shown)
+            },
+        )
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
+pub(crate) fn to_wire(identity: &Identity) -> wire::Identity {
+    wire::Identity {
+        id: identity.id.to_string(),
+        tenant: identity.id.tenant().to_string(),
+        name: identity.name.clone(),
+        kind: identity.kind.to_string(),
+        state: identity.state.to_string(),
+        state_reason: identity.state.reason().map(str::to_owned),
+        origin: identity.origin.to_string(),
+        platform: identity.platform.clone(),
+        owner: wire::Owner {
+            team: identity.owner.team.clone(),
+            contact: identity.owner.contact.clone(),
+        },
+        application: identity.application.clone(),
+        purpose: identity.purpose.clone(),
+        labels: wire::Labels {
+            agent: identity.labels.agent.as_ref().map(ToString::to_string),
+            workflow: identity.labels.workflow.clone(),
+        },
+        created_at: identity.created_at.to_string(),
+        expires_at: identity.expires_at.to_string(),
+        changed_at: identity.changed_at.to_string(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Administration (PAP): every command is one transaction with its own entry in the state log.
+
+pub(crate) mod check;
+pub(crate) mod clients;
+pub(crate) mod count;
+pub(crate) mod identities;
+pub(crate) mod kill;
+pub(crate) mod logs;
+pub(crate) mod policies;
+pub(crate) mod servers;
+pub(crate) mod tasks;
+pub(crate) mod tenants;
+
+use bailiwick_base::{IdentityId, TenantId, Time};
+use bailiwick_inventory::Owner;
+
+use crate::Deps;
+use crate::problem::RouteError;
+
+/// `type` of our authorization details (RFC 9396).
+pub(crate) const DETAILS_TYPE: &str = "bailiwick_call";
+
+/// The tenant of the path, when it exists.
+pub(crate) fn tenant(deps: &Deps, slug: &str) -> Result<TenantId, RouteError> {
+    let tenant = TenantId::parse(slug).map_err(|e| RouteError::invalid("tenant.malformed", e.to_string()))?;
+    if deps.cell.load().tenant(&tenant).is_some() {
+        Ok(tenant)
+    } else {
+        Err(RouteError::not_found("tenant"))
+    }
+}
+
+/// An identity by id, or by the name of a living one.
+pub(crate) fn identity(deps: &Deps, tenant: &TenantId, named: &str) -> Result<IdentityId, RouteError> {
+    let snapshot = deps.cell.load();
+    if let Ok(id) = IdentityId::parse(tenant, named)
+        && snapshot.identity(&id).is_some()
+    {
+        return Ok(id);
+    }
+    let mut found: Vec<_> = snapshot.identities(tenant).filter(|i| i.name == named).collect();
+    found.sort_by_key(|i| i.state.as_str() == "retired");
+    match found.first() {
+        Some(identity) => Ok(identity.id.clone()),
+        None => {
+            let near = nearest(named, snapshot.identities(tenant).map(|i| i.name.as_str()));
+            let error = RouteError::not_found("identity");
+            Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("list them with `bailiwick id ls`"),
+            })
+        }
+    }
+}
+
+/// The most alike of some names, when one is alike enough to be a slip.
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .map(|name| (distance(wanted, name), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 2.max(name.len() / 4))
+        .map(|(_, name)| name.to_owned())
+}
+
+/// Levenshtein distance of two short names.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(128).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(128).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let above = *cell;
+            left = (left + 1).min(above + 1).min(diagonal + usize::from(x != *y));
+            diagonal = above;
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+pub(crate) fn time(field: &str, text: &str) -> Result<Time, RouteError> {
+    Time::parse(text).map_err(|e| RouteError::invalid("request.time", format!("`{field}`: {e}")))
+}
+
+pub(crate) fn owner(owner: Option<bailiwick_wire::Owner>) -> Option<Owner> {
+    owner.map(|o| Owner {
+        team: o.team,
+        contact: o.contact,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{distance, nearest};
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(
+            nearest("invocies", ["payroll", "invoices"].into_iter()),
+            Some("invoices".to_owned())
+        );
+        assert_eq!(nearest("quarterly", ["payroll", "invoices"].into_iter()), None);
+    }
+}

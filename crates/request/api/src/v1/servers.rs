@@ -1,0 +1,323 @@
+//! `/v1/tenants/{tenant}/servers`
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bailiwick_base::{Digest, Secret, ServerName, TenantId, ToolName, Transition};
+use bailiwick_credential::{self as credential, UpstreamSecretPlan};
+use bailiwick_inventory::{
+    self as inventory, Connection, Identity, Kind, Labels, NewServer, Registration, SeenTool, UpstreamServer,
+};
+use bailiwick_store::Tx;
+use bailiwick_wire as wire;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{answer, committed};
+use crate::problem::RouteError;
+use crate::session::Session;
+
+/// Adds a server: its identity, its sealed credential and its pinned tools, in one transaction.
+pub(crate) async fn add(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    session: Session,
+    Strict(body): Strict<wire::NewServer>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let name =
+        ServerName::parse(&body.name).map_err(|e| RouteError::invalid("server.name", e.to_string()))?;
+    let connection = connection(&body)?;
+    let identity = identity(&deps, &tenant, &body)?;
+    let secret = secret(&body)?;
+    let credential = match &secret {
+        None => None,
+        Some(secret) => Some(seal_plan(&deps, &identity.after, secret)?),
+    };
+    let id = credential.as_ref().map(|t| t.after.id.clone());
+    // Refused before anybody is connected to: a wrong address must not cause a request.
+    let wanted = plan(&deps, &name, &identity.after, &connection, id.clone(), Vec::new())?.after;
+    if deps.cell.load().server(&tenant, &name).is_some() {
+        return Err(RouteError::new(
+            StatusCode::CONFLICT,
+            "server.name-taken",
+            format!("server `{name}` exists already"),
+        ));
+    }
+    let seen = deps
+        .tools
+        .look(&wanted, secret.as_ref().map(|s| s.reveal().as_slice()))
+        .await
+        .map_err(|e| {
+            RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", e.to_string())
+                .hint("start the upstream server, or mend its address; nothing was added")
+        })?;
+    let server = plan(&deps, &name, &identity.after, &connection, id, seen)?;
+    let shown = to_wire(&deps, &server.after);
+    let receipt = deps
+        .command(
+            &session,
+            &tenant,
+            ("servers", &without_secret(&body)),
+            async move |tx: &mut Tx| {
+                tx.identity().apply(identity.clone()).await?;
+                if let (Some(transition), Some(secret)) = (&credential, &secret) {
+                    tx.credential().seal(transition.clone(), secret).await?;
+                }
+                tx.server().apply(server.clone()).await?;
+                answer(&shown)
+            },
+        )
+        .await?;
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+fn plan(
+    deps: &Deps,
+    name: &ServerName,
+    identity: &Identity,
+    connection: &Connection,
+    credential: Option<bailiwick_base::CredentialId>,
+    tools: Vec<SeenTool>,
+) -> Result<Transition<UpstreamServer>, RouteError> {
+    let wanted = NewServer {
+        name: name.clone(),
+        identity,
+        connection: connection.clone(),
+        credential,
+        tools,
+    };
+    inventory::add_server(wanted, &deps.limits, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
+}
+
+/// The same request with the same secret has the same digest; the secret itself goes nowhere.
+fn without_secret(body: &wire::NewServer) -> wire::NewServer {
+    let credential = body
+        .credential
+        .as_ref()
+        .map(|c| Digest::of(c.as_bytes()).to_string());
+    wire::NewServer {
+        credential,
+        ..body.clone()
+    }
+}
+
+fn connection(body: &wire::NewServer) -> Result<Connection, RouteError> {
+    match (&body.url, &body.exec) {
+        (Some(url), None) => Ok(Connection::Http {
+            url: url.clone(),
+            allow_addresses: body.allow_addresses.clone(),
+            allow_plaintext: body.allow_plaintext,
+        }),
+        (None, Some(program)) => {
+            let mut digests = Vec::with_capacity(body.digests.len());
+            for pair in &body.digests {
+                let parsed = pair
+                    .rsplit_once('=')
+                    .and_then(|(f, d)| Some((f.to_owned(), Digest::from_hex(d)?)));
+                digests.push(parsed.ok_or_else(|| {
+                    let shown = bailiwick_base::limits::shown(pair);
+                    RouteError::invalid(
+                        "server.digest-malformed",
+                        format!("digest `{shown}` is not FILE=SHA256"),
+                    )
+                    .hint("sha256sum FILE gives the 64 digits")
+                })?);
+            }
+            Ok(Connection::Exec {
+                program: program.clone(),
+                args: body.args.clone(),
+                digests,
+            })
+        }
+        _ => Err(RouteError::invalid(
+            "server.connection",
+            "give exactly one of `url` and `exec`",
+        )),
+    }
+}
+
+fn identity(
+    deps: &Deps,
+    tenant: &TenantId,
+    body: &wire::NewServer,
+) -> Result<Transition<Identity>, RouteError> {
+    let wanted = Registration {
+        id: deps
+            .ids
+            .mint(tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+        kind: Kind::McpServer,
+        name: format!("mcp:{}", body.name),
+        platform: "bailiwick".to_owned(),
+        owner: super::owner(body.owner.clone()),
+        application: None,
+        purpose: body.purpose.clone(),
+        labels: Labels::default(),
+        expires_at: body
+            .expires_at
+            .as_deref()
+            .map(|t| super::time("expires_at", t))
+            .transpose()?,
+    };
+    inventory::register(wanted, &deps.limits, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
+}
+
+fn secret(body: &wire::NewServer) -> Result<Option<Secret<Vec<u8>>>, RouteError> {
+    let Some(text) = &body.credential else {
+        return Ok(None);
+    };
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|_| RouteError::invalid("server.credential", "`credential` is not base64"))?;
+    if bytes.is_empty() || bytes.iter().any(|b| !(0x21..=0x7e).contains(b)) {
+        return Err(RouteError::invalid(
+            "server.credential",
+            "`credential` must be one line of visible characters: it is sent as a bearer token",
+        ));
+    }
+    Ok(Some(Secret::new(bytes)))
+}
+
+fn seal_plan(
+    deps: &Deps,
+    identity: &Identity,
+    secret: &Secret<Vec<u8>>,
+) -> Result<Transition<bailiwick_credential::UpstreamCredential>, RouteError> {
+    let tenant = identity.id.tenant();
+    let fingerprint = deps
+        .keyring
+        .fingerprint(tenant, secret.reveal())
+        .map_err(|e| RouteError::broken("keys are not available", &e))?;
+    let wanted = UpstreamSecretPlan {
+        id: deps
+            .ids
+            .mint(tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+        identity: identity.id.clone(),
+        fingerprint,
+        expires_at: Some(identity.expires_at),
+    };
+    credential::add_upstream_credential(wanted, &deps.credential_limits, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
+}
+
+pub(crate) async fn list(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Server>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let snapshot = deps.cell.load();
+    let mut items: Vec<wire::Server> = snapshot.servers(&tenant).map(|s| to_wire(&deps, s)).collect();
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Json(wire::Page::whole(items)))
+}
+
+/// Accepts the definitions as the server shows them now.
+pub(crate) async fn pin(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::PinRequest>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let name = ServerName::parse(&named).map_err(|_| RouteError::not_found("server"))?;
+    let known = deps
+        .cell
+        .load()
+        .server(&tenant, &name)
+        .cloned()
+        .ok_or_else(|| RouteError::not_found("server"))?;
+    let only = only(&known, &body)?;
+    let seen = deps
+        .tools
+        .look(&known, None)
+        .await
+        .map_err(|e| RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", e.to_string()))?;
+    let limits = deps.limits.clone();
+    let asked = format!("servers/{name}/pin");
+    let doors = deps.clone();
+    let receipt = deps
+        .command(&session, &tenant, (&asked, &body), async move |tx: &mut Tx| {
+            let server = tx
+                .server()
+                .lookup(&name)
+                .await?
+                .ok_or_else(|| RouteError::not_found("server"))?;
+            let transition = inventory::pin_tools(server, seen.clone(), only.as_deref(), &limits)?;
+            let shown = to_wire(&doors, &transition.after);
+            tx.server().apply(transition).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
+fn only(known: &UpstreamServer, body: &wire::PinRequest) -> Result<Option<Vec<ToolName>>, RouteError> {
+    if body.tools.is_empty() {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    for text in &body.tools {
+        let name = ToolName::parse(text).map_err(|e| RouteError::invalid("server.tool", e.to_string()))?;
+        if !known.pins.iter().any(|p| p.name == name) {
+            let near = super::nearest(text, known.pins.iter().map(|p| p.name.as_str()));
+            let error = RouteError::not_found("tool");
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+        out.push(name);
+    }
+    Ok(Some(out))
+}
+
+fn to_wire(deps: &Deps, server: &UpstreamServer) -> wire::Server {
+    let mut allowances = Vec::new();
+    let connection = match &server.connection {
+        Connection::Exec { program, args, .. } => {
+            let mut line = program.clone();
+            for arg in args {
+                line.push(' ');
+                line.push_str(arg);
+            }
+            line
+        }
+        Connection::Http {
+            url,
+            allow_addresses,
+            allow_plaintext,
+        } => {
+            allowances.extend(allow_addresses.iter().map(|range| format!("address {range}")));
+            if *allow_plaintext {
+                allowances.push("plaintext".to_owned());
+            }
+            url.clone()
+        }
+    };
+    wire::Server {
+        name: server.name.to_string(),
+        tenant: server.tenant.to_string(),
+        identity: server.identity.to_string(),
+        connection,
+        allowances,
+        endpoint: format!("{}/{}", deps.audience(&server.tenant), server.name),
+        tools: server
+            .pins
+            .iter()
+            .map(|p| wire::Tool {
+                name: p.name.to_string(),
+                state: p.state.as_str().to_owned(),
+                digest: p.digest.to_string(),
+            })
+            .collect(),
+        created_at: server.created_at.to_string(),
+    }
+}

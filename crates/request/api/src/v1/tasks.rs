@@ -1,0 +1,269 @@
+//! `/v1/tenants/{tenant}/tasks`
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bailiwick_base::{TaskId, TenantId};
+use bailiwick_credential::{self as credential, Task, TaskPlan};
+use bailiwick_grant::{self as grant, Grant, Scope};
+use bailiwick_store::Tx;
+use bailiwick_wire as wire;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{CommandError, answer, committed};
+use crate::issue;
+use crate::problem::RouteError;
+use crate::session::Session;
+
+pub(crate) async fn open(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    session: Session,
+    Strict(body): Strict<wire::NewTask>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let identity = super::identity(&deps, &tenant, &body.identity)?;
+    let scopes = scopes(&body)?;
+    let minted = |_| {
+        RouteError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "service.failed",
+            "randomness failed",
+        )
+    };
+    let task = deps.ids.mint(&tenant).map_err(minted)?;
+    let grant = deps.ids.mint(&tenant).map_err(minted)?;
+    let requested_by = body
+        .requested_by
+        .clone()
+        .unwrap_or_else(|| format!("operator:{}", session.operator));
+    let (purpose, window) = (body.purpose.clone(), Duration::from_secs(body.for_secs));
+    let (cell, limits) = (deps.cell.clone(), deps.credential_limits.clone());
+    let receipt = deps
+        .command(&session, &tenant, ("tasks", &body), async move |tx: &mut Tx| {
+            let holder = tx
+                .identity()
+                .lookup(&identity)
+                .await?
+                .ok_or_else(|| RouteError::not_found("identity"))?;
+            require_living(&holder)?;
+            let wanted = TaskPlan {
+                id: task.clone(),
+                identity: identity.clone(),
+                identity_expires_at: holder.expires_at,
+                purpose: purpose.clone(),
+                requested_by: requested_by.clone(),
+                opens_at: None,
+                closes_at: tx.now().after(window),
+            };
+            let transition = credential::open_task(wanted, &limits, tx.now())?;
+            let granted = Grant {
+                id: grant.clone(),
+                task: transition.after.id.clone(),
+                identity: transition.after.identity.clone(),
+                scopes: scopes.clone(),
+                expires_at: transition.after.closes_at,
+            };
+            require_compiles(&granted)?;
+            require_servers(&cell.load(), &granted)?;
+            let shown = to_wire(&transition.after, &granted);
+            tx.task().open(transition, granted).await?;
+            answer(&shown)
+        })
+        .await?;
+    let task: wire::Task = serde_json::from_slice(&receipt.answer)
+        .map_err(|e| RouteError::broken("stored answer not understood", &e))?;
+    let token = if body.issue {
+        Some(first_token(&deps, &tenant, &task.id).await?)
+    } else {
+        None
+    };
+    Ok(secret(StatusCode::CREATED, &wire::OpenedTask { task, token }))
+}
+
+/// A task for somebody who may not act would only look like permission.
+fn require_living(holder: &bailiwick_inventory::Identity) -> Result<(), CommandError> {
+    if holder.state.reason().is_none() {
+        return Ok(());
+    }
+    let detail = format!("identity is {}: a task cannot be opened for it", holder.state);
+    Err(RouteError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "task.identity-not-living",
+        detail,
+    )
+    .into())
+}
+
+fn scopes(body: &wire::NewTask) -> Result<Vec<Scope>, RouteError> {
+    let mut scopes = Vec::new();
+    for (n, text) in body.can.iter().enumerate() {
+        let scope = grant::parse_scope(text)
+            .map_err(|e| RouteError::invalid("grant.scope-malformed", format!("`can[{n}]`: {e}")))?;
+        scopes.push(scope);
+    }
+    if !body.authorization_details.is_empty() {
+        let details = serde_json::Value::Array(body.authorization_details.clone());
+        let more = grant::from_authorization_details(&details)
+            .map_err(|e| RouteError::invalid("invalid_authorization_details", e.to_string()))?;
+        scopes.extend(more);
+    }
+    if scopes.is_empty() {
+        return Err(RouteError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "grant.empty",
+            "`can` is empty: a task without a scope could do nothing",
+        )
+        .hint("give at least one, e.g. --can 'files:read_text_file(path under \"/srv/in\")'"));
+    }
+    Ok(scopes)
+}
+
+fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
+    grant::compile(granted).map(drop).map_err(|e| {
+        RouteError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "grant.not-compiled",
+            e.to_string(),
+        )
+        .into()
+    })
+}
+
+/// A scope on a server nobody added is a slip of the pen, not a grant for later.
+fn require_servers(snapshot: &bailiwick_decide::Snapshot, granted: &Grant) -> Result<(), CommandError> {
+    let tenant = granted.id.tenant();
+    for scope in &granted.scopes {
+        let Some(server) = snapshot.server(tenant, &scope.server) else {
+            let detail = format!("no server `{}` in this tenant", scope.server);
+            let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.server-unknown", detail);
+            let near = super::nearest(
+                scope.server.as_str(),
+                snapshot.servers(tenant).map(|s| s.name.as_str()),
+            );
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("add it with `bailiwick server add`"),
+            }
+            .into());
+        };
+        let Some(action) = &scope.action else { continue };
+        let known = server.pins.iter().any(|p| p.name == *action) || action.as_str().contains('/');
+        if !known {
+            let detail = format!("server `{}` has no tool `{action}`", scope.server);
+            let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.tool-unknown", detail);
+            let near = super::nearest(action.as_str(), server.pins.iter().map(|p| p.name.as_str()));
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("see its tools with `bailiwick server ls`"),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+async fn first_token(deps: &Deps, tenant: &TenantId, task: &str) -> Result<wire::Token, RouteError> {
+    let id =
+        TaskId::parse(tenant, task).map_err(|e| RouteError::broken("stored answer not understood", &e))?;
+    let issued = issue::for_task(deps, &id, 1, issue::Requester::Operator).await?;
+    issued
+        .tokens
+        .into_iter()
+        .next()
+        .ok_or_else(|| RouteError::unavailable("token.none", "no token was issued"))
+}
+
+pub(crate) async fn tokens(
+    State(deps): State<Deps>,
+    Path((slug, id)): Path<(String, String)>,
+    requester: issue::Requester,
+    Strict(body): Strict<wire::TokenBatchRequest>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let task = TaskId::parse(&tenant, &id).map_err(|_| RouteError::not_found("task"))?;
+    if !(1..=issue::BATCH_MAX).contains(&body.count) {
+        let detail = format!("`count`: {} is not 1 to {}", body.count, issue::BATCH_MAX);
+        return Err(RouteError::invalid("token.count", detail));
+    }
+    let issued = issue::for_task(&deps, &task, body.count, requester).await?;
+    let batch = wire::TokenBatch {
+        tokens: issued.tokens,
+        decision: issued.decision.to_string(),
+    };
+    Ok(secret(StatusCode::OK, &batch))
+}
+
+pub(crate) async fn close(
+    State(deps): State<Deps>,
+    Path((slug, id)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::CloseTask>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let task = TaskId::parse(&tenant, &id).map_err(|_| RouteError::not_found("task"))?;
+    let asked = (format!("tasks/{task}/close"), body.clone());
+    let reason = body.reason.unwrap_or_else(|| "work is done".to_owned());
+    let receipt = deps
+        .command(
+            &session,
+            &tenant,
+            (&asked.0, &asked.1),
+            async move |tx: &mut Tx| {
+                let (open, granted) = tx
+                    .task()
+                    .lookup(&task)
+                    .await?
+                    .ok_or_else(|| RouteError::not_found("task"))?;
+                let transition = credential::close_task(open, &reason, tx.now())?;
+                let shown = to_wire(&transition.after, &granted);
+                tx.task().apply(transition).await?;
+                answer(&shown)
+            },
+        )
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
+pub(crate) async fn list(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Task>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let snapshot = deps.cell.load();
+    let mut items: Vec<wire::Task> = snapshot.tasks(&tenant).map(|(t, g)| to_wire(t, g)).collect();
+    items.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(Json(wire::Page::whole(items)))
+}
+
+fn to_wire(task: &Task, granted: &Grant) -> wire::Task {
+    wire::Task {
+        id: task.id.to_string(),
+        tenant: task.id.tenant().to_string(),
+        identity: task.identity.to_string(),
+        grant: granted.id.to_string(),
+        purpose: task.purpose.clone(),
+        requested_by: task.requested_by.clone(),
+        can: granted.scopes.iter().map(ToString::to_string).collect(),
+        opens_at: task.opens_at.to_string(),
+        closes_at: task.closes_at.to_string(),
+        state: match task.state {
+            credential::TaskState::Open => "open".to_owned(),
+            credential::TaskState::Closed { .. } => "closed".to_owned(),
+        },
+    }
+}
+
+/// An answer with a token in it is never kept by anybody between.
+fn secret<T: serde::Serialize>(status: StatusCode, value: &T) -> Response {
+    let mut response = (status, Json(value)).into_response();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,95 @@
+//! `/v1/tenants`
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use bailiwick_base::{SigningAlgorithm, TenantId};
+use bailiwick_inventory::{NewTenant, Tenant, add_tenant};
+use bailiwick_store::{Reach, Tx};
+use bailiwick_wire as wire;
+use http::StatusCode;
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{answer, committed, request_digest};
+use crate::problem::RouteError;
+use crate::session::Session;
+
+/// Adds a tenant: its keys first, so that no tenant exists that cannot seal.
+pub(crate) async fn add(
+    State(deps): State<Deps>,
+    session: Session,
+    Strict(body): Strict<wire::NewTenant>,
+) -> Result<Response, RouteError> {
+    let tenant =
+        TenantId::parse(&body.tenant).map_err(|e| RouteError::invalid("tenant.malformed", e.to_string()))?;
+    let named = body
+        .algorithm
+        .as_deref()
+        .unwrap_or(SigningAlgorithm::default().as_str());
+    let algorithm = SigningAlgorithm::parse(named).ok_or_else(|| {
+        RouteError::invalid(
+            "tenant.algorithm",
+            format!("`algorithm`: `{named}` is none of RS256, ES256, EdDSA"),
+        )
+    })?;
+    let mut reference = [0_u8; 8];
+    deps.entropy
+        .fill(&mut reference)
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let wanted = NewTenant {
+        id: tenant.clone(),
+        name: body.name.clone(),
+        employees: body.employees,
+        reference: reference.iter().map(|b| format!("{b:02x}")).collect(),
+    };
+    let transition = add_tenant(wanted, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
+    make_keys(&deps, &tenant, algorithm).await?;
+    let context = deps.context(&session, Reach::from(&tenant), request_digest("tenants", &body)?)?;
+    let shown = to_wire(&deps, &transition.after, algorithm);
+    let receipt = deps
+        .store
+        .transact(context, async move |tx: &mut Tx| {
+            tx.tenant().add(transition.clone(), algorithm).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+/// An RSA key takes a tenth of a second to find: not on a thread that answers calls.
+async fn make_keys(deps: &Deps, tenant: &TenantId, algorithm: SigningAlgorithm) -> Result<(), RouteError> {
+    if deps.cell.load().tenant(tenant).is_some() {
+        return Ok(());
+    }
+    let (keyring, tenant) = (deps.keyring.clone(), tenant.clone());
+    tokio::task::spawn_blocking(move || keyring.create_tenant(&tenant, algorithm))
+        .await
+        .map_err(|e| RouteError::broken("keys could not be made", &e))?
+        .map_err(|e| RouteError::new(StatusCode::CONFLICT, "tenant.keys", e.to_string()))
+}
+
+pub(crate) async fn list(
+    State(deps): State<Deps>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Tenant>>, RouteError> {
+    let snapshot = deps.cell.load();
+    let items = snapshot
+        .tenants()
+        .map(|(tenant, algorithm)| to_wire(&deps, tenant, algorithm))
+        .collect();
+    Ok(Json(wire::Page::whole(items)))
+}
+
+fn to_wire(deps: &Deps, tenant: &Tenant, algorithm: SigningAlgorithm) -> wire::Tenant {
+    wire::Tenant {
+        tenant: tenant.id.to_string(),
+        name: tenant.name.clone(),
+        employees: tenant.employees,
+        algorithm: algorithm.to_string(),
+        issuer: deps.issuer(&tenant.id),
+        state: tenant.state.as_str().to_owned(),
+        created_at: tenant.created_at.to_string(),
+    }
+}

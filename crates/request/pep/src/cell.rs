@@ -1,0 +1,127 @@
+//! The present snapshot: one pointer, read at the moment of use.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bailiwick_decide::{Fact, Mark, Snapshot, SnapshotError};
+use tokio::sync::watch;
+
+/// Holds the snapshot that every enforcement point of this process reads.
+///
+/// Writers are the store's observer (facts, in the order of positions) and a kill (its mark, before anything is
+/// durable). Readers never wait, and a kill never waits for a publication, however large: it swaps the pointer,
+/// and a publication that was worked out from the old one is worked out again.
+pub struct SnapshotCell {
+    current: ArcSwap<Snapshot>,
+    /// One publication at a time, in the order of positions. Marks do not take it.
+    publishing: Mutex<()>,
+    /// Rises whenever rights may have become narrower; open calls and streams wait on it.
+    narrowed: watch::Sender<u64>,
+    /// Monotonic microseconds of the last word from the authority; zero before the first.
+    fresh_at: AtomicU64,
+    /// The age at which that word is too old.
+    lease: Duration,
+    /// A committed fact could not be used: nothing here may be believed any more.
+    broken: AtomicBool,
+}
+
+impl SnapshotCell {
+    /// A cell that holds `first`. Until the first [`SnapshotCell::refresh`], and without another one for
+    /// `lease`, everything is refused.
+    #[must_use]
+    pub fn new(first: Snapshot, lease: Duration) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(first),
+            publishing: Mutex::new(()),
+            narrowed: watch::Sender::new(0),
+            fresh_at: AtomicU64::new(0),
+            lease,
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    /// The snapshot as it is now.
+    #[must_use]
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Takes facts into account.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when a fact cannot be used; the old snapshot stays.
+    pub fn publish(&self, facts: impl IntoIterator<Item = Fact>) -> Result<(), SnapshotError> {
+        let facts: Vec<Fact> = facts.into_iter().collect();
+        let narrows = facts.iter().any(Fact::narrows);
+        {
+            let _one = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let before = self.current.load();
+                let after = Arc::new(before.apply(facts.iter().cloned())?);
+                if Arc::ptr_eq(&self.current.compare_and_swap(&*before, after), &before) {
+                    break;
+                }
+            }
+        }
+        if narrows {
+            self.narrowed
+                .send_modify(|version| *version = version.wrapping_add(1));
+        }
+        Ok(())
+    }
+
+    /// Denies in memory, at once: the first step of every kill.
+    pub fn mark(&self, mark: &Mark) {
+        self.current.rcu(|before| before.with_mark(mark));
+        self.narrowed
+            .send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// Wakes whenever rights may have become narrower.
+    #[must_use]
+    pub fn narrowed(&self) -> watch::Receiver<u64> {
+        self.narrowed.subscribe()
+    }
+
+    /// The authority was heard at `monotonic`.
+    pub fn refresh(&self, monotonic: Duration) {
+        self.fresh_at
+            .fetch_max(micros(monotonic).max(1), Ordering::Release);
+    }
+
+    /// Wakes open calls and streams when the lease is over, so that they stop too. The server calls this while
+    /// the authority is silent.
+    pub fn wake_if_stale(&self, monotonic: Duration) -> bool {
+        let stale = !self.is_fresh(monotonic);
+        if stale {
+            self.narrowed
+                .send_modify(|version| *version = version.wrapping_add(1));
+        }
+        stale
+    }
+
+    /// The authority's last word could not be taken into account: nothing is answered until it is heard anew,
+    /// and a heartbeat alone does not mend that.
+    pub fn expire(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// How old the word of the authority is; `None` before the first.
+    #[must_use]
+    pub fn age(&self, monotonic: Duration) -> Option<Duration> {
+        let heard = Some(self.fresh_at.load(Ordering::Acquire)).filter(|at| *at > 0)?;
+        Some(Duration::from_micros(micros(monotonic).saturating_sub(heard)))
+    }
+
+    /// Whether this enforcement point may still answer.
+    #[must_use]
+    pub fn is_fresh(&self, monotonic: Duration) -> bool {
+        !self.broken.load(Ordering::Acquire) && self.age(monotonic).is_some_and(|age| age <= self.lease)
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,96 @@
+//! Kill, suspend, resume.
+
+use serde::{Deserialize, Serialize};
+
+/// What a kill selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectorKind {
+    /// Every identity with this `agent` label.
+    Agent,
+    /// The installation.
+    All,
+    /// One identity, by id or name.
+    Identity,
+    /// Everything derived from one issuer.
+    Issuer,
+    /// Every identity of one owner (team).
+    Owner,
+    /// One upstream server.
+    Server,
+    /// One task.
+    Task,
+    /// A whole tenant.
+    Tenant,
+    /// One access token, by `jti`.
+    Token,
+    /// One tool, as `server:tool`.
+    Tool,
+}
+
+/// `POST /v1/tenants/{tenant}/kill` and `/v1/all-tenants/kill`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KillRequest {
+    /// What sort of thing.
+    pub scope: SelectorKind,
+    /// Which one; empty for `tenant` and `all`.
+    #[serde(default)]
+    pub name: String,
+    /// Why; recorded.
+    pub reason: String,
+    /// Reversible (`suspend`) instead of for ever.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Only tell what would stop.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// A sole operator's recorded waiver of the second signature for issuer, tenant and all.
+    #[serde(default)]
+    pub break_glass: bool,
+}
+
+/// What a kill would stop.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DryRun {
+    /// Identities, by id.
+    pub identities: Vec<String>,
+    /// Open tasks, by id.
+    pub tasks: Vec<String>,
+    /// Calls in flight now.
+    pub calls_in_flight: u64,
+    /// Whether it can be undone.
+    pub reversible: bool,
+}
+
+/// One enforcement point's measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointReading {
+    /// Enforcement point.
+    pub point: String,
+    /// Last byte of the kill received → first decision there that read the mark, microseconds.
+    pub refusal_us: u64,
+}
+
+/// What a kill did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillReceipt {
+    /// Scope in words.
+    pub scope: String,
+    /// `kill` or `suspend` or `resume`.
+    pub effect: String,
+    /// The epoch it holds from.
+    pub epoch: u64,
+    /// Position in the state log.
+    pub position: u64,
+    /// Received → deny in memory, microseconds.
+    pub denied_us: u64,
+    /// Received → durable in kill journal and state log, microseconds.
+    pub committed_us: u64,
+    /// Calls in flight that were cancelled.
+    pub cancelled_calls: u64,
+    /// Probes of each enforcement point.
+    pub points: Vec<PointReading>,
+    /// What stopped.
+    pub stopped: DryRun,
+}

@@ -1,0 +1,48 @@
+//! Logs and node health.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One of the logs of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogInfo {
+    /// `state` or `decisions`.
+    pub log: String,
+    /// Origin line of its checkpoints.
+    pub origin: String,
+    /// Verifier key (C2SP signed-note form).
+    pub vkey: String,
+    /// Sequenced entries.
+    pub sequenced: u64,
+    /// Entries covered by the published checkpoint.
+    pub integrated: u64,
+}
+
+/// An entry with its opened payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Index.
+    pub index: u64,
+    /// The leaf.
+    pub leaf: Value,
+    /// The payload, for those who may read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+}
+
+/// `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// `ready` or `not-ready`.
+    pub status: String,
+    /// Store answers.
+    pub store: bool,
+    /// Keys are open.
+    pub keys: bool,
+    /// Decision log takes records.
+    pub decision_log: bool,
+    /// Revocation epoch.
+    pub epoch: u64,
+    /// State-log position.
+    pub position: u64,
+}

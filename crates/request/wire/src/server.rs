@@ -1,0 +1,85 @@
+//! Upstream MCP servers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Owner;
+
+/// `POST /v1/tenants/{tenant}/servers`. Exactly one of `url` and `exec`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewServer {
+    /// Name in URLs and scopes.
+    pub name: String,
+    /// Streamable HTTP endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Absolute path of a program that speaks MCP on its standard streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<String>,
+    /// Arguments of the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// `FILE=SHA256` pairs that must match before each start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
+    /// CIDR ranges that may be connected to although they are not public.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_addresses: Vec<String>,
+    /// Whether `http:` is allowed.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// The secret that opens it, base64; sealed on arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Owner of the server's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Purpose of the server's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// Expiry of the server's identity, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A tool of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Name.
+    pub name: String,
+    /// `pinned`, `drifted` or `new`.
+    pub state: String,
+    /// SHA-256 of the canonical definition.
+    pub digest: String,
+}
+
+/// An upstream server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Name.
+    pub name: String,
+    /// Tenant.
+    pub tenant: String,
+    /// Its identity.
+    pub identity: String,
+    /// Endpoint or program.
+    pub connection: String,
+    /// Flags that widen what it may connect to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowances: Vec<String>,
+    /// Where agents reach it.
+    pub endpoint: String,
+    /// Tools.
+    pub tools: Vec<Tool>,
+    /// Added.
+    pub created_at: String,
+}
+
+/// `POST …/servers/{name}/pin`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinRequest {
+    /// Only these tools; all when empty.
+    #[serde(default)]
+    pub tools: Vec<String>,
+}

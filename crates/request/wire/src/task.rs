@@ -1,0 +1,130 @@
+//! Tasks, OAuth clients, task tokens.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `POST /v1/tenants/{tenant}/tasks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTask {
+    /// Identity id or name.
+    pub identity: String,
+    /// What the work is.
+    pub purpose: String,
+    /// Scopes in the grammar, e.g. `filesystem:read_text_file(path under "/srv/in")`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub can: Vec<String>,
+    /// The same as RFC 9396 objects of type `bailiwick_call`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details: Vec<Value>,
+    /// How long the task may last, seconds.
+    pub for_secs: u64,
+    /// Who asked for it; the operator when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// Whether a token is issued at once.
+    #[serde(default)]
+    pub issue: bool,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Id.
+    pub id: String,
+    /// Tenant.
+    pub tenant: String,
+    /// Identity.
+    pub identity: String,
+    /// Grant.
+    pub grant: String,
+    /// Purpose.
+    pub purpose: String,
+    /// Who asked.
+    pub requested_by: String,
+    /// Scopes in the grammar.
+    pub can: Vec<String>,
+    /// Begin.
+    pub opens_at: String,
+    /// End.
+    pub closes_at: String,
+    /// `open` or `closed`.
+    pub state: String,
+}
+
+/// Answer of `POST …/tasks`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedTask {
+    /// The task.
+    pub task: Task,
+    /// Its first token, when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+}
+
+/// An access token as the token endpoint gives it (RFC 6749 §5.1).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The token.
+    pub access_token: String,
+    /// `Bearer`.
+    pub token_type: String,
+    /// Seconds.
+    pub expires_in: u64,
+    /// Coarse scopes.
+    pub scope: String,
+}
+
+/// `POST …/tasks/{id}/tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBatchRequest {
+    /// How many, 1 to 256.
+    pub count: u32,
+}
+
+/// Answer of `POST …/tasks/{id}/tokens`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenBatch {
+    /// The tokens.
+    pub tokens: Vec<Token>,
+    /// The decision that issued them.
+    pub decision: String,
+}
+
+/// `POST …/tasks/{id}/close`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseTask {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/tenants/{tenant}/clients`: registers a public key for `private_key_jwt`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewClient {
+    /// Identity id or name.
+    pub identity: String,
+    /// Public JWK.
+    pub jwk: Value,
+    /// Expiry, RFC 3339; the identity's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// An OAuth client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// `client_id`.
+    pub client_id: String,
+    /// Identity.
+    pub identity: String,
+    /// Algorithm of its assertions.
+    pub algorithm: String,
+    /// Registered.
+    pub created_at: String,
+    /// Ends.
+    pub expires_at: String,
+}

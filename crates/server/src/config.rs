@@ -1,0 +1,369 @@
+//! Configuration: static facts only. Flag over environment over file over default.
+//!
+//! Governed state (identities, grants, policies) is never configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bailiwick_base::NodeName;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Names behind `BAILIWICK_` that are not configuration of the service.
+const FOREIGN: [&str; 8] = [
+    "config",
+    "context",
+    "tenant",
+    "shared",
+    "test_postgres",
+    "demo_node_modules",
+    "require_ui",
+    "bench",
+];
+
+/// Where configuration comes from; each `Some` is a flag and wins.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigSources {
+    /// TOML file.
+    pub file: Option<PathBuf>,
+    /// `data`.
+    pub data: Option<PathBuf>,
+    /// `listen.address`.
+    pub listen: Option<String>,
+    /// `base_url`.
+    pub base_url: Option<String>,
+    /// `listen.insecure`.
+    pub insecure_listen: Option<bool>,
+}
+
+/// The service's configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Data folder (0700).
+    pub data: PathBuf,
+    /// Base URL as clients see it; derived from the listener when empty.
+    pub base_url: String,
+    /// Name of this node; part of its decision log's origin.
+    pub node: String,
+    /// Listener.
+    pub listen: Listen,
+    /// Store.
+    pub store: Store,
+    /// Keys.
+    pub keys: Keys,
+    /// Tokens.
+    pub tokens: Tokens,
+    /// Decision log.
+    pub log: Log,
+    /// Freshness of this node's word.
+    pub freshness: Freshness,
+    /// Traces and log lines.
+    pub telemetry: Telemetry,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port.
+    pub address: String,
+    /// Plaintext on an address that is not loopback.
+    pub insecure: bool,
+    /// PEM file with the certificate chain.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key (0600).
+    pub tls_key: Option<PathBuf>,
+    /// Host names, beside the listener's own, that requests may carry.
+    pub allowed_hosts: Vec<String>,
+    /// Seconds that open calls get when the service stops.
+    pub drain_secs: u64,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// `sqlite` or `postgres`.
+    pub engine: String,
+    /// File with the PostgreSQL URL (0600), for it holds a password.
+    pub url_file: Option<PathBuf>,
+}
+
+/// `[keys]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// File with the unseal key (0600); `unseal.key` in the data folder when absent.
+    pub unseal_file: Option<PathBuf>,
+}
+
+/// `[tokens]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// Lifetime of an access token, seconds (1 to 3600).
+    pub ttl_secs: u64,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Records that may wait for a flush; one more is a denial.
+    pub queue_max: usize,
+    /// How long a record may take before the call is refused, milliseconds.
+    pub record_budget_ms: u64,
+}
+
+/// `[freshness]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freshness {
+    /// Age of the word of the store at which this node refuses, seconds (1 to 30).
+    pub refuse_secs: u64,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// OTLP/HTTP endpoint for traces; none when empty.
+    pub otlp_endpoint: String,
+    /// `json` or `text`.
+    pub format: String,
+    /// Filter, e.g. `info`.
+    pub level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("bailiwick-data"),
+            base_url: String::new(),
+            node: "node-1".to_owned(),
+            listen: Listen {
+                address: "127.0.0.1:8787".to_owned(),
+                insecure: false,
+                tls_certificate: None,
+                tls_key: None,
+                allowed_hosts: Vec::new(),
+                drain_secs: 10,
+            },
+            store: Store {
+                engine: "sqlite".to_owned(),
+                url_file: None,
+            },
+            keys: Keys { unseal_file: None },
+            tokens: Tokens { ttl_secs: 300 },
+            log: Log {
+                queue_max: 65_536,
+                record_budget_ms: 250,
+            },
+            freshness: Freshness { refuse_secs: 5 },
+            telemetry: Telemetry {
+                otlp_endpoint: String::new(),
+                format: "json".to_owned(),
+                level: "info".to_owned(),
+            },
+        }
+    }
+}
+
+/// One effective value and where it came from.
+#[derive(Debug, Clone, Serialize)]
+pub struct EffectiveValue {
+    /// Dotted key.
+    pub key: String,
+    /// Value as JSON.
+    pub value: serde_json::Value,
+    /// `default`, the file, the environment or a flag.
+    pub origin: String,
+}
+
+fn figment(sources: &ConfigSources) -> anyhow::Result<Figment> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = &sources.file {
+        ensure!(file.is_file(), "config file `{}` does not exist", file.display());
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    figment = figment.merge(Env::prefixed("BAILIWICK_").ignore(&FOREIGN).split("__"));
+    let flags: [(&str, Option<serde_json::Value>); 4] = [
+        ("data", sources.data.as_ref().map(|d| serde_json::json!(d))),
+        (
+            "listen.address",
+            sources.listen.as_ref().map(|l| serde_json::json!(l)),
+        ),
+        (
+            "base_url",
+            sources.base_url.as_ref().map(|b| serde_json::json!(b)),
+        ),
+        (
+            "listen.insecure",
+            sources.insecure_listen.map(|i| serde_json::json!(i)),
+        ),
+    ];
+    for (key, value) in flags {
+        if let Some(value) = value {
+            figment = figment.merge(Serialized::default(key, value));
+        }
+    }
+    Ok(figment)
+}
+
+impl Config {
+    /// Reads and validates.
+    ///
+    /// # Errors
+    /// Names the key that is unknown, missing or out of range.
+    pub fn read(sources: &ConfigSources) -> anyhow::Result<Self> {
+        let config: Self = figment(sources)?.extract().map_err(|error| describe(&error))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Every effective value with its origin.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn effective(sources: &ConfigSources) -> anyhow::Result<Vec<EffectiveValue>> {
+        let config = Self::read(sources)?;
+        let figment = figment(sources)?;
+        let mut rows = Vec::new();
+        flatten("", &serde_json::to_value(&config)?, &mut |key, value| {
+            let origin = figment.find_metadata(&key).map_or_else(
+                || "default".to_owned(),
+                |m| match (&m.source, m.name.as_ref()) {
+                    (Some(figment::Source::File(file)), _) => file.display().to_string(),
+                    (_, name) if name.contains("environment") => "environment".to_owned(),
+                    (_, name) if name.contains("Config") => "default".to_owned(),
+                    _ => "flag".to_owned(),
+                },
+            );
+            rows.push(EffectiveValue {
+                key,
+                value: value.clone(),
+                origin,
+            });
+        });
+        Ok(rows)
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        NodeName::parse(&self.node).context("config key `node`")?;
+        self.listen.address.parse::<SocketAddr>().with_context(|| {
+            format!(
+                "config key `listen.address`: `{}` is not ADDRESS:PORT",
+                self.listen.address
+            )
+        })?;
+        match self.store.engine.as_str() {
+            "sqlite" => {}
+            "postgres" => ensure!(
+                self.store.url_file.is_some(),
+                "config key `store.url_file` is missing: put the PostgreSQL URL into a file with mode 0600"
+            ),
+            other => bail!("config key `store.engine`: `{other}` is neither sqlite nor postgres"),
+        }
+        ensure!(
+            (1..=3_600).contains(&self.tokens.ttl_secs),
+            "config key `tokens.ttl_secs`: {} is not 1 to 3600",
+            self.tokens.ttl_secs
+        );
+        ensure!(
+            (1..=30).contains(&self.freshness.refuse_secs),
+            "config key `freshness.refuse_secs`: {} is not 1 to 30",
+            self.freshness.refuse_secs
+        );
+        ensure!(
+            matches!(self.telemetry.format.as_str(), "json" | "text"),
+            "config key `telemetry.format`: `{}` is neither json nor text",
+            self.telemetry.format
+        );
+        ensure!(
+            self.listen.tls_certificate.is_some() == self.listen.tls_key.is_some(),
+            "config keys `listen.tls_certificate` and `listen.tls_key` belong together: set both"
+        );
+        ensure!(
+            self.log.queue_max > 0,
+            "config key `log.queue_max` must be at least 1"
+        );
+        Ok(())
+    }
+
+    /// Refuses settings that would be unsafe in service.
+    ///
+    /// # Errors
+    /// Names the setting and what to do.
+    pub fn require_safe(&self) -> anyhow::Result<()> {
+        let address = self.socket()?;
+        let tls = self.listen.tls_certificate.is_some();
+        ensure!(
+            address.ip().is_loopback() || tls || self.listen.insecure,
+            "refusing to listen on {address} without TLS: set listen.tls_certificate and listen.tls_key, or accept \
+             plaintext with --insecure-listen"
+        );
+        if !self.base_url.is_empty() {
+            ensure!(
+                self.base_url.starts_with("https://") || self.base_url.starts_with("http://"),
+                "config key `base_url`: `{}` is not an http or https URL",
+                self.base_url
+            );
+            ensure!(
+                !self.base_url.ends_with('/'),
+                "config key `base_url` must not end with /"
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn socket(&self) -> anyhow::Result<SocketAddr> {
+        self.listen.address.parse().context("config key `listen.address`")
+    }
+
+    pub(crate) fn record_budget(&self) -> Duration {
+        Duration::from_millis(self.log.record_budget_ms)
+    }
+}
+
+/// One message for each thing that is wrong, with the key and where it was written.
+fn describe(error: &figment::Error) -> anyhow::Error {
+    let lines: Vec<String> = error
+        .clone()
+        .into_iter()
+        .map(|e| {
+            let at = e
+                .metadata
+                .as_ref()
+                .map(|m| m.name.to_string())
+                .unwrap_or_default();
+            let key = e.path.join(".");
+            let key = if key.is_empty() {
+                String::new()
+            } else {
+                format!("key `{key}`: ")
+            };
+            format!("{key}{} (in {at})", e.kind)
+        })
+        .collect();
+    anyhow::anyhow!("configuration is not valid: {}", lines.join("; "))
+}
+
+fn flatten(prefix: &str, value: &serde_json::Value, row: &mut impl FnMut(String, &serde_json::Value)) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, inner) in members {
+                let key = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}.{name}")
+                };
+                flatten(&key, inner, row);
+            }
+        }
+        leaf => row(prefix.to_owned(), leaf),
+    }
+}

@@ -1,0 +1,125 @@
+//! Background work: each driver is one loop that ends with the stop signal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_base::{Clock, Epoch};
+use bailiwick_journal::StateTiles;
+use bailiwick_mcp::Gateway;
+use bailiwick_pep::SnapshotCell;
+use bailiwick_store::{Entry, Store};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+/// How often the store is asked, as the proof that this node's word is fresh.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often idle sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Entries published at once.
+const CATCH_UP: u32 = 10_000;
+
+/// Waits for the next beat; `false` when the service stops.
+async fn beat(every: Duration, stop: &CancellationToken) -> bool {
+    tokio::time::timeout(every, stop.cancelled()).await.is_err()
+}
+
+/// Hears from the store once a second; a node that does not hear refuses.
+pub(crate) async fn heartbeat(
+    store: Store,
+    cell: Arc<SnapshotCell>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let mut warned = false;
+    while beat(HEARTBEAT, &stop).await {
+        match tokio::time::timeout(HEARTBEAT, store.position()).await {
+            Ok(Ok((_, epoch))) => {
+                note_epoch(epoch);
+                cell.refresh(clock.monotonic());
+                warned = false;
+            }
+            Ok(Err(error)) if !warned => {
+                tracing::warn!(%error, "the store does not answer; calls are refused once the bound is passed");
+                warned = true;
+            }
+            Err(_) if !warned => {
+                tracing::warn!(
+                    "the store does not answer in time; calls are refused once the bound is passed"
+                );
+                warned = true;
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+        cell.wake_if_stale(clock.monotonic());
+        if let Some(age) = cell.age(clock.monotonic()) {
+            metrics::gauge!("bailiwick_snapshot_age_seconds").set(age.as_secs_f64());
+        }
+    }
+}
+
+fn note_epoch(epoch: Epoch) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; an epoch never gets near 2^52"
+    )]
+    metrics::gauge!("bailiwick_epoch").set(epoch.0 as f64);
+}
+
+/// Publishes committed entries of the state log as tiles, in order.
+pub(crate) async fn publish_state(
+    tiles: Arc<StateTiles>,
+    store: Store,
+    mut committed: UnboundedReceiver<Vec<Entry>>,
+) {
+    while let Some(first) = committed.recv().await {
+        let mut entries = first;
+        while let Ok(more) = committed.try_recv() {
+            entries.extend(more);
+        }
+        let taken = {
+            let tiles = Arc::clone(&tiles);
+            let publish = move || tiles.publish(entries.iter().map(|e| (e.index, e.leaf.as_slice())));
+            tokio::task::spawn_blocking(publish).await
+        };
+        if let Ok(Err(error)) = taken {
+            tracing::warn!(%error, "state log not published; catching up from the store");
+            catch_up(&tiles, &store).await;
+        }
+    }
+}
+
+/// Publishes whatever the store has and the tiles do not.
+pub(crate) async fn catch_up(tiles: &Arc<StateTiles>, store: &Store) {
+    loop {
+        let entries = match store.entries(tiles.size(), CATCH_UP).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(%error, "state log entries could not be read");
+                return;
+            }
+        };
+        if entries.is_empty() {
+            return;
+        }
+        let tiles = Arc::clone(tiles);
+        let publish = move || tiles.publish(entries.iter().map(|e| (e.index, e.leaf.as_slice())));
+        match tokio::task::spawn_blocking(publish).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "state log could not be published");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "state log publisher stopped");
+                return;
+            }
+        }
+    }
+}
+
+/// Ends sessions nobody used for long.
+pub(crate) async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
+    while beat(SWEEP, &stop).await {
+        gateway.sweep();
+    }
+}

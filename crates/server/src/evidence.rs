@@ -1,0 +1,242 @@
+//! Evidence from files alone: verify a folder, export it, verify one proof. Needs no service and no keys.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
+use bailiwick_audit::fsck::{Content, Order, fsck_log};
+use bailiwick_audit::note::NoteVerifier;
+use bailiwick_audit::proof::ProofFile;
+use bailiwick_audit::tile::TileSource;
+use bailiwick_base::Digest;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The logs of an installation, as folders below `log/` (data folder) or directly below an export.
+pub(crate) const LOGS: [&str; 2] = ["state", "decisions"];
+/// The log's own verifier key, beside its checkpoint. Whoever does not trust the folder gives the key.
+pub(crate) const VKEY_FILE: &str = "vkey";
+
+/// What the full check of one log found.
+#[derive(Debug, Clone, Serialize)]
+pub struct LogReport {
+    /// `state` or `decisions`.
+    pub log: String,
+    /// Origin line.
+    pub origin: String,
+    /// The key its checkpoint was verified with.
+    pub vkey: String,
+    /// Entries under the checkpoint.
+    pub size: u64,
+    /// Root hash.
+    pub root: String,
+    /// Each fault with its position; none when sound.
+    pub findings: Vec<String>,
+}
+
+impl LogReport {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// A log that was copied.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExportedLog {
+    /// `state` or `decisions`.
+    pub log: String,
+    /// Origin line.
+    pub origin: String,
+    /// Entries under the copied checkpoint.
+    pub size: u64,
+    /// Where it was copied to.
+    pub folder: PathBuf,
+    /// Payloads, when they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openings: Option<PathBuf>,
+}
+
+/// What a proof file proves.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proven {
+    /// Origin of the log.
+    pub origin: String,
+    /// Index of the entry.
+    pub index: u64,
+    /// Size of the tree.
+    pub size: u64,
+    /// The leaf.
+    pub leaf: Value,
+    /// The payload, where it is disclosed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+}
+
+struct Tiles<'a>(&'a Path);
+
+impl TileSource for Tiles<'_> {
+    type Error = std::io::Error;
+
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, std::io::Error> {
+        match std::fs::read(self.0.join(path)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The folder of one log below a data folder or an export.
+fn log_folder(data: &Path, log: &str) -> Option<PathBuf> {
+    [data.join("log").join(log), data.join(log)]
+        .into_iter()
+        .find(|f| f.join(VKEY_FILE).is_file())
+}
+
+/// Checks every log below `data`. With `key`, the checkpoint of the log of that origin must carry it.
+///
+/// # Errors
+/// When the folder holds no log, or a file cannot be read. What is wrong inside a log is a finding.
+pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogReport>> {
+    let given = key
+        .map(NoteVerifier::parse)
+        .transpose()
+        .context("the given verifier key is malformed")?;
+    let mut reports = Vec::new();
+    for log in LOGS {
+        let Some(folder) = log_folder(data, log) else {
+            continue;
+        };
+        let own = read_vkey(&folder)?;
+        let verifier = match &given {
+            Some(given) if given.name() == own.name() => given.clone(),
+            _ => own,
+        };
+        reports.push(verify_log(log, &folder, &verifier)?);
+    }
+    if let Some(given) = &given {
+        ensure!(
+            reports.iter().any(|r| r.origin == given.name()),
+            "no log of origin `{}` in `{}`",
+            given.name(),
+            data.display()
+        );
+    }
+    ensure!(
+        !reports.is_empty(),
+        "`{}` holds no log: give a data folder or an exported folder",
+        data.display()
+    );
+    Ok(reports)
+}
+
+fn verify_log(log: &str, folder: &Path, verifier: &NoteVerifier) -> anyhow::Result<LogReport> {
+    let origin = Origin::parse(verifier.name())?;
+    let content = Content::Leaves(Order::ALL);
+    let report = fsck_log(&Tiles(folder), &origin, std::slice::from_ref(verifier), content)
+        .with_context(|| format!("log `{log}` cannot be read"))?;
+    let signed = std::fs::read(folder.join("checkpoint")).ok().and_then(|bytes| {
+        let signed = SignedCheckpoint::verify(&bytes, &origin, std::slice::from_ref(verifier)).ok()?;
+        Some((
+            signed.checkpoint().size,
+            Digest(signed.checkpoint().root.0).to_string(),
+        ))
+    });
+    let (size, root) = signed.unwrap_or((report.size, String::new()));
+    Ok(LogReport {
+        log: log.to_owned(),
+        origin: verifier.name().to_owned(),
+        vkey: verifier.vkey(),
+        size,
+        root,
+        findings: report.findings.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn read_vkey(folder: &Path) -> anyhow::Result<NoteVerifier> {
+    let file = folder.join(VKEY_FILE);
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    NoteVerifier::parse(text.trim()).with_context(|| format!("`{}` is malformed", file.display()))
+}
+
+/// Copies checkpoints, tiles and verifier keys into a new folder: the checkpoint first, then what it covers.
+///
+/// # Errors
+/// When the folder exists, holds no log, or cannot be written.
+pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>> {
+    ensure!(!dir.exists(), "`{}` exists: give a new folder", dir.display());
+    let mut exported = Vec::new();
+    for log in LOGS {
+        let Some(from) = log_folder(data, log) else {
+            continue;
+        };
+        let to = dir.join(log);
+        std::fs::create_dir_all(&to).with_context(|| format!("cannot make `{}`", to.display()))?;
+        copy_file(&from.join("checkpoint"), &to.join("checkpoint"))?;
+        copy_file(&from.join(VKEY_FILE), &to.join(VKEY_FILE))?;
+        copy_tree(&from.join("tile"), &to.join("tile"))?;
+        let report = verify_log(log, &to, &read_vkey(&to)?)?;
+        if let Some(finding) = report.findings.first() {
+            bail!(
+                "log `{log}` is not sound, {finding}: run `bailiwick log verify --data {}`",
+                data.display()
+            );
+        }
+        exported.push(ExportedLog {
+            log: log.to_owned(),
+            origin: report.origin,
+            size: report.size,
+            folder: to,
+            openings: None,
+        });
+    }
+    ensure!(!exported.is_empty(), "`{}` holds no log", data.display());
+    Ok(exported)
+}
+
+fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::copy(from, to)
+        .with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))?;
+    Ok(())
+}
+
+/// A file that goes away while we copy was a partial tile that a fuller one replaced.
+fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("cannot list `{}`", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else if entry.path().exists() {
+            copy_file(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Verifies a `.tlog-proof` with a verifier key from a place the reader trusts.
+///
+/// # Errors
+/// Whatever is not proven.
+pub fn verify_proof(bytes: &[u8], vkey: &str) -> anyhow::Result<Proven> {
+    let verifier = NoteVerifier::parse(vkey.trim()).context("the verifier key is malformed")?;
+    let origin = Origin::parse(verifier.name())?;
+    let proven = ProofFile::parse(bytes)?.verify(&origin, &[verifier])?;
+    Ok(Proven {
+        origin: proven.checkpoint.origin.as_str().to_owned(),
+        index: proven.index,
+        size: proven.checkpoint.size,
+        leaf: serde_json::from_slice(&proven.entry)?,
+        payload: proven
+            .payload
+            .as_deref()
+            .map(serde_json::from_slice)
+            .transpose()?,
+    })
+}

@@ -1,0 +1,224 @@
+//! Proofs and entries of this node's two logs, for the doors.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bailiwick_api::{BoxFuture, LogDoor, LookError};
+use bailiwick_audit::entry::Leaf;
+use bailiwick_base::{TenantId, json};
+use bailiwick_journal::{DecisionLog, LogReader, StateTiles};
+use bailiwick_keys::Keyring;
+use bailiwick_pep::SnapshotCell;
+use bailiwick_store::{Reach, Store};
+use bailiwick_wire::{LogEntry, LogInfo};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+/// One of the two logs as it is known at start.
+pub(crate) struct Named {
+    pub(crate) origin: String,
+    pub(crate) vkey: String,
+    pub(crate) dir: PathBuf,
+}
+
+pub(crate) struct Logs {
+    pub(crate) state: Named,
+    pub(crate) decisions: Named,
+    pub(crate) tiles: Arc<StateTiles>,
+    pub(crate) log: Arc<DecisionLog>,
+    pub(crate) store: Store,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) cell: Arc<SnapshotCell>,
+}
+
+fn failed(error: impl std::fmt::Display) -> LookError {
+    LookError(error.to_string())
+}
+
+impl Logs {
+    /// Whose payload a leaf commits to: `Some(None)` is the installation's own.
+    fn tenant_of(&self, reference: &str) -> Option<Option<TenantId>> {
+        if reference == bailiwick_journal::INSTALLATION_REF {
+            return Some(None);
+        }
+        let snapshot = self.cell.load();
+        snapshot
+            .tenants()
+            .find(|(t, _)| t.reference == reference)
+            .map(|(t, _)| Some(t.id.clone()))
+    }
+
+    fn decision_entries(
+        &self,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>, Option<Vec<u8>>)>, LookError> {
+        let reader = LogReader::open(&self.decisions.dir, &self.decisions.origin).map_err(failed)?;
+        let mut out = Vec::new();
+        for entry in reader {
+            let entry = entry.map_err(failed)?;
+            if entry.index < from {
+                continue;
+            }
+            if out.len() == max {
+                break;
+            }
+            let owner = self.tenant_of(entry.leaf().map_err(failed)?.tenant_ref);
+            let payload = owner.and_then(|tenant| entry.open(self.keyring.as_ref(), tenant.as_ref()).ok());
+            out.push((entry.index, entry.leaf, payload));
+        }
+        Ok(out)
+    }
+
+    async fn state_entries(
+        &self,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>, Option<Vec<u8>>)>, LookError> {
+        let max = u32::try_from(max).unwrap_or(u32::MAX).min(10_000);
+        let mut out = Vec::new();
+        for entry in self.store.entries(from, max).await.map_err(failed)? {
+            let opening = self
+                .store
+                .opening(Reach::DangerAllTenants, entry.index)
+                .await
+                .map_err(failed)?;
+            out.push((entry.index, entry.leaf, opening.map(|o| o.payload)));
+        }
+        Ok(out)
+    }
+
+    async fn read(
+        &self,
+        log: &str,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>, Option<Vec<u8>>)>, LookError> {
+        if log == "state" {
+            return self.state_entries(from, max).await;
+        }
+        tokio::task::block_in_place(|| self.decision_entries(from, max))
+    }
+
+    fn opening_line(&self, index: u64, leaf: &[u8], payload: &[u8]) -> Result<Vec<u8>, LookError> {
+        let reference = Leaf::decode(leaf).map_err(failed)?.tenant_ref;
+        let owner = self.tenant_of(reference).flatten();
+        let key = self.keyring.danger_opening_key(owner.as_ref()).map_err(failed)?;
+        let line = json!({
+            "index": index, "key": STANDARD.encode(key.as_slice()), "payload": STANDARD.encode(payload),
+        });
+        let mut bytes = line.to_string().into_bytes();
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+fn parsed(bytes: &[u8]) -> Option<Value> {
+    json::parse(bytes, bailiwick_base::limits::BODY_MAX).ok()
+}
+
+impl LogDoor for Logs {
+    fn list(&self) -> Vec<LogInfo> {
+        let info = |log: &str, named: &Named, sequenced: u64, integrated: u64| LogInfo {
+            log: log.to_owned(),
+            origin: named.origin.clone(),
+            vkey: named.vkey.clone(),
+            sequenced,
+            integrated,
+        };
+        let state = self.cell.load().state_pos().0;
+        vec![
+            info(
+                "state",
+                &self.state,
+                state,
+                self.tiles.checkpoint().checkpoint().size,
+            ),
+            info(
+                "decisions",
+                &self.decisions,
+                self.log.size(),
+                self.log.checkpoint().checkpoint().size,
+            ),
+        ]
+    }
+
+    fn prove(&self, log: &str, index: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, LookError>> {
+        let state = log == "state";
+        Box::pin(async move {
+            let sequenced = if state {
+                self.cell.load().state_pos().0
+            } else {
+                self.log.size()
+            };
+            if index >= sequenced {
+                return Ok(None);
+            }
+            let prove = || {
+                if state {
+                    return self.tiles.prove(index);
+                }
+                // A proof needs a checkpoint that covers the entry: at most a tenth of a second away.
+                if let Err(why) = self.log.integrate() {
+                    tracing::warn!(why, "checkpoints are not published");
+                }
+                self.log.prove(index)
+            };
+            tokio::task::block_in_place(prove)
+                .map(|file| Some(file.to_bytes()))
+                .map_err(failed)
+        })
+    }
+
+    fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
+        Box::pin(async move {
+            let find = || {
+                let entries = self.decision_entries(0, usize::MAX)?;
+                Ok(entries.into_iter().rev().find_map(|(index, leaf, payload)| {
+                    let kind = Leaf::decode(&leaf).ok()?.kind.as_str() == "decision";
+                    let payload = payload.filter(|_| kind)?;
+                    (parsed(&payload)?.get("decision")?.as_str()? == decision).then_some(index)
+                }))
+            };
+            tokio::task::block_in_place(find)
+        })
+    }
+
+    fn entries<'a>(
+        &'a self,
+        log: &'a str,
+        from: u64,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
+        Box::pin(async move {
+            let entries = self.read(log, from, max).await?;
+            let shown = entries.into_iter().map(|(index, leaf, payload)| LogEntry {
+                index,
+                leaf: parsed(&leaf).unwrap_or(Value::Null),
+                payload: payload.as_deref().and_then(parsed),
+            });
+            Ok(shown.collect())
+        })
+    }
+
+    fn openings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+        Box::pin(async move {
+            let mut out = Vec::new();
+            let mut from = 0;
+            loop {
+                let max = if log == "state" { 10_000 } else { usize::MAX };
+                let entries = self.read(log, from, max).await?;
+                let Some((last, ..)) = entries.last() else {
+                    return Ok(out);
+                };
+                from = last + 1;
+                for (index, leaf, payload) in &entries {
+                    if let Some(payload) = payload {
+                        out.extend(self.opening_line(*index, leaf, payload)?);
+                    }
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,577 @@
+//! Starting, running and stopping one node.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bailiwick_api::{Deps, DepsInner};
+use bailiwick_base::{Clock, Entropy, Ids, NodeName};
+use bailiwick_decide::{Fact, Snapshot};
+use bailiwick_inventory::{Limits, installation};
+use bailiwick_journal::{DecisionLog, KillEntry, KillJournal, LogConfig, Slot, StateTiles};
+use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
+use bailiwick_mcp::launcher::Launcher;
+use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps, SystemResolver};
+use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
+use bailiwick_pep::{Pep, SnapshotCell};
+use bailiwick_store::{Entry, Reach, Receipt, Store, StoreConfig, StoreDeps};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::evidence::VKEY_FILE;
+use crate::http::{Probes, router};
+use crate::listener::Listener;
+use crate::logs::{Logs, Named};
+use crate::ports::{Drift, Look, Secrets, Tasks, Tokens};
+use crate::recorder::JournalRecorder;
+use crate::telemetry::Signals;
+use crate::{drivers, keys, telemetry};
+
+/// Where a running service can be reached.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// Base URL as clients see it.
+    pub base_url: String,
+    /// Data folder.
+    pub data: PathBuf,
+    /// Whether an operator exists.
+    pub claimed: bool,
+    /// Plaintext beyond loopback.
+    pub insecure: bool,
+}
+
+/// One node, bound and ready, not serving before [`Service::run`].
+pub struct Service {
+    listening: Listening,
+    listener: Listener,
+    router: axum::Router,
+    claim: tokio::net::UnixListener,
+    claim_router: axum::Router,
+    deps: Deps,
+    log: Arc<DecisionLog>,
+    stop: CancellationToken,
+    signals: Signals,
+    publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
+    gateway: Arc<Gateway>,
+    /// Ends with the service: dropping it ends the launcher and everything it started.
+    _launcher: Option<tokio::process::Child>,
+}
+
+/// The parts that everything else is built on.
+struct Ground {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ids: Ids,
+    keyring: Arc<Keyring>,
+    cell: Arc<SnapshotCell>,
+    store: Store,
+    log: Arc<DecisionLog>,
+    tiles: Arc<StateTiles>,
+    logs: Logs,
+    kill_journal: Arc<KillJournal>,
+    unsettled: Vec<(Slot, KillEntry)>,
+    committed: UnboundedReceiver<Vec<Entry>>,
+    issuers: Arc<KeySource>,
+}
+
+impl Service {
+    /// Opens everything, replays the kill journal, binds the listeners. Nothing is answered before.
+    ///
+    /// # Errors
+    /// The first thing that is not as it must be, with the fix.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        config.require_safe()?;
+        let signals = Signals::start(&config.telemetry)?;
+        let metrics = telemetry::metrics()?;
+        make_data_folder(&config.data)?;
+        let listener = Listener::bind(config.socket()?, &config.listen).await?;
+        let base_url = base_url(&config, &listener)?;
+        let ground = ground(&config, &base_url).await?;
+        let stop = CancellationToken::new();
+        let (launcher, launcher_process) = start_launcher()?;
+        let parts = wire(&config, &base_url, ground, launcher, &listener)?;
+        parts
+            .deps
+            .replay_kills(parts.unsettled)
+            .await
+            .map_err(|e| anyhow::anyhow!("{}", e.text()))?;
+        let operators = parts.deps.operators.load().len();
+        let probes = Probes {
+            deps: parts.deps.clone(),
+            log: Arc::clone(&parts.log),
+            metrics,
+        };
+        let claim = bind_claim(&config.data)?;
+        Ok(Self {
+            listening: Listening {
+                base_url,
+                data: config.data.clone(),
+                claimed: operators > 0,
+                insecure: config.listen.insecure && !config.socket()?.ip().is_loopback(),
+            },
+            listener,
+            router: router(&parts.deps, parts.gateway.router(), probes),
+            claim,
+            claim_router: bailiwick_api::claim_router(parts.deps.clone()),
+            deps: parts.deps,
+            log: parts.log,
+            stop,
+            signals,
+            publisher: parts.publisher,
+            gateway: parts.gateway,
+            _launcher: launcher_process,
+        })
+    }
+
+    /// Where it can be reached.
+    #[must_use]
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    /// Serves until a signal or [`Stopper::stop`]; open calls get the drain time.
+    pub async fn run(self) {
+        let Self {
+            listener,
+            router,
+            claim,
+            claim_router,
+            deps,
+            log,
+            stop,
+            signals,
+            publisher,
+            gateway,
+            ..
+        } = self;
+        let (tiles, committed) = publisher;
+        crate::spawn(drivers::publish_state(tiles, deps.store.clone(), committed));
+        crate::spawn(drivers::heartbeat(
+            deps.store.clone(),
+            Arc::clone(&deps.cell),
+            Arc::clone(&deps.clock),
+            stop.clone(),
+        ));
+        crate::spawn(drivers::sweep(gateway, stop.clone()));
+        crate::spawn(serve_claims(claim, claim_router, stop.clone()));
+        crate::spawn(stop_on_signal(stop.clone()));
+        listener.serve(router, stop.clone()).await;
+        stop.cancel();
+        deps.store.close().await;
+        if let Err(why) = tokio::task::block_in_place(|| log.integrate()) {
+            tracing::warn!(
+                why,
+                "the last records have no checkpoint yet; the next start publishes them"
+            );
+        }
+        signals.flush();
+    }
+
+    /// A handle that stops it from elsewhere.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+}
+
+/// Stops a running service.
+#[derive(Clone)]
+pub struct Stopper(CancellationToken);
+
+impl Stopper {
+    /// Stops it; open calls get the drain time.
+    pub fn stop(&self) {
+        self.0.cancel();
+    }
+}
+
+fn make_data_folder(data: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    if !data.exists() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data)
+            .with_context(|| {
+                format!(
+                    "data folder `{}` cannot be made: give one this user may write",
+                    data.display()
+                )
+            })?;
+    }
+    let mode = std::fs::metadata(data)
+        .with_context(|| format!("data folder `{}` cannot be read", data.display()))?
+        .permissions()
+        .mode();
+    ensure!(
+        mode & 0o077 == 0,
+        "data folder `{}` is open to others: chmod 700 {0}",
+        data.display()
+    );
+    let probe = data.join(".writable");
+    std::fs::write(&probe, b"")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .with_context(|| {
+            format!(
+                "data folder `{}` cannot be written: make it writable for this user",
+                data.display()
+            )
+        })
+}
+
+fn base_url(config: &Config, listener: &Listener) -> anyhow::Result<String> {
+    if !config.base_url.is_empty() {
+        return Ok(config.base_url.clone());
+    }
+    Ok(format!("{}://{}", listener.scheme(), listener.address()?))
+}
+
+/// `host/log` without the scheme, as origins are written.
+fn origin(base_url: &str, log: &str) -> String {
+    let host = base_url.split_once("://").map_or(base_url, |(_, host)| host);
+    format!("{host}/{log}")
+}
+
+/// The origin a folder began with stays, whatever the address is today.
+fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
+    let file = dir.join("origin");
+    if let Ok(kept) = std::fs::read_to_string(&file) {
+        return Ok(kept.trim().to_owned());
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("`{}` cannot be made", dir.display()))?;
+    std::fs::write(&file, format!("{wanted}\n"))
+        .with_context(|| format!("`{}` cannot be written", file.display()))?;
+    Ok(wanted)
+}
+
+async fn ground(config: &Config, base_url: &str) -> anyhow::Result<Ground> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
+    let unseal = match &config.keys.unseal_file {
+        Some(file) => Unseal::File(file.clone()),
+        None => Unseal::FileOrNew(config.data.join("unseal.key")),
+    };
+    let keyring = Arc::new(Keyring::open(
+        &config.data.join("keys"),
+        unseal,
+        Arc::clone(&entropy),
+    )?);
+    let node = NodeName::parse(&config.node)?;
+    let lease = Duration::from_secs(config.freshness.refuse_secs);
+    let cell = Arc::new(SnapshotCell::new(Snapshot::empty(), lease));
+    let issuers = Arc::new(KeySource::new());
+    let (entries, committed) = unbounded_channel();
+    let observer = observer(&cell, &keyring, &issuers, base_url, entries);
+    let deps = StoreDeps {
+        clock: Arc::clone(&clock),
+        sealer: Arc::clone(&keyring) as _,
+        node: node.clone(),
+        observer: Some(observer),
+    };
+    let store = Store::open(store_config(config)?, deps).await.context("store")?;
+    cell.publish(store.facts().await.context("store")?)
+        .context("the snapshot cannot be built")?;
+    cell.refresh(clock.monotonic());
+    for (tenant, _) in cell.load().tenants() {
+        keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
+    }
+    let folder = config.data.join("log");
+    let (state_dir, decisions_dir) = (folder.join("state"), folder.join("decisions"));
+    let state_origin = kept_origin(&state_dir, origin(base_url, "state"))?;
+    let decisions_origin = kept_origin(&decisions_dir, origin(base_url, &format!("decisions/{node}")))?;
+    let state_key = keys::note_key(&keyring, &state_origin)?;
+    let decisions_key = keys::note_key(&keyring, &decisions_origin)?;
+    let (state, decisions) = (
+        named(state_dir, state_origin, &state_key)?,
+        named(decisions_dir, decisions_origin, &decisions_key)?,
+    );
+    let tiles = Arc::new(StateTiles::open(&state.dir, &state.origin, state_key).context("state log")?);
+    drivers::catch_up(&tiles, &store).await;
+    let log = Arc::new(open_log(
+        config,
+        node,
+        &decisions,
+        &clock,
+        &keyring,
+        decisions_key,
+    )?);
+    let (kill_journal, unsettled) =
+        KillJournal::open(&config.data.join("kill.journal")).context("kill journal")?;
+    let logs = Logs {
+        state,
+        decisions,
+        tiles: Arc::clone(&tiles),
+        log: Arc::clone(&log),
+        store: store.clone(),
+        keyring: Arc::clone(&keyring),
+        cell: Arc::clone(&cell),
+    };
+    let kill_journal = Arc::new(kill_journal);
+    Ok(Ground {
+        clock,
+        entropy,
+        ids,
+        keyring,
+        cell,
+        store,
+        log,
+        tiles,
+        logs,
+        kill_journal,
+        unsettled,
+        committed,
+        issuers,
+    })
+}
+
+fn open_log(
+    config: &Config,
+    node: NodeName,
+    named: &Named,
+    clock: &Arc<dyn Clock>,
+    keyring: &Arc<Keyring>,
+    key: bailiwick_journal::NoteKey,
+) -> anyhow::Result<DecisionLog> {
+    let mut settings = LogConfig::new(node, named.origin.clone());
+    settings.queue_records_max = config.log.queue_max;
+    let deps = bailiwick_journal::Deps {
+        clock: Arc::clone(clock),
+        sealer: Arc::clone(keyring) as _,
+        key,
+    };
+    let (log, recovery) = DecisionLog::open(&named.dir, settings, deps).context("decision log")?;
+    if let Some(cut) = &recovery.cut {
+        tracing::warn!(
+            ?cut,
+            "the last flush was torn; its records were never acknowledged and are cut"
+        );
+    }
+    Ok(log)
+}
+
+/// Writes the verifier key beside the log, for those who verify the folder without us.
+fn named(dir: PathBuf, origin: String, key: &bailiwick_journal::NoteKey) -> anyhow::Result<Named> {
+    let vkey = key.verifier.vkey();
+    let file = dir.join(VKEY_FILE);
+    std::fs::write(&file, format!("{vkey}\n"))
+        .with_context(|| format!("`{}` cannot be written", file.display()))?;
+    Ok(Named { origin, vkey, dir })
+}
+
+fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
+    if config.store.engine == "sqlite" {
+        return Ok(StoreConfig::Sqlite {
+            path: config.data.join("state.db"),
+        });
+    }
+    let file = config
+        .store
+        .url_file
+        .as_ref()
+        .context("config key `store.url_file` is missing")?;
+    crate::listener::require_private(file)?;
+    let url = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    Ok(StoreConfig::Postgres {
+        url: url.trim().to_owned(),
+    })
+}
+
+/// Runs on the store's writer, in the order of positions, before the caller is answered: facts first, so that
+/// what was acknowledged is what is decided on.
+fn observer(
+    cell: &Arc<SnapshotCell>,
+    keyring: &Arc<Keyring>,
+    issuers: &Arc<KeySource>,
+    base_url: &str,
+    entries: UnboundedSender<Vec<Entry>>,
+) -> Box<dyn Fn(&Receipt) + Send + Sync> {
+    let (cell, keyring, issuers, base_url) = (
+        Arc::clone(cell),
+        Arc::clone(keyring),
+        Arc::clone(issuers),
+        base_url.to_owned(),
+    );
+    Box::new(move |receipt| {
+        for fact in &receipt.facts {
+            if let Fact::Tenant(tenant, _) = fact
+                && let Err(error) = keys::publish_issuer(&issuers, &keyring, &base_url, &tenant.id)
+            {
+                tracing::error!(%error, "the tenant's tokens cannot be verified");
+            }
+        }
+        if let Err(error) = cell.publish(receipt.facts.iter().cloned()) {
+            // Without these facts the node would decide on old word: it stops hearing, and so refuses.
+            tracing::error!(%error, "committed facts could not be taken into account; calls will be refused");
+            cell.expire();
+        }
+        // The receiver lives as long as the service; entries without one are published at the next start.
+        let _stopping = entries.send(receipt.entries.clone());
+    })
+}
+
+struct Parts {
+    deps: Deps,
+    log: Arc<DecisionLog>,
+    gateway: Arc<Gateway>,
+    publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
+    unsettled: Vec<(Slot, KillEntry)>,
+}
+
+fn wire(
+    config: &Config,
+    base_url: &str,
+    ground: Ground,
+    launcher: Option<Launcher>,
+    listener: &Listener,
+) -> anyhow::Result<Parts> {
+    let recorder = Arc::new(JournalRecorder::new(
+        Arc::clone(&ground.log),
+        Arc::clone(&ground.cell),
+    ));
+    let pep = Arc::new(Pep::new(
+        Arc::clone(&ground.cell),
+        recorder,
+        Arc::clone(&ground.clock),
+        ground.ids.clone(),
+        config.record_budget(),
+    ));
+    let verifier = Arc::new(Verifier::new(
+        Arc::clone(&ground.issuers),
+        VerifierConfig::default(),
+    ));
+    let assertions = Arc::new(AssertionVerifier::new(
+        AssertionConfig::default(),
+        ground.clock.now(),
+    ));
+    let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
+    let later: Arc<OnceLock<Arc<Gateway>>> = Arc::default();
+    let doors: Arc<OnceLock<Deps>> = Arc::default();
+    let limits = Limits::default();
+    let mut gateway_config = GatewayConfig::new(base_url)?;
+    gateway_config.let_in_loopback(listener.address()?.port());
+    for host in &config.listen.allowed_hosts {
+        gateway_config.let_in("https", host);
+    }
+    let gateway = Gateway::new(GatewayDeps {
+        pep: Arc::clone(&pep),
+        cell: Arc::clone(&ground.cell),
+        authenticator: Arc::new(Tokens(Arc::clone(&verifier))),
+        secrets: Arc::clone(&secrets) as _,
+        pins: Arc::new(Drift {
+            deps: Arc::clone(&doors),
+            limits: limits.clone(),
+        }),
+        launcher,
+        resolver: Arc::new(SystemResolver),
+        tls: None,
+        clock: Arc::clone(&ground.clock),
+        ids: ground.ids.clone(),
+        entropy: Arc::clone(&ground.entropy),
+        spawner: Arc::new(Tasks),
+        config: gateway_config,
+    });
+    let _first = later.set(Arc::clone(&gateway));
+    let token_ttl_max = Duration::from_secs(config.tokens.ttl_secs);
+    let deps = Deps::from(DepsInner {
+        base_url: base_url.to_owned(),
+        limits,
+        credential_limits: bailiwick_credential::Limits {
+            token_ttl_max,
+            ..bailiwick_credential::Limits::default()
+        },
+        clock: ground.clock,
+        entropy: ground.entropy,
+        ids: ground.ids,
+        operators: arc_swap::ArcSwap::default(),
+        store: ground.store,
+        keyring: ground.keyring,
+        cell: ground.cell,
+        pep,
+        verifier,
+        assertions,
+        kill_journal: ground.kill_journal,
+        tools: Arc::new(Look {
+            gateway: later,
+            secrets,
+        }),
+        logs: Arc::new(ground.logs),
+    });
+    read_operators(&deps)?;
+    let _first = doors.set(deps.clone());
+    Ok(Parts {
+        deps,
+        log: ground.log,
+        gateway,
+        publisher: (ground.tiles, ground.committed),
+        unsettled: ground.unsettled,
+    })
+}
+
+fn read_operators(deps: &Deps) -> anyhow::Result<()> {
+    let read = async {
+        let mut reader = deps.store.reader(Reach::Installation).await?;
+        reader.operator().list().await
+    };
+    let operators = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(read))
+        .context("operators cannot be read")?;
+    debug_assert!(operators.iter().all(|o| o.id.tenant() == &installation()));
+    deps.operators.store(Arc::new(operators));
+    Ok(())
+}
+
+/// The launcher is this binary again; without it standard-stream servers are unreachable and say so.
+fn start_launcher() -> anyhow::Result<(Option<Launcher>, Option<tokio::process::Child>)> {
+    let program = std::env::current_exe().context("own path not known")?;
+    match Launcher::start_process(&program, &["launcher"], &Tasks) {
+        Ok((launcher, child)) => Ok((Some(launcher), Some(child))),
+        Err(error) => {
+            tracing::warn!(%error, "no launcher: upstream programs cannot be started");
+            Ok((None, None))
+        }
+    }
+}
+
+fn bind_claim(data: &Path) -> anyhow::Result<tokio::net::UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = data.join("claim.sock");
+    if path.exists() {
+        std::fs::remove_file(&path)
+            .with_context(|| format!("old socket `{}` cannot be removed", path.display()))?;
+    }
+    // The folder is 0700 already; the socket is narrowed as well.
+    let listener = tokio::net::UnixListener::bind(&path).with_context(|| {
+        format!(
+            "socket `{}` cannot be made: is the path shorter than 100 bytes?",
+            path.display()
+        )
+    })?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("socket `{}` cannot be narrowed", path.display()))?;
+    Ok(listener)
+}
+
+async fn serve_claims(listener: tokio::net::UnixListener, router: axum::Router, stop: CancellationToken) {
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the claim socket ended");
+    }
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be heard; stop with SIGKILL");
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        () = stop.cancelled() => {}
+    }
+    stop.cancel();
+}
