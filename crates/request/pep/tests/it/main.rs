@@ -1,0 +1,18 @@
+//! Room tests of `pep`, and the public vector sets that judge its reader of tokens.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a test that cannot read its input fails"
+)]
+
+mod assertion;
+mod cookbook;
+mod forgery;
+mod pipeline;
+mod recorder;
+mod token;
+mod vectors;
+mod world;
+mod wycheproof;
