@@ -310,9 +310,13 @@ fn require_range(range: &str) -> Result<(), Refusal> {
 }
 
 fn require_url(url: &str, allow_plaintext: bool) -> Result<(), Refusal> {
+    // What stands before an @ may be a secret.
+    let harmless = url
+        .rsplit_once('@')
+        .map_or_else(|| shown(url), |(_, host)| format!("…@{}", shown(host)));
     let refused = |rule| {
         Err(Refusal::UrlInvalid {
-            found: shown(url),
+            found: harmless.clone(),
             rule,
         })
     };

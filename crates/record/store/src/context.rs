@@ -40,7 +40,7 @@ impl From<&TenantId> for Reach {
 }
 
 /// The name under which row security lets every row be read.
-pub(crate) const EVERY: &str = "*";
+const EVERY: &str = "*";
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq)]

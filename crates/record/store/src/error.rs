@@ -24,6 +24,9 @@ pub enum StoreError {
         /// Which row.
         row: String,
     },
+    /// It refers to something that is not there.
+    #[error("it refers to something that does not exist in this tenant: make that first")]
+    Dangling,
     /// No room for the write; nothing was changed.
     #[error(
         "no space left for the database: free some at `{place}` or move the data folder; nothing was changed"
@@ -41,7 +44,7 @@ pub enum StoreError {
         field: &'static str,
     },
     /// A statement failed in a way that has no name here: a bug or a damaged database.
-    #[error("a statement on the store failed: run `bailiwick store verify`, and keep the log of the server")]
+    #[error("a statement on the store failed: keep the log of the server and the database, and report it")]
     Engine(#[source] Arc<sqlx::Error>),
     /// An entry was appended and nothing changed.
     #[error("the transaction appended an entry and changed nothing: nothing was committed")]
@@ -201,6 +204,7 @@ impl StoreError {
         match self {
             Self::Busy { .. } => "store.busy",
             Self::Conflict { .. } => "store.conflict",
+            Self::Dangling => "store.dangling",
             Self::DiskFull { .. } => "store.disk-full",
             Self::Duplicate { .. } => "store.duplicate",
             Self::Engine(_) => "store.engine",

@@ -2,7 +2,7 @@
 
 use bailiwick_base::{Epoch, SealContext, StatePos, TenantId, Time};
 
-use crate::context::Reach;
+use crate::context::{Idempotency, Reach};
 use crate::error::StoreError;
 use crate::row::{Fields, args, signed};
 use crate::tx::{Receipt, Tx};
@@ -26,9 +26,18 @@ fn sealing<'a>(tenant: Option<&'a TenantId>, key: &'a [u8; 32]) -> SealContext<'
     }
 }
 
+/// Reading all tenants changes nothing: it may be repeated, and each time is recorded.
+fn wanted(tx: &Tx) -> Option<Idempotency> {
+    if matches!(tx.view.reach, Reach::DangerAllTenants) {
+        None
+    } else {
+        tx.ctx.idempotency.clone()
+    }
+}
+
 /// The first answer, when this command was done before.
 pub(crate) async fn replay(tx: &mut Tx) -> Result<Option<Receipt>, StoreError> {
-    let Some(wanted) = tx.ctx.idempotency.clone() else {
+    let Some(wanted) = wanted(tx) else {
         return Ok(None);
     };
     let tenant = tx.view.home();
@@ -69,7 +78,7 @@ pub(crate) async fn replay(tx: &mut Tx) -> Result<Option<Receipt>, StoreError> {
 
 /// Keeps the answer of a command that had a key.
 pub(crate) async fn keep(tx: &mut Tx, answer: &[u8]) -> Result<(), StoreError> {
-    let Some(wanted) = tx.ctx.idempotency.clone() else {
+    let Some(wanted) = wanted(tx) else {
         return Ok(());
     };
     let tenant = tx.view.home();

@@ -43,6 +43,8 @@ mod store;
 mod stored;
 mod task;
 mod tenant;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod writer;
 

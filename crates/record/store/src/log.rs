@@ -5,10 +5,11 @@ use bailiwick_base::{StatePos, TenantId, Time, json};
 use serde_json::Value;
 
 use crate::context::Reach;
+use crate::engine::{Conn, Failure};
 use crate::error::StoreError;
-use crate::row::{Cell, Cells, Fields, args, signed};
+use crate::row::{Arg, Cell, Cells, Fields, args, signed};
 use crate::store::Store;
-use crate::tx::{Entry, View, payload_context};
+use crate::tx::{Entry, StagedEntry, View, payload_context};
 
 const TABLE: &str = "log_entry";
 /// The most entries of one read.
@@ -36,6 +37,62 @@ const SPAN_OF: &str = concat!(
 );
 const POSITION_AT: &str = "SELECT log_index FROM log_entry WHERE at <= $1 ORDER BY log_index DESC LIMIT 1";
 const TIME_AT: &str = "SELECT at FROM log_entry WHERE log_index = $1";
+
+const INSERT_ONE: &str = concat!(
+    "INSERT INTO log_entry (",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7)"
+);
+/// Sixteen rows at once: a statement costs more than a row.
+const ROWS: usize = 16;
+const INSERT_ROWS: &str = concat!(
+    "INSERT INTO log_entry (",
+    columns!(),
+    ") VALUES \
+     ($1, $2, $3, $4, $5, $6, $7),\
+     ($8, $9, $10, $11, $12, $13, $14),\
+     ($15, $16, $17, $18, $19, $20, $21),\
+     ($22, $23, $24, $25, $26, $27, $28),\
+     ($29, $30, $31, $32, $33, $34, $35),\
+     ($36, $37, $38, $39, $40, $41, $42),\
+     ($43, $44, $45, $46, $47, $48, $49),\
+     ($50, $51, $52, $53, $54, $55, $56),\
+     ($57, $58, $59, $60, $61, $62, $63),\
+     ($64, $65, $66, $67, $68, $69, $70),\
+     ($71, $72, $73, $74, $75, $76, $77),\
+     ($78, $79, $80, $81, $82, $83, $84),\
+     ($85, $86, $87, $88, $89, $90, $91),\
+     ($92, $93, $94, $95, $96, $97, $98),\
+     ($99, $100, $101, $102, $103, $104, $105),\
+     ($106, $107, $108, $109, $110, $111, $112)"
+);
+
+/// Inserts the entries of a batch.
+pub(crate) async fn insert(conn: &mut Conn, entries: Vec<StagedEntry>) -> Result<(), Failure> {
+    let mut rows: Vec<Vec<Arg>> = entries.into_iter().map(to_row).collect();
+    while rows.len() >= ROWS {
+        let rest = rows.split_off(ROWS);
+        conn.execute(INSERT_ROWS, rows.into_iter().flatten().collect())
+            .await?;
+        rows = rest;
+    }
+    for row in rows {
+        conn.execute(INSERT_ONE, row).await?;
+    }
+    Ok(())
+}
+
+fn to_row(entry: StagedEntry) -> Vec<Arg> {
+    args![
+        signed(entry.index),
+        entry.tenant.as_str(),
+        signed(entry.tenant_seq),
+        entry.kind,
+        entry.at,
+        entry.leaf,
+        entry.payload,
+    ]
+}
 
 /// An entry with its payload in clear.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use bailiwick_base::{Clock, Epoch, NodeName, Sealer, StatePos};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::context::{Context, EVERY, Lane, Reach};
+use crate::context::{Context, Lane, Reach};
 use crate::engine::{Engine, StoreConfig};
 use crate::error::StoreError;
 use crate::tx::{Ground, Head, Reader, Receipt, Tx, View};
@@ -172,9 +172,7 @@ impl Store {
     }
 
     async fn view(&self, reach: Reach) -> Result<View, StoreError> {
-        let rows = reach.rows();
-        debug_assert!(rows != EVERY || matches!(reach, Reach::DangerAllTenants));
-        let conn = self.inner.engine.read(&rows).await?;
+        let conn = self.inner.engine.read(&reach.rows()).await?;
         Ok(View::new(conn, reach, Arc::clone(&self.inner.ground)))
     }
 

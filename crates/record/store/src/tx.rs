@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::context::{Context, Reach};
 use crate::engine::{Conn, Failure};
 use crate::error::StoreError;
-use crate::row::{Arg, Cell, Cells, args, signed};
+use crate::row::{Arg, Cell, Cells, args};
 
 /// One entry of the state log as a publisher needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,18 @@ pub struct Entry {
     pub index: u64,
     /// Canonical leaf (`audit::entry::Leaf`).
     pub leaf: Vec<u8>,
+}
+
+/// A row of the log before it is inserted.
+#[derive(Debug)]
+pub(crate) struct StagedEntry {
+    pub(crate) index: u64,
+    pub(crate) tenant: TenantId,
+    pub(crate) tenant_seq: u64,
+    pub(crate) kind: String,
+    pub(crate) at: i64,
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// What a committed transaction gives back.
@@ -128,7 +140,8 @@ pub struct Tx {
     pub(crate) changes: u64,
     /// Entries that stand for a change.
     pub(crate) change_entries: u64,
-    pub(crate) entries: Vec<Entry>,
+    /// Entries that the writer inserts with those of its whole batch.
+    pub(crate) staged: Vec<StagedEntry>,
     pub(crate) facts: Vec<Fact>,
     /// The last sequence number of this tenant, once known.
     pub(crate) seq: Option<u64>,
@@ -151,9 +164,6 @@ impl Source for Tx {
     }
 }
 
-const INSERT_ENTRY: &str = "INSERT INTO log_entry (log_index, tenant, tenant_seq, kind, at, leaf, payload) \
-                            VALUES ($1, $2, $3, $4, $5, $6, $7)";
-
 impl Tx {
     pub(crate) fn new(view: View, ctx: Arc<Context>, head: Head, now: Time) -> Self {
         Self {
@@ -164,7 +174,7 @@ impl Tx {
             now,
             changes: 0,
             change_entries: 0,
-            entries: Vec::new(),
+            staged: Vec::new(),
             facts: Vec::new(),
             seq: None,
             reference: None,
@@ -277,17 +287,15 @@ impl Tx {
         .map_err(StoreError::Leaf)?;
         let row = index.to_be_bytes();
         let sealed = ground.sealer.seal(&payload_context(owner, &row), &payload)?;
-        let values = args![
-            signed(index),
-            tenant.as_str(),
-            signed(seq),
+        self.staged.push(StagedEntry {
+            index,
+            tenant,
+            tenant_seq: seq,
             kind,
             at,
-            leaf.as_slice(),
-            sealed
-        ];
-        self.write_quietly(INSERT_ENTRY, values).await?;
-        self.entries.push(Entry { index, leaf });
+            leaf,
+            payload: sealed,
+        });
         self.head.size = index + 1;
         self.head.at = at;
         self.seq = Some(seq);

@@ -18,8 +18,9 @@ use crate::context::{Context, Lane};
 use crate::engine::{Conn, Engine, Failure};
 use crate::error::StoreError;
 use crate::idempotency;
+use crate::log;
 use crate::row::{Fields, args, signed};
-use crate::tx::{Ground, Head, Receipt, Tx, View};
+use crate::tx::{Entry, Ground, Head, Receipt, StagedEntry, Tx, View};
 
 /// Called for every committed transaction, in the order of positions, before its caller gets the answer.
 pub type Observer = Box<dyn Fn(&Receipt) + Send + Sync>;
@@ -207,27 +208,22 @@ impl Writer {
         jobs: &mut Vec<BoxedJob>,
         queues: &mut Queues,
     ) -> Result<Vec<Outcome>, Failure> {
-        let mut conn = match self.conn.take() {
+        let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.engine.connect().await.map_err(|error| Failure {
-                error,
-                again: false,
-                lost: true,
-            })?,
+            None => self.engine.connect().await.map_err(Failure::of_connection)?,
         };
-        let mut outcomes = Vec::new();
-        let result = self.transact(&mut conn, jobs, queues, &mut outcomes).await;
-        match result {
-            Ok(()) => {
-                self.conn = Some(conn);
+        let mut batch = Batch::new(conn);
+        match self.transact(&mut batch, jobs, queues).await {
+            Ok(outcomes) => {
+                self.conn = Some(batch.conn);
                 Ok(outcomes)
             }
             Err(failure) => {
                 // Nothing of this batch may be believed, the caches neither.
                 self.seqs.clear();
                 self.references.clear();
-                if !failure.lost && conn.execute("ROLLBACK", Vec::new()).await.is_ok() {
-                    self.conn = Some(conn);
+                if !failure.lost && batch.conn.execute("ROLLBACK", Vec::new()).await.is_ok() {
+                    self.conn = Some(batch.conn);
                 }
                 Err(failure)
             }
@@ -236,22 +232,18 @@ impl Writer {
 
     async fn transact(
         &mut self,
-        conn: &mut Conn,
+        batch: &mut Batch,
         jobs: &mut Vec<BoxedJob>,
         queues: &mut Queues,
-        outcomes: &mut Vec<Outcome>,
-    ) -> Result<(), Failure> {
-        conn.begin().await?;
-        let began = self.read_head(conn).await?;
-        let mut head = began;
+    ) -> Result<Vec<Outcome>, Failure> {
+        self.begin(batch).await?;
+        let mut outcomes = Vec::new();
         let started = self.ground.clock.monotonic();
-        loop {
-            let position = outcomes.len();
-            let Some(job) = jobs.get_mut(position) else { break };
+        while let Some(job) = jobs.get_mut(outcomes.len()) {
             let lane = job.context().lane;
-            outcomes.push(self.run_job(conn, job.as_mut(), &mut head).await?);
-            let hurried =
-                lane != Lane::Ordinary || self.ground.clock.monotonic().saturating_sub(started) >= HOLD_MAX;
+            outcomes.push(self.run_job(batch, job.as_mut()).await?);
+            let held = self.ground.clock.monotonic().saturating_sub(started);
+            let hurried = lane != Lane::Ordinary || held >= HOLD_MAX;
             if outcomes.len() == jobs.len() && jobs.len() < BATCH_MAX {
                 let next = match queues.kills.try_recv() {
                     Ok(kill) => Some(kill),
@@ -261,61 +253,183 @@ impl Writer {
                 jobs.extend(next);
             }
         }
-        self.write_head(conn, began, head).await?;
-        self.commit(conn).await?;
-        self.known_size = head.size;
+        log::insert(&mut batch.conn, std::mem::take(&mut batch.staged)).await?;
+        batch.write_head().await?;
+        batch.commit().await?;
+        self.known_size = batch.head.size;
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
-        self.stats
-            .transactions
-            .fetch_add(u64::try_from(jobs.len()).unwrap_or(0), Ordering::Relaxed);
-        Ok(())
+        let done = u64::try_from(outcomes.len()).unwrap_or(0);
+        self.stats.transactions.fetch_add(done, Ordering::Relaxed);
+        Ok(outcomes)
     }
 
-    async fn commit(&self, conn: &mut Conn) -> Result<(), Failure> {
-        conn.execute("COMMIT", Vec::new())
-            .await
-            .map(drop)
-            .map_err(|failure| {
-                if failure.lost {
-                    // The commit may have been done: running it again could do everything twice.
-                    return Failure {
-                        error: StoreError::Uncertain,
-                        again: false,
-                        lost: true,
-                    };
-                }
-                failure
-            })
-    }
-
-    async fn read_head(&mut self, conn: &mut Conn) -> Result<Head, Failure> {
-        let rows = conn.fetch(SELECT_HEAD, args![self.ground.node.as_str()]).await?;
-        let plain = |error| Failure {
-            error,
-            again: false,
-            lost: false,
-        };
-        let cells = rows.into_iter().next().ok_or_else(|| {
-            plain(StoreError::RowCorrupt {
-                table: "epoch",
-                column: "id",
-                row: "1".to_owned(),
-            })
-        })?;
-        let (head, fence) = head_of(cells).map_err(plain)?;
+    /// Takes the lock, reads the counters, and looks at the fence.
+    async fn begin(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        batch.conn.begin().await?;
+        let rows = batch
+            .conn
+            .fetch(SELECT_HEAD, args![self.ground.node.as_str()])
+            .await?;
+        let cells = rows.into_iter().next().unwrap_or_default();
+        let (head, fence) = head_of(cells).map_err(Failure::plain)?;
         if fence != self.fence {
-            return Err(plain(StoreError::Fenced {
-                node: self.ground.node.to_string(),
-            }));
+            let node = self.ground.node.to_string();
+            return Err(Failure::plain(StoreError::Fenced { node }));
         }
         if head.size != self.known_size {
             self.seqs.clear();
             self.references.clear();
         }
-        Ok(head)
+        (batch.head, batch.began) = (head, head);
+        Ok(())
     }
 
-    async fn write_head(&self, conn: &mut Conn, began: Head, head: Head) -> Result<(), Failure> {
+    /// Runs one job so that it can be undone alone. `Err` ends the whole batch.
+    async fn run_job(&mut self, batch: &mut Batch, job: &mut dyn Job) -> Result<Outcome, Failure> {
+        let ctx = Arc::clone(job.context());
+        let home = ctx.reach.home();
+        batch.set_savepoint().await?;
+        batch.conn.name_tenant(&ctx.reach.rows()).await?;
+        let now = Time::from_micros(self.ground.clock.now().micros().max(batch.head.at));
+        let lent = std::mem::replace(&mut batch.conn, Conn::Lent);
+        let view = View::new(lent, ctx.reach.clone(), Arc::clone(&self.ground));
+        let mut tx = Tx::new(view, ctx, batch.head, now);
+        tx.seq = self.seqs.get(&home).copied();
+        tx.reference = self.references.get(&home).cloned();
+        let outcome = supervised(job, &mut tx).await;
+        let Tx {
+            view,
+            head,
+            staged,
+            seq,
+            reference,
+            ..
+        } = tx;
+        batch.conn = view.conn;
+        match (view.failure, outcome) {
+            // Another transaction was first, or the connection is gone: everything so far runs again.
+            (Some(failure), _) if failure.again || failure.lost => Err(failure),
+            (None, Outcome::Done(receipt)) => {
+                batch.keep(head, staged);
+                self.seqs.extend(seq.map(|seq| (home.clone(), seq)));
+                self.references
+                    .extend(reference.map(|reference| (home, reference)));
+                Ok(Outcome::Done(receipt))
+            }
+            (failure, outcome) => {
+                if batch.undo().await? == Undone::Everything {
+                    self.begin(batch).await?;
+                }
+                Ok(match (failure, outcome) {
+                    // A closure that swallowed the error of a statement is not believed.
+                    (Some(failure), Outcome::Done(_)) => Outcome::Failed(failure.error),
+                    (_, outcome) => outcome,
+                })
+            }
+        }
+    }
+}
+
+/// Runs a job against panics and against standing still.
+async fn supervised(job: &mut dyn Job, tx: &mut Tx) -> Outcome {
+    let running = AssertUnwindSafe(run(job, tx)).catch_unwind();
+    match tokio::time::timeout(JOB_TIME_MAX, running).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Outcome::Failed(StoreError::Panicked {
+            what: "its closure panicked",
+        }),
+        Err(_) => {
+            // A statement may be under way on the connection: nobody can use it any more.
+            let error = StoreError::Busy {
+                what: "a command held the writer for more than 10 s",
+            };
+            tx.view.failure.get_or_insert(Failure {
+                error: error.clone(),
+                again: false,
+                lost: true,
+            });
+            Outcome::Failed(error)
+        }
+    }
+}
+
+/// One SQL transaction with the work of many.
+struct Batch {
+    conn: Conn,
+    began: Head,
+    head: Head,
+    staged: Vec<StagedEntry>,
+    savepoint: Savepoint,
+}
+
+/// What an undo goes back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// There is a savepoint, and work to be kept behind it.
+    Behind,
+    /// Nothing was done yet: the beginning.
+    Clean,
+    /// A savepoint stands here.
+    Here,
+    /// There is work to be kept and no savepoint yet.
+    Wanted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undone {
+    Everything,
+    OneJob,
+}
+
+impl Batch {
+    fn new(conn: Conn) -> Self {
+        let head = Head {
+            epoch: 0,
+            floor: 0,
+            size: 0,
+            at: 0,
+        };
+        Self {
+            conn,
+            began: head,
+            head,
+            staged: Vec::new(),
+            savepoint: Savepoint::Clean,
+        }
+    }
+
+    /// Makes it possible to undo what comes next, with as few statements as that takes: none for a job that
+    /// is alone.
+    async fn set_savepoint(&mut self) -> Result<(), Failure> {
+        match self.savepoint {
+            Savepoint::Clean | Savepoint::Here => return Ok(()),
+            Savepoint::Behind => self.conn.script("RELEASE SAVEPOINT job; SAVEPOINT job").await?,
+            Savepoint::Wanted => self.conn.script("SAVEPOINT job").await?,
+        }
+        self.savepoint = Savepoint::Here;
+        Ok(())
+    }
+
+    fn keep(&mut self, head: Head, staged: Vec<StagedEntry>) {
+        self.head = head;
+        self.staged.extend(staged);
+        self.savepoint = match self.savepoint {
+            Savepoint::Clean | Savepoint::Wanted => Savepoint::Wanted,
+            Savepoint::Behind | Savepoint::Here => Savepoint::Behind,
+        };
+    }
+
+    async fn undo(&mut self) -> Result<Undone, Failure> {
+        if self.savepoint == Savepoint::Clean {
+            self.conn.execute("ROLLBACK", Vec::new()).await?;
+            return Ok(Undone::Everything);
+        }
+        self.conn.execute("ROLLBACK TO SAVEPOINT job", Vec::new()).await?;
+        Ok(Undone::OneJob)
+    }
+
+    async fn write_head(&mut self) -> Result<(), Failure> {
+        let (began, head) = (self.began, self.head);
         if began == head {
             return Ok(());
         }
@@ -326,7 +440,7 @@ impl Writer {
             head.at,
             signed(began.size)
         ];
-        if conn.execute(UPDATE_HEAD, values).await? == 1 {
+        if self.conn.execute(UPDATE_HEAD, values).await? == 1 {
             return Ok(());
         }
         let error = StoreError::Conflict {
@@ -340,69 +454,22 @@ impl Writer {
         })
     }
 
-    /// Runs one job in a savepoint. `Err` ends the whole batch.
-    async fn run_job(
-        &mut self,
-        conn: &mut Conn,
-        job: &mut dyn Job,
-        head: &mut Head,
-    ) -> Result<Outcome, Failure> {
-        let ctx = Arc::clone(job.context());
-        let home = ctx.reach.home();
-        conn.execute("SAVEPOINT job", Vec::new()).await?;
-        conn.name_tenant(&ctx.reach.rows()).await?;
-        let now = Time::from_micros(self.ground.clock.now().micros().max(head.at));
-        let lent = std::mem::replace(conn, Conn::Lent);
-        let mut tx = Tx::new(
-            View::new(lent, ctx.reach.clone(), Arc::clone(&self.ground)),
-            ctx,
-            *head,
-            now,
-        );
-        tx.seq = self.seqs.get(&home).copied();
-        tx.reference = self.references.get(&home).cloned();
-        let running = AssertUnwindSafe(run(job, &mut tx)).catch_unwind();
-        let outcome = match tokio::time::timeout(JOB_TIME_MAX, running).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Outcome::Failed(StoreError::Panicked {
-                what: "its closure panicked",
-            }),
-            Err(_) => {
-                let error = StoreError::Panicked {
-                    what: "its closure took longer than 10 s",
-                };
-                tx.view.failure.get_or_insert(Failure {
-                    error: error.clone(),
-                    again: false,
-                    lost: true,
-                });
-                Outcome::Failed(error)
-            }
-        };
-        let (seq, reference, after) = (tx.seq, tx.reference.take(), tx.head);
-        let failure = tx.view.failure.take();
-        *conn = tx.view.conn;
-        match (failure, outcome) {
-            // Another transaction was first, or the connection is gone: everything so far runs again.
-            (Some(failure), _) if failure.again || failure.lost => Err(failure),
-            (None, Outcome::Done(receipt)) => {
-                conn.execute("RELEASE SAVEPOINT job", Vec::new()).await?;
-                *head = after;
-                self.seqs.extend(seq.map(|seq| (home.clone(), seq)));
-                self.references
-                    .extend(reference.map(|reference| (home, reference)));
-                Ok(Outcome::Done(receipt))
-            }
-            (failure, outcome) => {
-                conn.execute("ROLLBACK TO SAVEPOINT job", Vec::new()).await?;
-                conn.execute("RELEASE SAVEPOINT job", Vec::new()).await?;
-                Ok(match (failure, outcome) {
-                    // A closure that swallowed the error of a statement is not believed.
-                    (Some(failure), Outcome::Done(_)) => Outcome::Failed(failure.error),
-                    (_, outcome) => outcome,
-                })
-            }
-        }
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.conn
+            .execute("COMMIT", Vec::new())
+            .await
+            .map(drop)
+            .map_err(|failure| {
+                if failure.lost {
+                    // The commit may have been done: running it again could do everything twice.
+                    return Failure {
+                        error: StoreError::Uncertain,
+                        again: false,
+                        lost: true,
+                    };
+                }
+                failure
+            })
     }
 }
 
@@ -441,11 +508,16 @@ async fn conclude(tx: &mut Tx, answer: Vec<u8>) -> Result<Receipt, StoreError> {
     if tx.head != tx.began {
         facts.push(Fact::Position(pos, epoch));
     }
+    let entry = |staged: &StagedEntry| Entry {
+        index: staged.index,
+        leaf: staged.leaf.clone(),
+    };
+    let entries = tx.staged.iter().map(entry).collect();
     Ok(Receipt {
         pos,
         epoch,
         facts,
-        entries: std::mem::take(&mut tx.entries),
+        entries,
         answer,
         replayed: false,
     })

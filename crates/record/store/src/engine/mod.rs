@@ -11,6 +11,12 @@ use crate::error::StoreError;
 use crate::migrate;
 use crate::row::{Arg, Cells};
 
+/// A connection on which the file cannot grow.
+#[cfg(test)]
+pub(crate) fn full_disk(path: &std::path::Path) -> sqlx::sqlite::SqliteConnectOptions {
+    sqlite::options(path).pragma("max_page_count", "1")
+}
+
 /// Where the store is.
 #[derive(Clone)]
 pub enum StoreConfig {
@@ -94,7 +100,7 @@ impl Engine {
                 let options = sqlite::options(path);
                 let mut first = sqlite::connect(&options, path).await?;
                 migrate::sqlite(&mut first).await?;
-                sqlite::integral(&mut first).await?;
+                sqlite::integral(&mut first, path).await?;
                 let readers = sqlite::pool(&options, readers);
                 Ok(Self::Sqlite {
                     options: Box::new(options),
@@ -155,11 +161,20 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn plain(error: StoreError) -> Self {
+    pub(crate) fn plain(error: StoreError) -> Self {
         Self {
             error,
             again: false,
             lost: false,
+        }
+    }
+
+    /// There is no connection to begin with; waiting is left to the caller.
+    pub(crate) fn of_connection(error: StoreError) -> Self {
+        Self {
+            error,
+            again: false,
+            lost: true,
         }
     }
 
@@ -182,6 +197,11 @@ impl Conn {
     /// Begins the transaction of a batch and takes the lock of the writer.
     pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
         on!(self, c => sqlite::script(c, BEGIN_SQLITE).await, c => postgres::script(c, BEGIN_POSTGRES).await)
+    }
+
+    /// Runs several statements in one message; no parameters.
+    pub(crate) async fn script(&mut self, sql: &'static str) -> Result<(), Failure> {
+        on!(self, c => sqlite::script(c, sql).await, c => postgres::script(c, sql).await)
     }
 
     /// Names the tenant whose rows the following statements may see. Where the engine has no row security

@@ -167,6 +167,7 @@ pub(super) fn error(e: sqlx::Error) -> Failure {
             again: true,
             lost: false,
         },
+        ("23503", _) => Failure::plain(StoreError::Dangling),
         ("55P03", _) => Failure::plain(StoreError::Busy {
             what: "a lock was not free in time",
         }),

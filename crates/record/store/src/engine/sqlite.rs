@@ -81,8 +81,15 @@ pub(super) fn pool(options: &SqliteConnectOptions, size: u32) -> SqlitePool {
         .connect_lazy_with(options.clone().pragma("query_only", "ON"))
 }
 
-/// Reads the schema and the free list: damage shows at the start and not in the middle of a command.
-pub(super) async fn integral(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+/// The largest file whose every page is read at the start.
+const CHECKED_AT_START_MAX: u64 = 64 * 1024 * 1024;
+
+/// Looks at the structure of a small file, so that damage shows at the start and not in the middle of a
+/// command. Values have their own digests, and pages are checked as they are read.
+pub(super) async fn integral(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > CHECKED_AT_START_MAX) {
+        return Ok(());
+    }
     let rows = fetch(conn, "PRAGMA quick_check(1)", Vec::new())
         .await
         .map_err(Failure::into_error)?;
@@ -195,6 +202,11 @@ const CANTOPEN: i32 = 14;
 const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
 
+pub(super) fn foreign_key(e: &sqlx::Error) -> bool {
+    e.as_database_error()
+        .is_some_and(|d| d.is_foreign_key_violation())
+}
+
 /// The primary result code (the low byte of the extended one).
 fn primary(e: &sqlx::Error) -> Option<i32> {
     let code = e.as_database_error()?.code()?;
@@ -230,6 +242,7 @@ pub(super) fn error(e: sqlx::Error) -> Failure {
             again: false,
             lost: true,
         },
+        _ if foreign_key(&e) => Failure::plain(StoreError::Dangling),
         _ => {
             let lost = matches!(e, sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed);
             Failure {

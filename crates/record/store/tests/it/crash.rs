@@ -213,3 +213,38 @@ pub(crate) async fn an_interrupted_commit_is_run_again(bed: Bed) {
         bed.clock.now()
     );
 }
+
+/// The server ends our session in the middle of a transaction: it is opened again and the batch runs again.
+/// The embedded engine has no session to lose.
+pub(crate) async fn a_lost_connection_is_opened_again(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let mut raw = bed.raw().await;
+    let server = raw.is_postgres();
+    let runs = Arc::new(AtomicU32::new(0));
+    let (inside, is_inside) = tokio::sync::oneshot::channel();
+    let (ended, is_ended) = tokio::sync::oneshot::channel::<()>();
+    let channels = Mutex::new(Some((inside, is_ended)));
+    let (t, counted) = (bed.registration(&acme, "reader"), Arc::clone(&runs));
+    let body = async move |tx: &mut Tx| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let taken = channels.lock().unwrap().take();
+        if let Some((inside, is_ended)) = taken {
+            inside.send(()).unwrap();
+            is_ended.await.unwrap();
+        }
+        tx.identity().apply(t.clone()).await
+    };
+    let ending = async {
+        is_inside.await.unwrap();
+        if server {
+            let end = "SELECT count(*) FROM (SELECT pg_terminate_backend(pid, 1000) AS gone FROM pg_locks \
+                       WHERE relation = 'epoch'::regclass AND mode = 'ExclusiveLock' AND granted) AS t WHERE gone";
+            assert_eq!(raw.number(end).await, 1, "exactly the writer holds the lock");
+        }
+        ended.send(()).unwrap();
+    };
+    let (receipt, ()) = tokio::join!(bed.tx(&acme, body), ending);
+    assert_eq!(receipt.unwrap().pos, StatePos(2));
+    assert_eq!(runs.load(Ordering::SeqCst), if server { 2 } else { 1 });
+    bed.identity(&acme, "second").await;
+}

@@ -1,5 +1,6 @@
 //! The conformance suite of the store, run against both engines.
 
+mod aggregates;
 mod bed;
 mod cases;
 mod counting;

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{cases, crash};
+use crate::{aggregates, cases, crash};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -38,7 +38,7 @@ macro_rules! both_engines {
 }
 
 both_engines! {
-    cases:
+    aggregates:
         tenants,
         identities,
         clients,
@@ -48,7 +48,8 @@ both_engines! {
         policies,
         marks,
         operators,
-        the_snapshot_starts_from_every_row,
+        the_snapshot_starts_from_every_row;
+    cases:
         the_log_has_no_gap,
         a_repeated_command_is_one_command,
         tenants_do_not_see_each_other,
@@ -73,5 +74,6 @@ both_engines! {
         two_writers_share_one_log,
         a_second_start_fences_the_first,
         a_newer_schema_is_refused,
+        a_lost_connection_is_opened_again,
         an_interrupted_commit_is_run_again;
 }

@@ -1,0 +1,5 @@
+//! The rules of the room.
+
+mod life;
+mod servers;
+mod texts;
