@@ -15,11 +15,18 @@ pub const ACT_DEPTH_MAX: usize = 4;
 /// Bytes of a name that a person gives (owner, purpose, label).
 pub const TEXT_MAX: usize = 256;
 
-/// `text` cut to a length that is fit for a message, control characters escaped.
+/// `text` cut to a length that is fit for a message, what cannot be seen escaped.
 #[must_use]
 pub fn shown(text: &str) -> String {
     const MAX: usize = 80;
-    let mut out: String = text.chars().take(MAX).flat_map(char::escape_debug).collect();
+    let mut out = String::with_capacity(text.len().min(4 * MAX));
+    for c in text.chars().take(MAX) {
+        if matches!(c, '"' | '\'' | '\\') {
+            out.push(c);
+        } else {
+            out.extend(c.escape_debug());
+        }
+    }
     if text.chars().nth(MAX).is_some() {
         out.push('…');
     }

@@ -100,10 +100,6 @@ impl Client {
         })
     }
 
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
     /// The tenant of this command.
     pub(crate) fn tenant(&self) -> Result<&str, Failure> {
         self.tenant.as_deref().ok_or_else(|| {

@@ -48,7 +48,6 @@ pub(crate) fn run(command: Demo, global: &Global, output: &Output) -> Done {
     };
     let data = folder.path().join("data");
     let files = folder.path().join("files");
-    std::fs::create_dir_all(&data).map_err(|e| Failure::io("make", &data, &e))?;
     let config = loopback_config(&data, &command.listen)?;
     let context = folder.path().join("operator.json");
     let global = Global {

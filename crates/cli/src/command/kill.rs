@@ -17,16 +17,6 @@ pub(crate) enum Verb {
     Suspend,
 }
 
-impl Verb {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Resume => "resume",
-            Self::Suspend => "suspend",
-        }
-    }
-}
-
 pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
     let scope = selector(stop.scope);
