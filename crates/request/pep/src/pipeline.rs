@@ -298,14 +298,23 @@ impl Pep {
         call.rates.clear();
         let mut kept = SmallVec::new();
         let rates = snapshot.rates_of(call);
-        let Some(task) = task_of(call).filter(|_| !rates.is_empty()).cloned() else { return kept };
+        let Some(task) = task_of(call).filter(|_| !rates.is_empty()).cloned() else {
+            return kept;
+        };
         for (scope, rate) in rates {
-            let allowance = Allowance { calls: rate.calls, window: rate.window };
+            let allowance = Allowance {
+                calls: rate.calls,
+                window: rate.window,
+            };
             let calls = self.meter.count(&task, scope, allowance, now);
             if calls <= rate.calls {
                 kept.push(scope);
             }
-            call.rates.push(RateReading { scope, calls, at: now });
+            call.rates.push(RateReading {
+                scope,
+                calls,
+                at: now,
+            });
         }
         kept
     }

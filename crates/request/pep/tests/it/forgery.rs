@@ -146,9 +146,15 @@ fn remembering_changes_no_answer() {
         });
     }
     assert!(verifier.remembered() <= 64, "the memory is bounded");
-    let good_somewhere = setting.cases.iter().filter(|c| roomy.verify_any(c.token.as_bytes(), setting.now).is_ok());
+    let good_somewhere = setting
+        .cases
+        .iter()
+        .filter(|c| roomy.verify_any(c.token.as_bytes(), setting.now).is_ok());
     let good_somewhere = good_somewhere.count();
-    assert!(good_somewhere > 253, "some tokens are good at another tenant, and refused here");
+    assert!(
+        good_somewhere > 253,
+        "some tokens are good at another tenant, and refused here"
+    );
     assert_eq!(roomy.remembered(), good_somewhere, "nothing else is remembered");
 }
 
