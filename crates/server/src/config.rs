@@ -320,6 +320,11 @@ impl Config {
         Ok(())
     }
 
+    /// The file with the address of a store that serves several nodes; none for the embedded one.
+    pub(crate) fn served_store(&self) -> Option<&PathBuf> {
+        self.store.url_file.as_ref().filter(|_| self.store.engine != "sqlite")
+    }
+
     pub(crate) fn socket(&self) -> anyhow::Result<SocketAddr> {
         self.listen.address.parse().context("config key `listen.address`")
     }

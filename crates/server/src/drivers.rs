@@ -35,7 +35,7 @@ pub(crate) async fn heartbeat(
         match tokio::time::timeout(HEARTBEAT, store.position()).await {
             Ok(Ok((_, epoch))) => {
                 note_epoch(epoch);
-                cell.refresh(clock.monotonic());
+                cell.heard(clock.monotonic());
                 warned = false;
             }
             Ok(Err(error)) if !warned => {

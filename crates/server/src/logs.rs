@@ -10,7 +10,7 @@ use bailiwick_journal::{DecisionLog, LogReader, StateTiles};
 use bailiwick_keys::Keyring;
 use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Reach, Store};
-use bailiwick_wire::{LogEntry, LogInfo};
+use bailiwick_wire::{LogEntry, NamedLog};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -119,8 +119,8 @@ fn parsed(bytes: &[u8]) -> Option<Value> {
 }
 
 impl LogDoor for Logs {
-    fn list(&self) -> Vec<LogInfo> {
-        let info = |log: &str, named: &Named, sequenced: u64, integrated: u64| LogInfo {
+    fn list(&self) -> Vec<NamedLog> {
+        let info = |log: &str, named: &Named, sequenced: u64, integrated: u64| NamedLog {
             log: log.to_owned(),
             origin: named.origin.clone(),
             vkey: named.vkey.clone(),

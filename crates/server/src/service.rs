@@ -275,7 +275,7 @@ async fn ground(config: &Config, base_url: &str) -> anyhow::Result<Ground> {
     let store = Store::open(store_config(config)?, deps).await.context("store")?;
     cell.publish(store.facts().await.context("store")?)
         .context("the snapshot cannot be built")?;
-    cell.refresh(clock.monotonic());
+    cell.heard(clock.monotonic());
     for (tenant, _) in cell.load().tenants() {
         keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
     }
@@ -363,21 +363,12 @@ fn named(dir: PathBuf, origin: String, key: &bailiwick_journal::NoteKey) -> anyh
 }
 
 fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
-    if config.store.engine == "sqlite" {
-        return Ok(StoreConfig::Sqlite {
-            path: config.data.join("state.db"),
-        });
-    }
-    let file = config
-        .store
-        .url_file
-        .as_ref()
-        .context("config key `store.url_file` is missing")?;
+    let Some(file) = config.served_store() else {
+        return Ok(StoreConfig::embedded(config.data.join("state.db")));
+    };
     crate::listener::require_private(file)?;
     let url = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    Ok(StoreConfig::Postgres {
-        url: url.trim().to_owned(),
-    })
+    Ok(StoreConfig::served(url.trim().to_owned()))
 }
 
 /// Runs on the store's writer, in the order of positions, before the caller is answered: facts first, so that

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bailiwick_server::evidence::{self, LogReport};
-use bailiwick_wire::{LogEntry, LogInfo, Page};
+use bailiwick_wire::{LogEntry, NamedLog, Page};
 use http::Method;
 use hyper::body::Bytes;
 use serde_json::json;
@@ -115,7 +115,7 @@ async fn export(data: &Path, dir: &Path, openings: bool, global: &Global, output
 
 async fn list(global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
-    let page: Page<LogInfo> = client.get("/v1/logs").await?;
+    let page: Page<NamedLog> = client.get("/v1/logs").await?;
     output.result(&page, |paper| {
         let rows = page.items.iter().map(|l| {
             vec![

@@ -189,7 +189,7 @@ impl Credentials<'_, Tx> {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it was changed meanwhile or is gone.
-    pub async fn remove(&mut self, known: &UpstreamCredential, reason: &str) -> Result<(), StoreError> {
+    pub async fn forget(&mut self, known: &UpstreamCredential, reason: &str) -> Result<(), StoreError> {
         self.0.view.require(known.id.tenant())?;
         let key = args![known.id.tenant().as_str(), known.id.uuid(), digest_of(known)?];
         if self.0.write(DELETE, key).await? == 0 {

@@ -22,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+mod changes;
 mod client;
 mod context;
 mod count;

@@ -100,7 +100,7 @@ fn scope_text(scope: &MarkScope) -> String {
     }
 }
 
-fn scope_from(tenant: &TenantId, text: &str) -> Option<MarkScope> {
+pub(crate) fn scope_from(tenant: &TenantId, text: &str) -> Option<MarkScope> {
     let (kind, rest) = text.split_once(':')?;
     Some(match kind {
         "token" => MarkScope::Token(TokenId::parse(tenant, rest).ok()?),

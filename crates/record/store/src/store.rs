@@ -11,7 +11,7 @@ use crate::context::{Context, Lane, Reach};
 use crate::engine::{Engine, StoreConfig};
 use crate::error::StoreError;
 use crate::tx::{Ground, Head, Reader, Receipt, Tx, View};
-use crate::writer::{BoxedJob, Job, Observer, Queues, Refused, Stats, Verdict, Writer};
+use crate::writer::{BoxedWork, Observer, Queues, Refused, Stats, Verdict, Work, Writer};
 
 /// What the store needs from outside.
 pub struct StoreDeps {
@@ -39,8 +39,8 @@ pub struct Store {
 struct Inner {
     engine: Arc<Engine>,
     ground: Arc<Ground>,
-    kills: mpsc::Sender<BoxedJob>,
-    others: mpsc::Sender<BoxedJob>,
+    kills: mpsc::Sender<BoxedWork>,
+    others: mpsc::Sender<BoxedWork>,
     stats: Arc<Stats>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     done: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
@@ -137,7 +137,7 @@ impl Store {
         };
         let (reply, answer) = oneshot::channel();
         let access = matches!(ctx.reach, Reach::DangerAllTenants);
-        let job = TypedJob {
+        let job = TypedWork {
             ctx: Arc::new(ctx),
             body,
             reply: Some(reply),
@@ -230,7 +230,7 @@ impl View {
     }
 }
 
-struct TypedJob<E, F> {
+struct TypedWork<E, F> {
     ctx: Arc<Context>,
     body: F,
     reply: Option<oneshot::Sender<Result<Arc<Receipt>, E>>>,
@@ -239,7 +239,7 @@ struct TypedJob<E, F> {
     access: bool,
 }
 
-impl<E, F> Job for TypedJob<E, F>
+impl<E, F> Work for TypedWork<E, F>
 where
     E: From<StoreError> + Send + 'static,
     F: AsyncFnMut(&mut Tx) -> Result<Vec<u8>, E> + Send + 'static,

@@ -25,8 +25,9 @@ use crate::tx::{Entry, Ground, Head, Receipt, StagedEntry, Tx, View};
 /// Called for every committed transaction, in the order of positions, before its caller gets the answer.
 pub type Observer = Box<dyn Fn(&Receipt) + Send + Sync>;
 
-/// How long a batch may hold the writer before it commits.
-const HOLD_MAX: Duration = Duration::from_millis(5);
+/// How long a batch may go on taking what waits before it commits. A kill does not wait for that: it comes
+/// next and ends the batch.
+const HOLD_MAX: Duration = Duration::from_millis(20);
 /// Transactions in one batch.
 const BATCH_MAX: usize = 512;
 /// How often a batch is run again after a serialisation failure or a broken connection.
@@ -35,7 +36,7 @@ const ATTEMPTS_MAX: u32 = 6;
 const JOB_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A transaction that waits. It can run more than once until it is finished.
-pub(crate) trait Job: Send {
+pub(crate) trait Work: Send {
     fn context(&self) -> &Arc<Context>;
     /// Runs the closure. `Ok` is the answer; `Err` means the caller's own refusal or error, which is kept.
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> LocalBoxFuture<'a, Result<Vec<u8>, Refused>>;
@@ -53,12 +54,12 @@ pub(crate) enum Verdict {
     Store(StoreError),
 }
 
-pub(crate) type BoxedJob = Box<dyn Job>;
+pub(crate) type BoxedWork = Box<dyn Work>;
 
 /// The queues into the writer.
 pub(crate) struct Queues {
-    pub(crate) kills: mpsc::Receiver<BoxedJob>,
-    pub(crate) others: mpsc::Receiver<BoxedJob>,
+    pub(crate) kills: mpsc::Receiver<BoxedWork>,
+    pub(crate) others: mpsc::Receiver<BoxedWork>,
     pub(crate) stop: oneshot::Receiver<()>,
 }
 
@@ -161,7 +162,7 @@ impl Writer {
         }
     }
 
-    async fn batch(&mut self, first: BoxedJob, queues: &mut Queues) {
+    async fn batch(&mut self, first: BoxedWork, queues: &mut Queues) {
         let mut jobs = vec![first];
         let mut outcome = self.attempt(&mut jobs, queues).await;
         for _ in 1..ATTEMPTS_MAX {
@@ -186,7 +187,7 @@ impl Writer {
         }
     }
 
-    fn answer(&self, job: BoxedJob, outcome: Outcome) {
+    fn answer(&self, job: BoxedWork, outcome: Outcome) {
         match outcome {
             Outcome::Done(receipt) => {
                 let receipt = Arc::new(receipt);
@@ -205,7 +206,7 @@ impl Writer {
     /// Runs the jobs, and those that wait behind them, in one SQL transaction.
     async fn attempt(
         &mut self,
-        jobs: &mut Vec<BoxedJob>,
+        jobs: &mut Vec<BoxedWork>,
         queues: &mut Queues,
     ) -> Result<Vec<Outcome>, Failure> {
         let conn = match self.conn.take() {
@@ -233,7 +234,7 @@ impl Writer {
     async fn transact(
         &mut self,
         batch: &mut Batch,
-        jobs: &mut Vec<BoxedJob>,
+        jobs: &mut Vec<BoxedWork>,
         queues: &mut Queues,
     ) -> Result<Vec<Outcome>, Failure> {
         self.begin(batch).await?;
@@ -285,7 +286,7 @@ impl Writer {
     }
 
     /// Runs one job so that it can be undone alone. `Err` ends the whole batch.
-    async fn run_job(&mut self, batch: &mut Batch, job: &mut dyn Job) -> Result<Outcome, Failure> {
+    async fn run_job(&mut self, batch: &mut Batch, job: &mut dyn Work) -> Result<Outcome, Failure> {
         let ctx = Arc::clone(job.context());
         let home = ctx.reach.home();
         batch.set_savepoint().await?;
@@ -331,7 +332,7 @@ impl Writer {
 }
 
 /// Runs a job against panics and against standing still.
-async fn supervised(job: &mut dyn Job, tx: &mut Tx) -> Outcome {
+async fn supervised(job: &mut dyn Work, tx: &mut Tx) -> Outcome {
     let running = AssertUnwindSafe(run(job, tx)).catch_unwind();
     match tokio::time::timeout(JOB_TIME_MAX, running).await {
         Ok(Ok(outcome)) => outcome,
@@ -485,7 +486,7 @@ pub(crate) fn head_of(cells: crate::row::Cells) -> Result<(Head, u64), StoreErro
 }
 
 /// One job: replay a known answer, or run the closure, judge the balance, keep the answer.
-async fn run(job: &mut dyn Job, tx: &mut Tx) -> Outcome {
+async fn run(job: &mut dyn Work, tx: &mut Tx) -> Outcome {
     match idempotency::replay(tx).await {
         Err(error) => return Outcome::Failed(error),
         Ok(Some(receipt)) => return Outcome::Done(receipt),

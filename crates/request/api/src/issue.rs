@@ -82,64 +82,27 @@ fn denied(denial: &Denial) -> RouteError {
     )
 }
 
-/// Issues `count` tokens for `task`.
+/// Issues `count` tokens for `task`: planned, decided, recorded, and only then signed.
 pub(crate) async fn for_task(
     deps: &Deps,
     task: &TaskId,
     count: u32,
     requester: Requester,
 ) -> Result<Issued, RouteError> {
-    let snapshot = deps.cell.load();
-    let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
-    let client = match &requester {
-        Requester::Client(client, identity) if *identity == open.identity => client.to_string(),
-        Requester::Holder(identity, held, client) if *identity == open.identity && held == task => {
-            client.clone()
-        }
-        Requester::Operator => OPERATOR_CLIENT.to_owned(),
-        Requester::Client(..) | Requester::Holder(..) => return Err(RouteError::not_found("task")),
-    };
     let tenant = task.tenant();
-    let identity = snapshot
-        .identity(&open.identity)
-        .ok_or_else(|| RouteError::not_found("identity"))?;
-    let now = deps.clock.now();
-    let mint = |_| {
-        RouteError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "service.failed",
-            "randomness failed",
-        )
-    };
     let tokens: Vec<TokenId> = (0..count)
         .map(|_| deps.ids.mint(tenant))
         .collect::<Result<_, _>>()
-        .map_err(mint)?;
-    let first = tokens
-        .first()
-        .cloned()
-        .ok_or_else(|| RouteError::invalid("token.count", "`count` is 0"))?;
-    let plan = IssuePlan {
-        task: open,
-        identity_expires_at: identity.expires_at,
-        grant_expires_at: granted.expires_at,
-        granted: &granted.coarse_scopes(),
-        requested: None,
-        ttl: None,
-        issuer: &deps.issuer(tenant),
-        audience: &deps.audience(tenant),
-        client: &client,
-        token: first,
-        epoch: snapshot.epoch(),
-    };
-    let claims = credential::issue(plan, &deps.credential_limits, now)
-        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
-    let claims = Arc::new(claims);
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let claims = Arc::new(plan(deps, task, &tokens, &requester)?);
     let call = Call {
-        id: deps.pep.next_id(tenant).map_err(mint)?,
+        id: deps
+            .pep
+            .next_id(tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
         door: Door::Issue,
         principal: Principal::Identity {
-            id: open.identity.clone(),
+            id: claims.nhi.clone(),
             task: Some(task.clone()),
         },
         target: Target::Issue {
@@ -161,6 +124,43 @@ pub(crate) async fn for_task(
         tokens: signed?,
         decision,
     })
+}
+
+/// What the tokens will say; whoever may not ask for them hears that there is no such task.
+fn plan(deps: &Deps, task: &TaskId, tokens: &[TokenId], requester: &Requester) -> Result<Claims, RouteError> {
+    let snapshot = deps.cell.load();
+    let tenant = task.tenant();
+    let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
+    let client = match requester {
+        Requester::Client(client, identity) if *identity == open.identity => client.to_string(),
+        Requester::Holder(identity, held, client) if *identity == open.identity && held == task => {
+            client.clone()
+        }
+        Requester::Operator => OPERATOR_CLIENT.to_owned(),
+        Requester::Client(..) | Requester::Holder(..) => return Err(RouteError::not_found("task")),
+    };
+    let identity = snapshot
+        .identity(&open.identity)
+        .ok_or_else(|| RouteError::not_found("identity"))?;
+    let first = tokens
+        .first()
+        .cloned()
+        .ok_or_else(|| RouteError::invalid("token.count", "`count` is 0"))?;
+    let plan = IssuePlan {
+        task: open,
+        identity_expires_at: identity.expires_at,
+        grant_expires_at: granted.expires_at,
+        granted: &granted.coarse_scopes(),
+        requested: None,
+        ttl: None,
+        issuer: &deps.issuer(tenant),
+        audience: &deps.audience(tenant),
+        client: &client,
+        token: first,
+        epoch: snapshot.epoch(),
+    };
+    credential::issue(plan, &deps.credential_limits, deps.clock.now())
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
 }
 
 fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {

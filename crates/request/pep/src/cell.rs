@@ -28,7 +28,7 @@ pub struct SnapshotCell {
 }
 
 impl SnapshotCell {
-    /// A cell that holds `first`. Until the first [`SnapshotCell::refresh`], and without another one for
+    /// A cell that holds `first`. Until the first [`SnapshotCell::heard`], and without another one for
     /// `lease`, everything is refused.
     #[must_use]
     pub fn new(first: Snapshot, lease: Duration) -> Self {
@@ -86,7 +86,7 @@ impl SnapshotCell {
     }
 
     /// The authority was heard at `monotonic`.
-    pub fn refresh(&self, monotonic: Duration) {
+    pub fn heard(&self, monotonic: Duration) {
         self.fresh_at
             .fetch_max(micros(monotonic).max(1), Ordering::Release);
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// One of the logs of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogInfo {
+pub struct NamedLog {
     /// `state` or `decisions`.
     pub log: String,
     /// Origin line of its checkpoints.

@@ -135,11 +135,11 @@ impl Agent {
     }
 
     pub(super) async fn list_tools(&mut self) -> Result<Answer, Failure> {
-        self.request("tools/list", json!({}), None).await
+        self.send("tools/list", json!({}), None).await
     }
 
     pub(super) async fn call(&mut self, tool: &str, arguments: Value) -> Result<Answer, Failure> {
-        self.request(
+        self.send(
             "tools/call",
             json!({"name": tool, "arguments": arguments}),
             Some(tool),
@@ -147,7 +147,7 @@ impl Agent {
         .await
     }
 
-    async fn request(
+    async fn send(
         &mut self,
         method: &str,
         mut params: Value,

@@ -32,6 +32,20 @@ pub enum StoreConfig {
     },
 }
 
+impl StoreConfig {
+    /// The embedded engine, in a file of the data folder.
+    #[must_use]
+    pub fn embedded(path: PathBuf) -> Self {
+        Self::Sqlite { path }
+    }
+
+    /// The engine that serves several nodes, at a URL.
+    #[must_use]
+    pub fn served(url: String) -> Self {
+        Self::Postgres { url }
+    }
+}
+
 /// How to reach the engine again.
 pub(crate) enum Engine {
     Postgres {

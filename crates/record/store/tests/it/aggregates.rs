@@ -77,7 +77,7 @@ pub(crate) async fn identities(bed: Bed) {
     .await;
     assert_eq!(
         reader.identity().list(&filter, Page::first(10)).await.unwrap(),
-        [given.after.clone()]
+        std::slice::from_ref(&given.after)
     );
     let filter = IdentityFilter {
         state: Some("active"),
@@ -150,7 +150,7 @@ pub(crate) async fn clients(bed: Bed) {
             .list(Some(&identity.id), Page::first(5))
             .await
             .unwrap(),
-        [ended.clone()]
+        std::slice::from_ref(&ended)
     );
     assert_eq!(
         reader
@@ -277,7 +277,10 @@ pub(crate) async fn servers(bed: Bed) {
         .await
         .unwrap();
     let mut reader = bed.store.reader(&acme).await.unwrap();
-    assert_eq!(reader.server().list().await.unwrap(), [third.clone()]);
+    assert_eq!(
+        reader.server().list().await.unwrap(),
+        std::slice::from_ref(&third)
+    );
     drop(reader);
     let stale = Transition::changed("server.pin", second, third);
     let refused = bed
@@ -336,7 +339,7 @@ pub(crate) async fn credentials(bed: Bed) {
     drop(reader);
     let gone = one.clone();
     bed.tx(&acme, async move |tx| {
-        tx.credential().remove(&gone, "rotated").await
+        tx.credential().forget(&gone, "rotated").await
     })
     .await
     .unwrap();
@@ -458,12 +461,98 @@ pub(crate) async fn marks(bed: Bed) {
     drop(reader);
     let twice = async move |tx: &mut Tx| tx.mark().lift(&scope, None).await;
     assert_eq!(code(bed.tx(&acme, twice).await), "store.conflict");
+}
+
+pub(crate) async fn the_floor_rises_for_everybody(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let scope = MarkScope::Tenant(acme.clone());
+    let kill = async move |tx: &mut Tx| {
+        tx.mark()
+            .set(scope.clone(), MarkEffect::Kill, "drill")
+            .await
+            .map(drop)
+    };
+    bed.tx(&acme, kill).await.unwrap();
     let floor = async |tx: &mut Tx| tx.mark().raise_floor("restored").await.map(drop);
     assert_eq!(code(bed.tx(&acme, floor).await), "store.other-tenant");
-    assert_eq!(bed.tx(Reach::Installation, floor).await.unwrap().epoch, Epoch(12));
+    let receipt = bed.tx(Reach::Installation, floor).await.unwrap();
+    assert_eq!(receipt.epoch, Epoch(2));
+    assert!(matches!(
+        &receipt.facts[..],
+        [Fact::EpochFloor(Epoch(2)), Fact::Position(_, Epoch(2))]
+    ));
     let bed = bed.reopened(true).await;
-    assert_eq!(bed.store.epoch_floor().await.unwrap(), Epoch(12));
-    assert_eq!(bed.store.position().await.unwrap().1, Epoch(12));
+    assert_eq!(bed.store.epoch_floor().await.unwrap(), Epoch(2));
+    assert_eq!(bed.store.position().await.unwrap().1, Epoch(2));
+}
+
+/// What another node must hear, in the words of a fact.
+fn told(facts: &[Fact]) -> Vec<String> {
+    facts.iter().map(|fact| format!("{fact:?}")).collect()
+}
+
+pub(crate) async fn another_node_catches_up(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let identity = bed.identity(&acme, "reader").await;
+    let (since, _) = bed.store.position().await.unwrap();
+    let follower = Bed::node(bed.place.clone(), "node-2", 2).await;
+    assert_eq!(
+        told(&follower.store.changes(since).await.unwrap()),
+        told(&[Fact::Position(since, Epoch(0))])
+    );
+    let (opened, grant) = bed.task(&identity.id);
+    let (task, kept) = (opened.after.clone(), grant.clone());
+    let active = activate(identity.clone(), bed.clock.now()).unwrap();
+    let (changed, server) = (active.after.clone(), ServerName::parse("files").unwrap());
+    let scopes = [
+        MarkScope::Server(acme.clone(), server),
+        MarkScope::Identity(identity.id.clone()),
+    ];
+    let (stop, lift) = (scopes[0].clone(), scopes[1].clone());
+    let everything = async move |tx: &mut Tx| {
+        tx.identity().apply(active.clone()).await?;
+        tx.task().open(opened.clone(), grant.clone()).await?;
+        tx.mark().set(stop.clone(), MarkEffect::Suspend, "drill").await?;
+        tx.mark().set(lift.clone(), MarkEffect::Suspend, "drill").await?;
+        tx.mark().lift(&lift, None).await?;
+        tx.policy()
+            .replace("permit (principal, action, resource);")
+            .await
+            .map(drop)
+    };
+    bed.tx(&acme, everything).await.unwrap();
+    bed.tx(Reach::Installation, async |tx| {
+        tx.mark().raise_floor("restored").await.map(drop)
+    })
+    .await
+    .unwrap();
+    let other = bed.tenant("other").await;
+    let (pos, epoch) = bed.store.position().await.unwrap();
+    let mut reader = bed.store.reader(&other).await.unwrap();
+    let (added, algorithm) = reader.tenant().require(&other).await.unwrap();
+    drop(reader);
+    let mut heard = told(&follower.store.changes(since).await.unwrap());
+    let [stopped, lifted] = scopes;
+    let mut expected = told(&[
+        Fact::Identity(changed.into()),
+        Fact::Task(task.into(), kept.into()),
+        Fact::Mark(Mark {
+            scope: stopped,
+            effect: MarkEffect::Suspend,
+            epoch: Epoch(1),
+        }),
+        Fact::MarkLifted(lifted),
+        Fact::Policies(acme, "permit (principal, action, resource);".into()),
+        Fact::EpochFloor(Epoch(3)),
+        Fact::Tenant(added.into(), algorithm),
+        Fact::Position(pos, epoch),
+    ]);
+    assert_eq!(heard.last(), expected.last(), "the position comes last");
+    heard.sort();
+    expected.sort();
+    assert_eq!(heard, expected);
+    let behind = follower.store.changes(StatePos(pos.0 + 1)).await;
+    assert_eq!(code(behind), "log.no-such-position");
 }
 
 pub(crate) async fn operators(bed: Bed) {

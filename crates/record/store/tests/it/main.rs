@@ -1,5 +1,14 @@
 //! The conformance suite of the store, run against both engines.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod aggregates;
 mod bed;
 mod cases;

@@ -48,6 +48,8 @@ both_engines! {
         policies,
         marks,
         operators,
+        the_floor_rises_for_everybody,
+        another_node_catches_up,
         the_snapshot_starts_from_every_row;
     cases:
         the_log_has_no_gap,

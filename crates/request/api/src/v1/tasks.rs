@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{TaskId, TenantId};
+use bailiwick_base::{IdentityId, TaskId, TenantId};
 use bailiwick_credential::{self as credential, Task, TaskPlan};
 use bailiwick_grant::{self as grant, Grant, Scope};
+use bailiwick_inventory::Identity;
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::{HeaderValue, StatusCode, header};
@@ -28,15 +29,14 @@ pub(crate) async fn open(
     let tenant = super::tenant(&deps, &slug)?;
     let identity = super::identity(&deps, &tenant, &body.identity)?;
     let scopes = scopes(&body)?;
-    let minted = |_| {
-        RouteError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "service.failed",
-            "randomness failed",
-        )
-    };
-    let task = deps.ids.mint(&tenant).map_err(minted)?;
-    let grant = deps.ids.mint(&tenant).map_err(minted)?;
+    let task = deps
+        .ids
+        .mint(&tenant)
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let grant = deps
+        .ids
+        .mint(&tenant)
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
     let requested_by = body
         .requested_by
         .clone()
@@ -45,12 +45,7 @@ pub(crate) async fn open(
     let (cell, limits) = (deps.cell.clone(), deps.credential_limits.clone());
     let receipt = deps
         .command(&session, &tenant, ("tasks", &body), async move |tx: &mut Tx| {
-            let holder = tx
-                .identity()
-                .lookup(&identity)
-                .await?
-                .ok_or_else(|| RouteError::not_found("identity"))?;
-            require_living(&holder)?;
+            let holder = living(tx, &identity).await?;
             let wanted = TaskPlan {
                 id: task.clone(),
                 identity: identity.clone(),
@@ -86,9 +81,14 @@ pub(crate) async fn open(
 }
 
 /// A task for somebody who may not act would only look like permission.
-fn require_living(holder: &bailiwick_inventory::Identity) -> Result<(), CommandError> {
+async fn living(tx: &mut Tx, id: &IdentityId) -> Result<Identity, CommandError> {
+    let holder = tx
+        .identity()
+        .lookup(id)
+        .await?
+        .ok_or_else(|| RouteError::not_found("identity"))?;
     if holder.state.reason().is_none() {
-        return Ok(());
+        return Ok(holder);
     }
     let detail = format!("identity is {}: a task cannot be opened for it", holder.state);
     Err(RouteError::new(
@@ -134,10 +134,19 @@ fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
     })
 }
 
+/// `authzen:evaluate` is no tool: it lets an enforcement point outside ask for decisions.
+fn is_enforcement_point(scope: &Scope) -> bool {
+    let (server, action) = crate::authzen::SCOPE;
+    scope.server.as_str() == server && scope.action.as_ref().is_some_and(|a| a.as_str() == action)
+}
+
 /// A scope on a server nobody added is a slip of the pen, not a grant for later.
 fn require_servers(snapshot: &bailiwick_decide::Snapshot, granted: &Grant) -> Result<(), CommandError> {
     let tenant = granted.id.tenant();
     for scope in &granted.scopes {
+        if is_enforcement_point(scope) {
+            continue;
+        }
         let Some(server) = snapshot.server(tenant, &scope.server) else {
             let detail = format!("no server `{}` in this tenant", scope.server);
             let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.server-unknown", detail);

@@ -237,7 +237,7 @@ impl World {
         ];
         let snapshot = Snapshot::empty().apply(facts).unwrap();
         let cell = Arc::new(SnapshotCell::new(snapshot, Duration::from_secs(3_600)));
-        cell.refresh(clock.monotonic());
+        cell.heard(clock.monotonic());
         let entropy = Arc::new(SeededEntropy::new(7));
         let shared: Arc<dyn Clock> = clock.clone();
         let ids = Ids::new(Arc::clone(&shared), entropy.clone());

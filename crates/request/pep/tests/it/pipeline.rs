@@ -179,7 +179,7 @@ async fn time_running_out_ends_streams_and_not_calls() {
     let world = World::new(CAN);
     let permit = world.pep.permit(world.call()).await.unwrap();
     world.clock.advance(Duration::from_secs(1_000));
-    world.refresh();
+    world.hear();
     assert_eq!(
         permit.must_stop(),
         Some(DenyReason::TokenExpired),
@@ -217,7 +217,7 @@ async fn without_fresh_word_nothing_is_permitted() {
         DenyReason::SnapshotStale,
         "open calls end as well"
     );
-    world.refresh();
+    world.hear();
     assert!(
         world.pep.permit(world.call()).await.is_ok(),
         "and it recovers by itself"
@@ -313,7 +313,7 @@ async fn rates_count_what_was_permitted() {
         );
     }
     world.clock.advance(Duration::from_secs(60));
-    world.refresh();
+    world.hear();
     assert!(
         world.pep.permit(world.call()).await.is_ok(),
         "refused calls do not prolong the refusal"

@@ -154,13 +154,13 @@ impl World {
             clock,
             ids,
         };
-        world.refresh();
+        world.hear();
         world
     }
 
-    pub(crate) fn refresh(&self) {
+    pub(crate) fn hear(&self) {
         use bailiwick_base::Clock as _;
-        self.cell.refresh(self.clock.monotonic());
+        self.cell.heard(self.clock.monotonic());
     }
 
     pub(crate) fn call(&self) -> Call {
