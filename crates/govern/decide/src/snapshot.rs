@@ -94,7 +94,13 @@ pub(crate) struct ToolEntry {
 impl TaskEntry {
     fn new(task: Arc<Task>, grant: Arc<Grant>) -> Self {
         let text = task.id.to_string();
-        Self { uid: uid(vocabulary::TASK, &text), text, task, grant, policies: OnceLock::new() }
+        Self {
+            uid: uid(vocabulary::TASK, &text),
+            text,
+            task,
+            grant,
+            policies: OnceLock::new(),
+        }
     }
 
     /// One policy for each scope, or why there is none; then every call under the grant is denied.
@@ -118,13 +124,19 @@ impl TaskEntry {
 
 fn compiled(task: &Task, grant: &Grant) -> Result<Vec<Compiled>, String> {
     if grant.task != task.id || grant.identity != task.identity {
-        return Err(format!("grant `{}` belongs to another task or identity", grant.id));
+        return Err(format!(
+            "grant `{}` belongs to another task or identity",
+            grant.id
+        ));
     }
     if grant.scopes.len() > SCOPES_MAX {
         return Err(format!("grant `{}` has more than {SCOPES_MAX} scopes", grant.id));
     }
     let policies = compile(grant).map_err(|e| e.to_string())?;
-    policies.into_iter().map(|(_, policy)| Compiled::new(policy).map_err(|e| e.to_string())).collect()
+    policies
+        .into_iter()
+        .map(|(_, policy)| Compiled::new(policy).map_err(|e| e.to_string()))
+        .collect()
 }
 
 impl ServerEntry {

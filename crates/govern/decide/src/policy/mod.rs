@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use bailiwick_grant::{Declared, Mentions, schema_for};
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Effect, Policy, PolicyId, PolicySet, ValidationMode, Validator};
+use cedar_policy::{Effect, Policy, PolicyId, PolicySet, ValidationMode, ValidationWarning, Validator};
 
 pub(crate) mod compiled;
 pub(crate) mod index;
@@ -80,9 +80,16 @@ pub fn validate(text: &str) -> Result<(), PolicyError> {
     let declared: Vec<Declared> = supplied.declared().cloned().collect();
     let schema = schema_for(&mentions, &declared).map_err(|e| PolicyError::at(text, 0, e.to_string()))?;
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
-    match result.validation_errors().next() {
+    if let Some(error) = result.validation_errors().next() {
+        return Err(PolicyError::of(text, &DetailedError::from(error)));
+    }
+    // A forbid that can never apply guards nothing, whatever its author thinks.
+    let impossible = result
+        .validation_warnings()
+        .find(|w| matches!(w, ValidationWarning::ImpossiblePolicy(_)));
+    match impossible {
         None => Ok(()),
-        Some(error) => Err(PolicyError::of(text, &DetailedError::from(error))),
+        Some(warning) => Err(PolicyError::of(text, &DetailedError::from(warning))),
     }
 }
 

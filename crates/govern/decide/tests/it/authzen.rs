@@ -3,8 +3,8 @@
 use bailiwick_base::{DecisionId, Epoch};
 use bailiwick_decide::policy::validate;
 use bailiwick_decide::{
-    Arguments, Call, DenyReason, Door, Effect, Fact, Mark, MarkEffect, MarkScope, Named, NamedEntity, Principal, Snapshot,
-    Target, decide,
+    Arguments, Call, DenyReason, Door, Effect, Fact, Mark, MarkEffect, MarkScope, Named, NamedEntity,
+    Principal, Snapshot, Target, decide,
 };
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
@@ -14,21 +14,30 @@ use crate::world::*;
 
 /// The tenant policies of the AuthZEN certification scenario: alice and bob (an admin), an active and an
 /// archived record, reading, writing and soft deleting.
-const CERTIFICATION: &str = include_str!("../../../../../content/policies/examples/authzen-certification.cedar");
+const CERTIFICATION: &str =
+    include_str!("../../../../../content/policies/examples/authzen-certification.cedar");
 
 fn properties(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
 fn entity(kind: &str, id: &str, value: Value) -> NamedEntity {
-    NamedEntity { kind: kind.to_owned(), id: id.to_owned(), properties: properties(value) }
+    NamedEntity {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        properties: properties(value),
+    }
 }
 
 fn asked(subject: NamedEntity, action: &str, action_properties: Value, resource: NamedEntity) -> Call {
     Call {
         id: DecisionId::from_parts(tenant_id(), Uuid::from_u128(500)),
         door: Door::Authzen,
-        principal: Principal::Named(Named { subject, task: None, pep: identity_id(2) }),
+        principal: Principal::Named(Named {
+            subject,
+            task: None,
+            pep: identity_id(2),
+        }),
         target: Target::Named {
             action: action.to_owned(),
             action_properties: properties(action_properties),
@@ -42,7 +51,9 @@ fn asked(subject: NamedEntity, action: &str, action_properties: Value, resource:
 
 fn with(policies: &str) -> Snapshot {
     validate(policies).unwrap();
-    world(&["filesystem:*"]).apply([Fact::Policies(tenant_id(), policies.into())]).unwrap()
+    world(&["filesystem:*"])
+        .apply([Fact::Policies(tenant_id(), policies.into())])
+        .unwrap()
 }
 
 #[test]
@@ -60,14 +71,32 @@ fn the_certification_scenario() {
         (bob(), "write", json!({}), record("record-1", &active), false),
         (alice(), "write", json!({}), record("record-2", &archived), false),
         (admin, "write", json!({}), record("record-2", &archived), true),
-        (alice(), "delete", json!({"soft": true}), record("record-1", &active), true),
-        (alice(), "delete", json!({"soft": false}), record("record-1", &active), false),
+        (
+            alice(),
+            "delete",
+            json!({"soft": true}),
+            record("record-1", &active),
+            true,
+        ),
+        (
+            alice(),
+            "delete",
+            json!({"soft": false}),
+            record("record-1", &active),
+            false,
+        ),
     ]
     .into_iter()
     .enumerate()
     {
         let decision = decide(&world, &asked(subject, action, properties, resource), NOW);
-        assert_eq!(decision.effect == Effect::Permit, wanted, "decision {}: {}", n + 1, decision.reasons.text);
+        assert_eq!(
+            decision.effect == Effect::Permit,
+            wanted,
+            "decision {}: {}",
+            n + 1,
+            decision.reasons.text
+        );
     }
 }
 
@@ -75,8 +104,12 @@ fn the_certification_scenario() {
 fn the_core_level_needs_no_properties() {
     let world = with(CERTIFICATION);
     let ask = |subject: &str, action: &str| {
-        let call =
-            asked(entity("user", subject, json!({})), action, json!({}), entity("record", "record-1", json!({})));
+        let call = asked(
+            entity("user", subject, json!({})),
+            action,
+            json!({}),
+            entity("record", "record-1", json!({})),
+        );
         decide(&world, &call, NOW).effect == Effect::Permit
     };
     assert!(ask("alice", "read") && ask("alice", "write") && ask("bob", "read"));
@@ -93,35 +126,80 @@ fn properties_enter_only_as_declared() {
     };
     let call = || {
         asked(
-            entity("user", "alice", json!({"role": "admin", "untrusted_role": "admin"})),
+            entity(
+                "user",
+                "alice",
+                json!({"role": "admin", "untrusted_role": "admin"}),
+            ),
             "write",
             json!({}),
             entity("record", "r", json!({})),
         )
     };
-    permitted(&with(&policy("@supplied(\"subject.role: String\")", "role")), &call());
-    permitted(&with(&policy("@supplied(\"subject.untrusted_role: String\")", "untrusted_role")), &call());
-    assert!(validate(&policy("", "role")).is_err(), "what is not declared is not in the schema");
-    let mine = format!("@supplied(\"subject.role: String\") @supplied_by(\"{}\")", identity_id(2));
+    permitted(
+        &with(&policy("@supplied(\"subject.role: String\")", "role")),
+        &call(),
+    );
+    permitted(
+        &with(&policy(
+            "@supplied(\"subject.untrusted_role: String\")",
+            "untrusted_role",
+        )),
+        &call(),
+    );
+    assert!(
+        validate(&policy("", "role")).is_err(),
+        "what is not declared is not in the schema"
+    );
+    let mine = format!(
+        "@supplied(\"subject.role: String\") @supplied_by(\"{}\")",
+        identity_id(2)
+    );
     permitted(&with(&policy(&mine, "role")), &call());
-    let other = format!("@supplied(\"subject.role: String\") @supplied_by(\"{}\")", identity_id(1));
+    let other = format!(
+        "@supplied(\"subject.role: String\") @supplied_by(\"{}\")",
+        identity_id(1)
+    );
     denied(&with(&policy(&other, "role")), &call(), DenyReason::NoGrant);
     let mut wrong = call();
     if let Principal::Named(named) = &mut wrong.principal {
-        named.subject.properties.insert("role".to_owned(), json!(["admin"]));
+        named
+            .subject
+            .properties
+            .insert("role".to_owned(), json!(["admin"]));
     }
-    denied(&with(&policy("@supplied(\"subject.role: String\")", "role")), &wrong, DenyReason::NoGrant);
+    denied(
+        &with(&policy("@supplied(\"subject.role: String\")", "role")),
+        &wrong,
+        DenyReason::NoGrant,
+    );
 }
 
 #[test]
 fn no_subject_or_resource_passes_itself_off_as_ours() {
-    let everything = "permit (principal is user, action, resource is record);";
+    let everything = r#"permit (principal is user, action in [Action::"read"], resource is record);
+        permit (principal is user, action == Action::"read", resource);"#;
     let world = with(everything);
     let ask = |kind: &str, resource: &str| {
-        asked(entity(kind, "x", json!({})), "read", json!({}), entity(resource, "x", json!({})))
+        asked(
+            entity(kind, "x", json!({})),
+            "read",
+            json!({}),
+            entity(resource, "x", json!({})),
+        )
     };
     permitted(&world, &ask("user", "record"));
-    for kind in ["Team", "tool", "SERVER", "Action", "my-type", "", "user::", "if", "__cedar::String"] {
+    for kind in [
+        "Team",
+        "tool",
+        "SERVER",
+        "Action",
+        "my-type",
+        "",
+        "user::",
+        "if",
+        "__cedar::String",
+    ] {
         denied(&world, &ask(kind, "record"), DenyReason::NoGrant);
     }
     for kind in ["Identity", "identity", "IDENTITY"] {
@@ -152,11 +230,31 @@ fn an_identity_of_ours_is_judged_like_at_the_gateway() {
     };
     let id = identity_id(1).to_string();
     permitted(&world, &ask(&id, Some(1), "/srv/a"));
-    denied(&world, &ask(&id, Some(1), "/etc/a"), DenyReason::ArgumentOutOfScope);
+    denied(
+        &world,
+        &ask(&id, Some(1), "/etc/a"),
+        DenyReason::ArgumentOutOfScope,
+    );
     denied(&world, &ask(&id, None, "/srv/a"), DenyReason::NoGrant);
     denied(&world, &ask(&id, Some(2), "/srv/a"), DenyReason::TaskUnknown);
-    denied(&world, &ask(&identity_id(2).to_string(), Some(1), "/srv/a"), DenyReason::TaskUnknown);
-    denied(&world, &ask(&identity_id(50).to_string(), None, "/srv/a"), DenyReason::IdentityUnknown);
-    let mark = Mark { scope: MarkScope::Identity(identity_id(1)), effect: MarkEffect::Suspend, epoch: Epoch(5) };
-    denied(&world.with_mark(&mark), &ask(&id, Some(1), "/srv/a"), DenyReason::IdentitySuspended);
+    denied(
+        &world,
+        &ask(&identity_id(2).to_string(), Some(1), "/srv/a"),
+        DenyReason::TaskUnknown,
+    );
+    denied(
+        &world,
+        &ask(&identity_id(50).to_string(), None, "/srv/a"),
+        DenyReason::IdentityUnknown,
+    );
+    let mark = Mark {
+        scope: MarkScope::Identity(identity_id(1)),
+        effect: MarkEffect::Suspend,
+        epoch: Epoch(5),
+    };
+    denied(
+        &world.with_mark(&mark),
+        &ask(&id, Some(1), "/srv/a"),
+        DenyReason::IdentitySuspended,
+    );
 }

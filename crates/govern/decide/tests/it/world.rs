@@ -8,8 +8,7 @@ use bailiwick_base::{
 };
 use bailiwick_credential::{Claims, ScopeSet, Task, TaskState};
 use bailiwick_decide::{
-    Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, ItemKind, Principal, Snapshot, Target,
-    decide,
+    Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, ItemKind, Principal, Snapshot, Target, decide,
 };
 use bailiwick_grant::{Grant, parse_scope};
 use bailiwick_inventory::{
@@ -22,9 +21,23 @@ use uuid::Uuid;
 
 pub(crate) const NOW: Time = Time::from_secs(1_000_000);
 
-/// So many cases, none of them written into the tree.
+/// So many cases, none of them written into the tree; `BAILIWICK_CASES=1000` makes it a thousand times as many
+/// for a long run.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a long run is asked for through the environment"
+)]
 pub(crate) fn cases(cases: u32) -> proptest::test_runner::Config {
-    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+    let factor = std::env::var("BAILIWICK_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
+    let cases = cases.saturating_mul(factor);
+    proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..Default::default()
+    }
 }
 
 pub(crate) fn at(secs: i64) -> Time {
