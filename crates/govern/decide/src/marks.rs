@@ -144,19 +144,21 @@ impl Marks {
         self.tenants.entry(tenant.clone()).or_default()
     }
 
-    /// The strictest mark that stops `standing`: a kill before a suspension, then the wider scope first.
+    /// The strictest mark that stops `standing`: one that ends the credential before one on its target, a kill
+    /// before a suspension, then the wider scope first.
     pub(crate) fn strictest(&self, standing: &Standing<'_>) -> Option<Mark> {
         let mut found: Option<Mark> = None;
         let mut offer = |stop: Option<&Stop>, lasting: bool, scope: &dyn Fn() -> MarkScope| {
             let Some((effect, epoch)) = stop.and_then(|s| s.stops(standing.epoch, lasting)) else {
                 return;
             };
-            if found.as_ref().is_none_or(|f| f.effect < effect) {
-                found = Some(Mark {
-                    scope: scope(),
-                    effect,
-                    epoch,
-                });
+            let mark = Mark {
+                scope: scope(),
+                effect,
+                epoch,
+            };
+            if found.as_ref().is_none_or(|f| rank(f) < rank(&mark)) {
+                found = Some(mark);
             }
         };
         offer(Some(&self.all), true, &|| MarkScope::All);
@@ -204,6 +206,12 @@ impl Marks {
         }
         found
     }
+}
+
+/// How strict a mark is for a call.
+fn rank(mark: &Mark) -> (bool, MarkEffect) {
+    let on_target = matches!(mark.scope, MarkScope::Server(..) | MarkScope::Tool(..));
+    (!on_target, mark.effect)
 }
 
 fn hashed<K: Hash + Eq + Clone>(map: &mut imbl::HashMap<K, Stop>, key: &K, change: impl Fn(Stop) -> Stop) {

@@ -233,3 +233,16 @@ proptest! {
         prop_assert_eq!(decide(&held, &call(), NOW).effect, Effect::Permit);
     }
 }
+
+#[test]
+fn a_dead_credential_is_dead_whatever_is_stopped_beside_it() {
+    let snapshot = later()
+        .with_mark(&mark(
+            &MarkScope::Server(tenant_id(), server_name()),
+            MarkEffect::Kill,
+            6,
+        ))
+        .with_mark(&mark(&MarkScope::Task(task_id(1)), MarkEffect::Suspend, 7));
+    let decision = decide(&snapshot, &with_epoch(5), NOW);
+    assert_eq!(decision.effect, Effect::Deny(DenyReason::TaskClosed));
+}
