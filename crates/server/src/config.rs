@@ -283,6 +283,12 @@ impl Config {
             "config key `telemetry.format`: `{}` is neither json nor text",
             self.telemetry.format
         );
+        let endpoint = &self.telemetry.otlp_endpoint;
+        ensure!(
+            endpoint.is_empty() || endpoint.starts_with("http://"),
+            "config key `telemetry.otlp_endpoint`: `{endpoint}` does not begin with http://; run a collector on this \
+             machine, which sends on over TLS"
+        );
         ensure!(
             self.listen.tls_certificate.is_some() == self.listen.tls_key.is_some(),
             "config keys `listen.tls_certificate` and `listen.tls_key` belong together: set both"

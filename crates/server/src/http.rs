@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +15,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
 
 /// How long a readiness probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -26,8 +28,27 @@ pub(crate) struct Probes {
     pub(crate) metrics: PrometheusHandle,
 }
 
-/// Everything on the listener.
-pub(crate) fn router(deps: &Deps, gateway: Router, probes: Probes) -> Router {
+/// Everything on the listener. Spans cost time on every call, so they are made only where they are sent.
+pub(crate) fn router(deps: &Deps, gateway: Router, probes: Probes, traced: bool) -> Router {
+    let router = untraced(deps, gateway, probes);
+    if !traced {
+        return router;
+    }
+    router.layer(TraceLayer::new_for_http().make_span_with(span))
+}
+
+/// One span per request: method, path and outcome; never a header, a body or a query.
+fn span(request: &http::Request<Body>) -> tracing::Span {
+    tracing::info_span!(
+        "http.server.request",
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        url.path = request.uri().path(),
+        mcp.method.name = request.headers().get("mcp-method").and_then(|v| v.to_str().ok()),
+    )
+}
+
+fn untraced(deps: &Deps, gateway: Router, probes: Probes) -> Router {
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };

@@ -27,7 +27,7 @@ use anyhow::Context;
 pub use clock::now;
 pub use codes::{Code, codes};
 pub use config::{Config, ConfigSources, EffectiveValue};
-pub use service::{Listening, Service};
+pub use service::{Listening, Machine, Service, Stopper};
 
 /// Runs `work` on the service's runtime.
 ///

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bailiwick_api::{BoxFuture, LogDoor, LookError};
-use bailiwick_audit::entry::Leaf;
+use bailiwick_audit::entry::{Leaf, Opening};
+use bailiwick_audit::proof::Evidence;
 use bailiwick_base::{TenantId, json};
 use bailiwick_journal::{DecisionLog, LogReader, StateTiles};
 use bailiwick_keys::Keyring;
@@ -14,6 +15,10 @@ use bailiwick_wire::{LogEntry, NamedLog};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+/// Kinds of entry that carry a decision.
+const DECIDED: [&str; 2] = ["decision", "token.issue"];
 
 /// One of the two logs as it is known at start.
 pub(crate) struct Named {
@@ -101,10 +106,15 @@ impl Logs {
         tokio::task::block_in_place(|| self.decision_entries(from, max))
     }
 
-    fn opening_line(&self, index: u64, leaf: &[u8], payload: &[u8]) -> Result<Vec<u8>, LookError> {
+    /// The key under which the payload of `leaf` was committed to.
+    fn opening_key(&self, leaf: &[u8]) -> Result<Zeroizing<[u8; 32]>, LookError> {
         let reference = Leaf::decode(leaf).map_err(failed)?.tenant_ref;
         let owner = self.tenant_of(reference).flatten();
-        let key = self.keyring.danger_opening_key(owner.as_ref()).map_err(failed)?;
+        self.keyring.danger_opening_key(owner.as_ref()).map_err(failed)
+    }
+
+    fn opening_line(&self, index: u64, leaf: &[u8], payload: &[u8]) -> Result<Vec<u8>, LookError> {
+        let key = self.opening_key(leaf)?;
         let line = json!({
             "index": index, "key": STANDARD.encode(key.as_slice()), "payload": STANDARD.encode(payload),
         });
@@ -144,7 +154,12 @@ impl LogDoor for Logs {
         ]
     }
 
-    fn prove(&self, log: &str, index: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, LookError>> {
+    fn prove<'a>(
+        &'a self,
+        log: &'a str,
+        index: u64,
+        disclose: bool,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>> {
         let state = log == "state";
         Box::pin(async move {
             let sequenced = if state {
@@ -165,21 +180,47 @@ impl LogDoor for Logs {
                 }
                 self.log.prove(index)
             };
-            tokio::task::block_in_place(prove)
-                .map(|file| Some(file.to_bytes()))
-                .map_err(failed)
+            let mut file = tokio::task::block_in_place(prove).map_err(failed)?;
+            if disclose {
+                let entry = self.read(log, index, 1).await?.into_iter().next();
+                let Some((_, leaf, Some(payload))) = entry else {
+                    return Err(LookError("the payload of this entry cannot be opened".to_owned()));
+                };
+                let opening = Opening {
+                    leaf_index: index,
+                    key: *self.opening_key(&leaf)?,
+                    payload,
+                };
+                let evidence = Evidence {
+                    leaf,
+                    opening: Some(opening),
+                };
+                file.extra = Some(evidence.encode());
+            }
+            Ok(Some(file.to_bytes()))
         })
     }
 
     fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
         Box::pin(async move {
             let find = || {
-                let entries = self.decision_entries(0, usize::MAX)?;
-                Ok(entries.into_iter().rev().find_map(|(index, leaf, payload)| {
-                    let kind = Leaf::decode(&leaf).ok()?.kind.as_str() == "decision";
-                    let payload = payload.filter(|_| kind)?;
-                    (parsed(&payload)?.get("decision")?.as_str()? == decision).then_some(index)
-                }))
+                let reader = LogReader::open(&self.decisions.dir, &self.decisions.origin).map_err(failed)?;
+                for entry in reader {
+                    let entry = entry.map_err(failed)?;
+                    let leaf = entry.leaf().map_err(failed)?;
+                    if !DECIDED.contains(&leaf.kind.as_str()) {
+                        continue;
+                    }
+                    let owner = self.tenant_of(leaf.tenant_ref);
+                    let payload =
+                        owner.and_then(|tenant| entry.open(self.keyring.as_ref(), tenant.as_ref()).ok());
+                    let payload = payload.as_deref().and_then(parsed);
+                    let named = payload.as_ref().and_then(|p| p.get("decision")?.as_str());
+                    if named == Some(decision) {
+                        return Ok(Some(entry.index));
+                    }
+                }
+                Ok(None)
             };
             tokio::task::block_in_place(find)
         })

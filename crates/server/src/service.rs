@@ -43,6 +43,28 @@ pub struct Listening {
     pub insecure: bool,
 }
 
+/// What a node takes from the machine it runs on.
+pub struct Machine {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The program that starts upstream programs when it is given the word `launcher`; without one, upstream
+    /// servers on standard streams are unreachable.
+    pub launcher: Option<PathBuf>,
+}
+
+impl Machine {
+    /// The machine's clock; this binary again as the launcher.
+    ///
+    /// # Errors
+    /// When the path of this binary is not known.
+    pub fn this() -> anyhow::Result<Self> {
+        Ok(Self {
+            clock: Arc::new(SystemClock::new()),
+            launcher: Some(std::env::current_exe().context("own path not known")?),
+        })
+    }
+}
+
 /// One node, bound and ready, not serving before [`Service::run`].
 pub struct Service {
     listening: Listening,
@@ -83,15 +105,23 @@ impl Service {
     /// # Errors
     /// The first thing that is not as it must be, with the fix.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_on(Machine::this()?, config).await
+    }
+
+    /// The same with another clock or another launcher.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub async fn start_on(machine: Machine, config: Config) -> anyhow::Result<Self> {
         config.require_safe()?;
         let signals = Signals::start(&config.telemetry)?;
         let metrics = telemetry::metrics()?;
         make_data_folder(&config.data)?;
         let listener = Listener::bind(config.socket()?, &config.listen).await?;
         let base_url = base_url(&config, &listener)?;
-        let ground = ground(&config, &base_url).await?;
+        let ground = ground(&config, &base_url, machine.clock).await?;
         let stop = CancellationToken::new();
-        let (launcher, launcher_process) = start_launcher()?;
+        let (launcher, launcher_process) = start_launcher(machine.launcher.as_deref());
         let parts = wire(&config, &base_url, ground, launcher, &listener)?;
         parts
             .deps
@@ -105,6 +135,7 @@ impl Service {
             metrics,
         };
         let claim = bind_claim(&config.data)?;
+        let traced = !config.telemetry.otlp_endpoint.is_empty();
         Ok(Self {
             listening: Listening {
                 base_url,
@@ -113,7 +144,7 @@ impl Service {
                 insecure: config.listen.insecure && !config.socket()?.ip().is_loopback(),
             },
             listener,
-            router: router(&parts.deps, parts.gateway.router(), probes),
+            router: router(&parts.deps, parts.gateway.router(), probes, traced),
             claim,
             claim_router: bailiwick_api::claim_router(parts.deps.clone()),
             deps: parts.deps,
@@ -248,6 +279,10 @@ fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
 }
 
 async fn ground(config: &Config, base_url: &str) -> anyhow::Result<Ground> {
+    // First, for its lock: a second service on this folder must not get as far as the store, where it would
+    // fence the one that runs.
+    let (kill_journal, unsettled) =
+        KillJournal::open(&config.data.join("kill.journal")).context("kill journal")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
@@ -299,8 +334,6 @@ async fn ground(config: &Config, base_url: &str) -> anyhow::Result<Ground> {
         &keyring,
         decisions_key,
     )?);
-    let (kill_journal, unsettled) =
-        KillJournal::open(&config.data.join("kill.journal")).context("kill journal")?;
     let logs = Logs {
         state,
         decisions,
@@ -514,14 +547,16 @@ fn read_operators(deps: &Deps) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The launcher is this binary again; without it standard-stream servers are unreachable and say so.
-fn start_launcher() -> anyhow::Result<(Option<Launcher>, Option<tokio::process::Child>)> {
-    let program = std::env::current_exe().context("own path not known")?;
-    match Launcher::start_process(&program, &["launcher"], &Tasks) {
-        Ok((launcher, child)) => Ok((Some(launcher), Some(child))),
+/// Without a launcher standard-stream servers are unreachable and say so.
+fn start_launcher(program: Option<&Path>) -> (Option<Launcher>, Option<tokio::process::Child>) {
+    let Some(program) = program else {
+        return (None, None);
+    };
+    match Launcher::start_process(program, &["launcher"], &Tasks) {
+        Ok((launcher, child)) => (Some(launcher), Some(child)),
         Err(error) => {
             tracing::warn!(%error, "no launcher: upstream programs cannot be started");
-            Ok((None, None))
+            (None, None)
         }
     }
 }
