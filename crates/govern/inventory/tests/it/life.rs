@@ -69,7 +69,8 @@ fn owner_purpose_and_expiry_are_required() {
         change(&mut r);
         register(r, &Limits::default(), NOW).expect_err("a refusal")
     };
-    let cases: [(fn(&mut Registration), &str, &str); 12] = [
+    type Case = (fn(&mut Registration), &'static str, &'static str);
+    let cases: [Case; 12] = [
         (|r| r.owner = None, "identity.owner-missing", "--owner"),
         (
             |r| r.owner.as_mut().unwrap().team = "  ".to_owned(),

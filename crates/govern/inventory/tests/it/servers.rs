@@ -257,6 +257,14 @@ fn a_server_has_an_identity_of_its_kind_and_tenant() {
     assert_eq!(forget_credential(given).unwrap().after, server);
 }
 
+fn states(server: &UpstreamServer) -> Vec<(String, PinState)> {
+    server
+        .pins
+        .iter()
+        .map(|p| (p.name.to_string(), p.state))
+        .collect()
+}
+
 #[test]
 fn drift_is_hidden_until_it_is_pinned() {
     let limits = Limits::default();
@@ -265,9 +273,6 @@ fn drift_is_hidden_until_it_is_pinned() {
         vec![tool("write", "w1"), tool("read", "r1")],
     )
     .unwrap();
-    let states = |s: &UpstreamServer| -> Vec<(String, PinState)> {
-        s.pins.iter().map(|p| (p.name.to_string(), p.state)).collect()
-    };
     assert_eq!(
         states(&server),
         [

@@ -48,6 +48,7 @@ both_engines! {
         policies,
         marks,
         operators,
+        a_lifted_suspension_leaves_a_kill,
         the_floor_rises_for_everybody,
         another_node_catches_up,
         the_snapshot_starts_from_every_row;
