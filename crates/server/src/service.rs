@@ -157,6 +157,14 @@ impl Service {
         })
     }
 
+    /// The bound address.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        self.listener.address()
+    }
+
     /// Where it can be reached.
     #[must_use]
     pub fn listening(&self) -> &Listening {
@@ -278,12 +286,11 @@ fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
     Ok(wanted)
 }
 
-async fn ground(config: &Config, base_url: &str) -> anyhow::Result<Ground> {
+async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Ground> {
     // First, for its lock: a second service on this folder must not get as far as the store, where it would
     // fence the one that runs.
     let (kill_journal, unsettled) =
         KillJournal::open(&config.data.join("kill.journal")).context("kill journal")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
     let unseal = match &config.keys.unseal_file {

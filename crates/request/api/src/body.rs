@@ -1,13 +1,18 @@
 //! Request bodies: JSON only, limits first, strict reader, our own messages.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use bailiwick_base::{json, limits};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::problem::RouteError;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A strictly parsed JSON body.
 pub(crate) struct Strict<T>(pub(crate) T);
@@ -16,22 +21,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Strict<T> {
     type Rejection = RouteError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, RouteError> {
-        require_json(&request)?;
-        let bytes = read(request.into_body()).await?;
-        json::parse_as(&bytes, limits::BODY_MAX)
-            .map(Self)
-            .map_err(|error| RouteError::invalid("request.body", format!("body is {error}")))
+        require_json(request.headers())?;
+        parse(&read(request.into_body(), limits::BODY_MAX).await?).map(Self)
     }
 }
 
-fn require_json(request: &Request) -> Result<(), RouteError> {
-    let kind = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+/// A body as JSON: no member twice, no member that is not known, no depth beyond the limit.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RouteError> {
+    json::parse_as(bytes, limits::BODY_MAX)
+        .map_err(|error| RouteError::invalid("request.body", format!("body is {error}")))
+}
+
+/// Whether the body is of the media type `kind`, whatever its parameters.
+pub(crate) fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    let mut given = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (given.next(), given.next()) else {
+        return false;
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next();
+    essence.unwrap_or_default().trim().eq_ignore_ascii_case(kind)
+}
+
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), RouteError> {
+    if is_kind(headers, "application/json") {
         return Ok(());
     }
     Err(RouteError::new(
@@ -41,14 +53,23 @@ fn require_json(request: &Request) -> Result<(), RouteError> {
     ))
 }
 
-/// The whole body, at most [`limits::BODY_MAX`] bytes.
-pub(crate) async fn read(body: Body) -> Result<Bytes, RouteError> {
-    match Limited::new(body, limits::BODY_MAX).collect().await {
+/// The whole body, at most `max` bytes, within the time limit.
+pub(crate) async fn read(body: Body, max: usize) -> Result<Bytes, RouteError> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect())
+        .await
+        .map_err(|_| {
+            RouteError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request.timeout",
+                format!("body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
+            )
+        })?;
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(RouteError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "request.too-large",
-            format!("body is larger than {} bytes", limits::BODY_MAX),
+            format!("body is larger than {max} bytes"),
         )),
         Err(_) => Err(RouteError::invalid("request.body", "body broke off")),
     }

@@ -1,11 +1,11 @@
 //! Issuing and renewing access tokens: a decision first, its record durable, then the signature.
 
-use axum::extract::FromRequestParts;
-use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TokenId};
 use std::sync::Arc;
 
-use bailiwick_credential::{self as credential, Claims, IssuePlan};
-use bailiwick_decide::{Arguments, Call, Door, Principal, Target};
+use axum::extract::{FromRequestParts, RawPathParams};
+use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TenantId, TokenId};
+use bailiwick_credential::{self as credential, Claims, IssuePlan, ScopeSet};
+use bailiwick_decide::{Arguments, Bearer, Call, DenyReason, Door, Principal, Target};
 use bailiwick_pep::{Denial, Outcome};
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -25,8 +25,8 @@ const OPERATOR_CLIENT: &str = "bailiwick-operator";
 pub(crate) enum Requester {
     /// A client of the identity, authenticated at the token endpoint.
     Client(ClientId, IdentityId),
-    /// The bearer of a living token of the same task: renewal.
-    Holder(IdentityId, TaskId, String),
+    /// The bearer of a token of the same task: renewal. Whether the token still lives is part of the decision.
+    Holder(Bearer),
     /// An operator.
     Operator,
 }
@@ -40,28 +40,22 @@ pub(crate) struct Issued {
 impl FromRequestParts<Deps> for Requester {
     type Rejection = RouteError;
 
-    /// An operator's session, or a living access token of ours.
+    /// An operator's session, or an access token of ours.
     async fn from_request_parts(parts: &mut Parts, deps: &Deps) -> Result<Self, RouteError> {
+        let params = RawPathParams::from_request_parts(parts, deps).await;
+        let tenant = params.ok().and_then(|params| {
+            let (_, slug) = params.iter().find(|(name, _)| *name == "tenant")?;
+            TenantId::parse(slug).ok()
+        });
         let bearer = parts
             .headers
             .get(http::header::AUTHORIZATION)
             .and_then(|v| v.to_str().ok())
             .and_then(|v| v.strip_prefix("Bearer "));
-        let slug = parts
-            .uri
-            .path()
-            .strip_prefix("/tenants/")
-            .and_then(|p| p.split('/').next())
-            .unwrap_or_default();
-        if let (Some(bearer), Ok(tenant)) = (bearer, bailiwick_base::TenantId::parse(slug))
+        if let (Some(bearer), Some(tenant)) = (bearer, tenant)
             && let Ok(verified) = deps.verifier.verify(&tenant, bearer.as_bytes(), deps.clock.now())
         {
-            let claims = &verified.claims;
-            return Ok(Self::Holder(
-                claims.nhi.clone(),
-                claims.task.clone(),
-                claims.client.clone(),
-            ));
+            return Ok(Self::Holder(verified.bearer()));
         }
         Session::from_request_parts(parts, deps)
             .await
@@ -69,11 +63,28 @@ impl FromRequestParts<Deps> for Requester {
     }
 }
 
-fn denied(denial: &Denial) -> RouteError {
-    let status = if denial.reason.code() == "record.unavailable" {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::FORBIDDEN
+impl Requester {
+    /// Who is decided about, once it is settled that the task is this requester's.
+    fn principal(self, claims: &Claims) -> Principal {
+        match self {
+            Self::Holder(bearer) => Principal::Bearer(bearer),
+            Self::Client(..) | Self::Operator => Principal::Identity {
+                id: claims.nhi.clone(),
+                task: Some(claims.task.clone()),
+            },
+        }
+    }
+}
+
+/// A dead token is told so with 401; what the decision refuses otherwise is 403.
+fn denied(denial: &Denial, by_holder: bool) -> RouteError {
+    let status = match denial.reason {
+        DenyReason::NotRecorded | DenyReason::SnapshotStale => StatusCode::SERVICE_UNAVAILABLE,
+        DenyReason::NoGrant | DenyReason::ForbiddenByPolicy | DenyReason::EvaluationFailed => {
+            StatusCode::FORBIDDEN
+        }
+        _ if by_holder => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::FORBIDDEN,
     };
     RouteError::new(
         status,
@@ -88,23 +99,22 @@ pub(crate) async fn for_task(
     task: &TaskId,
     count: u32,
     requester: Requester,
+    requested: Option<&ScopeSet>,
 ) -> Result<Issued, RouteError> {
     let tenant = task.tenant();
     let tokens: Vec<TokenId> = (0..count)
         .map(|_| deps.ids.mint(tenant))
         .collect::<Result<_, _>>()
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let claims = Arc::new(plan(deps, task, &tokens, &requester)?);
+    let claims = Arc::new(plan(deps, task, &tokens, &requester, requested)?);
+    let by_holder = matches!(requester, Requester::Holder(_));
     let call = Call {
         id: deps
             .pep
             .next_id(tenant)
             .map_err(|e| RouteError::broken("randomness failed", &e))?,
         door: Door::Issue,
-        principal: Principal::Identity {
-            id: claims.nhi.clone(),
-            task: Some(task.clone()),
-        },
+        principal: requester.principal(&claims),
         target: Target::Issue {
             claims: Arc::clone(&claims),
             tokens: tokens.clone(),
@@ -112,9 +122,18 @@ pub(crate) async fn for_task(
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };
-    let permit = deps.pep.permit(call).await.map_err(|denial| denied(&denial))?;
+    let permit = deps
+        .pep
+        .permit(call)
+        .await
+        .map_err(|denial| denied(&denial, by_holder))?;
     let decision = permit.decision().id.clone();
-    let signed = sign(deps, &claims, tokens);
+    // A batch of RSA signatures takes tens of milliseconds: the other calls of this thread go elsewhere.
+    let signed = if tokens.len() > 1 {
+        tokio::task::block_in_place(|| sign(deps, &claims, tokens))
+    } else {
+        sign(deps, &claims, tokens)
+    };
     permit.finish(if signed.is_ok() {
         Outcome::Returned
     } else {
@@ -127,17 +146,24 @@ pub(crate) async fn for_task(
 }
 
 /// What the tokens will say; whoever may not ask for them hears that there is no such task.
-fn plan(deps: &Deps, task: &TaskId, tokens: &[TokenId], requester: &Requester) -> Result<Claims, RouteError> {
+fn plan(
+    deps: &Deps,
+    task: &TaskId,
+    tokens: &[TokenId],
+    requester: &Requester,
+    requested: Option<&ScopeSet>,
+) -> Result<Claims, RouteError> {
     let snapshot = deps.cell.load();
     let tenant = task.tenant();
     let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
-    let client = match requester {
-        Requester::Client(client, identity) if *identity == open.identity => client.to_string(),
-        Requester::Holder(identity, held, client) if *identity == open.identity && held == task => {
-            client.clone()
+    // A renewed token says no more than the one it renews.
+    let (client, requested) = match requester {
+        Requester::Client(client, identity) if *identity == open.identity => (client.to_string(), requested),
+        Requester::Holder(Bearer { claims, .. }) if claims.nhi == open.identity && claims.task == *task => {
+            (claims.client.clone(), Some(&claims.scopes))
         }
-        Requester::Operator => OPERATOR_CLIENT.to_owned(),
-        Requester::Client(..) | Requester::Holder(..) => return Err(RouteError::not_found("task")),
+        Requester::Operator => (OPERATOR_CLIENT.to_owned(), requested),
+        Requester::Client(..) | Requester::Holder(_) => return Err(RouteError::not_found("task")),
     };
     let identity = snapshot
         .identity(&open.identity)
@@ -151,7 +177,7 @@ fn plan(deps: &Deps, task: &TaskId, tokens: &[TokenId], requester: &Requester) -
         identity_expires_at: identity.expires_at,
         grant_expires_at: granted.expires_at,
         granted: &granted.coarse_scopes(),
-        requested: None,
+        requested,
         ttl: None,
         issuer: &deps.issuer(tenant),
         audience: &deps.audience(tenant),

@@ -15,116 +15,115 @@ mod oauth;
 mod problem;
 pub mod session;
 mod stop;
+mod table;
 mod v1;
 
 use axum::Router;
-use axum::routing::{get, post, put};
 
 pub use claim::claim_router;
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use problem::RouteError;
+use table::Doors;
+pub use table::Route;
 
 /// Everything but the MCP gateway and the probes of the service itself.
 pub fn router(deps: Deps) -> Router {
-    Router::new()
-        .merge(oauth_routes())
-        .merge(authzen_routes())
-        .nest("/v1", v1_routes())
-        .with_state(deps)
+    doors().router.with_state(deps)
 }
 
-fn oauth_routes() -> Router<Deps> {
+/// The routes of [`router`], for tests that go through all of them.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    doors().listed
+}
+
+fn doors() -> Doors {
+    v1_doors(authzen_doors(oauth_doors(Doors::default())))
+}
+
+fn oauth_doors(doors: Doors) -> Doors {
     use oauth::{metadata, token};
-    Router::new()
-        .route(
+    doors
+        .get(
             "/.well-known/oauth-authorization-server/t/{tenant}",
-            get(metadata::authorization_server),
+            metadata::authorization_server,
         )
-        .route(
+        .get(
             "/.well-known/openid-configuration/t/{tenant}",
-            get(metadata::authorization_server),
+            metadata::authorization_server,
         )
-        .route(
+        .get(
             "/t/{tenant}/.well-known/openid-configuration",
-            get(metadata::authorization_server),
+            metadata::authorization_server,
         )
-        .route(
+        .get(
             "/t/{tenant}/.well-known/oauth-authorization-server",
-            get(metadata::authorization_server),
+            metadata::authorization_server,
         )
-        .route(
+        .get(
             "/.well-known/oauth-protected-resource/t/{tenant}/mcp",
-            get(metadata::protected_resource),
+            metadata::protected_resource,
         )
-        .route(
+        .get(
             "/.well-known/oauth-protected-resource/t/{tenant}/mcp/{server}",
-            get(metadata::protected_resource),
+            metadata::protected_resource,
         )
-        .route("/t/{tenant}/jwks", get(metadata::jwks))
-        .route("/t/{tenant}/token", post(token::handler))
+        .get("/t/{tenant}/jwks", metadata::jwks)
+        .post("/t/{tenant}/token", token::handler)
 }
 
-fn authzen_routes() -> Router<Deps> {
+fn authzen_doors(doors: Doors) -> Doors {
     use authzen::{evaluation, evaluations, metadata};
-    Router::new()
-        .route("/access/v1/evaluation", post(evaluation::handler))
-        .route("/access/v1/evaluations", post(evaluations::handler))
-        .route("/t/{tenant}/access/v1/evaluation", post(evaluation::in_tenant))
-        .route("/t/{tenant}/access/v1/evaluations", post(evaluations::in_tenant))
-        .route(
+    doors
+        .post("/access/v1/evaluation", evaluation::handler)
+        .post("/access/v1/evaluations", evaluations::handler)
+        .post("/t/{tenant}/access/v1/evaluation", evaluation::in_tenant)
+        .post("/t/{tenant}/access/v1/evaluations", evaluations::in_tenant)
+        .get(
             "/.well-known/authzen-configuration/t/{tenant}",
-            get(metadata::handler),
+            metadata::handler,
         )
-        .route(
+        .get(
             "/t/{tenant}/.well-known/authzen-configuration",
-            get(metadata::handler),
+            metadata::handler,
         )
 }
 
-fn v1_routes() -> Router<Deps> {
+fn v1_doors(doors: Doors) -> Doors {
     use v1::{check, clients, count, identities, kill, logs, policies, servers, tasks, tenants};
-    Router::new()
-        .route("/tenants", post(tenants::add).get(tenants::list))
-        .route(
-            "/tenants/{tenant}/identities",
-            post(identities::add).get(identities::list),
+    doors
+        .get("/v1/tenants", tenants::list)
+        .post("/v1/tenants", tenants::add)
+        .get("/v1/tenants/{tenant}/identities", identities::list)
+        .post("/v1/tenants/{tenant}/identities", identities::add)
+        .get("/v1/tenants/{tenant}/identities/{id}", identities::find)
+        .post(
+            "/v1/tenants/{tenant}/identities/{id}/activate",
+            identities::activate,
         )
-        .route("/tenants/{tenant}/identities/{id}", get(identities::find))
-        .route(
-            "/tenants/{tenant}/identities/{id}/activate",
-            post(identities::activate),
-        )
-        .route(
-            "/tenants/{tenant}/identities/{id}/suspend",
-            post(identities::suspend),
-        )
-        .route(
-            "/tenants/{tenant}/identities/{id}/resume",
-            post(identities::resume),
-        )
-        .route(
-            "/tenants/{tenant}/identities/{id}/retire",
-            post(identities::retire),
-        )
-        .route("/tenants/{tenant}/clients", post(clients::add).get(clients::list))
-        .route("/tenants/{tenant}/tasks", post(tasks::open).get(tasks::list))
-        .route("/tenants/{tenant}/tasks/{id}/tokens", post(tasks::tokens))
-        .route("/tenants/{tenant}/tasks/{id}/close", post(tasks::close))
-        .route("/tenants/{tenant}/servers", post(servers::add).get(servers::list))
-        .route("/tenants/{tenant}/servers/{name}/pin", post(servers::pin))
-        .route(
-            "/tenants/{tenant}/policies",
-            put(policies::write).get(policies::read),
-        )
-        .route("/tenants/{tenant}/check", post(check::handler))
-        .route("/tenants/{tenant}/count", get(count::of_tenant))
-        .route("/tenants/{tenant}/kill", post(kill::kill))
-        .route("/tenants/{tenant}/resume", post(kill::resume))
-        .route("/all-tenants/count", get(count::of_all))
-        .route("/all-tenants/kill", post(kill::kill_all))
-        .route("/all-tenants/resume", post(kill::resume_all))
-        .route("/logs", get(logs::list))
-        .route("/logs/{log}/proof", get(logs::prove))
-        .route("/logs/{log}/entries", get(logs::entries))
-        .route("/logs/{log}/openings", get(logs::openings))
+        .post("/v1/tenants/{tenant}/identities/{id}/suspend", identities::suspend)
+        .post("/v1/tenants/{tenant}/identities/{id}/resume", identities::resume)
+        .post("/v1/tenants/{tenant}/identities/{id}/retire", identities::retire)
+        .get("/v1/tenants/{tenant}/clients", clients::list)
+        .post("/v1/tenants/{tenant}/clients", clients::add)
+        .get("/v1/tenants/{tenant}/tasks", tasks::list)
+        .post("/v1/tenants/{tenant}/tasks", tasks::open)
+        .post("/v1/tenants/{tenant}/tasks/{id}/tokens", tasks::tokens)
+        .post("/v1/tenants/{tenant}/tasks/{id}/close", tasks::close)
+        .get("/v1/tenants/{tenant}/servers", servers::list)
+        .post("/v1/tenants/{tenant}/servers", servers::add)
+        .post("/v1/tenants/{tenant}/servers/{name}/pin", servers::pin)
+        .get("/v1/tenants/{tenant}/policies", policies::read)
+        .put("/v1/tenants/{tenant}/policies", policies::write)
+        .post("/v1/tenants/{tenant}/check", check::handler)
+        .get("/v1/tenants/{tenant}/count", count::of_tenant)
+        .post("/v1/tenants/{tenant}/kill", kill::kill)
+        .post("/v1/tenants/{tenant}/resume", kill::resume)
+        .get("/v1/all-tenants/count", count::of_all)
+        .post("/v1/all-tenants/kill", kill::kill_all)
+        .post("/v1/all-tenants/resume", kill::resume_all)
+        .get("/v1/logs", logs::list)
+        .get("/v1/logs/{log}/proof", logs::prove)
+        .get("/v1/logs/{log}/entries", logs::entries)
+        .get("/v1/logs/{log}/openings", logs::openings)
 }

@@ -59,6 +59,10 @@ impl RouteError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }

@@ -3,11 +3,13 @@
 //! The task is named by the `task` parameter, or by RFC 9396 `authorization_details` of a task that was opened;
 //! without one, the identity's only open task is meant.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{TaskId, TenantId};
-use bailiwick_credential::TaskState;
+use bailiwick_credential::{ScopeSet, TaskState};
 use bailiwick_pep::token::{AssertionError, UnverifiedAssertion};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
@@ -17,6 +19,10 @@ use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::problem::RouteError;
 
+/// Bytes of a form: an assertion, and a few short parameters beside it.
+const FORM_MAX: usize = 64 * 1024;
+/// Parameters of a form.
+const PARAMETERS_MAX: usize = 64;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// An OAuth error answer (RFC 6749 §5.2).
@@ -45,10 +51,18 @@ struct Form(Vec<(String, String)>);
 
 impl Form {
     fn parse(bytes: &[u8]) -> Result<Self, OauthError> {
+        // Counted before anything is unpacked: nobody has been authenticated yet.
+        if bytes.iter().filter(|b| **b == b'&').count() >= PARAMETERS_MAX {
+            return Err(bad(
+                "invalid_request",
+                format!("more than {PARAMETERS_MAX} parameters"),
+            ));
+        }
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes)
             .map_err(|_| bad("invalid_request", "body is not application/x-www-form-urlencoded"))?;
-        for (n, (name, _)) in pairs.iter().enumerate() {
-            if pairs.iter().take(n).any(|(earlier, _)| earlier == name) && name != "resource" {
+        let mut seen = BTreeSet::new();
+        for (name, _) in &pairs {
+            if !seen.insert(name) && name != "resource" {
                 let shown = bailiwick_base::limits::shown(name);
                 return Err(bad(
                     "invalid_request",
@@ -82,22 +96,14 @@ pub(crate) async fn handler(
     body: Body,
 ) -> Result<Response, Response> {
     let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    if !kind
-        .trim()
-        .to_ascii_lowercase()
-        .starts_with("application/x-www-form-urlencoded")
-    {
+    if !crate::body::is_kind(&headers, "application/x-www-form-urlencoded") {
         return Err(bad(
             "invalid_request",
             "content-type must be application/x-www-form-urlencoded",
         )
         .into_response());
     }
-    let bytes = crate::body::read(body)
+    let bytes = crate::body::read(body, FORM_MAX)
         .await
         .map_err(IntoResponse::into_response)?;
     match token(&deps, &tenant, &bytes).await {
@@ -124,8 +130,8 @@ async fn token(deps: &Deps, tenant: &TenantId, bytes: &[u8]) -> Result<Response,
     let requester = authenticate(deps, tenant, &form)?;
     require_resource(deps, tenant, &form)?;
     let task = task_of(deps, tenant, &form, &requester)?;
-    require_scope(deps, &task, &form)?;
-    let issued = issue::for_task(deps, &task, 1, requester)
+    let requested = requested_scope(&form);
+    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
         .await
         .map_err(|e| refused(&e))?;
     let token = issued
@@ -208,31 +214,9 @@ fn task_of(deps: &Deps, tenant: &TenantId, form: &Form, requester: &Requester) -
     }
 }
 
-/// A scope may be asked for; it must be within the task's, and the token then carries the task's.
-fn require_scope(deps: &Deps, task: &TaskId, form: &Form) -> Result<(), OauthError> {
-    let Some(asked) = form.get("scope") else {
-        return Ok(());
-    };
-    let snapshot = deps.cell.load();
-    let Some((_, granted)) = snapshot.task(task) else {
-        return Err(bad("invalid_grant", "no such task in this tenant"));
-    };
-    let held = granted.coarse_scopes();
-    let within = |scope: &str| {
-        scope
-            .split_once(':')
-            .is_some_and(|(server, tool)| held.contains(server, tool))
-    };
-    match asked.split(' ').filter(|s| !s.is_empty()).find(|s| !within(s)) {
-        None => Ok(()),
-        Some(wider) => {
-            let shown = bailiwick_base::limits::shown(wider);
-            Err(bad(
-                "invalid_scope",
-                format!("`{shown}` is not within the task's scope `{held}`"),
-            ))
-        }
-    }
+/// The scope that was asked for: the token carries no more than that (RFC 6749 §3.3).
+fn requested_scope(form: &Form) -> Option<ScopeSet> {
+    form.get("scope").map(ScopeSet::parse)
 }
 
 fn refused(error: &RouteError) -> OauthError {
@@ -247,6 +231,7 @@ fn refused(error: &RouteError) -> OauthError {
             "server_error",
             error.detail().to_owned(),
         ),
+        _ if error.code() == "task.scope-not-granted" => bad("invalid_scope", error.detail()),
         _ => bad("invalid_grant", error.detail()),
     }
 }
