@@ -231,7 +231,7 @@ fn world(n: usize, policies: &str) -> Snapshot {
     let upstream = UpstreamServer {
         tenant: tenant(),
         name: server(),
-        identity: id(n + 1),
+        identity: id(0),
         connection: Connection::Http {
             url: "https://upstream.test/mcp".to_owned(),
             allow_addresses: vec![],

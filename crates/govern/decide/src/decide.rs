@@ -1,7 +1,7 @@
 //! The decision, step by step.
 
 use bailiwick_base::limits::ACT_DEPTH_MAX;
-use bailiwick_base::{IdentityId, TaskId, Time};
+use bailiwick_base::{IdentityId, ServerName, TaskId, Time};
 use bailiwick_credential::{Claims, TaskState};
 use bailiwick_inventory::{Identity, PinState, State, TenantState};
 use smallvec::SmallVec;
@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 use crate::call::{Call, ItemKind, Target};
 use crate::decision::{Decision, Effect, Reasons};
 use crate::judge::{self, Plainly};
-use crate::marks::Standing;
 use crate::reason::DenyReason;
 use crate::snapshot::{ServerEntry, Snapshot, Space, TaskEntry};
 use crate::stop;
@@ -134,12 +133,7 @@ fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Es
     require_scope(&caller, &aim)?;
     let server = match aim.server() {
         None => None,
-        Some(name) => Some(space.server(name).map(|e| &**e).ok_or_else(|| {
-            Refused::new(
-                DenyReason::ServerUnknown,
-                format!("no server `{name}` in this tenant"),
-            )
-        })?),
+        Some(name) => Some(require_server(space, name, now)?),
     };
     require_pin(server, &aim)?;
     let scoped = is_scoped(&caller, task, &aim);
@@ -260,17 +254,10 @@ fn require_ancestors(snapshot: &Snapshot, space: &Space, claims: &Claims, now: T
         if id.tenant() != &claims.tenant {
             return Err(refused(format!("ancestor `{id}` belongs to another tenant")));
         }
-        let entry = space.identity(id);
-        let mut standing = Standing::of(&claims.tenant, claims.epoch);
-        standing.identity = Some(id);
-        if let Some(entry) = entry {
-            standing.owner = Some(&entry.identity.owner.team);
-            standing.agent = entry.identity.labels.agent.as_ref();
-        }
-        if let Some(mark) = snapshot.marks().strictest(&standing) {
+        if let Some(mark) = stop::identity_mark(snapshot, space, id, claims.epoch) {
             return Err(refused(format!("ancestor `{id}`: {}", stop::sentence(&mark))));
         }
-        require_living(id, entry.map(|e| &*e.identity), now)
+        require_living(id, space.identity(id).map(|e| &*e.identity), now)
             .map_err(|r| refused(format!("ancestor: {}", r.text)))?;
     }
     Ok(())
@@ -359,6 +346,31 @@ fn require_scope(caller: &Caller<'_>, aim: &Aim<'_>) -> Result<(), Refused> {
         ));
     }
     Ok(())
+}
+
+/// A server is an identity too: it stops with it.
+fn require_server<'a>(space: &'a Space, name: &ServerName, now: Time) -> Result<&'a ServerEntry, Refused> {
+    let unknown = || {
+        Refused::new(
+            DenyReason::ServerUnknown,
+            format!("no server `{name}` in this tenant"),
+        )
+    };
+    let entry = space.server(name).ok_or_else(unknown)?;
+    let id = &entry.server.identity;
+    let identity = space.identity(id).ok_or_else(|| {
+        Refused::new(
+            DenyReason::ServerUnknown,
+            format!("server `{name}` has no identity in this tenant"),
+        )
+    })?;
+    require_living(id, Some(&identity.identity), now).map_err(|r| {
+        Refused::new(
+            DenyReason::KilledByOperator,
+            format!("server `{name}`: {}", r.text),
+        )
+    })?;
+    Ok(entry)
 }
 
 fn require_pin(server: Option<&ServerEntry>, aim: &Aim<'_>) -> Result<(), Refused> {

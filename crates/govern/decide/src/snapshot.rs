@@ -380,7 +380,7 @@ impl Snapshot {
     pub fn marked(&self, call: &Call) -> Option<(DenyReason, Mark)> {
         let space = self.space(call.tenant());
         let caller = caller_of(call).unwrap_or(Caller::Outside);
-        crate::stop::marked(self, space, call, &caller, &aim_of(call))
+        crate::stop::marked_anywhere(self, space, call, &caller, &aim_of(call))
     }
 
     /// The rates the meter must read for this call: position of the scope in the grant, and its rate. Empty

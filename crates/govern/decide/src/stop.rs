@@ -1,6 +1,7 @@
 //! Which mark stops a call, and the reason it gives.
 
-use bailiwick_base::ToolName;
+use bailiwick_base::{Epoch, IdentityId, ToolName};
+use bailiwick_credential::Claims;
 
 use crate::call::{Call, ItemKind};
 use crate::mark::{Mark, MarkEffect, MarkScope};
@@ -9,7 +10,54 @@ use crate::reason::DenyReason;
 use crate::snapshot::{Snapshot, Space};
 use crate::view::{Aim, Caller};
 
-/// The strictest mark on anything the call itself falls under; act ancestors are judged apart.
+/// The strictest mark on anything the call falls under, act ancestors and the identity of the server included.
+pub(crate) fn marked_anywhere(
+    snapshot: &Snapshot,
+    space: Option<&Space>,
+    call: &Call,
+    caller: &Caller<'_>,
+    aim: &Aim<'_>,
+) -> Option<(DenyReason, Mark)> {
+    if let Some(found) = marked(snapshot, space, call, caller, aim) {
+        return Some(found);
+    }
+    if let (Caller::Bearer(claims), Some(space)) = (caller, space) {
+        let mark = ancestors(claims).find_map(|id| identity_mark(snapshot, space, &id, claims.epoch));
+        return mark.map(|mark| (DenyReason::ActorRevoked, mark));
+    }
+    None
+}
+
+/// Whoever stands behind the bearer of a token: the act chain, and the subject where it is an identity of
+/// ours.
+pub(crate) fn ancestors(claims: &Claims) -> impl Iterator<Item = IdentityId> {
+    let subject = IdentityId::parse(&claims.tenant, &claims.subject).ok();
+    claims
+        .act
+        .iter()
+        .cloned()
+        .chain(subject)
+        .filter(|id| *id != claims.nhi)
+}
+
+/// The strictest mark on an identity, its logical agent and its owner, for a credential of `epoch`.
+pub(crate) fn identity_mark(
+    snapshot: &Snapshot,
+    space: &Space,
+    id: &IdentityId,
+    epoch: Epoch,
+) -> Option<Mark> {
+    let mut standing = Standing::of(id.tenant(), epoch);
+    standing.identity = Some(id);
+    if let Some(entry) = space.identity(id) {
+        standing.owner = Some(&entry.identity.owner.team);
+        standing.agent = entry.identity.labels.agent.as_ref();
+    }
+    snapshot.marks().strictest(&standing)
+}
+
+/// The strictest mark on the call itself and on the identity of the server it aims at; act ancestors are
+/// judged apart.
 pub(crate) fn marked(
     snapshot: &Snapshot,
     space: Option<&Space>,
@@ -39,8 +87,15 @@ pub(crate) fn marked(
         _ => None,
     };
     standing.tool = tool.as_ref();
-    let mark = snapshot.marks().strictest(&standing)?;
-    Some((reason(&mark), mark))
+    if let Some(mark) = snapshot.marks().strictest(&standing) {
+        return Some((reason(&mark), mark));
+    }
+    // Older kills of the server's identity are in its state; this is for what is newer than the snapshot, and
+    // for suspensions.
+    let space = space?;
+    let server = space.server(aim.server()?)?;
+    let mark = identity_mark(snapshot, space, &server.server.identity, snapshot.epoch())?;
+    Some((DenyReason::KilledByOperator, mark))
 }
 
 fn known_tool(space: Option<&Space>, item: &crate::view::Item<'_>) -> Option<ToolName> {

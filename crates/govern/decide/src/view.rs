@@ -102,19 +102,24 @@ impl<'a> Item<'a> {
     }
 
     /// What conditions are held against: the arguments of a tool; for a prompt or a resource the parameters
-    /// of the method, so `name` or `uri`, and `arguments.…`.
+    /// of the method, so `name` or `uri`, and `arguments.…`. An enforcement point outside that asks through
+    /// AuthZEN gives the arguments as `context.args`.
     pub(crate) fn arguments(&self, call: &'a Call) -> Cow<'a, Map<String, Value>> {
+        let given = match &call.target {
+            Target::Named { context, .. } if call.arguments.values.is_empty() => context
+                .get("args")
+                .and_then(Value::as_object)
+                .unwrap_or(&call.arguments.values),
+            _ => &call.arguments.values,
+        };
         let name = match self.kind {
-            ItemKind::Tool => return Cow::Borrowed(&call.arguments.values),
+            ItemKind::Tool => return Cow::Borrowed(given),
             ItemKind::Prompt => "name",
             ItemKind::Resource => "uri",
         };
         let mut params = Map::new();
         params.insert(name.to_owned(), json!(self.name));
-        params.insert(
-            "arguments".to_owned(),
-            Value::Object(call.arguments.values.clone()),
-        );
+        params.insert("arguments".to_owned(), Value::Object(given.clone()));
         Cow::Owned(params)
     }
 }

@@ -57,7 +57,7 @@ pub const SCOPE_METHODS: [&str; 4] = [
 
 /// Methods that concern a server as a whole; the default policies permit them to a bearer that has any scope
 /// on the server.
-pub const SERVER_METHODS: [&str; 23] = [
+pub const SERVER_METHODS: [&str; 24] = [
     "completion/complete",
     "initialize",
     "logging/setLevel",
@@ -78,6 +78,7 @@ pub const SERVER_METHODS: [&str; 23] = [
     "subscriptions/listen",
     "tasks/cancel",
     "tasks/get",
+    "tasks/list",
     "tasks/result",
     "tasks/update",
     "tools/list",

@@ -222,7 +222,9 @@ fn an_identity_of_ours_is_judged_like_at_the_gateway() {
             json!({}),
             entity("tool", "filesystem/read_text_file", json!({})),
         );
-        call.arguments = arguments(json!({"path": path}));
+        if let Target::Named { context, .. } = &mut call.target {
+            context.insert("args".to_owned(), json!({"path": path}));
+        }
         if let Principal::Named(named) = &mut call.principal {
             named.task = task.map(task_id);
         }

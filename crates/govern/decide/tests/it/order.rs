@@ -163,6 +163,12 @@ fn a_token_dies_with_any_act_ancestor_and_with_its_subject() {
         epoch: Epoch(6),
     };
     denied(&world.with_mark(&mark), &chained(&[2]), DenyReason::ActorRevoked);
+    let in_flight = world
+        .with_mark(&mark)
+        .marked(&chained(&[2]))
+        .map(|(reason, _)| reason);
+    assert_eq!(in_flight, Some(DenyReason::ActorRevoked));
+    assert_eq!(world.with_mark(&mark).marked(&chained(&[])), None);
     permitted(&world.with_mark(&mark), &chained(&[]));
 }
 
@@ -237,6 +243,54 @@ fn the_scope_of_the_token_is_asked_before_the_server() {
         call_with(claims, call.target, no_arguments())
     };
     denied(&world, &call, DenyReason::ServerUnknown);
+}
+
+#[test]
+fn a_server_stops_with_its_identity() {
+    let changed = |change: &dyn Fn(&mut bailiwick_inventory::Identity)| {
+        let mut identity = server_identity();
+        change(&mut identity);
+        with([Fact::Identity(Arc::new(identity))])
+    };
+    permitted(&changed(&|_| {}), &read_call());
+    let suspended = changed(&|i| {
+        i.state = State::Suspended {
+            was_active: true,
+            reason: "test".to_owned(),
+        }
+    });
+    denied(&suspended, &read_call(), DenyReason::KilledByOperator);
+    let retired = changed(&|i| {
+        i.state = State::Retired {
+            reason: "test".to_owned(),
+        }
+    });
+    denied(&retired, &read_call(), DenyReason::KilledByOperator);
+    denied(
+        &changed(&|i| i.expires_at = NOW),
+        &read_call(),
+        DenyReason::KilledByOperator,
+    );
+    let owner = MarkScope::Owner(tenant_id(), "platform".to_owned());
+    let mark = Mark {
+        scope: owner,
+        effect: MarkEffect::Kill,
+        epoch: Epoch(6),
+    };
+    denied(
+        &world(&[READ]).with_mark(&mark),
+        &read_call(),
+        DenyReason::KilledByOperator,
+    );
+    let nobody: Vec<Fact> = facts(&[READ])
+        .into_iter()
+        .filter(|f| !matches!(f, Fact::Identity(i) if i.id == identity_id(99)))
+        .collect();
+    denied(
+        &Snapshot::empty().apply(nobody).unwrap(),
+        &read_call(),
+        DenyReason::ServerUnknown,
+    );
 }
 
 #[test]

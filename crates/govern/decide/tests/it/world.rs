@@ -96,6 +96,19 @@ pub(crate) fn identity(n: u128) -> Identity {
     }
 }
 
+/// The identity of the server, of another owner than the agents.
+pub(crate) fn server_identity() -> Identity {
+    Identity {
+        kind: Kind::McpServer,
+        owner: Owner {
+            team: "platform".to_owned(),
+            contact: "platform@acme.test".to_owned(),
+        },
+        labels: Labels::default(),
+        ..identity(99)
+    }
+}
+
 pub(crate) fn task(n: u128, identity: u128) -> Task {
     Task {
         id: task_id(n),
@@ -156,6 +169,7 @@ pub(crate) fn facts(scopes: &[&str]) -> Vec<Fact> {
         tenant(TenantState::Active),
         Fact::Identity(Arc::new(identity(1))),
         Fact::Identity(Arc::new(identity(2))),
+        Fact::Identity(Arc::new(server_identity())),
         server(&TOOLS),
         Fact::Task(Arc::new(task(1, 1)), Arc::new(grant(1, 1, 1, scopes))),
         Fact::Position(StatePos(7), Epoch(5)),

@@ -233,6 +233,7 @@ impl World {
             tenant(),
             identity(1),
             identity(2),
+            identity(99),
             Fact::Position(StatePos(7), Epoch(5)),
         ];
         let snapshot = Snapshot::empty().apply(facts).unwrap();

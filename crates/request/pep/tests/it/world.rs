@@ -104,7 +104,7 @@ pub(crate) fn facts(scopes: &[&str]) -> Vec<Fact> {
         Fact::Server(Arc::new(UpstreamServer {
             tenant: of,
             name: ServerName::parse("filesystem").unwrap(),
-            identity: IdentityId::from_parts(tenant(), Uuid::from_u128(9)),
+            identity: agent.clone(),
             connection: Connection::Http {
                 url: "https://upstream.test/mcp".to_owned(),
                 allow_addresses: Vec::new(),
