@@ -503,6 +503,9 @@ pub(crate) enum Log {
         /// state or decisions
         #[arg(long, default_value = "decisions")]
         log: String,
+        /// Put the payload into the file, with what opens its commitment
+        #[arg(long)]
+        disclose: bool,
         /// File to write; standard output when absent
         #[arg(long, short = 'o')]
         output: Option<PathBuf>,

@@ -13,13 +13,16 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::Cli;
-use crate::output::{Output, exit};
+use crate::output::{Failure, Output, exit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let output = Output::new(&cli.common);
     match command::run(cli, &output) {
         Ok(code) => ExitCode::from(code),
@@ -32,4 +35,23 @@ fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Help and version go to standard output; a wrong word is exit code 2, in JSON mode as a document.
+fn usage(error: &clap::Error) -> ExitCode {
+    let wanted = std::env::args_os().any(|word| word == "--json");
+    if !error.use_stderr() || !wanted {
+        // A reader that went away is no error of ours.
+        let _gone = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+    }
+    let text = error.render().to_string();
+    let message = text
+        .trim_start_matches("error: ")
+        .lines()
+        .next()
+        .unwrap_or_default();
+    let failure = Failure::usage(message).hint("see `bailiwick help`, or the command with --help");
+    Output::json().failure(&failure);
+    ExitCode::from(exit::USAGE)
 }

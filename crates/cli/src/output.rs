@@ -104,6 +104,14 @@ impl Output {
         }
     }
 
+    /// For what goes wrong before the arguments are understood.
+    pub(crate) fn json() -> Self {
+        Self {
+            json: true,
+            color: false,
+        }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }

@@ -21,8 +21,16 @@ pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done 
         Log::Prove {
             entry,
             log,
+            disclose,
             output: file,
-        } => prove(&entry, &log, file.as_deref(), global, output).await,
+        } => {
+            let path = format!(
+                "/v1/logs/{}/proof?entry={}&disclose={disclose}",
+                encoded(&log),
+                encoded(&entry)
+            );
+            prove(&path, file.as_deref(), global, output).await
+        }
         Log::Export { dir, openings, data } => {
             export(&data_folder(data, global)?, &dir, openings, global, output).await
         }
@@ -71,10 +79,9 @@ fn verify(data: &Path, key: Option<&str>, output: &Output) -> Done {
     })
 }
 
-async fn prove(entry: &str, log: &str, file: Option<&Path>, global: &Global, output: &Output) -> Done {
+async fn prove(path: &str, file: Option<&Path>, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
-    let path = format!("/v1/logs/{}/proof?entry={}", encoded(log), encoded(entry));
-    let proof = client.bytes(Method::GET, &path, Bytes::new()).await?;
+    let proof = client.bytes(Method::GET, path, Bytes::new()).await?;
     match file {
         Some(file) => {
             std::fs::write(file, &proof).map_err(|error| Failure::io("write", file, &error))?;
@@ -82,7 +89,10 @@ async fn prove(entry: &str, log: &str, file: Option<&Path>, global: &Global, out
                 paper.line(file.display().to_string())
             });
         }
-        None => crate::output::print(String::from_utf8_lossy(&proof).trim_end()),
+        None => {
+            let text = String::from_utf8_lossy(&proof).into_owned();
+            output.result(&json!({"proof": text}), |paper| paper.line(text.trim_end()));
+        }
     }
     Ok(exit::OK)
 }

@@ -48,11 +48,15 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
             if let Some(file) = &token_file {
                 let text: Vec<&str> = batch.tokens.iter().map(|t| t.access_token.as_str()).collect();
                 files::write_private(file, text.join("\n").as_bytes())?;
-                output.note(&format!(
-                    "{} tokens written to {}",
-                    batch.tokens.len(),
-                    file.display()
-                ));
+                let document =
+                    json!({"token_file": file, "count": batch.tokens.len(), "decision": batch.decision});
+                output.result(&document, |paper| {
+                    paper.line(format!(
+                        "{} tokens written to {}",
+                        batch.tokens.len(),
+                        file.display()
+                    ));
+                });
             } else {
                 output.result(&batch, |paper| {
                     batch.tokens.iter().for_each(|t| paper.line(&t.access_token))

@@ -123,6 +123,13 @@ impl Context {
         self
     }
 
+    /// The same without an idempotency key: for what follows from the same request.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.idempotency = None;
+        self
+    }
+
     /// The same in another queue.
     #[must_use]
     pub fn lane(mut self, lane: Lane) -> Self {

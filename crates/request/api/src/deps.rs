@@ -89,9 +89,15 @@ pub trait ToolLook: Send + Sync + 'static {
 /// Reading the logs of this node.
 pub trait LogDoor: Send + Sync + 'static {
     /// Both logs with their keys and sizes.
-    fn list(&self) -> Vec<bailiwick_wire::LogInfo>;
-    /// A `.tlog-proof` for an index; `None` when the log is not known or the entry not integrated.
-    fn prove(&self, log: &str, index: u64) -> BoxFuture<'_, Result<Option<Vec<u8>>, LookError>>;
+    fn list(&self) -> Vec<bailiwick_wire::NamedLog>;
+    /// A `.tlog-proof` for an index, with the payload and its opening where it is to be disclosed; `None` when
+    /// there is no such entry.
+    fn prove<'a>(
+        &'a self,
+        log: &'a str,
+        index: u64,
+        disclose: bool,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>>;
     /// The index of the record of a decision.
     fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>>;
     /// Entries `from..from + max` with opened payloads.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{Digest, Epoch, TokenId};
-use bailiwick_credential::{Claims, ScopeSet};
+use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TokenId};
+use bailiwick_credential::{Claims, ScopeSet, TaskState};
 use bailiwick_decide::{
     Arguments, Bearer, Call, Door, Effect, ItemKind, Mark, MarkEffect, MarkScope, NamedEntity, Principal,
     Target,
@@ -134,18 +134,34 @@ impl Deps {
         }
     }
 
+    /// The mark with the first members in one transaction, so that an answer means the mark is durable; what is
+    /// left of a large family follows in batches, because none may hold the writer for long.
     async fn write_stop(&self, context: Context, stop: Stop) -> Result<Arc<Receipt>, CommandError> {
         let members = self.members(&stop.scope);
-        self.store
+        let (first, rest) = members.split_at(members.len().min(MEMBERS_MAX));
+        let (following, first, whole) = (context.clone().alone(), first.to_vec(), stop.clone());
+        let receipt = self
+            .store
             .transact(context, async move |tx: &mut Tx| {
-                let epoch = write_mark(tx, &stop, &members).await?;
+                let epoch = write_mark(tx, &whole, &first).await?;
                 answer(&epoch.0)
             })
-            .await
+            .await?;
+        for batch in rest.chunks(MEMBERS_MAX) {
+            let (batch, stop) = (batch.to_vec(), stop.clone());
+            self.store
+                .transact(following.clone(), async move |tx: &mut Tx| {
+                    end_members(tx, &stop, &batch).await?;
+                    answer(&())
+                })
+                .await
+                .map_err(|e: CommandError| e)?;
+        }
+        Ok(receipt)
     }
 
     /// Living identities a scope names directly or by label; a tenant and the installation are marks only.
-    fn members(&self, scope: &MarkScope) -> Vec<bailiwick_base::IdentityId> {
+    pub(crate) fn members(&self, scope: &MarkScope) -> Vec<IdentityId> {
         let snapshot = self.cell.load();
         let living = |i: &inventory::Identity| !matches!(i.state, State::Retired { .. });
         match scope {
@@ -153,13 +169,11 @@ impl Deps {
             MarkScope::Agent(tenant, label) => snapshot
                 .identities(tenant)
                 .filter(|i| living(i) && i.labels.agent.as_ref() == Some(label))
-                .take(MEMBERS_MAX)
                 .map(|i| i.id.clone())
                 .collect(),
             MarkScope::Owner(tenant, team) => snapshot
                 .identities(tenant)
                 .filter(|i| living(i) && i.owner.team == *team)
-                .take(MEMBERS_MAX)
                 .map(|i| i.id.clone())
                 .collect(),
             _ => Vec::new(),
@@ -314,15 +328,21 @@ fn probe_target(scope: &MarkScope, door: Door, claims: &Arc<Claims>, token: Toke
 }
 
 /// The mark, and the states of the identities it names, in one transaction.
-async fn write_mark(
-    tx: &mut Tx,
-    stop: &Stop,
-    members: &[bailiwick_base::IdentityId],
-) -> Result<Epoch, CommandError> {
+async fn write_mark(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<Epoch, CommandError> {
     let epoch = tx
         .mark()
         .set(stop.scope.clone(), stop.effect, &stop.reason)
         .await?;
+    if let (MarkScope::Task(id), MarkEffect::Kill) = (&stop.scope, stop.effect) {
+        end_task(tx, id, &stop.reason).await?;
+    }
+    end_members(tx, stop, members).await?;
+    Ok(epoch)
+}
+
+/// The states of the identities a stop names.
+async fn end_members(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<(), CommandError> {
+    let single = matches!(stop.scope, MarkScope::Identity(_));
     for id in members {
         let identity = tx
             .identity()
@@ -330,7 +350,6 @@ async fn write_mark(
             .await?
             .ok_or_else(|| RouteError::not_found("identity"))?;
         let now = tx.now();
-        let single = members.len() == 1;
         let transition = match stop.effect {
             MarkEffect::Kill => inventory::retire(identity, &stop.reason, now),
             MarkEffect::Suspend => inventory::suspend(identity, &stop.reason, now),
@@ -344,7 +363,21 @@ async fn write_mark(
             Err(refusal) => return Err(refusal.into()),
         }
     }
-    Ok(epoch)
+    Ok(())
+}
+
+/// A mark stops the tokens that exist; a task that is closed gets no new ones.
+async fn end_task(tx: &mut Tx, id: &TaskId, reason: &str) -> Result<(), CommandError> {
+    let (task, _) = tx
+        .task()
+        .lookup(id)
+        .await?
+        .ok_or_else(|| RouteError::not_found("task"))?;
+    if task.state == TaskState::Open {
+        let transition = bailiwick_credential::close_task(task, reason, tx.now())?;
+        tx.task().apply(transition).await?;
+    }
+    Ok(())
 }
 
 fn local_only(error: &bailiwick_store::StoreError) -> RouteError {

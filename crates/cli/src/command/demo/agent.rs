@@ -147,12 +147,7 @@ impl Agent {
         .await
     }
 
-    async fn send(
-        &mut self,
-        method: &str,
-        mut params: Value,
-        name: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    async fn send(&mut self, method: &str, mut params: Value, name: Option<&str>) -> Result<Answer, Failure> {
         if let Some(members) = params.as_object_mut() {
             members.insert(
                 "_meta".to_owned(),

@@ -391,7 +391,7 @@ async fn prove(
     let proof = client
         .bytes(
             Method::GET,
-            &format!("/v1/logs/decisions/proof?entry={decision}"),
+            &format!("/v1/logs/decisions/proof?entry={decision}&disclose=true"),
             Bytes::new(),
         )
         .await?;

@@ -19,7 +19,7 @@ use crate::problem::RouteError;
 use message::Question;
 
 /// The scope an enforcement point needs.
-const SCOPE: (&str, &str) = ("authzen", "evaluate");
+pub(crate) const SCOPE: (&str, &str) = ("authzen", "evaluate");
 
 /// The enforcement point that asks, and its tenant.
 fn authenticate(

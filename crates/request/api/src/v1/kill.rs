@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{AgentLabel, Digest, ServerName, TaskId, TenantId, TokenId, ToolName};
+use bailiwick_base::{AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName};
 use bailiwick_decide::{MarkEffect, MarkScope};
 use bailiwick_inventory::{self as inventory, State as IdentityState};
 use bailiwick_store::Tx;
@@ -306,10 +306,14 @@ async fn lift(
         return Ok(Json(stopped).into_response());
     }
     let (lifted, reason) = (scope.clone(), body.reason.clone());
+    let members = match scope {
+        MarkScope::Agent(..) | MarkScope::Owner(..) => deps.members(&scope),
+        _ => Vec::new(),
+    };
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
-            lift_in(tx, &lifted, &reason).await?;
+            lift_in(tx, &lifted, &members, &reason).await?;
             answer(&())
         })
         .await
@@ -328,7 +332,12 @@ async fn lift(
     .into_response())
 }
 
-async fn lift_in(tx: &mut Tx, scope: &MarkScope, reason: &str) -> Result<(), CommandError> {
+async fn lift_in(
+    tx: &mut Tx,
+    scope: &MarkScope,
+    members: &[IdentityId],
+    reason: &str,
+) -> Result<(), CommandError> {
     if let MarkScope::Identity(id) = scope {
         let identity = tx
             .identity()
@@ -353,6 +362,27 @@ async fn lift_in(tx: &mut Tx, scope: &MarkScope, reason: &str) -> Result<(), Com
         .into());
     }
     tx.mark().lift(scope, Some(reason)).await?;
+    for id in members {
+        resume_member(tx, id).await?;
+    }
+    Ok(())
+}
+
+/// An identity that was suspended with its agent or owner; one that was suspended by itself stays so.
+async fn resume_member(tx: &mut Tx, id: &IdentityId) -> Result<(), CommandError> {
+    let own = tx.mark().lookup(&MarkScope::Identity(id.clone())).await?;
+    if own.iter().any(|m| m.mark.effect == MarkEffect::Suspend) {
+        return Ok(());
+    }
+    let identity = tx
+        .identity()
+        .lookup(id)
+        .await?
+        .ok_or_else(|| RouteError::not_found("identity"))?;
+    if matches!(identity.state, IdentityState::Suspended { .. }) {
+        let transition = inventory::resume(identity, tx.now())?;
+        tx.identity().apply(transition).await?;
+    }
     Ok(())
 }
 
@@ -428,7 +458,7 @@ pub(crate) async fn resume_identity(
             &tenant,
             (&asked.0, &asked.1),
             async move |tx: &mut Tx| {
-                lift_in(tx, &MarkScope::Identity(id.clone()), &reason).await?;
+                lift_in(tx, &MarkScope::Identity(id.clone()), &[], &reason).await?;
                 let resumed = tx
                     .identity()
                     .lookup(&id)

@@ -24,7 +24,7 @@ fn unknown(log: &str) -> RouteError {
     RouteError::not_found("log").hint(format!("`{log}` is neither state nor decisions"))
 }
 
-fn info(deps: &Deps, log: &str) -> Result<wire::LogInfo, RouteError> {
+fn info(deps: &Deps, log: &str) -> Result<wire::NamedLog, RouteError> {
     deps.logs
         .list()
         .into_iter()
@@ -32,7 +32,7 @@ fn info(deps: &Deps, log: &str) -> Result<wire::LogInfo, RouteError> {
         .ok_or_else(|| unknown(log))
 }
 
-pub(crate) async fn list(State(deps): State<Deps>, _: Session) -> Json<wire::Page<wire::LogInfo>> {
+pub(crate) async fn list(State(deps): State<Deps>, _: Session) -> Json<wire::Page<wire::NamedLog>> {
     Json(wire::Page::whole(deps.logs.list()))
 }
 
@@ -40,6 +40,8 @@ pub(crate) async fn list(State(deps): State<Deps>, _: Session) -> Json<wire::Pag
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     entry: String,
+    #[serde(default)]
+    disclose: bool,
 }
 
 /// The `.tlog-proof` of an entry, named by index or (decisions) by decision id.
@@ -61,7 +63,7 @@ pub(crate) async fn prove(
     };
     let proof = deps
         .logs
-        .prove(&log, index)
+        .prove(&log, index, wanted.disclose)
         .await
         .map_err(|e| broken(&e))?
         .ok_or_else(|| RouteError::not_found("entry"))?;

@@ -30,6 +30,10 @@ pub(crate) async fn add(
     let tenant = super::tenant(&deps, &slug)?;
     let name =
         ServerName::parse(&body.name).map_err(|e| RouteError::invalid("server.name", e.to_string()))?;
+    if name.as_str() == crate::authzen::SCOPE.0 {
+        let detail = format!("`{name}` is the name of the decision endpoint in scopes: take another");
+        return Err(RouteError::invalid("server.name", detail));
+    }
     let connection = connection(&body)?;
     let identity = identity(&deps, &tenant, &body)?;
     let secret = secret(&body)?;

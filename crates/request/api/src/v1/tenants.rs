@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{SigningAlgorithm, TenantId};
 use bailiwick_inventory::{NewTenant, Tenant, add_tenant};
+use bailiwick_keys::KeysError;
 use bailiwick_store::{Reach, Tx};
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -12,7 +13,7 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, request_digest};
-use crate::problem::RouteError;
+use crate::problem::{RouteError, chain};
 use crate::session::Session;
 
 /// Adds a tenant: its keys first, so that no tenant exists that cannot seal.
@@ -67,7 +68,11 @@ async fn make_keys(deps: &Deps, tenant: &TenantId, algorithm: SigningAlgorithm) 
     tokio::task::spawn_blocking(move || keyring.create_tenant(&tenant, algorithm))
         .await
         .map_err(|e| RouteError::broken("keys could not be made", &e))?
-        .map_err(|e| RouteError::new(StatusCode::CONFLICT, "tenant.keys", e.to_string()))
+        .map_err(|e| match e {
+            KeysError::Io { .. } => RouteError::unavailable("tenant.keys", chain(&e))
+                .hint("make room on the disk of the data folder, or make it writable"),
+            other => RouteError::new(StatusCode::CONFLICT, "tenant.keys", chain(&other)),
+        })
 }
 
 pub(crate) async fn list(
