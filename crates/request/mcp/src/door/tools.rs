@@ -110,18 +110,33 @@ fn stopped(inbound: &Inbound, permit: Permit, reason: DenyReason) -> Response {
     )
 }
 
+/// Resolves when the session's caller gave the call up, or the session ended.
+pub(super) async fn given_up(watched: &mut Option<Watched>) {
+    match watched {
+        Some((_, told)) => drop(told.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// A call that was given up has no answer.
+fn silent(permit: Permit) -> Response {
+    permit.finish(Outcome::Cancelled);
+    respond::events(axum::body::Body::empty())
+}
+
 /// Calls a tool, if its definition is still the pinned one.
 pub(super) async fn call(
     gateway: &Arc<Gateway>,
     inbound: Inbound,
     permit: Permit,
     upstream: Arc<Upstream>,
-    watched: Option<Watched>,
+    mut watched: Option<Watched>,
 ) -> Response {
     let name = inbound.params.text("name").unwrap_or_default();
     let catalog = tokio::select! {
         biased;
         reason = permit.revoked() => return stopped(&inbound, permit, reason),
+        () = given_up(&mut watched) => return silent(permit),
         catalog = gateway.catalog(&permit, &upstream) => catalog,
     };
     let catalog = match catalog {
@@ -170,11 +185,12 @@ pub(super) async fn carry(
     inbound: Inbound,
     permit: Permit,
     upstream: Arc<Upstream>,
-    watched: Option<Watched>,
+    mut watched: Option<Watched>,
 ) -> Response {
     let sent = tokio::select! {
         biased;
         reason = permit.revoked() => return stopped(&inbound, permit, reason),
+        () = given_up(&mut watched) => return silent(permit),
         sent = send(gateway, &inbound, &permit, &upstream) => sent,
     };
     match sent {

@@ -100,12 +100,52 @@ impl Endpoint {
         })
     }
 
+    /// Refuses names that only a local network knows. Asked of servers without an allowed address range; with one,
+    /// the resolved address alone decides.
+    ///
+    /// # Errors
+    /// [`GuardError::Url`].
+    pub fn require_public_name(&self) -> Result<(), GuardError> {
+        if self.literal().is_some() {
+            return Ok(());
+        }
+        let last = self.host.rsplit('.').next().unwrap_or_default();
+        let local =
+            !self.host.contains('.') || LOCAL_NAMES.contains(&last) || self.host.ends_with(".home.arpa");
+        if local {
+            let rule = "its name is one of a local network: allow its range with `--allow-address`";
+            return Err(GuardError::Url {
+                url: shown(&self.host),
+                rule,
+            });
+        }
+        Ok(())
+    }
+
     /// The address, when the host is one.
     #[must_use]
     pub fn literal(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 }
+
+/// Top-level names that are not delegated (RFC 6761, RFC 6762, RFC 8375, RFC 9476, and names of clusters).
+const LOCAL_NAMES: [&str; 14] = [
+    "alt",
+    "arpa",
+    "cluster",
+    "corp",
+    "home",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "onion",
+    "svc",
+];
 
 /// Dots, doubled slashes and escapes in the path would let two readers see two paths.
 fn plain_path(path: &str) -> bool {
@@ -144,7 +184,8 @@ fn split_authority(authority: &str, tls: bool) -> Option<(String, u16)> {
         Some((host, port)) => (host, parse_port(port)?),
         None => (authority, default),
     };
-    let host = host.to_ascii_lowercase();
+    // A dot at the end names the root; the name is the same without it.
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let numeric = host
         .rsplit('.')
         .next()
@@ -164,10 +205,16 @@ fn split_authority(authority: &str, tls: bool) -> Option<(String, u16)> {
     (host.len() <= 253 && host.split('.').all(label)).then_some((host, port))
 }
 
+/// Ports of protocols that a message over HTTP could be smuggled into.
+const OTHERS: [u16; 14] = [21, 22, 23, 25, 53, 110, 135, 139, 143, 445, 465, 587, 3389, 6379];
+
 fn parse_port(text: &str) -> Option<u16> {
     let digits =
         (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-    digits.then(|| text.parse().ok()).flatten()
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|port| !OTHERS.contains(port))
 }
 
 /// An address range in CIDR form.

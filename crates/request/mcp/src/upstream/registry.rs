@@ -109,6 +109,9 @@ pub(crate) fn make(
         } => {
             let guarded = |e: super::guard::GuardError| UpstreamError::Guarded(e.to_string());
             let endpoint = Endpoint::parse(url, *allow_plaintext).map_err(guarded)?;
+            if allow_addresses.is_empty() {
+                endpoint.require_public_name().map_err(guarded)?;
+            }
             let ranges = allow_addresses
                 .iter()
                 .map(|r| AddressRange::parse(r))

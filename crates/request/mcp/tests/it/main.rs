@@ -8,6 +8,14 @@
     reason = "a test may fail loudly, and owns its runtime"
 )]
 
+mod asks;
+mod doors;
 mod eras;
+mod guard;
+mod hostile;
+mod kill;
+mod launcher;
+mod pins;
 mod server;
+mod vectors;
 mod world;

@@ -14,7 +14,6 @@ use tokio::sync::{Notify, mpsc};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
-    pub(crate) verb: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
@@ -112,7 +111,6 @@ async fn handler(
     let text = String::from_utf8(body.to_vec()).unwrap();
     let message: Value = serde_json::from_str(&text).unwrap_or_default();
     state.received.lock().unwrap().push(Received {
-        verb: verb.clone(),
         headers: headers.clone(),
         text,
     });
