@@ -21,6 +21,45 @@ fn pick<T: Clone + std::fmt::Debug + 'static>(list: &[T]) -> impl Strategy<Value
     prop::sample::select(list.to_vec())
 }
 
+/// Conditions that hold, do not hold, and fail.
+const CONDITIONS: [&str; 35] = [
+    "true",
+    "context.scoped",
+    "context.text has path",
+    "context.text has path && context.text.path like \"*.key\"",
+    "context.text.path == \"/srv/a\"",
+    "context.path has path && context.path.path == \"/srv/a\"",
+    "context.text has \"order.name\" && context.text[\"order.name\"] == \"a\"",
+    "context.integer has n && context.integer.n < 5",
+    "context.decimal has n && context.decimal.n.lessThan(decimal(\"5.0\"))",
+    "context.flag has dry && !context.flag.dry",
+    "context.texts has to && context.texts.to.contains(\"a\")",
+    "context.text == {}",
+    "context.text == {\"path\": \"/srv/a\"}",
+    "context has text",
+    "context has nothing",
+    "context == {}",
+    "{\"a\": context.integer}.a has n",
+    "(if context.scoped then context.text else context.path) has path",
+    "principal in Team::\"payments\"",
+    "principal has kind && principal.kind == \"agent\"",
+    "principal.kind == \"agent\"",
+    "principal.workflow == \"x\"",
+    "resource in Server::\"filesystem\"",
+    "resource has owner",
+    "[principal, resource].contains(principal)",
+    "context.task != \"\" && context.server == \"filesystem\"",
+    "context.door == \"gateway\" && context.count == 0 && !context.delegated",
+    "principal has role && principal.role == \"admin\"",
+    "resource has status && resource.status == \"open\"",
+    "context.action has soft && context.action.soft",
+    "context.caller has ip && context.caller.ip == \"10.0.0.1\"",
+    "context.integer.n + 9223372036854775807 > 0",
+    "resource == Tool::\"filesystem/read_text_file\" || 1 == \"a\"",
+    "principal == resource",
+    "action in Action::\"tools/call\"",
+];
+
 /// Policy texts that Cedar accepts: every shape of head, and conditions that hold, do not hold, and fail.
 fn policy() -> impl Strategy<Value = String> {
     let id = identity_id(1);
@@ -57,43 +96,7 @@ fn policy() -> impl Strategy<Value = String> {
         "resource is record",
         "resource in Server::\"other\"",
     ]);
-    let condition = pick(&[
-        "true",
-        "context.scoped",
-        "context.text has path",
-        "context.text has path && context.text.path like \"*.key\"",
-        "context.text.path == \"/srv/a\"",
-        "context.path has path && context.path.path == \"/srv/a\"",
-        "context.text has \"order.name\" && context.text[\"order.name\"] == \"a\"",
-        "context.integer has n && context.integer.n < 5",
-        "context.decimal has n && context.decimal.n.lessThan(decimal(\"5.0\"))",
-        "context.flag has dry && !context.flag.dry",
-        "context.texts has to && context.texts.to.contains(\"a\")",
-        "context.text == {}",
-        "context.text == {\"path\": \"/srv/a\"}",
-        "context has text",
-        "context has nothing",
-        "context == {}",
-        "{\"a\": context.integer}.a has n",
-        "(if context.scoped then context.text else context.path) has path",
-        "principal in Team::\"payments\"",
-        "principal has kind && principal.kind == \"agent\"",
-        "principal.kind == \"agent\"",
-        "principal.workflow == \"x\"",
-        "resource in Server::\"filesystem\"",
-        "resource has owner",
-        "[principal, resource].contains(principal)",
-        "context.task != \"\" && context.server == \"filesystem\"",
-        "context.door == \"gateway\" && context.count == 0 && !context.delegated",
-        "principal has role && principal.role == \"admin\"",
-        "resource has status && resource.status == \"open\"",
-        "context.action has soft && context.action.soft",
-        "context.caller has ip && context.caller.ip == \"10.0.0.1\"",
-        "context.integer.n + 9223372036854775807 > 0",
-        "resource == Tool::\"filesystem/read_text_file\" || 1 == \"a\"",
-        "principal == resource",
-        "action in Action::\"tools/call\"",
-    ]);
+    let condition = pick(&CONDITIONS);
     let effect = pick(&["permit", "permit", "forbid"]);
     let kind = pick(&["when", "when", "unless"]);
     (

@@ -1,9 +1,7 @@
 //! Room 3, grant.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     reason = "a test may fail loudly"
 )]
 
