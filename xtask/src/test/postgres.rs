@@ -101,6 +101,14 @@ impl Server {
         )
     }
 
+    /// The same database as the superuser, whom the product must refuse.
+    pub(super) fn strong_url(&self) -> String {
+        format!(
+            "postgresql:///{DATABASE}?host={}&user=postgres",
+            self.folder.display()
+        )
+    }
+
     fn wait_until_ready(&self, programs: &Path) -> Outcome<()> {
         let start = Instant::now();
         loop {

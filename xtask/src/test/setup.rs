@@ -52,6 +52,7 @@ impl Peers {
     ///
     /// - `PATH` begins with the folders of the Python and Node packages
     /// - `BAILIWICK_TEST_POSTGRES` URL of a database owned by a role without special rights
+    /// - `BAILIWICK_TEST_POSTGRES_STRONG` the same database as a superuser, who must be refused
     /// - `INTEROP_BINARY` the built `bailiwick` (not `BAILIWICK_…`, which it would take for configuration)
     pub(crate) fn export(&self, command: &mut Command) {
         let mut folders = Vec::new();
@@ -62,6 +63,7 @@ impl Peers {
             .env("INTEROP_BINARY", &self.binary);
         if let Ok(server) = &self.postgres {
             command.env("BAILIWICK_TEST_POSTGRES", server.url());
+            command.env("BAILIWICK_TEST_POSTGRES_STRONG", server.strong_url());
         }
     }
 

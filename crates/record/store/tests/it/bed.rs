@@ -129,6 +129,21 @@ pub(crate) fn postgres_url() -> Option<String> {
     url
 }
 
+/// The URL of a superuser of the same server, to be refused; said aloud when there is none.
+pub(crate) fn strong_url() -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests are told by the environment where a server is"
+    )]
+    let url = std::env::var("BAILIWICK_TEST_POSTGRES_STRONG").ok();
+    if url.is_none() {
+        println!(
+            "SKIPPED: roles that are too strong: set BAILIWICK_TEST_POSTGRES_STRONG to a superuser's URL"
+        );
+    }
+    url
+}
+
 /// A fresh schema of its own in the database of `BAILIWICK_TEST_POSTGRES`.
 pub(crate) async fn postgres() -> Option<Place> {
     let url = postgres_url()?;

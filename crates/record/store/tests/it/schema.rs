@@ -1,8 +1,12 @@
 //! Both engines end with the same schema.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::bed::{self, Bed};
+use bailiwick_base::{ManualClock, Time};
+use bailiwick_store::{StoreConfig, StoreError};
+
+use crate::bed::{self, Bed, Place, Raw, TestSealer};
 
 /// `table.column nullable-or-not key-position` of every table of ours.
 async fn columns(bed: &Bed) -> BTreeSet<String> {
@@ -84,4 +88,50 @@ async fn row_security_is_forced_on_every_tenant_table() {
         expected,
         "a new table of a tenant must be in the guard migration"
     );
+}
+
+async fn refused(url: &str) -> StoreError {
+    let config = StoreConfig::Postgres { url: url.to_owned() };
+    let place = Place {
+        config,
+        ..bed::sqlite().await.unwrap()
+    };
+    let clock = Arc::new(ManualClock::at(Time::from_micros(bed::START)));
+    let opened = bed::open(&place, "node-1", &clock, &Arc::new(TestSealer::default()), None).await;
+    opened.err().expect("a refusal")
+}
+
+#[tokio::test]
+async fn a_role_that_passes_by_row_security_is_refused() {
+    let Some(url) = bed::strong_url() else { return };
+    let error = refused(&url).await;
+    assert!(
+        matches!(
+            error,
+            StoreError::RoleTooStrong {
+                right: "SUPERUSER",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("NOSUPERUSER NOBYPASSRLS"), "{error}");
+    let mut raw = Raw::open(&StoreConfig::Postgres { url: url.clone() }).await;
+    raw.run("DROP ROLE IF EXISTS suite_bypass").await.unwrap();
+    raw.run("CREATE ROLE suite_bypass LOGIN NOSUPERUSER BYPASSRLS")
+        .await
+        .unwrap();
+    let mark = if url.contains('?') { '&' } else { '?' };
+    let error = refused(&format!("{url}{mark}user=suite_bypass")).await;
+    assert!(
+        matches!(
+            error,
+            StoreError::RoleTooStrong {
+                right: "BYPASSRLS",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    raw.run("DROP ROLE suite_bypass").await.unwrap();
 }
