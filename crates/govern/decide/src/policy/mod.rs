@@ -1,9 +1,16 @@
 //! Tenant policies: reading, checking and indexing them.
 //!
 //! A tenant's text stands beside the default policies (`content/policies/default.cedar`), never instead of
-//! them: a tenant narrows what they permit with `forbid`. Annotations: `@id("…")` names a policy,
-//! `@hold("…")` on a permit asks for a person, `@supplied("…")` declares AuthZEN properties
-//! ([`Supplied`](crate::policy)).
+//! them: a tenant narrows what they permit with `forbid`. Annotations:
+//!
+//! - `@id("…")` names a policy; decisions name it `tenant/…`.
+//! - `@hold("…")` on a permit asks for a person before the call goes on.
+//! - `@supplied("subject.role: String, action.soft: Bool")` declares properties of an AuthZEN subject,
+//!   resource, action or context that policies may read; what is not declared does not enter. Under its own
+//!   name a property enters because the enforcement point vouches for it, with `@supplied_by("idn_…")` only
+//!   from that one; declared as `subject.untrusted_role` it enters as `untrusted_role` from anyone. A
+//!   declaration holds for all policies of the tenant. Types: `Bool`, `Long`, `String`, `decimal`,
+//!   `Set<String>`; a property of another type is absent.
 
 use std::sync::{Arc, LazyLock};
 

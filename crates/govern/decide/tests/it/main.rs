@@ -9,6 +9,7 @@
 mod authzen;
 mod corpus;
 mod marks;
+mod matrix;
 mod order;
 mod plain;
 mod policies;
