@@ -7,6 +7,7 @@ mod clock;
 mod codes;
 mod config;
 pub mod doctor;
+pub mod doors;
 mod drivers;
 pub mod evidence;
 mod http;

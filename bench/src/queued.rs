@@ -1,0 +1,208 @@
+//! The doors of the product over a copy of an installation's state, wired as the service wires them, but with
+//! the recorder that does not wait for the flush. It exists for the figures called *queued* and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bailiwick_api::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
+use bailiwick_base::{Clock, CredentialId, Entropy, Ids, NodeName, Secret, TenantId, Time};
+use bailiwick_decide::{Bearer, Snapshot, UpstreamServer};
+use bailiwick_inventory::{Limits, SeenTool};
+use bailiwick_journal::{DecisionLog, KillJournal, LogConfig};
+use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
+use bailiwick_mcp::{
+    Authenticator, Gateway, GatewayConfig, GatewayDeps, PinReport, PinReportError, PinReporter, Spawner,
+    SystemResolver, TokenRefusal, UpstreamSecrets,
+};
+use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
+use bailiwick_pep::{Pep, SnapshotCell};
+use bailiwick_store::{Store, StoreConfig, StoreDeps};
+use bailiwick_wire::{LogEntry, NamedLog};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Machine;
+use crate::recorder::Queued;
+
+pub(crate) fn run(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
+    bailiwick_server::run(serve(data, port, base))?
+}
+
+async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(Machine::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
+    let unseal = Unseal::File(data.join("unseal.key"));
+    let keyring = Arc::new(Keyring::open(&data.join("keys"), unseal, Arc::clone(&entropy))?);
+    let store = open_store(data, &clock, &keyring).await?;
+    let cell = Arc::new(SnapshotCell::new(Snapshot::empty(), Duration::from_secs(86_400)));
+    cell.publish(store.facts().await?)?;
+    cell.heard(clock.monotonic() + Duration::from_micros(1));
+    let issuers = Arc::new(KeySource::new());
+    for (tenant, _) in cell.load().tenants() {
+        let issuer = format!("{base}/t/{}", tenant.id);
+        let published = keyring.jwks(&tenant.id)?;
+        let published = published
+            .iter()
+            .map(|jwk| (jwk.kid().to_owned(), Arc::clone(jwk.key())));
+        issuers.publish(&issuer, &tenant.id, &format!("{issuer}/mcp"), published);
+    }
+    let log = open_log(data, &clock, &keyring)?;
+    let recorder = Arc::new(Queued::new(Arc::clone(&log), Arc::clone(&cell)));
+    let budget = Duration::from_millis(250);
+    let pep = Arc::new(Pep::new(
+        Arc::clone(&cell),
+        recorder,
+        Arc::clone(&clock),
+        ids.clone(),
+        budget,
+    ));
+    let verifier = Arc::new(Verifier::new(issuers, VerifierConfig::default()));
+    let mut config = GatewayConfig::new(base)?;
+    config.let_in_loopback(port);
+    let gateway = Gateway::new(GatewayDeps {
+        pep: Arc::clone(&pep),
+        cell: Arc::clone(&cell),
+        authenticator: Arc::new(Tokens(Arc::clone(&verifier))),
+        secrets: Arc::new(Nothing),
+        pins: Arc::new(Nothing),
+        launcher: None,
+        resolver: Arc::new(SystemResolver),
+        tls: None,
+        clock: Arc::clone(&clock),
+        ids: ids.clone(),
+        entropy: Arc::clone(&entropy),
+        spawner: Arc::new(Tasks),
+        config,
+    });
+    let assertions = Arc::new(AssertionVerifier::new(AssertionConfig::default(), clock.now()));
+    let (kill_journal, _) = KillJournal::open(&data.join("kill.journal"))?;
+    let deps = Deps::from(DepsInner {
+        base_url: base.to_owned(),
+        limits: Limits::default(),
+        credential_limits: bailiwick_credential::Limits {
+            token_ttl_max: Duration::from_secs(3_600),
+            ..bailiwick_credential::Limits::default()
+        },
+        clock,
+        entropy,
+        ids,
+        store,
+        keyring,
+        cell,
+        pep,
+        verifier,
+        assertions,
+        kill_journal: Arc::new(kill_journal),
+        operators: arc_swap::ArcSwap::default(),
+        tools: Arc::new(Nothing),
+        logs: Arc::new(Nothing),
+    });
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    bailiwick_server::doors::serve(address, &deps, gateway.router(), log, CancellationToken::new()).await
+}
+
+async fn open_store(data: &Path, clock: &Arc<dyn Clock>, keyring: &Arc<Keyring>) -> anyhow::Result<Store> {
+    let config = StoreConfig::Sqlite {
+        path: data.join("state.db"),
+    };
+    let deps = StoreDeps {
+        clock: Arc::clone(clock),
+        sealer: Arc::clone(keyring) as _,
+        node: NodeName::parse("node-1")?,
+        observer: None,
+    };
+    Store::open(config, deps).await.context("store")
+}
+
+fn open_log(data: &Path, clock: &Arc<dyn Clock>, keyring: &Arc<Keyring>) -> anyhow::Result<Arc<DecisionLog>> {
+    let origin = "bench.invalid/decisions/queued";
+    let mut config = LogConfig::new(NodeName::parse("node-1")?, origin);
+    config.queue_records_max = 65_536;
+    let deps = bailiwick_journal::Deps {
+        clock: Arc::clone(clock),
+        sealer: Arc::clone(keyring) as _,
+        key: crate::note::key(&keyring, origin)?,
+    };
+    let (log, _) = DecisionLog::open(&data.join("queued-log"), config, deps)?;
+    Ok(Arc::new(log))
+}
+
+/// The token verifier as the gateway calls it.
+struct Tokens(Arc<Verifier>);
+
+impl Authenticator for Tokens {
+    fn verify(&self, tenant: &TenantId, token: &str, now: Time) -> Result<Bearer, TokenRefusal> {
+        let verified = self.0.verify(tenant, token.as_bytes(), now);
+        verified
+            .map(|verified| verified.bearer())
+            .map_err(|error| TokenRefusal {
+                code: error.code(),
+                text: error.to_string(),
+            })
+    }
+}
+
+struct Tasks;
+
+impl Spawner for Tasks {
+    fn spawn(&self, work: bailiwick_mcp::BoxFuture<'static, ()>) {
+        drop(tokio::spawn(work));
+    }
+}
+
+/// The ports that no measured request uses: each refuses.
+struct Nothing;
+
+impl Nothing {
+    fn refusal() -> LookError {
+        LookError("this server only measures".to_owned())
+    }
+}
+
+impl UpstreamSecrets for Nothing {
+    fn secret(&self, _: &CredentialId) -> Option<Secret<Vec<u8>>> {
+        None
+    }
+}
+
+impl PinReporter for Nothing {
+    fn report(&self, _: PinReport) -> bailiwick_mcp::BoxFuture<'_, Result<(), PinReportError>> {
+        Box::pin(async { Err(PinReportError("this server only measures".to_owned())) })
+    }
+}
+
+impl ToolLook for Nothing {
+    fn look<'a>(
+        &'a self,
+        _: &'a UpstreamServer,
+        _: Option<&'a [u8]>,
+    ) -> BoxFuture<'a, Result<Vec<SeenTool>, LookError>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+}
+
+impl LogDoor for Nothing {
+    fn list(&self) -> Vec<NamedLog> {
+        Vec::new()
+    }
+    fn prove<'a>(&'a self, _: &'a str, _: u64, _: bool) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+    fn index_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+    fn entries<'a>(
+        &'a self,
+        _: &'a str,
+        _: u64,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+    fn openings<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+}
