@@ -6,9 +6,10 @@ use bailiwick_credential::{Claims, TaskState};
 use bailiwick_inventory::{Identity, PinState, State, TenantState};
 use smallvec::SmallVec;
 
-use crate::call::{Call, ItemKind, Target};
+use crate::call::{Call, ItemKind, Principal, Target};
 use crate::decision::{Decision, Effect, Reasons};
 use crate::judge::{self, Plainly};
+use crate::mark::Mark;
 use crate::reason::DenyReason;
 use crate::snapshot::{ServerEntry, Snapshot, Space, TaskEntry};
 use crate::stop;
@@ -63,8 +64,9 @@ pub(crate) struct Established<'a> {
 /// is read.
 ///
 /// The order is part of the contract, because the first step that refuses gives the reason: tenant; times
-/// and epoch of the token; marks; state of the identity; act ancestors; task and its window; coarse scope;
-/// server; pin of the tool; policies, a rate being held against the grants that permit.
+/// and epoch of the token; marks on the credential; state of the identity; act ancestors; task and its window;
+/// marks on the target; coarse scope; server; pin of the tool; policies, a rate being held against the grants
+/// that permit.
 #[must_use]
 pub fn decide(snapshot: &Snapshot, call: &Call, now: Time) -> Decision {
     decided(snapshot, call, now, Plainly::No)
@@ -112,8 +114,14 @@ fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Es
         require_epoch(snapshot, claims)?;
     }
     let aim = aim_of(call);
-    if let Some((reason, mark)) = stop::marked(snapshot, Some(space), call, &caller, &aim) {
-        return Err(Refused::new(reason, stop::sentence(&mark)));
+    // A mark on the target is told only to a living credential.
+    let marked = stop::marked(snapshot, Some(space), call, &caller, &aim);
+    let stopped = |(reason, mark): &(DenyReason, Mark)| Refused::new(*reason, stop::sentence(mark));
+    if let Some(found) = marked.as_ref().filter(|(reason, _)| reason.kills_credential()) {
+        return Err(stopped(found));
+    }
+    if let Principal::Named(named) = &call.principal {
+        require_pep(snapshot, space, &named.pep, now)?;
     }
     if let Some(id) = caller.identity() {
         let identity = space.identity(id).map(|e| &*e.identity);
@@ -130,6 +138,9 @@ fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Es
         Target::Issue { claims, .. } => Some(require_issue(snapshot, space, &caller, claims, now)?),
         _ => None,
     };
+    if let Some(found) = &marked {
+        return Err(stopped(found));
+    }
     require_scope(&caller, &aim)?;
     let server = match aim.server() {
         None => None,
@@ -235,6 +246,16 @@ fn require_living(id: &IdentityId, identity: Option<&Identity>, now: Time) -> Re
         ));
     }
     Ok(())
+}
+
+/// An enforcement point outside vouches for what it says only while it lives.
+fn require_pep(snapshot: &Snapshot, space: &Space, pep: &IdentityId, now: Time) -> Result<(), Refused> {
+    if let Some(mark) = stop::identity_mark(snapshot, space, pep, snapshot.epoch()) {
+        let text = format!("enforcement point: {}", stop::sentence(&mark));
+        return Err(Refused::new(DenyReason::IdentitySuspended, text));
+    }
+    require_living(pep, space.identity(pep).map(|e| &*e.identity), now)
+        .map_err(|r| Refused::new(r.reason, format!("enforcement point: {}", r.text)))
 }
 
 /// Whoever stands behind the bearer: the act chain, and the subject where it is an identity of ours. A token

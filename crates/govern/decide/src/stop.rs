@@ -18,14 +18,19 @@ pub(crate) fn marked_anywhere(
     caller: &Caller<'_>,
     aim: &Aim<'_>,
 ) -> Option<(DenyReason, Mark)> {
-    if let Some(found) = marked(snapshot, space, call, caller, aim) {
-        return Some(found);
+    let found = marked(snapshot, space, call, caller, aim);
+    if found
+        .as_ref()
+        .is_some_and(|(reason, _)| reason.kills_credential())
+    {
+        return found;
     }
-    if let (Caller::Bearer(claims), Some(space)) = (caller, space) {
-        let mark = ancestors(claims).find_map(|id| identity_mark(snapshot, space, &id, claims.epoch));
-        return mark.map(|mark| (DenyReason::ActorRevoked, mark));
+    if let (Caller::Bearer(claims), Some(space)) = (caller, space)
+        && let Some(mark) = ancestors(claims).find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
+    {
+        return Some((DenyReason::ActorRevoked, mark));
     }
-    None
+    found
 }
 
 /// Whoever stands behind the bearer of a token: the act chain, and the subject where it is an identity of

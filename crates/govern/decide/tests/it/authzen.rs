@@ -260,3 +260,30 @@ fn an_identity_of_ours_is_judged_like_at_the_gateway() {
         DenyReason::IdentitySuspended,
     );
 }
+
+#[test]
+fn a_dead_enforcement_point_is_not_answered() {
+    let world = with(CERTIFICATION);
+    let call = asked(
+        entity("user", "alice", json!({})),
+        "read",
+        json!({}),
+        entity("record", "record-1", json!({})),
+    );
+    permitted(&world, &call);
+    let scope = MarkScope::Identity(identity_id(2));
+    let mark = Mark {
+        scope,
+        effect: MarkEffect::Kill,
+        epoch: Epoch(6),
+    };
+    denied(&world.with_mark(&mark), &call, DenyReason::IdentitySuspended);
+    let mut retired = identity(2);
+    retired.state = bailiwick_inventory::State::Retired {
+        reason: "test".to_owned(),
+    };
+    let gone = world
+        .apply([Fact::Identity(std::sync::Arc::new(retired))])
+        .unwrap();
+    denied(&gone, &call, DenyReason::IdentityRevoked);
+}

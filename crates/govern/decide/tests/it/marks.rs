@@ -246,3 +246,27 @@ fn a_dead_credential_is_dead_whatever_is_stopped_beside_it() {
     let decision = decide(&snapshot, &with_epoch(5), NOW);
     assert_eq!(decision.effect, Effect::Deny(DenyReason::TaskClosed));
 }
+
+#[test]
+fn a_retired_identity_is_told_so_although_the_server_is_killed() {
+    let mut retired = identity(1);
+    retired.state = bailiwick_inventory::State::Retired {
+        reason: "test".to_owned(),
+    };
+    let server = MarkScope::Server(tenant_id(), server_name());
+    let snapshot = later()
+        .with_mark(&mark(&server, MarkEffect::Kill, 6))
+        .apply([Fact::Identity(std::sync::Arc::new(retired))])
+        .unwrap();
+    denied(&snapshot, &with_epoch(9), DenyReason::IdentityRevoked);
+    let ancestor = MarkScope::Identity(identity_id(2));
+    let snapshot = later()
+        .with_mark(&mark(&server, MarkEffect::Kill, 6))
+        .with_mark(&mark(&ancestor, MarkEffect::Kill, 9));
+    let mut delegated = claims(&[SCOPE]);
+    delegated.act = std::iter::once(identity_id(2)).collect();
+    let call = call_with(delegated, tool("read_text_file"), arguments(json!({})));
+    denied(&snapshot, &call, DenyReason::ActorRevoked);
+    let in_flight = snapshot.marked(&call).map(|(reason, _)| reason);
+    assert_eq!(in_flight, Some(DenyReason::ActorRevoked));
+}
