@@ -114,7 +114,7 @@ async function setUp() {
     };
 }
 
-const lines = file => readFileSync(file, "utf8").trim().split("\n").map(line => JSON.parse(line));
+const lines = file => readFileSync(file, "utf8").split("\n").filter(line => line !== "").map(line => JSON.parse(line));
 
 /** What one client must be able to do, and must not. */
 function client(driver) {
@@ -140,60 +140,55 @@ function client(driver) {
     });
 
     test(`${driver}: server-filesystem over stdio, allowed and refused`, async ({ last, files, logs }) => {
-        const list = await last("filesystem", ["list"]);
-        assert.equal(list.protocol, revision, JSON.stringify(list));
-        assert.deepEqual(list.tools, ["read_text_file"], "only what may be called is listed");
         const path = join(files, "invoices/march.txt");
-        const call = await last("filesystem", ["call", "read_text_file", JSON.stringify({ path })]);
-        assert.equal(call.ok, true, JSON.stringify(call));
-        assert.equal(call.result.content[0].text, "42 EUR\n");
-        const seen = lines(logs.filesystem).filter(line => line.direction === "in" && line.method === "tools/call");
-        assert.equal(seen.length, 1);
-        assert.equal(seen[0].args_sha256, argumentsDigest({ path }));
-        for (const outside of [join(files, "payroll/salaries.txt"), `${files}/invoices/../payroll/salaries.txt`]) {
-            const refused = await last("filesystem", ["call", "read_text_file", JSON.stringify({ path: outside })]);
-            assert.equal(refused.error?.kind, "rpc", JSON.stringify(refused));
-            assert.equal(refused.error.code, -32001);
-            assert.equal(refused.error.data.code, "grant.argument-out-of-scope");
-            assert.ok(refused.error.data.reason.length > 0);
-            assert.match(refused.error.data.decision_id, /^dec_/);
+        const outside = [join(files, "payroll/salaries.txt"), `${files}/invoices/../payroll/salaries.txt`];
+        const calls = [path, ...outside].map(each => ["read_text_file", { path: each }]);
+        const done = await last("filesystem", ["work", JSON.stringify([...calls, ["write_file", { path, content: "x" }]])]);
+        assert.equal(done.protocol, revision, JSON.stringify(done));
+        assert.deepEqual(done.tools, ["read_text_file"], "only what may be called is listed");
+        const [call, ...refused] = done.outcomes;
+        assert.equal(call.result?.content[0].text, "42 EUR\n", JSON.stringify(call));
+        const other = refused.pop();
+        for (const { error } of refused) {
+            assert.equal(error?.kind, "rpc", JSON.stringify(done));
+            assert.equal(error.code, -32001);
+            assert.equal(error.data.code, "grant.argument-out-of-scope");
+            assert.ok(error.data.reason.length > 0);
+            assert.match(error.data.decision_id, /^dec_/);
         }
-        const other = await last("filesystem", ["call", "write_file", JSON.stringify({ path, content: "x" })]);
         assert.ok(other.error?.code === -32001 || other.error?.status === 403, JSON.stringify(other));
-        assert.equal(lines(logs.filesystem).filter(line => line.direction === "in" && line.method === "tools/call").length, 1, "a refused call was forwarded");
+        const seen = lines(logs.filesystem).filter(line => line.direction === "in" && line.method === "tools/call");
+        assert.deepEqual(seen.map(line => line.args_sha256), [argumentsDigest({ path })], "a refused call was forwarded");
     });
 
     test(`${driver}: server-everything over HTTP`, async ({ last }) => {
-        const call = await last("everything-http", ["call", "echo", '{"message":"hi"}']);
-        assert.equal(call.protocol, revision, JSON.stringify(call));
-        assert.equal(call.result?.content[0].text, "Echo: hi", JSON.stringify(call));
+        const done = await last("everything-http", ["work", '[["echo",{"message":"hi"}]]', "all"]);
+        assert.equal(done.protocol, revision, JSON.stringify(done));
+        assert.equal(done.outcomes[0].result?.content[0].text, "Echo: hi", JSON.stringify(done));
+        assert.ok(done.contents?.[0].text.length > 0, JSON.stringify(done));
+        assert.equal(done.prompts?.length, 4, JSON.stringify(done));
         const long = await last("everything-http", ["long-call", "--duration", "0.4", "--steps", "4"]);
         assert.equal(long.ended?.ok, true, JSON.stringify(long));
         assert.ok(long.progress >= 2, "progress comes through");
-        const resources = await last("everything-http", ["resources"]);
-        assert.ok(resources.contents?.[0].text.length > 0, JSON.stringify(resources));
-        const prompts = await last("everything-http", ["prompts"]);
-        assert.equal(prompts.prompts?.length, 4, JSON.stringify(prompts));
     });
 
     test(`${driver}: an upstream of both revisions`, async ({ last }) => {
-        const call = await last("fixture", ["call", "test_simple_text", "{}"]);
-        assert.equal(call.protocol, revision, JSON.stringify(call));
-        assert.equal(call.result?.content[0].text, "This is a simple text response for testing.", JSON.stringify(call));
+        const done = await last("fixture", ["work", '[["test_simple_text",{}]]']);
+        assert.equal(done.protocol, revision, JSON.stringify(done));
+        assert.equal(done.outcomes[0].result?.content[0].text, "This is a simple text response for testing.", JSON.stringify(done));
     });
 
     for (const server of ["desk", "legacy-desk"]) {
         test(`${driver}: an upstream of one revision only (${server})`, async context => {
             const { last } = context;
             const upstream = server === "desk" ? context.desk : context.legacyDesk;
-            const list = await last(server, ["list"]);
-            assert.deepEqual(list.tools, ["read_text_file"], JSON.stringify(list));
-            assert.equal(list.protocol, revision);
             const before = upstream.calls.length;
-            const call = await last(server, ["call", "read_text_file", '{"path":"/srv/in/a"}']);
-            assert.equal(call.result?.content[0].text, 'read_text_file {"path":"/srv/in/a"}', JSON.stringify(call));
-            const refused = await last(server, ["call", "read_text_file", '{"path":"/etc/passwd"}']);
-            assert.equal(refused.error?.code, -32001, JSON.stringify(refused));
+            const done = await last(server, ["work", '[["read_text_file",{"path":"/srv/in/a"}],["read_text_file",{"path":"/etc/passwd"}]]']);
+            assert.deepEqual(done.tools, ["read_text_file"], JSON.stringify(done));
+            assert.equal(done.protocol, revision);
+            const [call, refused] = done.outcomes;
+            assert.equal(call.result?.content[0].text, 'read_text_file {"path":"/srv/in/a"}', JSON.stringify(done));
+            assert.equal(refused.error?.code, -32001, JSON.stringify(done));
             assert.equal(upstream.calls.length, before + 1);
         });
     }

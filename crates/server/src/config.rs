@@ -161,7 +161,7 @@ impl Default for Config {
             tokens: Tokens { ttl_secs: 300 },
             log: Log {
                 queue_max: 65_536,
-                record_budget_ms: 250,
+                record_budget_ms: 1_000,
             },
             freshness: Freshness { refuse_secs: 5 },
             telemetry: Telemetry {
@@ -328,7 +328,10 @@ impl Config {
 
     /// The file with the address of a store that serves several nodes; none for the embedded one.
     pub(crate) fn served_store(&self) -> Option<&PathBuf> {
-        self.store.url_file.as_ref().filter(|_| self.store.engine != "sqlite")
+        self.store
+            .url_file
+            .as_ref()
+            .filter(|_| self.store.engine != "sqlite")
     }
 
     pub(crate) fn socket(&self) -> anyhow::Result<SocketAddr> {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createPrivateKey, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { createRemoteJWKSet, importJWK, jwtVerify, SignJWT } from "../../interop/lib/jose.mjs";
+import { createRemoteJWKSet, jwtVerify, SignJWT } from "../../interop/lib/jose.mjs";
 import { Desk } from "../lib/desk.mjs";
 import { Installation } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
@@ -25,9 +25,9 @@ suite("credential", async () => {
     }
     const clients = {};
     for (const algorithm of ["RS256", "ES256", "EdDSA"]) {
-        const file = join(installation.folder, `client-${algorithm}.jwk`);
+        const file = join(installation.folder, `client-${algorithm}.pem`);
         const added = await installation.cli(["client", "add", "worker", "--generate", file, "--algorithm", algorithm]);
-        clients[algorithm] = { clientId: added.client_id, jwk: JSON.parse(readFileSync(file, "utf8")), file, added };
+        clients[algorithm] = { clientId: added.client_id, jwk: { ...createPrivateKey(readFileSync(file)).export({ format: "jwk" }), alg: algorithm }, file, added };
     }
     const issuer = `${installation.url}/t/acme`;
     return {
@@ -136,24 +136,22 @@ test("the token endpoint gives a token to a client that proves its key", async c
     for (const [algorithm, client] of Object.entries(clients)) {
         assert.equal(statSync(client.file).mode & 0o777, 0o600);
         assert.equal(client.added.algorithm, algorithm);
-        for (const audience of [issuer, tokenUrl]) {
-            const reply = await requestToken(tokenUrl, {
-                grant_type: "client_credentials",
-                client_assertion_type: ASSERTION_TYPE,
-                client_assertion: await assertion({ ...client, audience }),
-                task: context.task,
-                resource: installation.endpoint("files")
-            });
-            assert.equal(reply.status, 200, `${algorithm} ${audience}: ${reply.text}`);
-            assert.equal(reply.headers.get("cache-control"), "no-store");
-            assert.equal(reply.body.token_type, "Bearer");
-            assert.equal(reply.body.scope, "files:read_text_file");
-            const { claims } = decode(reply.body.access_token);
-            assert.equal(claims.client_id, client.clientId);
-            assert.equal(claims.task, context.task);
-            await permitted(installation.endpoint("files"), reply.body.access_token, "read_text_file", { path: "/srv/in/a" });
-            context.issued = reply.body.access_token;
-        }
+        const reply = await requestToken(tokenUrl, {
+            grant_type: "client_credentials",
+            client_assertion_type: ASSERTION_TYPE,
+            client_assertion: await assertion({ ...client, audience: issuer }),
+            task: context.task,
+            resource: installation.endpoint("files")
+        });
+        assert.equal(reply.status, 200, `${algorithm}: ${reply.text}`);
+        assert.equal(reply.headers.get("cache-control"), "no-store");
+        assert.equal(reply.body.token_type, "Bearer");
+        assert.equal(reply.body.scope, "files:read_text_file");
+        const { claims } = decode(reply.body.access_token);
+        assert.equal(claims.client_id, client.clientId);
+        assert.equal(claims.task, context.task);
+        await permitted(installation.endpoint("files"), reply.body.access_token, "read_text_file", { path: "/srv/in/a" });
+        context.issued = reply.body.access_token;
     }
 });
 
@@ -178,6 +176,8 @@ test("an assertion that is replayed, expired, for another audience or of another
         "without exp": await assertion(client, { exp: undefined }),
         "without jti": await assertion(client, { jti: undefined }),
         "another audience": await assertion(client, { aud: "https://other.example" }),
+        "the token endpoint as audience": await assertion(client, { aud: tokenUrl }),
+        "two audiences": await assertion(client, { aud: [issuer, "https://other.example"] }),
         "the resource as audience": await assertion(client, { aud: `${issuer}/mcp` }),
         "another tenant's issuer": await assertion(client, { aud: issuer.replace("acme", "globex") }),
         "sub of another client": await assertion(client, { sub: clients.EdDSA.clientId }),
@@ -253,7 +253,7 @@ test("a task's token is renewed by its holder, in batches too, and issuing is a 
     assert.equal(size(after, "state"), size(before, "state"), "issuing appends nothing to the state log");
     assert.ok(size(after, "decisions") > size(before, "decisions"));
     const { items } = await installation.cli(["log", "tail", "-n", "60"]);
-    const issue = items.find(entry => entry.leaf.kind === "token.issue" && entry.payload.jti.length === 64);
+    const issue = items.find(entry => entry.leaf.kind === "token.issue" && entry.payload.issue.jti.length === 64);
     assert.equal(issue.payload.decision, batch.decision);
     assert.equal(issue.payload.task, opened.id);
 });
@@ -300,7 +300,7 @@ test("a task without scope, with a malformed one, or for somebody who is not the
 test("conditions on amounts, recipients, numbers and rates hold at the gateway", async ({ installation, desk }) => {
     const url = installation.endpoint("files");
     const { token } = await installation.openTask("worker", [
-        'files:transfer(amount <= 50, to in ["alice", "bob"])',
+        'files:transfer(amount <= 50.0, to in ["alice", "bob"])',
         "files:echo(rate 3/60s)"
     ]);
     await permitted(url, token, "transfer", { amount: 50, to: "alice" });
@@ -340,13 +340,12 @@ test("the same scopes can be given as RFC 9396 authorization details", async ({ 
 test("a registered key must be public and strong", async ({ installation, clients }) => {
     const add = jwk => installation.api("POST", "/v1/tenants/acme/clients", { identity: "worker", jwk });
     const weak = generateKeyPairSync("rsa", { modulusLength: 1024 }).publicKey.export({ format: "jwk" });
-    assert.equal((await add({ ...weak, alg: "RS256" })).status, 400);
-    assert.equal((await add({ kty: "oct", k: "AAAA", alg: "HS256" })).status, 400);
+    const refused = async (jwk, what) => assert.ok([400, 422].includes((await add(jwk)).status), what);
+    await refused({ ...weak, alg: "RS256" }, "1024 bits");
+    await refused({ kty: "oct", k: "AAAA", alg: "HS256" }, "a symmetric key");
     const off = { kty: "EC", crv: "P-256", x: Buffer.alloc(32, 1).toString("base64url"), y: Buffer.alloc(32, 2).toString("base64url"), alg: "ES256" };
-    assert.equal((await add(off)).status, 400, "a point that is not on the curve");
-    const secret = await add(clients.ES256.jwk);
-    assert.equal(secret.status, 400, "a private key was accepted");
-    await importJWK(clients.ES256.jwk, "ES256");
+    await refused(off, "a point that is not on the curve");
+    await refused(clients.ES256.jwk, "a private key");
 });
 
 test("token inspect reads a token offline and claims nothing about it", async ({ installation, issued }) => {

@@ -59,7 +59,7 @@ test("the number at an earlier position stays what it was", async ({ installatio
     assert.equal(now.total, early.total - 1);
     assert.equal(now.retired, 1);
     assert.ok(now.position > early.position);
-    assert.ok(now.explained.entries >= now.position - 1);
+    assert.ok(now.explained.entries > early.explained.entries);
     const then = await installation.cli(["count", "--explain", "--at", String(early.position)]);
     const { explained, ...cells } = then;
     const { explained: _, ...before } = early;

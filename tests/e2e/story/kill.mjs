@@ -93,7 +93,7 @@ test("kill token: that token and no other of its task", async context => {
 test("kill task: every token of it", async context => {
     const { victim, dry } = await killOne(context, "task", ({ victim }) => victim.id, 401);
     assert.deepEqual(dry.tasks, [victim.id]);
-    await context.installation.refused(["task", "token", victim.id], 4);
+    await context.installation.refused(["task", "token", victim.id], 1, "task.already-closed");
 });
 
 test("kill identity: by name and by id, every task of it", async context => {

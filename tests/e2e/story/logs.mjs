@@ -43,7 +43,7 @@ suite("logs", async () => {
 /** Verdict of our own verifier over a folder. */
 async function ours(folder, key) {
     const result = await runBinary(["log", "verify", "--data", folder, ...(key === undefined ? [] : ["--key", key]), "--json"], { folder: "/" });
-    return { code: result.code, ...JSON.parse(result.stdout) };
+    return { ...JSON.parse(result.stdout), code: result.code };
 }
 
 /** Verdict of the Go program. */
@@ -53,7 +53,7 @@ function foreign(words) {
         skip("no `go` on the PATH");
     }
     assert.ok([0, 1].includes(go.status), go.stderr);
-    return { code: go.status, ...JSON.parse(go.stdout) };
+    return { ...JSON.parse(go.stdout), code: go.status };
 }
 
 test("both logs verify, by their own folder and by a key from elsewhere", async ({ installation, logs, exported }) => {

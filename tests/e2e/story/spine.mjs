@@ -164,7 +164,7 @@ test("a kill in the middle of a call cancels it, and the next call is refused", 
 test("the history is proved by a program without server, keys or trust", async ({ installation, refusal }) => {
     const logs = await installation.integrated();
     const file = join(installation.folder, "refusal.tlog-proof");
-    await installation.cli(["log", "prove", refusal, "-o", file]);
+    await installation.cli(["log", "prove", refusal, "--disclose", "-o", file]);
     const offline = await runBinary(["verify", file, "--key", logs.decisions.vkey, "--json"], { folder: "/" });
     assert.equal(offline.code, 0, offline.stderr);
     const proven = JSON.parse(offline.stdout);
@@ -182,6 +182,11 @@ test("the history is proved by a program without server, keys or trust", async (
         assert.notEqual(verdict.code, 0, `a proof with byte ${at} flipped was accepted`);
         assert.equal(verdict.code, 7, verdict.stdout);
     }
+    const sealed = join(installation.folder, "sealed.tlog-proof");
+    await installation.cli(["log", "prove", refusal, "-o", sealed]);
+    const without = await runBinary(["verify", sealed, "--key", logs.decisions.vkey, "--json"], { folder: "/" });
+    assert.equal(without.code, 0, without.stdout);
+    assert.equal(JSON.parse(without.stdout).payload, undefined, "what is not disclosed is not in the file");
     const other = await runBinary(["verify", file, "--key", logs.state.vkey, "--json"], { folder: "/" });
     assert.equal(other.code, 7);
 });

@@ -141,7 +141,8 @@ test("only one bearer token in the right place counts", async context => {
         assert.ok([400, 401].includes(reply.status), `${what}: ${reply.status}`);
     }
     const inQuery = await exchange(`${url}?access_token=${token}`, { headers: plain.headers, body: plain.body });
-    assert.equal(inQuery.status, 401, "a token in the address is not looked at");
+    assert.equal(inQuery.status, 400, "a token in the address is a mistake of its own");
+    assert.match(inQuery.text, /Authorization header/);
 });
 
 test("a token for another audience or of another issuer is refused", async context => {

@@ -116,6 +116,14 @@ class Run:
         messages = [] if got is None else plain(await self.client.get_prompt(got, arguments))["messages"]
         return {"prompts": [prompt.name for prompt in prompts], "got": got, "messages": messages}
 
+    async def work(self, words: list[str]) -> dict[str, Any]:
+        tools = await self.tool_names()
+        outcomes = [await self.outcome(self.client.call_tool(tool, args)) for tool, args in json.loads(words[0])]
+        more: dict[str, Any] = {}
+        if words[1:] == ["all"]:
+            more = {**await self.resources([]), **await self.prompts([])}
+        return {"tools": tools, "outcomes": outcomes, **more}
+
     async def long_call(self, _words: list[str], cancel: bool = False) -> dict[str, Any]:
         names = await self.tool_names()
         tool = self.options.tool or next((name for name in LONG_RUNNING if name in names), None)
@@ -159,7 +167,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=30)
     parser.add_argument("--steps", type=float, default=60)
     parser.add_argument("--timeout", type=float, default=60_000, help="milliseconds")
-    parser.add_argument("scenario", choices=["list", "call", "resources", "prompts", "long-call", "cancel-call"])
+    parser.add_argument("scenario", choices=["list", "call", "work", "resources", "prompts", "long-call", "cancel-call"])
     parser.add_argument("words", nargs="*")
     options = parser.parse_intermixed_args(argv)
     options.command = command

@@ -45,6 +45,9 @@ export function describeError(error) {
     if (typeof status === "number" && status >= 100) {
         return { kind: "http", status, challenge, message: text };
     }
+    if (error?.name === "InsufficientScopeError") {
+        return { kind: "http", status: 403, challenge, message: text };
+    }
     if (error?.name === "UnauthorizedError" || /\b401\b/.test(text)) {
         return { kind: "http", status: 401, challenge, message: text };
     }
@@ -113,6 +116,15 @@ async function longCall(port, options, cancelOurselves) {
 const SCENARIOS = {
     list: async port => ({ tools: await port.list() }),
     call: async (port, [tool, args]) => port.call(tool, parseJson(args, "the tool's arguments"), {}).then(result => ({ result })),
+    work: async (port, [calls, everything]) => {
+        const tools = await port.list();
+        const outcomes = [];
+        for (const [tool, args] of parseJson(calls, "the list of calls")) {
+            outcomes.push(await outcome(port.call(tool, args, {})));
+        }
+        const more = everything === "all" ? { ...(await SCENARIOS.resources(port, [])), ...(await SCENARIOS.prompts(port, [])) } : {};
+        return { tools, outcomes, ...more };
+    },
     "long-call": async (port, _words, options) => longCall(port, options, false),
     "cancel-call": async (port, _words, options) => longCall(port, options, true),
     resources: async (port, [uri]) => {

@@ -20,7 +20,7 @@ mod entry;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -343,7 +343,12 @@ fn make(path: &Path) -> io::Result<()> {
     let draft = path.with_extension("new");
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let file = File::create(&draft)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
     for page in 0..PAGES {
         let bytes = if page == 0 { first_page() } else { [0; PAGE] };
         file.write_all_at(&bytes, page * PAGE as u64)?;
