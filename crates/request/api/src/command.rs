@@ -57,9 +57,10 @@ pub(crate) fn store_error(error: &StoreError) -> RouteError {
         StoreError::Conflict { .. } | StoreError::Duplicate { .. } | StoreError::IdempotencyReused => {
             StatusCode::CONFLICT
         }
-        StoreError::Limit { .. } | StoreError::NoSuchPosition { .. } | StoreError::Unchanged { .. } => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        StoreError::Dangling { .. }
+        | StoreError::Limit { .. }
+        | StoreError::NoSuchPosition { .. }
+        | StoreError::Unchanged { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         StoreError::TenantUnknown(_) | StoreError::OtherTenant { .. } => {
             return RouteError::not_found("tenant");
         }
