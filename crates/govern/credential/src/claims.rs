@@ -43,12 +43,13 @@ impl Claims {
             claim: "tenant",
             rule: "it has to be a tenant slug",
         })?;
-        let nhi = identity(&tenant, text(members, "nhi")?, "nhi")?;
+        let actor = text(members, "nhi")?;
+        let nhi = identity(&tenant, actor, "nhi")?;
         let subject = text(members, "sub")?.to_owned();
         let act = act(&tenant, members)?;
         let acts = act
             .first()
-            .map_or_else(|| subject == nhi.to_string(), |outermost| *outermost == nhi);
+            .map_or_else(|| subject == actor, |outermost| *outermost == nhi);
         if !acts {
             let rule = "it has to be the subject, or the outermost actor where the token was delegated";
             return Err(ClaimError { claim: "nhi", rule });

@@ -17,7 +17,7 @@ pub trait Profile: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`TokenError`] when something this profile demands is missing or of another form.
-    fn admit(registered: Registered, members: &Map<String, Value>) -> Result<Self::Claims, TokenError>;
+    fn admit(registered: &Registered, members: &Map<String, Value>) -> Result<Self::Claims, TokenError>;
 }
 
 /// Our access tokens: RFC 9068, the tenant, and `nhi`, `task`, `epoch`. The product accepts no others.
@@ -27,7 +27,7 @@ pub enum TaskToken {}
 impl Profile for TaskToken {
     type Claims = Arc<Claims>;
 
-    fn admit(_: Registered, members: &Map<String, Value>) -> Result<Self::Claims, TokenError> {
+    fn admit(_: &Registered, members: &Map<String, Value>) -> Result<Self::Claims, TokenError> {
         Ok(Arc::new(Claims::from_json(members)?))
     }
 }
@@ -39,7 +39,7 @@ pub enum Rfc9068 {}
 impl Profile for Rfc9068 {
     type Claims = Arc<Registered>;
 
-    fn admit(registered: Registered, _: &Map<String, Value>) -> Result<Self::Claims, TokenError> {
-        Ok(Arc::new(registered))
+    fn admit(registered: &Registered, _: &Map<String, Value>) -> Result<Self::Claims, TokenError> {
+        Ok(Arc::new(registered.clone()))
     }
 }

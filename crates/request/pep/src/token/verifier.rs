@@ -160,7 +160,7 @@ impl<P: Profile> Verifier<P> {
         token.verify(issuer.lookup(kid).ok_or(TokenError::KeyUnknown)?)?;
         let registered = Registered::read(&members, &issuer, &self.config)?;
         registered.require_alive(&self.config, now)?;
-        let claims = P::admit(registered.clone(), &members)?;
+        let claims = P::admit(&registered, &members)?;
         let entry = Arc::new(Entry {
             registered,
             claims,
