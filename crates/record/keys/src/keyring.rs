@@ -420,7 +420,10 @@ impl Keyring {
     ///
     /// # Errors
     /// [`SealError::NoKey`].
-    pub fn danger_opening_key(&self, tenant: Option<&TenantId>) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
+    pub fn danger_opening_key(
+        &self,
+        tenant: Option<&TenantId>,
+    ) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
         match tenant {
             None => Ok(self.installation.sealing.opening_key()),
             Some(tenant) => Ok(self.require_sealing(tenant)?.sealing.opening_key()),
