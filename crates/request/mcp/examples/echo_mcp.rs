@@ -1,6 +1,7 @@
-//! A standard-stream MCP server for the tests, and the launcher process that starts it.
+//! A standard-stream MCP server for the tests.
 //!
-//! `echo_mcp legacy|modern [LOG]` serves; `echo_mcp launcher` launches; `echo_mcp crash` ends at once.
+//! `echo_mcp legacy|modern [LOG]` serves; `echo_mcp crash` ends at once; `echo_mcp environment` prints the names of
+//! its environment variables.
 #![expect(clippy::unwrap_used, reason = "a test program may fail loudly")]
 
 use std::io::{BufRead, Write};
@@ -11,7 +12,6 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let mode = args.next().unwrap_or_default();
     match mode.as_str() {
-        "launcher" => launcher(),
         "crash" => {
             eprintln!("no such model\u{1b}[31m");
             std::process::exit(3);
@@ -22,19 +22,6 @@ fn main() {
         }
         _ => serve(mode == "modern", args.next()),
     }
-}
-
-fn launcher() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime
-        .block_on(bailiwick_mcp::launcher::serve(
-            tokio::io::stdin(),
-            tokio::io::stdout(),
-        ))
-        .unwrap();
 }
 
 fn say(message: &Value) {

@@ -184,12 +184,7 @@ impl Flow {
             }
             None => answer::failed(&self.inbound.id, &UpstreamError::Closed),
         };
-        FlowStep::End(Reply {
-            status: 200,
-            text,
-            result: None,
-            error: None,
-        })
+        FlowStep::End(Reply::own(text))
     }
 
     fn failed(&mut self, failure: &UpstreamError) -> FlowStep {
@@ -199,12 +194,7 @@ impl Flow {
             self.upstream.forget_peer();
         }
         let text = answer::failed(&self.inbound.id, failure);
-        FlowStep::End(Reply {
-            status: 200,
-            text,
-            result: None,
-            error: None,
-        })
+        FlowStep::End(Reply::own(text))
     }
 
     async fn take_step(&mut self, step: Step) -> Option<FlowStep> {
@@ -237,7 +227,8 @@ impl Flow {
         }
         let ttl = self.gateway.config.answer_ttl_max;
         match results::to_caller(&self.inbound, self.server_era, reply, ttl) {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                reply.streamed &= self.inbound.era == self.server_era;
                 self.close(Outcome::Returned);
                 Some(FlowStep::End(reply))
             }
@@ -359,12 +350,7 @@ impl Flow {
             Refused::Denied(denial) => answer::denied(&self.inbound.id, &denial),
             Refused::NoEntropy => answer::failed(&self.inbound.id, &UpstreamError::Busy),
         };
-        FlowStep::End(Reply {
-            status: 200,
-            text,
-            result: None,
-            error: None,
-        })
+        FlowStep::End(Reply::own(text))
     }
 
     fn refused_question(&mut self, refusal: AskRefusal) -> FlowStep {
@@ -372,12 +358,7 @@ impl Flow {
         let data = json!({"code": "upstream.question-refused", "reason": refusal.text()});
         let message = "the upstream server asked what this caller may not be asked";
         let text = answer::error(Some(&self.inbound.id), answer::DENIED, message, Some(data));
-        FlowStep::End(Reply {
-            status: 200,
-            text,
-            result: None,
-            error: None,
-        })
+        FlowStep::End(Reply::own(text))
     }
 
     /// A legacy server asks something while the call is open.
@@ -430,12 +411,7 @@ impl Flow {
             return Some(self.failed(&UpstreamError::Busy));
         };
         let text = answer::result(&self.inbound.id, &rounds::question(&question, &state));
-        Some(FlowStep::End(Reply {
-            status: 200,
-            text,
-            result: None,
-            error: None,
-        }))
+        Some(FlowStep::End(Reply::own(text)))
     }
 
     async fn refuse_upstream(&mut self, id: &CallId, refusal: AskRefusal) -> Option<FlowStep> {

@@ -320,7 +320,7 @@ impl Gateway {
                         bridge::outgoing(inbound, peer.era, Some(wire_id), Vec::new())
                     })
                     .await?;
-                Ok((Exchange::Line(exchange), era))
+                Ok((Exchange::Line(Box::new(exchange)), era))
             }
         }
     }
@@ -472,7 +472,7 @@ async fn own_list_call(link: &Link, cursor: Option<&str>) -> Result<Exchange, Up
             let out = build(Era::Legacy, session.mint());
             Exchange::Http(Box::new(session.call(out).await?))
         }
-        Link::Line(line) => Exchange::Line(line.call(|peer, id| build(peer.era, id)).await?),
+        Link::Line(line) => Exchange::Line(Box::new(line.call(|peer, id| build(peer.era, id)).await?)),
     })
 }
 

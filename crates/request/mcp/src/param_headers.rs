@@ -25,10 +25,10 @@ pub(crate) struct ParamHeader {
 
 /// `text` as a header value: as it is, or in base64 where a header cannot carry it.
 pub(crate) fn encode(text: &str) -> HeaderValue {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
-        && !text.starts_with(' ')
-        && !text.ends_with(' ')
-        && !(text.starts_with(PREFIX) && text.ends_with(SUFFIX));
+    let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    let padded = text.starts_with(' ') || text.ends_with(' ');
+    let like_encoded = text.starts_with(PREFIX) && text.ends_with(SUFFIX);
+    let plain = visible && !padded && !like_encoded;
     let value = if plain {
         text.to_owned()
     } else {

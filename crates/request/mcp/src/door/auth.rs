@@ -12,17 +12,24 @@ use serde_json::json;
 use super::respond;
 use crate::gateway::Gateway;
 
-pub(super) fn require(gateway: &Gateway, tenant: &TenantId, headers: &HeaderMap) -> Result<Bearer, Response> {
+pub(super) fn require(
+    gateway: &Gateway,
+    tenant: &TenantId,
+    headers: &HeaderMap,
+) -> Result<Bearer, Box<Response>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
-        return Err(challenge(
+        let body = respond::problem("token.missing", "send an access token");
+        return Err(Box::new(challenge(gateway, tenant, None, body)));
+    };
+    let invalid = |code, text: &str| {
+        Box::new(challenge(
             gateway,
             tenant,
-            None,
-            respond::problem("token.missing", "send an access token"),
-        ));
+            Some(text),
+            respond::problem(code, text),
+        ))
     };
-    let invalid = |code, text: &str| challenge(gateway, tenant, Some(text), respond::problem(code, text));
     if values.next().is_some() {
         return Err(invalid("token.malformed", "two Authorization headers"));
     }

@@ -43,7 +43,7 @@ pub(super) async fn post(
                 Ok(session) => session,
                 Err(refusal) => {
                     gateway.record_invalid(&caller, "").await;
-                    return refusal;
+                    return *refusal;
                 }
             };
             match shape {
@@ -66,7 +66,11 @@ pub(super) async fn post(
 }
 
 /// The caller's own session. Without an id the message is refused; another's id is as unknown as none.
-fn session_of(gateway: &Gateway, caller: &Caller, headers: &HeaderMap) -> Result<Arc<Session>, Response> {
+fn session_of(
+    gateway: &Gateway,
+    caller: &Caller,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Box<Response>> {
     let Some(id) = super::session_id(headers)? else {
         let text = answer::error(
             None,
@@ -74,13 +78,11 @@ fn session_of(gateway: &Gateway, caller: &Caller, headers: &HeaderMap) -> Result
             "header `Mcp-Session-Id` is missing",
             None,
         );
-        return Err(respond::json(400, text));
+        return Err(Box::new(respond::json(400, text)));
     };
     let unknown = || {
-        respond::json(
-            404,
-            answer::error(None, answer::DENIED, "no such session: initialize again", None),
-        )
+        let text = answer::error(None, answer::DENIED, "no such session: initialize again", None);
+        Box::new(respond::json(404, text))
     };
     let session = gateway
         .sessions
@@ -100,7 +102,7 @@ fn session_of(gateway: &Gateway, caller: &Caller, headers: &HeaderMap) -> Result
                 "`MCP-Protocol-Version` is not the session's",
                 None,
             );
-            Err(respond::json(400, text))
+            Err(Box::new(respond::json(400, text)))
         }
         _ => Ok(session),
     }
@@ -384,7 +386,7 @@ pub(super) async fn stream(gateway: &Arc<Gateway>, caller: Caller, parts: &Parts
     }
     let session = match session_of(gateway, &caller, &parts.headers) {
         Ok(session) => session,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let permit = match gateway
         .permit(&caller, "session/stream", None, Arguments::default())
@@ -414,7 +416,7 @@ pub(super) async fn end(gateway: &Arc<Gateway>, caller: &Caller, parts: &Parts) 
     }
     let session = match session_of(gateway, caller, &parts.headers) {
         Ok(session) => session,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     // Ending one's own session only takes rights away; it needs no leave, but it is recorded.
     gateway.sessions.end(&session);

@@ -44,7 +44,7 @@ async fn handler(
 ) -> Response {
     let (parts, body) = message.into_parts();
     match admit(&gateway, &tenant, &server, &parts) {
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
         Ok(caller) if parts.method == Method::POST => post(&gateway, caller, &parts, body).await,
         Ok(caller) if parts.method == Method::GET => legacy::stream(&gateway, caller, &parts).await,
         Ok(caller) if parts.method == Method::DELETE => legacy::end(&gateway, &caller, &parts).await,
@@ -52,14 +52,10 @@ async fn handler(
     }
 }
 
-fn admit(gateway: &Gateway, tenant: &str, server: &str, parts: &Parts) -> Result<Caller, Response> {
+fn admit(gateway: &Gateway, tenant: &str, server: &str, parts: &Parts) -> Result<Caller, Box<Response>> {
     origin::require(&gateway.config, tenant, parts)?;
     let (Ok(tenant), Ok(server)) = (TenantId::parse(tenant), ServerName::parse(server)) else {
-        return Err(respond::plain(
-            StatusCode::NOT_FOUND,
-            "server.unknown",
-            "no such server",
-        ));
+        return Err(plain(StatusCode::NOT_FOUND, "server.unknown", "no such server"));
     };
     if parts.method == Method::POST {
         require_json(&parts.headers)?;
@@ -72,9 +68,9 @@ fn admit(gateway: &Gateway, tenant: &str, server: &str, parts: &Parts) -> Result
     })
 }
 
-fn require_json(headers: &HeaderMap) -> Result<(), Response> {
+fn require_json(headers: &HeaderMap) -> Result<(), Box<Response>> {
     let unsupported = |text| {
-        Err(respond::plain(
+        Err(plain(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "http.content-type",
             text,
@@ -94,7 +90,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Response> {
 async fn post(gateway: &Arc<Gateway>, caller: Caller, parts: &Parts, body: Body) -> Response {
     let body = match read(body, gateway.config.body_max).await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let frame = match frame::parse(body) {
         Ok(frame) => frame,
@@ -138,9 +134,9 @@ fn is_modern(headers: &HeaderMap, params: &Params) -> bool {
             .any(|v| v.as_bytes().trim_ascii() == method::MODERN.as_bytes())
 }
 
-async fn read(body: Body, max: usize) -> Result<Bytes, Response> {
+async fn read(body: Body, max: usize) -> Result<Bytes, Box<Response>> {
     let too_long = || {
-        respond::plain(
+        plain(
             StatusCode::PAYLOAD_TOO_LARGE,
             "http.too-long",
             "the message is too long",
@@ -149,12 +145,16 @@ async fn read(body: Body, max: usize) -> Result<Bytes, Response> {
     match Limited::new(body, max).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => Err(too_long()),
-        Err(_) => Err(respond::plain(
+        Err(_) => Err(plain(
             StatusCode::BAD_REQUEST,
             "http.unreadable",
             "the body cannot be read",
         )),
     }
+}
+
+fn plain(status: StatusCode, code: &'static str, text: &str) -> Box<Response> {
+    Box::new(respond::plain(status, code, text))
 }
 
 /// Whether the caller can read an event stream.
@@ -174,11 +174,11 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
 }
 
 /// The one value of a header; a second one refuses the message.
-fn single<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a str>, Response> {
+fn single<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a str>, Box<Response>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(respond::plain(
+        return Err(plain(
             StatusCode::BAD_REQUEST,
             "http.header-twice",
             "a header stands twice",
@@ -187,7 +187,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<
     match first.map(|v| v.to_str()) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text.trim_matches([' ', '\t']))),
-        Some(Err(_)) => Err(respond::plain(
+        Some(Err(_)) => Err(plain(
             StatusCode::BAD_REQUEST,
             "http.header",
             "a header is not visible ASCII",
@@ -196,6 +196,6 @@ fn single<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<
 }
 
 /// The session id of a message.
-fn session_id(headers: &HeaderMap) -> Result<Option<&str>, Response> {
+fn session_id(headers: &HeaderMap) -> Result<Option<&str>, Box<Response>> {
     single(headers, &SESSION_ID)
 }

@@ -6,15 +6,14 @@ use http::header::{FORWARDED, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, StatusCode};
 
-use super::respond;
 use crate::config::GatewayConfig;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 
-pub(super) fn require(config: &GatewayConfig, tenant: &str, parts: &Parts) -> Result<(), Response> {
+pub(super) fn require(config: &GatewayConfig, tenant: &str, parts: &Parts) -> Result<(), Box<Response>> {
     let headers = &parts.headers;
-    let bad = |code, text| Err(respond::plain(StatusCode::BAD_REQUEST, code, text));
+    let bad = |code, text| Err(super::plain(StatusCode::BAD_REQUEST, code, text));
     if parts.uri.query().is_some() {
         return bad(
             "http.query",
@@ -37,7 +36,7 @@ pub(super) fn require(config: &GatewayConfig, tenant: &str, parts: &Parts) -> Re
         .flatten()
         .chain(named);
     if !hosts.all(|host| config.hosts.contains(&host.to_ascii_lowercase())) {
-        return Err(respond::plain(
+        return Err(super::plain(
             StatusCode::FORBIDDEN,
             "http.host",
             "this host name is not served here",
@@ -46,7 +45,7 @@ pub(super) fn require(config: &GatewayConfig, tenant: &str, parts: &Parts) -> Re
     if let Some(origin) = super::single(headers, &ORIGIN)?
         && !config.origins.contains(&origin.to_ascii_lowercase())
     {
-        return Err(respond::plain(
+        return Err(super::plain(
             StatusCode::FORBIDDEN,
             "http.origin",
             "this origin is not let in",

@@ -124,6 +124,7 @@ pub(super) async fn flow(gateway: &Arc<Gateway>, mut flow: Flow) -> Response {
     loop {
         let (step, rest) = flow.advance().await;
         match step {
+            FlowStep::End(reply) if reply.streamed && rest.accepts_events() => return one_event(&reply.text),
             FlowStep::End(reply) => return json(reply.status, reply.text),
             FlowStep::Silent => return events(Body::empty()),
             FlowStep::Message(text) if rest.accepts_events() => {
@@ -133,6 +134,11 @@ pub(super) async fn flow(gateway: &Arc<Gateway>, mut flow: Flow) -> Response {
             FlowStep::Message(_) => flow = rest,
         }
     }
+}
+
+/// An answer as the only event of a stream.
+pub(super) fn one_event(text: &[u8]) -> Response {
+    events(Body::from(sse::event(text)))
 }
 
 /// An event stream around a body.
@@ -151,29 +157,32 @@ pub(super) fn events(body: Body) -> Response {
 type Advance = Pin<Box<dyn Future<Output = (FlowStep, Flow)> + Send>>;
 
 enum Position {
-    First(Flow, Bytes),
+    First(Box<Flow>, Bytes),
     Later(Advance),
     Over,
 }
 
 fn stream_of(flow: Flow, first: Bytes, keep_alive: Duration) -> Body {
-    let events = stream::unfold(Position::First(flow, first), move |position| async move {
-        let mut advance: Advance = match position {
-            Position::First(flow, text) => {
-                return Some((Ok(sse::event(&text)), Position::Later(Box::pin(flow.advance()))));
+    let events = stream::unfold(
+        Position::First(Box::new(flow), first),
+        move |position| async move {
+            let mut advance: Advance = match position {
+                Position::First(flow, text) => {
+                    return Some((Ok(sse::event(&text)), Position::Later(Box::pin(flow.advance()))));
+                }
+                Position::Later(advance) => advance,
+                Position::Over => return None,
+            };
+            match tokio::time::timeout(keep_alive, advance.as_mut()).await {
+                Err(_) => Some((Ok(sse::KEEP_ALIVE), Position::Later(advance))),
+                Ok((FlowStep::Message(text), flow)) => Some((
+                    Ok::<_, std::convert::Infallible>(sse::event(&text)),
+                    Position::Later(Box::pin(flow.advance())),
+                )),
+                Ok((FlowStep::End(reply), _)) => Some((Ok(sse::event(&reply.text)), Position::Over)),
+                Ok((FlowStep::Silent, _)) => None,
             }
-            Position::Later(advance) => advance,
-            Position::Over => return None,
-        };
-        match tokio::time::timeout(keep_alive, advance.as_mut()).await {
-            Err(_) => Some((Ok(sse::KEEP_ALIVE), Position::Later(advance))),
-            Ok((FlowStep::Message(text), flow)) => Some((
-                Ok::<_, std::convert::Infallible>(sse::event(&text)),
-                Position::Later(Box::pin(flow.advance())),
-            )),
-            Ok((FlowStep::End(reply), _)) => Some((Ok(sse::event(&reply.text)), Position::Over)),
-            Ok((FlowStep::Silent, _)) => None,
-        }
-    });
+        },
+    );
     Body::from_stream(events)
 }

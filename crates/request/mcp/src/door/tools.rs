@@ -44,7 +44,13 @@ pub(super) async fn list(
     match listed {
         Ok(Some(result)) => {
             permit.finish(Outcome::Returned);
-            respond::json(200, frame::write_response(&inbound.id, "result", &result))
+            let text = frame::write_response(&inbound.id, "result", &result);
+            // A session gets the list in the form in which its server answers.
+            let streamed = inbound.session.as_ref().is_some_and(|s| s.link.streams());
+            if streamed && inbound.accepts_events {
+                return respond::one_event(&text);
+            }
+            respond::json(200, text)
         }
         Ok(None) => {
             permit.finish(Outcome::Returned);

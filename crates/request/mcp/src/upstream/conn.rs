@@ -78,7 +78,7 @@ impl AsyncWrite for Wire {
 /// One connection with its driver.
 struct Conn {
     send: SendRequest<Full<Bytes>>,
-    driver: Option<Pin<Box<Connection<TokioIo<Wire>, Full<Bytes>>>>>,
+    driver: Driver,
     used_at: Duration,
 }
 

@@ -79,12 +79,27 @@ pub(crate) struct Reply {
     pub(crate) result: Option<Bytes>,
     /// The `error` inside `text`.
     pub(crate) error: Option<Bytes>,
+    /// Whether it came as an event; a caller of the same era gets it in the same form.
+    pub(crate) streamed: bool,
+}
+
+impl Reply {
+    /// An answer of the gateway itself.
+    pub(crate) fn own(text: Bytes) -> Self {
+        Self {
+            status: 200,
+            text,
+            result: None,
+            error: None,
+            streamed: false,
+        }
+    }
 }
 
 /// The two transports.
 pub(crate) enum Exchange {
     Http(Box<HttpExchange>),
-    Line(LineExchange),
+    Line(Box<LineExchange>),
 }
 
 impl Exchange {
@@ -144,7 +159,8 @@ pub(crate) fn classify(out: &Outgoing, status: u16, text: &Bytes) -> Result<Opti
     };
     // An error may come without an id when the server could not read ours.
     let same = foreign_id.as_ref() == Some(&out.wire_id);
-    if !same && !(message.error.is_some() && foreign_id.is_none()) {
+    let unnamed = message.error.is_some() && foreign_id.is_none();
+    if !same && !unnamed {
         return Err(UpstreamError::NotMcp("the answer to another call"));
     }
     let raw = slice(raw);
@@ -159,6 +175,7 @@ pub(crate) fn classify(out: &Outgoing, status: u16, text: &Bytes) -> Result<Opti
             text: text.clone(),
             result,
             error,
+            streamed: false,
         })));
     }
     Ok(Some(Step::Done(reply(&out.id, status, member, &raw))))
@@ -178,6 +195,7 @@ pub(crate) fn reply(id: &CallId, status: u16, member: &'static str, raw: &[u8]) 
         text,
         result,
         error,
+        streamed: false,
     }
 }
 

@@ -306,11 +306,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     // are closed too, because they could lead to one that is not public.
     let [first, second, ..] = address.segments();
     let global = (0x2000..=0x3fff).contains(&first);
-    let special = (first == 0x2001 && second < 0x0200)
-        || (first == 0x2001 && second == 0x0db8)
-        || first == 0x2002
-        || (first == 0x2620 && second == 0x004f)
-        || (first == 0x3fff && second < 0x1000);
+    let special = match first {
+        0x2001 => second < 0x0200 || second == 0x0db8,
+        0x2002 => true,
+        0x2620 => second == 0x004f,
+        0x3fff => second < 0x1000,
+        _ => false,
+    };
     global && !special
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct HttpSession {
     id: Option<HeaderValue>,
     version: HeaderValue,
     pub(crate) peer: Arc<Peer>,
+    /// Whether it answered `initialize` with an event stream.
+    pub(crate) streamed: bool,
     next_id: AtomicI64,
     lost: AtomicBool,
     level: Mutex<Option<String>>,
@@ -169,6 +171,7 @@ impl HttpServer {
             return Err(UpstreamError::NotMcp("its session id is not visible ASCII"));
         }
         let reply = self.exchange(out, parts, body, canary, None)?.reply().await?;
+        let streamed = reply.streamed;
         let result = reply.result.ok_or(UpstreamError::Unsupported)?;
         let result = bailiwick_base::json::parse(&result, self.reply_max)
             .map_err(|_| UpstreamError::NotMcp("the result of initialize is not strict JSON"))?;
@@ -179,6 +182,7 @@ impl HttpServer {
             id,
             version,
             peer,
+            streamed,
             next_id: AtomicI64::new(1),
             lost: AtomicBool::new(false),
             level: Mutex::new(None),
@@ -409,6 +413,7 @@ impl HttpExchange {
             Some(Step::Notice(notice)) if self.out.wire_id != self.out.id => {
                 Ok(restore_numbers(&self.out, notice).map(Step::Notice))
             }
+            Some(Step::Done(reply)) => Ok(Some(Step::Done(Reply { streamed, ..reply }))),
             step => Ok(step),
         }
     }

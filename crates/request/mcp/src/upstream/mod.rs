@@ -56,6 +56,13 @@ pub(crate) enum Link {
     Session { session: Arc<HttpSession>, own: bool },
 }
 
+impl Link {
+    /// Whether answers of this session come as event streams.
+    pub(crate) fn streams(&self) -> bool {
+        matches!(self, Self::Session { session, own: true } if session.streamed)
+    }
+}
+
 /// How the server is reached.
 enum Reach {
     Http(Arc<HttpServer>),
@@ -69,6 +76,8 @@ pub(crate) struct Upstream {
     reach: Reach,
     clock: Arc<dyn Clock>,
     known: Mutex<Option<(Arc<Peer>, Duration)>>,
+    /// When it was found that the server has no sessions.
+    stateless_only: Mutex<Option<Duration>>,
     inner: Mutex<BTreeMap<InnerKey, Inner>>,
     /// The gateway's own session, for reading the tool list.
     own: tokio::sync::Mutex<Option<Arc<HttpSession>>>,
@@ -84,6 +93,7 @@ impl Upstream {
             reach,
             clock,
             known: Mutex::new(None),
+            stateless_only: Mutex::new(None),
             inner: Mutex::new(BTreeMap::new()),
             own: tokio::sync::Mutex::new(None),
             catalog: Mutex::new(None),
@@ -195,12 +205,26 @@ impl Upstream {
             Reach::Http(server) => server,
         };
         let peer = self.peer().await?;
-        if peer.era == Era::Modern {
+        let now = self.clock.monotonic();
+        let stateless_only = || {
+            let since = *self.stateless_only.lock().unwrap_or_else(PoisonError::into_inner);
+            since.is_some_and(|at| now.saturating_sub(at) < ERA_TTL)
+        };
+        if peer.era == Era::Modern && stateless_only() {
             return Ok((Link::Modern(Arc::clone(server)), peer));
         }
-        let session = server.open(client, capabilities).await?;
-        let peer = Arc::clone(&session.peer);
-        Ok((Link::Session { session, own: true }, peer))
+        // A server that speaks both gets the session as a session: then nothing has to be translated.
+        match server.open(client, capabilities).await {
+            Ok(session) => {
+                let peer = Arc::clone(&session.peer);
+                Ok((Link::Session { session, own: true }, peer))
+            }
+            Err(UpstreamError::NotMcp(_) | UpstreamError::Unsupported) if peer.era == Era::Modern => {
+                *self.stateless_only.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+                Ok((Link::Modern(Arc::clone(server)), peer))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// The link for the gateway's own calls.

@@ -8,7 +8,7 @@ use bailiwick_decide::{Connection, UpstreamServer};
 use http::HeaderValue;
 
 use super::conn::{Pool, PoolParts};
-use super::guard::{AddressRange, AddressRule, Endpoint};
+use super::guard::{AddressRange, AddressRule, Endpoint, GuardError};
 use super::http::HttpServer;
 use super::line::{LineParts, LineServer};
 use super::{Reach, Upstream};
@@ -77,72 +77,83 @@ pub(crate) fn make(
             args,
             digests,
         } => {
-            let launcher = making.launcher.clone();
-            let launcher =
-                launcher.ok_or_else(|| UpstreamError::Exited("no launcher is running".to_owned()))?;
             let digests = digests
                 .iter()
                 .map(|(file, digest)| (file.clone(), digest.to_string()))
                 .collect();
-            let program = Program {
-                path: program.clone(),
-                args: args.clone(),
-                digests,
-            };
-            program
-                .require_form()
-                .map_err(|e| UpstreamError::Guarded(e.to_string()))?;
-            Reach::Line(LineServer::new(LineParts {
-                launcher,
-                program,
-                clock: Arc::clone(&making.clock),
-                spawner: Arc::clone(&making.spawner),
-                reply_max: config.reply_max,
-                call_timeout: config.call_timeout,
-                calls_max: config.calls_per_program_max,
-            }))
-        }
-        Connection::Http {
-            url,
-            allow_addresses,
-            allow_plaintext,
-        } => {
-            let guarded = |e: super::guard::GuardError| UpstreamError::Guarded(e.to_string());
-            let endpoint = Endpoint::parse(url, *allow_plaintext).map_err(guarded)?;
-            if allow_addresses.is_empty() {
-                endpoint.require_public_name().map_err(guarded)?;
-            }
-            let ranges = allow_addresses
-                .iter()
-                .map(|r| AddressRange::parse(r))
-                .collect::<Result<_, _>>();
-            let host = HeaderValue::from_str(&endpoint.authority)
-                .map_err(|_| UpstreamError::Guarded("its host is malformed".to_owned()))?;
-            let pool = Pool::new(PoolParts {
-                endpoint,
-                rule: AddressRule {
-                    ranges: ranges.map_err(guarded)?,
+            line(
+                Program {
+                    path: program.clone(),
+                    args: args.clone(),
+                    digests,
                 },
-                resolver: Arc::clone(&making.resolver),
-                tls: Arc::clone(&making.tls),
-                clock: Arc::clone(&making.clock),
-                connect_timeout: config.connect_timeout,
-                answer_timeout: config.call_timeout,
-            });
-            Reach::Http(Arc::new(HttpServer {
-                pool,
-                credential: server.credential.clone(),
-                secrets: Arc::clone(&making.secrets),
-                spawner: Arc::clone(&making.spawner),
-                host,
-                reply_max: config.reply_max,
-                call_timeout: config.call_timeout,
-            }))
+                making,
+                config,
+            )?
         }
+        Connection::Http { .. } => web(server, making, config)?,
     };
     Ok(Arc::new(Upstream::new(
         Arc::clone(server),
         reach,
         Arc::clone(&making.clock),
     )))
+}
+
+fn line(program: Program, making: &Making, config: &GatewayConfig) -> Result<Reach, UpstreamError> {
+    program
+        .require_form()
+        .map_err(|e| UpstreamError::Guarded(e.to_string()))?;
+    let launcher = making.launcher.clone();
+    Ok(Reach::Line(LineServer::new(LineParts {
+        launcher: launcher.ok_or_else(|| UpstreamError::Exited("no launcher is running".to_owned()))?,
+        program,
+        clock: Arc::clone(&making.clock),
+        spawner: Arc::clone(&making.spawner),
+        reply_max: config.reply_max,
+        call_timeout: config.call_timeout,
+        calls_max: config.calls_per_program_max,
+    })))
+}
+
+fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Result<Reach, UpstreamError> {
+    let Connection::Http {
+        url,
+        allow_addresses,
+        allow_plaintext,
+    } = &server.connection
+    else {
+        return Err(UpstreamError::Unsupported);
+    };
+    let guarded = |e: GuardError| UpstreamError::Guarded(e.to_string());
+    let endpoint = Endpoint::parse(url, *allow_plaintext).map_err(guarded)?;
+    if allow_addresses.is_empty() {
+        endpoint.require_public_name().map_err(guarded)?;
+    }
+    let ranges = allow_addresses
+        .iter()
+        .map(|r| AddressRange::parse(r))
+        .collect::<Result<_, _>>();
+    let host = HeaderValue::from_str(&endpoint.authority)
+        .map_err(|_| UpstreamError::Guarded("its host is malformed".to_owned()))?;
+    let pool = Pool::new(PoolParts {
+        endpoint,
+        rule: AddressRule {
+            ranges: ranges.map_err(guarded)?,
+        },
+        resolver: Arc::clone(&making.resolver),
+        tls: Arc::clone(&making.tls),
+        clock: Arc::clone(&making.clock),
+        connect_timeout: config.connect_timeout,
+        answer_timeout: config.call_timeout,
+    });
+    Ok(Reach::Http(Arc::new(HttpServer {
+        pool,
+        credential: server.credential.clone(),
+        secrets: Arc::clone(&making.secrets),
+        spawner: Arc::clone(&making.spawner),
+        host,
+        reply_max: config.reply_max,
+        call_timeout: config.call_timeout,
+    })))
 }

@@ -186,7 +186,7 @@ async fn a_waiting_call_ends_with_a_kill() {
 
 #[tokio::test]
 async fn what_a_program_says_to_nobody_reaches_nobody() {
-    let world = World::new();
+    let world = World::with_launcher();
     world.add("up", world.exec(&["legacy"])).await;
     world.grant("t", 1, ALL);
     let session = open(&world, "t", "up", json!({"elicitation": {}})).await;

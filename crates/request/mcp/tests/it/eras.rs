@@ -17,7 +17,7 @@ async fn everywhere() -> Vec<(&'static str, World, Option<Server>)> {
         out.push((name, world, Some(server)));
     }
     for (name, mode) in [("modern program", "modern"), ("legacy program", "legacy")] {
-        let world = World::new();
+        let world = World::with_launcher();
         let connection: Connection = world.exec(&[mode]);
         world.add("up", connection).await;
         out.push((name, world, None));

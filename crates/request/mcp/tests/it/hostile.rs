@@ -431,7 +431,7 @@ async fn schema_bombs_are_hidden_or_harmless() {
 
 #[tokio::test]
 async fn commands_are_never_run() {
-    let world = World::new();
+    let world = World::with_launcher();
     for case in of("stdio-command") {
         let command = case["command"].as_str().unwrap().to_owned();
         let with_digest = Program {

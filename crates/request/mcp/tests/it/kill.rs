@@ -81,7 +81,7 @@ async fn a_killed_call_is_refused_and_cancelled_upstream() {
 async fn a_killed_call_of_a_program_is_cancelled_there() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let world = World::new();
+    let world = World::with_launcher();
     world
         .add("up", world.exec(&["legacy", log.to_str().unwrap()]))
         .await;

@@ -6,7 +6,7 @@ use bailiwick_base::Digest;
 use bailiwick_mcp::launcher::{Launcher, Output, Program, ProgramError};
 use serde_json::json;
 
-use crate::world::{Tokio, World, json_of, modern, program, until};
+use crate::world::{Tokio, World, example, json_of, modern, program, until};
 
 fn own(args: &[&str]) -> Program {
     let path = program().to_str().unwrap().to_owned();
@@ -19,7 +19,7 @@ fn own(args: &[&str]) -> Program {
 }
 
 fn launcher() -> (Launcher, tokio::process::Child) {
-    Launcher::start_process(&program(), &["launcher"], &Tokio).unwrap()
+    Launcher::start_process(&example("launcher"), &[], &Tokio).unwrap()
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_program_ends_with_its_user_and_with_the_launcher() {
 
 #[tokio::test]
 async fn a_crash_fails_its_calls_and_the_next_call_starts_again() {
-    let world = World::new();
+    let world = World::with_launcher();
     world.add("up", world.exec(&["legacy"])).await;
     world.grant("t", 1, &["up:*"]);
     let call = |tool: &str| modern("t", "up", json!(1), "tools/call", json!({"name": tool}));
@@ -134,7 +134,7 @@ async fn a_crash_fails_its_calls_and_the_next_call_starts_again() {
 
 #[tokio::test]
 async fn a_program_that_does_not_speak_is_told_apart() {
-    let world = World::new();
+    let world = World::with_launcher();
     let server = std::sync::Arc::new(world.unpinned("up", world.exec(&["crash"])));
     let failed = world.gateway.inspect(&server).await.unwrap_err();
     assert_eq!(failed.code(), "upstream.exited");
@@ -147,7 +147,7 @@ async fn a_program_that_does_not_speak_is_told_apart() {
 
 #[tokio::test]
 async fn many_callers_share_a_program_and_never_meet() {
-    let world = World::new();
+    let world = World::with_launcher();
     world.add("up", world.exec(&["legacy"])).await;
     world.grant("t", 1, &["up:*"]);
     world.grant("other", 2, &["up:*"]);

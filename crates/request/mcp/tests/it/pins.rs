@@ -113,6 +113,31 @@ async fn a_missing_or_doubled_tool_is_not_called() {
     assert_eq!(server.received("tools/call").len(), 0);
 }
 
+const GOOD: [&[(&str, &str)]; 3] = [
+    &[("mcp-param-region", "Hello"), ("mcp-param-n", "42")],
+    &[
+        ("mcp-param-region", "=?base64?SGVsbG8=?="),
+        ("mcp-param-n", "42.0"),
+    ],
+    &[
+        ("mcp-param-region", " Hello "),
+        ("mcp-param-n", "42"),
+        ("mcp-param-other", "x"),
+    ],
+];
+
+const BAD: [&[(&str, &str)]; 6] = [
+    &[("mcp-param-n", "42")],
+    &[("mcp-param-region", "hello"), ("mcp-param-n", "42")],
+    &[("mcp-param-region", "Hello"), ("mcp-param-n", "43")],
+    &[("mcp-param-region", "=?base64?SGVsbG8?="), ("mcp-param-n", "42")],
+    &[
+        ("mcp-param-region", "=?base64?SGVs!!!bG8=?="),
+        ("mcp-param-n", "42"),
+    ],
+    &[("mcp-param-region", "=?base64?SGVsbG8="), ("mcp-param-n", "42")],
+];
+
 #[tokio::test]
 async fn parameters_in_headers_are_compared_with_the_body() {
     let (world, server) = (World::new(), Server::start(true).await);
@@ -138,19 +163,7 @@ async fn parameters_in_headers_are_compared_with_the_body() {
         message
     };
     let both = json!({"region": "Hello", "deep": {"n": 42}});
-    let good: [&[(&str, &str)]; 3] = [
-        &[("mcp-param-region", "Hello"), ("mcp-param-n", "42")],
-        &[
-            ("mcp-param-region", "=?base64?SGVsbG8=?="),
-            ("mcp-param-n", "42.0"),
-        ],
-        &[
-            ("mcp-param-region", " Hello "),
-            ("mcp-param-n", "42"),
-            ("mcp-param-other", "x"),
-        ],
-    ];
-    for headers in good {
+    for headers in GOOD {
         assert_eq!(
             world.send(call(headers, both.clone())).await.status(),
             200,
@@ -162,18 +175,7 @@ async fn parameters_in_headers_are_compared_with_the_body() {
         "Hello"
     );
     assert_eq!(server.received("tools/call")[2].header("mcp-param-other"), "");
-    let bad: [&[(&str, &str)]; 6] = [
-        &[("mcp-param-n", "42")],
-        &[("mcp-param-region", "hello"), ("mcp-param-n", "42")],
-        &[("mcp-param-region", "Hello"), ("mcp-param-n", "43")],
-        &[("mcp-param-region", "=?base64?SGVsbG8?="), ("mcp-param-n", "42")],
-        &[
-            ("mcp-param-region", "=?base64?SGVs!!!bG8=?="),
-            ("mcp-param-n", "42"),
-        ],
-        &[("mcp-param-region", "=?base64?SGVsbG8="), ("mcp-param-n", "42")],
-    ];
-    for headers in bad {
+    for headers in BAD {
         let response = world.send(call(headers, both.clone())).await;
         assert_eq!(response.status(), 400, "{headers:?}");
         assert_eq!(json_of(response).await["error"]["code"], -32020, "{headers:?}");

@@ -168,7 +168,6 @@ fn echo(message: &Value, extra: Value) -> Value {
 }
 
 async fn modern(state: &Arc<Shared>, headers: &HeaderMap, message: &Value) -> Response {
-    let complete = json!({"resultType": "complete"});
     match message["method"].as_str().unwrap_or_default() {
         "server/discover" => reply(
             message,
@@ -207,40 +206,45 @@ async fn modern(state: &Arc<Shared>, headers: &HeaderMap, message: &Value) -> Re
             state.streams.lock().unwrap().push(sender);
             events(stream_of(receiver))
         }
-        "tools/call" => match message["params"]["name"].as_str().unwrap_or_default() {
-            "hang" => hang(state).await,
-            "progress" => {
-                let last = json!({"jsonrpc": "2.0", "id": message["id"], "result": echo(message, complete)});
-                events(futures_util::stream::iter([
-                    progress(message, 1),
-                    progress(message, 2),
-                    last,
-                ]))
-            }
-            "ask" if message["params"]["inputResponses"].is_null() => reply(
-                message,
-                json!({
-                    "resultType": "input_required", "requestState": "state-1",
-                    "inputRequests": {"q": {"method": "elicitation/create", "params": {
-                        "message": "how many?", "mode": "form",
-                        "requestedSchema": {"type": "object", "properties": {"count": {"type": "integer"}}},
-                    }}},
-                }),
-            ),
-            "secret" => reply(
-                message,
-                json!({
-                    "resultType": "input_required", "requestState": "state-1",
-                    "inputRequests": {"q": {"method": "elicitation/create", "params": {
-                        "message": "who are you?", "mode": "form",
-                        "requestedSchema": {"type": "object", "properties": {"password": {"type": "string"}}},
-                    }}},
-                }),
-            ),
-            "reflect" => reflect(message, headers),
-            _ => reply(message, echo(message, complete)),
-        },
+        "tools/call" => modern_tool(state, headers, message).await,
         _ => failure(404, &message["id"], -32601, "Method not found"),
+    }
+}
+
+async fn modern_tool(state: &Arc<Shared>, headers: &HeaderMap, message: &Value) -> Response {
+    let complete = json!({"resultType": "complete"});
+    match message["params"]["name"].as_str().unwrap_or_default() {
+        "hang" => hang(state).await,
+        "progress" => {
+            let last = json!({"jsonrpc": "2.0", "id": message["id"], "result": echo(message, complete)});
+            events(futures_util::stream::iter([
+                progress(message, 1),
+                progress(message, 2),
+                last,
+            ]))
+        }
+        "ask" if message["params"]["inputResponses"].is_null() => reply(
+            message,
+            json!({
+                "resultType": "input_required", "requestState": "state-1",
+                "inputRequests": {"q": {"method": "elicitation/create", "params": {
+                    "message": "how many?", "mode": "form",
+                    "requestedSchema": {"type": "object", "properties": {"count": {"type": "integer"}}},
+                }}},
+            }),
+        ),
+        "secret" => reply(
+            message,
+            json!({
+                "resultType": "input_required", "requestState": "state-1",
+                "inputRequests": {"q": {"method": "elicitation/create", "params": {
+                    "message": "who are you?", "mode": "form",
+                    "requestedSchema": {"type": "object", "properties": {"password": {"type": "string"}}},
+                }}},
+            }),
+        ),
+        "reflect" => reflect(message, headers),
+        _ => reply(message, echo(message, complete)),
     }
 }
 

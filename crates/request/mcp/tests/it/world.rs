@@ -203,12 +203,20 @@ impl Spawner for Tokio {
     }
 }
 
-/// The example program of this crate.
-pub(crate) fn program() -> PathBuf {
+/// An example program of this crate.
+pub(crate) fn example(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
-    path.pop();
-    path.join("examples/echo_mcp")
+    if !path.ends_with("examples") {
+        path.pop();
+        path.push("examples");
+    }
+    path.join(name)
+}
+
+/// The server on standard streams.
+pub(crate) fn program() -> PathBuf {
+    example("echo_mcp")
 }
 
 pub(crate) struct World {
@@ -228,6 +236,19 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::made(change, None)
+    }
+
+    /// A world that can start programs.
+    pub(crate) fn with_launcher() -> Self {
+        let launcher = Launcher::start_process(&example("launcher"), &[], &Tokio).unwrap();
+        Self::made(|_| {}, Some(launcher))
+    }
+
+    fn made(
+        change: impl FnOnce(&mut GatewayConfig),
+        launcher: Option<(Launcher, tokio::process::Child)>,
+    ) -> Self {
         let clock = Arc::new(ManualClock::at(at(0)));
         let facts = [
             tenant(),
@@ -252,7 +273,7 @@ impl World {
         ));
         let tokens = Arc::new(Tokens::default());
         let reports = Arc::new(Mutex::new(Vec::new()));
-        let (launcher, child) = Launcher::start_process(&program(), &["launcher"], &Tokio).unwrap();
+        let (launcher, child) = launcher.unzip();
         let mut config = GatewayConfig::new(BASE).unwrap();
         change(&mut config);
         let gateway = Gateway::new(GatewayDeps {
@@ -264,7 +285,7 @@ impl World {
                 cell: Arc::clone(&cell),
                 seen: Arc::clone(&reports),
             }),
-            launcher: Some(launcher),
+            launcher,
             resolver: Arc::new(SystemResolver),
             tls: None,
             clock: shared,
@@ -280,7 +301,7 @@ impl World {
             recorder,
             tokens,
             reports,
-            launcher: Some(child),
+            launcher: child,
         }
     }
 
@@ -294,7 +315,7 @@ impl World {
             audience: format!("{BASE}/t/acme/mcp"),
             client: "client".to_owned(),
             issued_at: at(-10),
-            expires_at: at(300),
+            expires_at: at(9_000),
             token: TokenId::from_parts(tenant_id(), Uuid::from_u128(n)),
             tenant: tenant_id(),
             nhi: identity_id(n),
@@ -484,8 +505,18 @@ pub(crate) async fn text_of(response: Response) -> String {
     .unwrap()
 }
 
+/// The one message of a response, as JSON or as the only event of a stream.
 pub(crate) async fn json_of(response: Response) -> Value {
+    let streamed = response
+        .headers()
+        .get("content-type")
+        .is_some_and(|t| t == "text/event-stream");
     let text = text_of(response).await;
+    if streamed {
+        let mut events = events_of(&text);
+        assert_eq!(events.len(), 1, "{text}");
+        return events.remove(0);
+    }
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
