@@ -7,7 +7,8 @@
 //! under it and nothing else, which is how a tenant is erased.
 //!
 //! Invariants
-//! - A private key has no way out: [`Keyring`] signs, seals and commits, and gives public keys.
+//! - A private key has no way out: [`Keyring`] signs, seals and commits, and gives public keys. The one key that
+//!   is handed out, to whoever may open a tenant's log, is that of its commitments; it encrypts nothing (ADR 0022).
 //! - A file that others may read is refused, never repaired in silence.
 //! - A sealed value opens only in the tenant, table, row and column it was sealed for.
 //! - No secret type has `Debug`, `Display` or `Serialize`; no secret is part of an error.
