@@ -3,6 +3,8 @@
 //!
 //! - `durability [--lives N] [--seed S] [--release]`: kill -9 under 64 callers, three lists compared
 //! - `planted [BUG]`: builds with a planted bug and expects the lanes to catch it
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -99,14 +101,15 @@ fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     Ok(all_caught)
 }
 
-/// Builds into a folder of its own where a bug is planted, so that no good artefact is touched.
+/// Builds into a folder of its own where a bug is planted, so that no good artefact is touched. Only our own
+/// crates see the bug: what they depend on is built once for all of them.
 fn build(repo: &Repo, arguments: &[&str], bug: Option<&str>) -> Outcome<PathBuf> {
     let mut folder = generate::target_folder(repo);
     let mut cargo = Command::new(process::cargo());
     if let Some(bug) = bug {
         folder = folder.join("planted");
         cargo
-            .env("RUSTFLAGS", format!("--cfg bailiwick_planted=\"{bug}\""))
+            .env("RUSTC_WORKSPACE_WRAPPER", wrapper(&folder, bug)?)
             .env("CARGO_TARGET_DIR", &folder);
     }
     cargo
@@ -118,6 +121,17 @@ fn build(repo: &Repo, arguments: &[&str], bug: Option<&str>) -> Outcome<PathBuf>
     } else {
         Err(Fail::broken("`bailiwick` does not build"))
     }
+}
+
+/// A compiler for the crates of the workspace that sets `bailiwick_planted`.
+fn wrapper(folder: &Path, bug: &str) -> Outcome<PathBuf> {
+    let file = folder.join(format!("rustc-{bug}"));
+    let script = format!("#!/bin/sh\nexec \"$@\" --cfg 'bailiwick_planted=\"{bug}\"'\n");
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, script))
+        .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o755)));
+    written.map_err(|error| Fail::io("write", &file, &error))?;
+    Ok(file)
 }
 
 fn lane(repo: &Repo, peers: &Peers, binary: &Path, script: &str) -> Outcome<Command> {

@@ -319,7 +319,15 @@ impl Pep {
         kept
     }
 
+    /// Resolves when the record is durable. That order is what every enforcement point relies on; the tests that
+    /// show it are themselves tested with a build where it is broken (`forward-before-record`).
     async fn record(&self, call: &Call, decision: Decision) -> Result<Recorded<Decision>, Denial> {
+        #[cfg(bailiwick_planted = "forward-before-record")]
+        {
+            drop(self.recorder.record(call, &decision));
+            return Ok(Recorded::new(decision, crate::record::Sequenced { index: 0 }));
+        }
+        #[cfg(not(bailiwick_planted = "forward-before-record"))]
         match tokio::time::timeout(self.budget, self.recorder.record(call, &decision)).await {
             Ok(Ok(sequenced)) => Ok(Recorded::new(decision, sequenced)),
             Ok(Err(error)) => Err(self.unrecorded(&call.id, &error.to_string())),
