@@ -51,12 +51,13 @@ pub fn parse(text: &[u8], max: usize) -> Result<Value, JsonError> {
     Ok(value)
 }
 
-/// Parses `text` as [`parse`] does, then reads it as `T`.
+/// Parses `text` as [`parse`] does, then reads it as `T`. A structure is read from an object only, never from
+/// an array of its members.
 ///
 /// # Errors
 /// [`JsonError`] when the text is not strict JSON or not of the shape of `T`.
 pub fn parse_as<T: de::DeserializeOwned>(text: &[u8], max: usize) -> Result<T, JsonError> {
-    serde_json::from_value(parse(text, max)?).map_err(|e| JsonError::Syntax(e.to_string()))
+    T::deserialize(shape::Shaped(parse(text, max)?)).map_err(|e| JsonError::Syntax(e.to_string()))
 }
 
 #[derive(Clone, Copy)]
@@ -138,6 +139,88 @@ impl<'de> Visitor<'de> for Strict<'_> {
             out.insert(key, value);
         }
         Ok(Value::Object(out))
+    }
+}
+
+/// A value that gives a structure from an object only.
+mod shape {
+    use serde::de::value::{MapDeserializer, SeqDeserializer};
+    use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
+    use serde::forward_to_deserialize_any;
+    use serde_json::{Error, Value};
+
+    pub(super) struct Shaped(pub(super) Value);
+
+    impl<'de> IntoDeserializer<'de, Error> for Shaped {
+        type Deserializer = Self;
+        fn into_deserializer(self) -> Self {
+            self
+        }
+    }
+
+    impl<'de> Deserializer<'de> for Shaped {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self.0 {
+                Value::Array(items) => {
+                    let mut items = SeqDeserializer::new(items.into_iter().map(Shaped));
+                    let read = visitor.visit_seq(&mut items)?;
+                    items.end()?;
+                    Ok(read)
+                }
+                Value::Object(members) => {
+                    let members = members.into_iter().map(|(name, value)| (name, Shaped(value)));
+                    let mut members = MapDeserializer::new(members);
+                    let read = visitor.visit_map(&mut members)?;
+                    members.end()?;
+                    Ok(read)
+                }
+                plain => plain.deserialize_any(visitor),
+            }
+        }
+
+        fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self.0 {
+                Value::Null => visitor.visit_none(),
+                _ => visitor.visit_some(self),
+            }
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            _: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            let unexpected = match &self.0 {
+                Value::Array(_) => Unexpected::Seq,
+                _ => return self.deserialize_any(visitor),
+            };
+            Err(de::Error::invalid_type(unexpected, &visitor))
+        }
+
+        fn deserialize_newtype_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            visitor.visit_newtype_struct(self)
+        }
+
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            name: &'static str,
+            variants: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            self.0.deserialize_enum(name, variants, visitor)
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+            unit_struct seq tuple tuple_struct map identifier ignored_any
+        }
     }
 }
 

@@ -297,6 +297,22 @@ impl Config {
             self.log.queue_max > 0,
             "config key `log.queue_max` must be at least 1"
         );
+        ensure!(
+            (1..=10_000).contains(&self.log.record_budget_ms),
+            "config key `log.record_budget_ms`: {} is not 1 to 10000",
+            self.log.record_budget_ms
+        );
+        ensure!(
+            self.listen.drain_secs <= 600,
+            "config key `listen.drain_secs`: {} is more than 600",
+            self.listen.drain_secs
+        );
+        ensure!(
+            self.base_url.is_empty() || bailiwick_mcp::GatewayConfig::new(&self.base_url).is_ok(),
+            "config key `base_url`: `{}` is not of the form https://host[:port], without a path and without a \
+             slash at the end",
+            self.base_url
+        );
         Ok(())
     }
 
@@ -312,17 +328,6 @@ impl Config {
             "refusing to listen on {address} without TLS: set listen.tls_certificate and listen.tls_key, or accept \
              plaintext with --insecure-listen"
         );
-        if !self.base_url.is_empty() {
-            ensure!(
-                self.base_url.starts_with("https://") || self.base_url.starts_with("http://"),
-                "config key `base_url`: `{}` is not an http or https URL",
-                self.base_url
-            );
-            ensure!(
-                !self.base_url.ends_with('/'),
-                "config key `base_url` must not end with /"
-            );
-        }
         Ok(())
     }
 

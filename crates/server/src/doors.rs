@@ -7,10 +7,11 @@ use std::sync::Arc;
 use axum::Router;
 use bailiwick_api::Deps;
 use bailiwick_journal::DecisionLog;
+use bailiwick_mcp::GatewayConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::http::{Probes, router};
+use crate::http::{Front, Probes, router};
 use crate::listener::Listener;
 use crate::telemetry;
 
@@ -26,11 +27,14 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = Listener::bind(address, &Config::default().listen).await?;
+    let bound = listener.address()?;
+    let mut names = GatewayConfig::new(&format!("http://{bound}"))?;
+    names.let_in_loopback(bound.port());
     let probes = Probes {
         deps: deps.clone(),
         log,
         metrics: telemetry::metrics()?,
     };
-    listener.serve(router(deps, gateway, probes, false), stop).await;
+    listener.serve(router(deps, gateway, probes, Front::new(&names, false)), stop).await;
     Ok(())
 }

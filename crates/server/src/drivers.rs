@@ -8,6 +8,7 @@ use bailiwick_journal::StateTiles;
 use bailiwick_mcp::Gateway;
 use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Entry, Store};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How often measurements are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// Entries published at once.
 const CATCH_UP: u32 = 10_000;
 
@@ -81,10 +84,16 @@ pub(crate) async fn publish_state(
             let publish = move || tiles.publish(entries.iter().map(|e| (e.index, e.leaf.as_slice())));
             tokio::task::spawn_blocking(publish).await
         };
-        if let Ok(Err(error)) = taken {
-            tracing::warn!(%error, "state log not published; catching up from the store");
-            catch_up(&tiles, &store).await;
-        }
+        let failed = match taken {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(
+            failed,
+            "state log not published; catching up from the store"
+        );
+        catch_up(&tiles, &store).await;
     }
 }
 
@@ -114,6 +123,13 @@ pub(crate) async fn catch_up(tiles: &Arc<StateTiles>, store: &Store) {
                 return;
             }
         }
+    }
+}
+
+/// Folds what was measured, so that it does not grow while nobody asks for it.
+pub(crate) async fn upkeep(measured: PrometheusHandle, stop: CancellationToken) {
+    while beat(UPKEEP, &stop).await {
+        measured.run_upkeep();
     }
 }
 

@@ -1,17 +1,20 @@
 //! The router of the service: doors, gateway, probes, limits, and what every answer carries.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bailiwick_api::Deps;
+use bailiwick_api::{Deps, Route, RouteError};
 use bailiwick_journal::DecisionLog;
+use bailiwick_mcp::GatewayConfig;
 use bailiwick_wire::NodeHealth;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -28,17 +31,83 @@ pub(crate) struct Probes {
     pub(crate) metrics: PrometheusHandle,
 }
 
-/// Everything on the listener. Spans cost time on every call, so they are made only where they are sent.
-pub(crate) fn router(deps: &Deps, gateway: Router, probes: Probes, traced: bool) -> Router {
-    let router = untraced(deps, gateway, probes);
+/// Who is let in at all, and whether spans are made. Spans cost time on every call, so they are made only where
+/// they are sent.
+#[derive(Clone)]
+pub(crate) struct Front {
+    hosts: BTreeSet<String>,
+    origins: BTreeSet<String>,
+    traced: bool,
+}
+
+impl Front {
+    /// The hosts and origins that the gateway lets in are those of every door.
+    pub(crate) fn new(gateway: &GatewayConfig, traced: bool) -> Self {
+        Self {
+            hosts: gateway.hosts.clone(),
+            origins: gateway.origins.clone(),
+            traced,
+        }
+    }
+
+    /// A page of a name that was turned to this address must not talk to it: no door without a known `Host`, and
+    /// none for a foreign `Origin`. Health is asked for by address, and tells nothing.
+    fn require(&self, request: &Request) -> Result<(), RouteError> {
+        let path = request.uri().path();
+        if matches!(path, "/healthz" | "/readyz") {
+            return Ok(());
+        }
+        let headers = request.headers();
+        let refused = |code, text| Err(RouteError::new(StatusCode::FORBIDDEN, code, text));
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = match (hosts.next(), hosts.next(), request.uri().authority()) {
+            (Some(host), None, _) => host.to_str().unwrap_or_default(),
+            (None, _, Some(authority)) => authority.as_str(),
+            _ => "",
+        };
+        if !knows(&self.hosts, host) {
+            return refused("http.host", "this host name is not served here: see listen.allowed_hosts");
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        if !origins.all(|o| knows(&self.origins, o.to_str().unwrap_or_default())) {
+            return refused("http.origin", "this origin is not let in");
+        }
+        Ok(())
+    }
+}
+
+fn knows(names: &BTreeSet<String>, name: &str) -> bool {
+    names.contains(name) || names.contains(&name.to_ascii_lowercase())
+}
+
+/// Everything on the listener.
+pub(crate) fn router(deps: &Deps, gateway: Router, probes: Probes, front: Front) -> Router {
+    let traced = front.traced;
+    let router = untraced(deps, gateway, probes, front);
     if !traced {
         return router;
     }
     router.layer(TraceLayer::new_for_http().make_span_with(span))
 }
 
+async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    match front.require(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn unknown() -> RouteError {
+    RouteError::new(StatusCode::NOT_FOUND, "request.not-found", "nothing is served at this path")
+}
+
+async fn wrong_method(method: Method) -> RouteError {
+    let detail = format!("{method} is not served at this path");
+    RouteError::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", detail)
+}
+
 /// One span per request: method, path and outcome; never a header, a body or a query.
-fn span(request: &http::Request<Body>) -> tracing::Span {
+fn span(request: &Request<Body>) -> tracing::Span {
     tracing::info_span!(
         "http.server.request",
         otel.kind = "server",
@@ -48,7 +117,21 @@ fn span(request: &http::Request<Body>) -> tracing::Span {
     )
 }
 
-fn untraced(deps: &Deps, gateway: Router, probes: Probes) -> Router {
+/// Every route on the listener: the doors', the probes', the gateway's.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let mut routes = bailiwick_api::routes();
+    let own = [
+        ("GET", "/healthz"),
+        ("GET", "/metrics"),
+        ("GET", "/readyz"),
+        ("POST", "/t/{tenant}/mcp/{server}"),
+    ];
+    routes.extend(own.map(|(method, path)| Route { method, path }));
+    routes
+}
+
+fn untraced(deps: &Deps, gateway: Router, probes: Probes, front: Front) -> Router {
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
@@ -59,6 +142,9 @@ fn untraced(deps: &Deps, gateway: Router, probes: Probes) -> Router {
         .with_state(probes)
         .merge(bailiwick_api::router(deps.clone()))
         .merge(gateway)
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::new(front), admit))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(

@@ -28,6 +28,7 @@ use anyhow::Context;
 pub use clock::now;
 pub use codes::{Code, codes};
 pub use config::{Config, ConfigSources, EffectiveValue};
+pub use http::routes;
 pub use service::{Listening, Machine, Service, Stopper};
 
 /// Runs `work` on the service's runtime.

@@ -18,6 +18,8 @@ use crate::config::Listen;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 64 * 1024;
+/// Before the next try when no connection could be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A bound listener; nothing is served before [`Listener::serve`].
@@ -67,7 +69,7 @@ impl Listener {
                 Err(error) => {
                     // Out of descriptors: give running calls a chance to end before the next accept.
                     tracing::warn!(%error, "connection not accepted");
-                    tokio::task::yield_now().await;
+                    let _stopping = tokio::time::timeout(ACCEPT_PAUSE, stop.cancelled()).await;
                 }
             }
         }
@@ -131,7 +133,7 @@ fn acceptor(config: &Listen) -> anyhow::Result<Option<TlsAcceptor>> {
     require_private(key)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("config key `listen.tls_key`: `{}`", key.display()))?;
-    let mut tls = rustls::ServerConfig::builder()
+    let mut tls = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .context("certificate and key do not belong together")?;

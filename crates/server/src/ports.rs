@@ -1,7 +1,7 @@
 //! The gateway's and the doors' ports, connected.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bailiwick_api::{Deps, LookError, ToolLook};
 use bailiwick_base::{Clock, CredentialId, Secret, TenantId, Time};
@@ -141,7 +141,8 @@ impl PinReporter for Drift {
 
 /// Looks at a server through the gateway's own client.
 pub(crate) struct Look {
-    pub(crate) gateway: Arc<OnceLock<Arc<Gateway>>>,
+    /// Weak, because the gateway reports drift to the doors that hold this.
+    pub(crate) gateway: Arc<OnceLock<Weak<Gateway>>>,
     pub(crate) secrets: Arc<Secrets>,
 }
 
@@ -155,7 +156,8 @@ impl ToolLook for Look {
             let gateway = self
                 .gateway
                 .get()
-                .ok_or_else(|| LookError("the service is starting".to_owned()))?;
+                .and_then(Weak::upgrade)
+                .ok_or_else(|| LookError("the service is starting or stopping".to_owned()))?;
             let server = Arc::new(server.clone());
             if let (Some(id), Some(secret)) = (&server.credential, secret) {
                 self.secrets

@@ -1,7 +1,7 @@
 //! Starting, running and stopping one node.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -15,14 +15,18 @@ use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps, SystemResolver};
 use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
-use bailiwick_store::{Entry, Reach, Receipt, Store, StoreConfig, StoreDeps};
+use bailiwick_store::{
+    Actor, Entry, Reach, Receipt, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::evidence::VKEY_FILE;
-use crate::http::{Probes, router};
+use crate::http::{Front, Probes, router};
 use crate::listener::Listener;
 use crate::logs::{Logs, Named};
 use crate::ports::{Drift, Look, Secrets, Tasks, Tokens};
@@ -65,6 +69,9 @@ impl Machine {
     }
 }
 
+/// How long background work may take to end.
+const STOPPING: Duration = Duration::from_secs(10);
+
 /// One node, bound and ready, not serving before [`Service::run`].
 pub struct Service {
     listening: Listening,
@@ -78,6 +85,7 @@ pub struct Service {
     signals: Signals,
     publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
     gateway: Arc<Gateway>,
+    telemetry: PrometheusHandle,
     /// Ends with the service: dropping it ends the launcher and everything it started.
     _launcher: Option<tokio::process::Child>,
 }
@@ -132,19 +140,22 @@ impl Service {
         let probes = Probes {
             deps: parts.deps.clone(),
             log: Arc::clone(&parts.log),
-            metrics,
+            metrics: metrics.clone(),
         };
         let claim = bind_claim(&config.data)?;
-        let traced = !config.telemetry.otlp_endpoint.is_empty();
+        let insecure = listener.scheme() == "http" && !config.socket()?.ip().is_loopback();
+        if insecure {
+            note_insecure(&parts.deps, &config.listen.address).await?;
+        }
         Ok(Self {
             listening: Listening {
                 base_url,
                 data: config.data.clone(),
                 claimed: operators > 0,
-                insecure: config.listen.insecure && !config.socket()?.ip().is_loopback(),
+                insecure,
             },
             listener,
-            router: router(&parts.deps, parts.gateway.router(), probes, traced),
+            router: router(&parts.deps, parts.gateway.router(), probes, parts.front),
             claim,
             claim_router: bailiwick_api::claim_router(parts.deps.clone()),
             deps: parts.deps,
@@ -153,6 +164,7 @@ impl Service {
             signals,
             publisher: parts.publisher,
             gateway: parts.gateway,
+            telemetry: metrics,
             _launcher: launcher_process,
         })
     }
@@ -184,22 +196,30 @@ impl Service {
             signals,
             publisher,
             gateway,
+            telemetry,
             ..
         } = self;
         let (tiles, committed) = publisher;
-        crate::spawn(drivers::publish_state(tiles, deps.store.clone(), committed));
-        crate::spawn(drivers::heartbeat(
+        let mut running = JoinSet::new();
+        running.spawn(drivers::publish_state(tiles, deps.store.clone(), committed));
+        running.spawn(drivers::heartbeat(
             deps.store.clone(),
             Arc::clone(&deps.cell),
             Arc::clone(&deps.clock),
             stop.clone(),
         ));
-        crate::spawn(drivers::sweep(gateway, stop.clone()));
-        crate::spawn(serve_claims(claim, claim_router, stop.clone()));
-        crate::spawn(stop_on_signal(stop.clone()));
+        running.spawn(drivers::sweep(gateway, stop.clone()));
+        running.spawn(drivers::upkeep(telemetry, stop.clone()));
+        running.spawn(serve_claims(claim, claim_router, stop.clone()));
+        running.spawn(stop_on_signal(stop.clone()));
         listener.serve(router, stop.clone()).await;
         stop.cancel();
+        // Closing the store ends its publisher, once everything committed is published.
         deps.store.close().await;
+        drop(deps);
+        if tokio::time::timeout(STOPPING, running.join_all()).await.is_err() {
+            tracing::warn!("background work did not end in time; the next start catches up");
+        }
         if let Err(why) = tokio::task::block_in_place(|| log.integrate()) {
             tracing::warn!(
                 why,
@@ -277,13 +297,52 @@ fn origin(base_url: &str, log: &str) -> String {
 /// The origin a folder began with stays, whatever the address is today.
 fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
     let file = dir.join("origin");
-    if let Ok(kept) = std::fs::read_to_string(&file) {
-        return Ok(kept.trim().to_owned());
+    match std::fs::read_to_string(&file) {
+        Ok(kept) if kept.trim().is_empty() => anyhow::bail!(
+            "`{}` is empty: write the origin of this log into it, as its checkpoint names it",
+            file.display()
+        ),
+        Ok(kept) => return Ok(kept.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", file.display())),
     }
     std::fs::create_dir_all(dir).with_context(|| format!("`{}` cannot be made", dir.display()))?;
-    std::fs::write(&file, format!("{wanted}\n"))
-        .with_context(|| format!("`{}` cannot be written", file.display()))?;
+    write_whole(&file, format!("{wanted}\n").as_bytes())?;
     Ok(wanted)
+}
+
+/// A file of this user alone that is there whole or not at all.
+fn write_whole(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let draft = file.with_extension("new");
+    let write = || {
+        let mut open = std::fs::OpenOptions::new();
+        let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        std::fs::rename(&draft, file)
+    };
+    write().with_context(|| format!("`{}` cannot be written", file.display()))
+}
+
+/// Plaintext beyond loopback is somebody's decision: it stands in the state log.
+async fn note_insecure(deps: &Deps, address: &str) -> anyhow::Result<()> {
+    let request = deps.ids.uuid().context("randomness failed")?;
+    let context = bailiwick_store::Context::new(
+        Reach::Installation,
+        Actor::System("insecure-listen"),
+        RequestId(request),
+    );
+    let detail = serde_json::json!({ "address": address });
+    deps.store
+        .transact(context, async move |tx: &mut Tx| {
+            tx.note("insecure-listen", detail.clone()).await?;
+            Ok::<_, StoreError>(Vec::new())
+        })
+        .await
+        .context("plaintext beyond loopback could not be recorded")?;
+    Ok(())
 }
 
 async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Ground> {
@@ -396,9 +455,7 @@ fn open_log(
 /// Writes the verifier key beside the log, for those who verify the folder without us.
 fn named(dir: PathBuf, origin: String, key: &bailiwick_journal::NoteKey) -> anyhow::Result<Named> {
     let vkey = key.verifier.vkey();
-    let file = dir.join(VKEY_FILE);
-    std::fs::write(&file, format!("{vkey}\n"))
-        .with_context(|| format!("`{}` cannot be written", file.display()))?;
+    write_whole(&dir.join(VKEY_FILE), format!("{vkey}\n").as_bytes())?;
     Ok(Named { origin, vkey, dir })
 }
 
@@ -450,6 +507,7 @@ struct Parts {
     gateway: Arc<Gateway>,
     publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
     unsettled: Vec<(Slot, KillEntry)>,
+    front: Front,
 }
 
 fn wire(
@@ -479,7 +537,7 @@ fn wire(
         ground.clock.now(),
     ));
     let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
-    let later: Arc<OnceLock<Arc<Gateway>>> = Arc::default();
+    let later: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
     let doors: Arc<OnceLock<Deps>> = Arc::default();
     let limits = Limits::default();
     let mut gateway_config = GatewayConfig::new(base_url)?;
@@ -487,6 +545,7 @@ fn wire(
     for host in &config.listen.allowed_hosts {
         gateway_config.let_in("https", host);
     }
+    let front = Front::new(&gateway_config, !config.telemetry.otlp_endpoint.is_empty());
     let gateway = Gateway::new(GatewayDeps {
         pep: Arc::clone(&pep),
         cell: Arc::clone(&ground.cell),
@@ -505,7 +564,7 @@ fn wire(
         spawner: Arc::new(Tasks),
         config: gateway_config,
     });
-    let _first = later.set(Arc::clone(&gateway));
+    let _first = later.set(Arc::downgrade(&gateway));
     let token_ttl_max = Duration::from_secs(config.tokens.ttl_secs);
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
@@ -539,6 +598,7 @@ fn wire(
         gateway,
         publisher: (ground.tiles, ground.committed),
         unsettled: ground.unsettled,
+        front,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Log lines, traces, metrics.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider;
@@ -71,10 +73,12 @@ fn provider(config: &Telemetry) -> anyhow::Result<Option<SdkTracerProvider>> {
 
 /// The recorder behind `/metrics`.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
-    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut held = HANDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = held.as_ref() {
         return Ok(handle.clone());
     }
     let handle = PrometheusBuilder::new().install_recorder().context("metrics")?;
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    *held = Some(handle.clone());
+    Ok(handle)
 }

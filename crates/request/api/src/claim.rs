@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use bailiwick_base::OperatorId;
+use bailiwick_base::{OperatorId, PublicKey};
 use bailiwick_inventory::{self as inventory, installation};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Tx};
 use bailiwick_wire as wire;
@@ -31,8 +31,13 @@ async fn claim(
         .decode(&body.public_key)
         .ok()
         .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        // A point of low order verifies signatures that nobody made.
+        .filter(|bytes| PublicKey::ed25519(*bytes).is_ok())
         .ok_or_else(|| {
-            RouteError::invalid("claim.public-key", "`public_key` is not 32 bytes in base64url")
+            RouteError::invalid(
+                "claim.public-key",
+                "`public_key` is not an Ed25519 key: 32 bytes in base64url without padding",
+            )
         })?;
     let id: OperatorId = deps
         .ids

@@ -136,8 +136,14 @@ pub(crate) fn committed(receipt: &Receipt, status: StatusCode) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    mark_replayed(&mut response, receipt);
+    response
+}
+
+/// Says that nothing was done this time, because it was done before.
+pub(crate) fn mark_replayed(response: &mut Response, receipt: &Receipt) {
     if receipt.replayed {
+        let headers = response.headers_mut();
         headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
-    response
 }

@@ -14,7 +14,8 @@ pub struct RouteError {
 }
 
 impl RouteError {
-    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    /// A refusal with its stable code.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         Self {
             status,
             code: code.to_owned(),

@@ -15,7 +15,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::Deps;
 use crate::body::Strict;
-use crate::command::{CommandError, answer, committed};
+use crate::command::{CommandError, answer, committed, mark_replayed};
 use crate::issue;
 use crate::problem::RouteError;
 use crate::session::Session;
@@ -77,7 +77,9 @@ pub(crate) async fn open(
     } else {
         None
     };
-    Ok(secret(StatusCode::CREATED, &wire::OpenedTask { task, token }))
+    let mut response = secret(StatusCode::CREATED, &wire::OpenedTask { task, token });
+    mark_replayed(&mut response, &receipt);
+    Ok(response)
 }
 
 /// A task for somebody who may not act would only look like permission.

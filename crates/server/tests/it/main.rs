@@ -1,0 +1,26 @@
+//! The service through its own doors: real HTTP on loopback, real store, journal and keys.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "tests may panic"
+)]
+
+mod bed;
+mod claiming;
+mod clock;
+mod desk;
+mod ground;
+mod sweep;
+
+/// Tasks of the tests themselves.
+#[expect(clippy::disallowed_methods, reason = "the service and the desk run beside the test")]
+pub(crate) fn spawn<F>(work: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(work)
+}
