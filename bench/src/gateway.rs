@@ -168,7 +168,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, span: Duration) -> anyhow:
             ..plain("fresh", &queued, true)
         },
     ];
-    let (mut direct50, mut direct99) = (0.0, 0.0);
+    let (mut direct50, mut direct99, mut queued50) = (0.0, 0.0, 0.0);
     for way in ways {
         let (name, mut sample, cpu) = way.go().await?;
         let (p50, p99) = (sample.quantile(0.5), sample.quantile(0.99));
@@ -181,6 +181,11 @@ pub(crate) async fn run(folder: &Path, limits: &Path, span: Duration) -> anyhow:
         figure(&format!("gateway {name} added p50"), p50 - direct50, "us");
         figure(&format!("gateway {name} added p99"), p99 - direct99, "us");
         figure(&format!("gateway {name} cpu"), cpu, "us");
+        match name.as_str() {
+            "queued" => queued50 = p50,
+            "durable" => figure("gateway durability p50", p50 - queued50, "us"),
+            _ => {}
+        }
     }
     Ok(())
 }

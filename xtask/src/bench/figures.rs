@@ -1,16 +1,17 @@
 //! Reading what measuring programs print.
 //!
-//! Four forms are understood, and every other line is passed over:
+//! Five forms are understood, and every other line is passed over:
 //!
 //! ```text
 //! NAME  wall ns/op MIN MEDIAN MAX | cpu ns/op MIN MEDIAN MAX | … op/s (cpu median)
 //! NAME  n=500 min 1.0 p50 2.0 p90 3.0 p99 4.0 p99.9 5.0 max 6.0 us
 //! NAME conns=32: 51000 req/s, bad 0
 //! metric NAME = 12.5 us
+//! NAME 12.5
 //! ```
 //!
 //! They become figures called `NAME wall`, `NAME cpu`, `NAME p50` … and `NAME req/s`, or `NAME` for the
-//! last form, which our own programs use. A line of the second form whose name is indented belongs to
+//! last two forms, which our own programs and examples use. A line of the second form whose name is indented belongs to
 //! the heading above it, up to its colon: `prewritten 4 KiB: write+fdatasync p50`.
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ pub fn read(output: &str) -> Figures {
     let mut figures = Figures::new();
     let mut heading = String::new();
     for line in output.lines() {
-        if let Some((name, value)) = metric(line) {
+        if let Some((name, value)) = metric(line).or_else(|| pair(line)) {
             figures.insert(name, value);
         } else if let Some((name, rest)) = line.split_once(" wall ns/op ") {
             figures.extend(spreads(name.trim(), rest));
@@ -47,6 +48,13 @@ pub fn read(output: &str) -> Figures {
 fn metric(line: &str) -> Option<(String, f64)> {
     let (name, value) = line.strip_prefix("metric ")?.rsplit_once(" = ")?;
     Some((collapsed(name), first_number(value)?))
+}
+
+/// A name without spaces and a number, and nothing else.
+fn pair(line: &str) -> Option<(String, f64)> {
+    let (name, value) = line.split_once(' ')?;
+    let named = name.starts_with(|first: char| first.is_ascii_lowercase());
+    Some((name.to_owned(), value.parse().ok().filter(|_| named)?))
 }
 
 fn spreads(name: &str, rest: &str) -> Vec<(String, f64)> {

@@ -1,12 +1,14 @@
-//! `cargo xtask bench [--rounds N] [GOAL …]`: floors, peers and Bailiwick in one run.
+//! `cargo xtask bench [--quick] [--rounds N] [GOAL …]`: floors, peers and Bailiwick in one run.
 //!
 //! What is measured is data, in `xtask/bench/goals.toml` (its form is in `plan`). A *run* is a
 //! program that prints figures, perhaps with servers beside it; a *goal* compares one figure of our
 //! run with one of a floor's. Rounds interleave the runs, and ratios are taken within a round, so that
 //! a machine that slows down slows both sides. The command succeeds whatever the ratios are; it fails
-//! where something could not be measured.
+//! where something of ours could not be measured. `--quick` takes one round with short runs; its table is
+//! printed and not written.
 pub mod figures;
 mod floors;
+mod peers;
 pub mod plan;
 mod programs;
 pub mod table;
@@ -25,14 +27,38 @@ const REPORT: &str = "docs/benchmarks.md";
 const ROUNDS: usize = 5;
 
 /// Figures of every round of a run, or why there are none.
-pub type Measured = BTreeMap<String, Result<Vec<Figures>, String>>;
+pub type Measured = BTreeMap<String, Result<Vec<Figures>, Absent>>;
+
+/// Why a run has no figures.
+#[derive(Clone, Debug)]
+pub struct Absent {
+    pub why: String,
+    /// A peer that is not on this machine: told, and no failure.
+    pub skipped: bool,
+}
+
+impl From<&Fail> for Absent {
+    fn from(fail: &Fail) -> Self {
+        Self {
+            why: fail.to_string(),
+            skipped: matches!(fail, Fail::Missing(_)),
+        }
+    }
+}
+
+/// What the command line asks for.
+struct Wanted {
+    rounds: usize,
+    quick: bool,
+    goals: Vec<String>,
+}
 
 pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
-    let (rounds, wanted) = arguments(rest)?;
-    let plan = Plan::read(repo)?.only(&wanted)?;
-    let programs = Programs::build(repo, &plan)?;
+    let wanted = arguments(rest)?;
+    let plan = Plan::read(repo)?.only(&wanted.goals)?;
+    let programs = Programs::build(repo, &plan, wanted.quick)?;
     let before = Conditions::now();
-    let measured = measure(&plan, &programs, rounds);
+    let measured = measure(&plan, &programs, wanted.rounds);
     let rows: Vec<Row> = plan
         .goals
         .iter()
@@ -41,19 +67,19 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     let text = table::report(
         &rows,
         &Method {
-            rounds,
+            rounds: wanted.rounds,
             commit: commit(repo),
             before,
             after: Conditions::now(),
         },
     );
     println!("{text}");
-    // A part of the goals is for a quick look; the committed table is always the whole.
-    if wanted.is_empty() {
+    // A part of the goals, or short runs, are for a quick look; the committed table is always the whole.
+    if wanted.goals.is_empty() && !wanted.quick {
         repo.write(REPORT, &text)?;
         println!("written  {REPORT}");
     }
-    Ok(rows.iter().all(Row::is_measured))
+    Ok(rows.iter().all(|row| row.is_measured() || row.is_skipped()))
 }
 
 /// How the figures came about; stands above the table.
@@ -67,7 +93,7 @@ pub struct Method {
 fn measure(plan: &Plan, programs: &Programs, rounds: usize) -> Measured {
     let mut measured = Measured::new();
     for round in 1..=rounds {
-        for run in &plan.runs {
+        for run in plan.runs.iter().filter(|run| round == 1 || !run.once) {
             let slot = measured.entry(run.name.clone()).or_insert_with(|| Ok(Vec::new()));
             // A run that failed once has no honest median any more.
             let Ok(figures) = slot else { continue };
@@ -75,8 +101,10 @@ fn measure(plan: &Plan, programs: &Programs, rounds: usize) -> Measured {
             match programs.run(run) {
                 Ok(found) => figures.push(found),
                 Err(fail) => {
-                    println!("NOT MEASURED: {}: {fail}", run.name);
-                    *slot = Err(fail.to_string());
+                    let absent = Absent::from(&fail);
+                    let word = if absent.skipped { "SKIPPED" } else { "NOT MEASURED" };
+                    println!("{word}: {}: {fail}", run.name);
+                    *slot = Err(absent);
                 }
             }
         }
@@ -84,21 +112,27 @@ fn measure(plan: &Plan, programs: &Programs, rounds: usize) -> Measured {
     measured
 }
 
-fn arguments(rest: &[String]) -> Outcome<(usize, Vec<String>)> {
-    let (mut rounds, mut wanted) = (ROUNDS, Vec::new());
+fn arguments(rest: &[String]) -> Outcome<Wanted> {
+    let (mut rounds, mut quick, mut goals) = (None, false, Vec::new());
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
-        if argument == "--rounds" {
-            let number = rest
-                .next()
-                .and_then(|number| number.parse().ok())
-                .filter(|number| *number > 0);
-            rounds = number.ok_or_else(|| Fail::usage("`--rounds` takes a number above 0"))?;
-        } else {
-            wanted.push(argument.clone());
+        match argument.as_str() {
+            "--rounds" => {
+                let number = rest
+                    .next()
+                    .and_then(|number| number.parse().ok())
+                    .filter(|number| *number > 0);
+                rounds = Some(number.ok_or_else(|| Fail::usage("`--rounds` takes a number above 0"))?);
+            }
+            "--quick" => quick = true,
+            goal => goals.push(goal.to_owned()),
         }
     }
-    Ok((rounds, wanted))
+    Ok(Wanted {
+        rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
+        quick,
+        goals,
+    })
 }
 
 /// The commit, and whether the tree differs from it.

@@ -4,26 +4,32 @@
 //! [[run]]
 //! name = "axum"                                    # unique; goals refer to it
 //! serve = [["limits/httpd", "--kind", "axum", "--port", "{port}"]]   # started first, stopped after
-//! measure = ["limits/loadgen", "--url", "http://127.0.0.1:{port}/"]  # prints the figures
+//! measure = ["limits/loadgen", "--url", "http://127.0.0.1:{port}/", "--secs", "{secs}"]   # prints the figures
 //! cores = { serve = "0", measure = "1" }           # optional, for taskset
+//! values = { secs = ["2", "0.5"] }                 # what {secs} stands for in a full and in a quick run
+//! once = true                                      # optional: in the first round only; it has rounds of its own
+//! port = 7301                                      # optional: the port is fixed by the program
+//! needs = "oidc-provider"                          # optional: a peer that is installed first (`peers`)
 //!
 //! [[goal]]
 //! id = "b4"
 //! what = "AuthZEN evaluation, 32 connections, one core"
 //! ours = { run = "authzen", figure = "http req/s" }
-//! floor = { run = "axum", figure = "http req/s" }
+//! floor = { run = "axum", figure = "http req/s" }  # with `scale = 0.001` where its unit is another
 //! peer = { run = "other", figure = "http req/s" }  # optional
 //! compare = "ours / floor"                         # or "floor / ours", "ours"
 //! bound = "at least"                               # or "at most"
 //! target = 0.58
 //! unit = "req/s"
+//! bounds = "what limits it"                        # optional; told beside a miss
 //! ```
 //!
 //! The first word of a command is `limits/NAME` (the programs under the hot paths, in
-//! `BAILIWICK_SHARED`), `ours/NAME` (a binary of this workspace, release profile) or a program on the
-//! `PATH`. `{port}` is a free port, the same within a run; `{folder}` a fresh folder for its files;
-//! `{shared}` the folder of shared data.
-use std::collections::BTreeSet;
+//! `BAILIWICK_SHARED`), `ours/NAME` (a binary of this workspace, release profile), `example/NAME` (an
+//! example of a crate of ours), `peer/NAME` (a peer that `peers` drives) or a program on the `PATH`.
+//! `{port}` is a free port, the same within a run; `{folder}` a fresh folder for its files; `{shared}`
+//! the folder of shared data; `{limits}` that of the floor programs; `{peers}` that of the peers.
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
@@ -39,12 +45,19 @@ pub struct Run {
     pub measure: Vec<String>,
     pub serve_cores: Option<String>,
     pub measure_cores: Option<String>,
+    /// Placeholder, then what it stands for in a full and in a quick run.
+    pub values: BTreeMap<String, (String, String)>,
+    pub once: bool,
+    pub port: Option<u16>,
+    pub needs: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Source {
     pub run: String,
     pub figure: String,
+    /// What the figure is multiplied with, to have the goal's unit.
+    pub scale: f64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,6 +84,7 @@ pub struct Goal {
     pub bound: Bound,
     pub target: f64,
     pub unit: String,
+    pub bounds: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +155,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// Programs of one kind: names after `limits/` or `ours/`.
+    /// Programs of one kind: names after `limits/`, `ours/` or `example/`.
     #[must_use]
     pub fn programs(&self, kind: &str) -> BTreeSet<&str> {
         let commands = self
@@ -173,12 +187,30 @@ fn run(value: &Value) -> Outcome<Run> {
         return Err(broken(&format!("run `{name}` has no `measure`")));
     }
     Ok(Run {
-        name,
         serve: serve.iter().map(words).collect(),
         measure,
         serve_cores: cores("serve"),
         measure_cores: cores("measure"),
+        values: values(value.get("values"), &name)?,
+        once: value.get("once").and_then(Value::as_bool).unwrap_or_default(),
+        port: value
+            .get("port")
+            .and_then(Value::as_integer)
+            .and_then(|port| u16::try_from(port).ok()),
+        needs: value.get("needs").and_then(Value::as_str).map(str::to_owned),
+        name,
     })
+}
+
+fn values(value: Option<&Value>, run: &str) -> Outcome<BTreeMap<String, (String, String)>> {
+    let entries = value.and_then(Value::as_table).into_iter().flatten();
+    let read = |(name, pair): (&String, &Value)| match words(pair).as_slice() {
+        [full, quick] => Ok((name.clone(), (full.clone(), quick.clone()))),
+        _ => Err(broken(&format!(
+            "run `{run}`: the value of `{name}` is not a pair of texts, full and quick"
+        ))),
+    };
+    entries.map(read).collect()
 }
 
 fn goal(value: &Value) -> Outcome<Goal> {
@@ -211,6 +243,7 @@ fn goal(value: &Value) -> Outcome<Goal> {
             .and_then(|target| target.as_float().or_else(|| whole(target)))
             .ok_or_else(|| bad("target"))?,
         unit: text(value, "unit")?,
+        bounds: value.get("bounds").and_then(Value::as_str).map(str::to_owned),
         id,
     })
 }
@@ -221,6 +254,7 @@ fn source(value: Option<&Value>) -> Option<Source> {
     Some(Source {
         run: text("run")?,
         figure: text("figure")?,
+        scale: value.get("scale").and_then(Value::as_float).unwrap_or(1.0),
     })
 }
 

@@ -4,7 +4,7 @@
 //! on the side meanwhile. A tool that is missing is a loud `SKIPPED: …`, and a failure where `CI` is
 //! set. The last line is `N passed, N failed`.
 mod interop;
-mod postgres;
+pub(crate) mod postgres;
 pub mod setup;
 pub mod tally;
 

@@ -27,7 +27,7 @@ wait "$server"
 rm -rf "$2"
 "#;
 
-pub(super) struct Server {
+pub(crate) struct Server {
     folder: PathBuf,
     keeper: Child,
 }
@@ -40,7 +40,7 @@ struct Owner {
 }
 
 impl Server {
-    pub(super) fn start() -> Outcome<Self> {
+    pub(crate) fn start() -> Outcome<Self> {
         let programs = programs()?;
         let owner = if process::is_root() {
             Some(unprivileged()?)
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// A URL as libpq and sqlx read it.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!(
             "postgresql:///{DATABASE}?host={}&user={ROLE}",
             self.folder.display()

@@ -1,7 +1,7 @@
-use xtask::bench::Measured;
 use xtask::bench::figures::{self, Figures};
 use xtask::bench::plan::Plan;
 use xtask::bench::table::{self, Conditions, Row};
+use xtask::bench::{Absent, Measured};
 
 const OUTPUT: &str = "\
 aws-lc rs256 sign (2048)                             wall ns/op     222000.0     223000.5     229000.0 | cpu ns/op     221000.0     222500.0     228000.0 |         4494 op/s (cpu median)
@@ -12,6 +12,7 @@ http conns=32: 51000 req/s, bad 0
 round 2: 2000003 events of 512 B hashed and treed, wall 1.00 s, cpu 0.99 s -> 2000000 events/s cpu, 1.02 GB/s; root ab
 append + fdatasync + TCP round trip                  n=500 min 1.0 p50 2.5 p90 3.0 p99 4.0 p99.9 5.0 max 6.0 us
 metric decide known cpu = 6800.5 ns
+one_writer_p50_us 131.250
 ";
 
 fn figure(figures: &Figures, name: &str) -> f64 {
@@ -33,6 +34,7 @@ fn every_form_of_output_is_read() {
         ("round 2 events/s", 2_000_000.0),
         ("append + fdatasync + TCP round trip p50", 2.5),
         ("decide known cpu", 6_800.5),
+        ("one_writer_p50_us", 131.25),
     ];
     for (name, value) in expected {
         assert!((figure(&figures, name) - value).abs() < 1e-9, "{name}");
@@ -68,6 +70,7 @@ compare = "ours"
 bound = "at most"
 target = 20
 unit = "MiB"
+bounds = "what it is made of"
 "#;
 
 fn rounds(values: &[(f64, f64)]) -> Vec<Figures> {
@@ -92,6 +95,7 @@ fn report(rows: &[Row]) -> String {
     let conditions = || Conditions {
         load: "0.1".to_owned(),
         pressure: "some avg10=0.00".to_owned(),
+        machine: "2 x a processor".to_owned(),
     };
     let method = xtask::bench::Method {
         rounds: 3,
@@ -112,15 +116,19 @@ fn the_ratio_is_the_median_of_the_rounds() {
     let text = report(&rows);
     assert!(
         text.contains(
-            "| x1 | as fast as the floor, nearly | 100 req/s | – | 60.0 req/s | 0.60 | ≥ 0.50 | met |"
+            "| x1 | as fast as the floor, nearly | 100 req/s | – | 60.0 req/s | 0.60 (0.60 to 0.70) | ≥ 0.50 | met |"
         ),
         "{text}"
     );
     assert!(
-        text.contains("| x2 | small | – | – | 30.0 MiB | – | ≤ 20.0 | **missed** |"),
+        text.contains("| x2 | small | – | – | 30.0 MiB | 30.0 (29.0 to 31.0) | ≤ 20.0 | **missed** |"),
         "{text}"
     );
     assert!(text.contains("pressure: `some avg10=0.00`"), "{text}");
+    assert!(
+        text.contains("## Missed\n\n- **x2** small: what it is made of\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -128,15 +136,46 @@ fn what_was_not_measured_says_why() {
     let plan = Plan::parse(PLAN).unwrap();
     let measured = Measured::from([
         ("floor".to_owned(), Ok(rounds(&[(1.0, 1.0)]))),
-        ("ours".to_owned(), Err("no answer on port 1".to_owned())),
+        (
+            "ours".to_owned(),
+            Err(Absent {
+                why: "no answer on port 1".to_owned(),
+                skipped: false,
+            }),
+        ),
     ]);
     let rows: Vec<Row> = plan
         .goals
         .iter()
         .map(|goal| Row::judge(goal, &measured))
         .collect();
-    assert!(rows.iter().all(|row| !row.is_measured()));
+    assert!(rows.iter().all(|row| !row.is_measured() && !row.is_skipped()));
     assert!(report(&rows).contains("not measured: no answer on port 1"));
+}
+
+#[test]
+fn a_missing_peer_is_no_failure() {
+    let plan = Plan::parse(PLAN).unwrap();
+    let missing = xtask::fail::Fail::missing("no `npm` on the PATH");
+    let measured = Measured::from([("ours".to_owned(), Err(Absent::from(&missing)))]);
+    let row = plan.goals.last().map(|goal| Row::judge(goal, &measured)).unwrap();
+    assert!(row.is_skipped() && !row.is_measured());
+    assert!(report(&[row]).contains("skipped: no `npm` on the PATH"));
+}
+
+#[test]
+fn values_differ_in_a_quick_run() {
+    let text = PLAN.replacen("[[goal]]", "values = { secs = [\"2\", \"0.5\"] }\n[[goal]]", 1);
+    let plan = Plan::parse(&text).unwrap();
+    let run = plan.runs.last().unwrap();
+    assert_eq!(run.values.get("secs"), Some(&("2".to_owned(), "0.5".to_owned())));
+    let broken = text.replace("[\"2\", \"0.5\"]", "[\"2\"]");
+    assert!(
+        Plan::parse(&broken)
+            .unwrap_err()
+            .to_string()
+            .contains("not a pair")
+    );
 }
 
 #[test]
