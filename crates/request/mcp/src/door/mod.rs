@@ -9,9 +9,11 @@ mod respond;
 mod tools;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::body::HttpBody as _;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::any;
@@ -28,6 +30,9 @@ use crate::gateway::{Caller, Gateway};
 use crate::method;
 use crate::params::Params;
 use crate::upstream::http::{PROTOCOL_VERSION, SESSION_ID, content_type};
+
+/// How long a message may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
@@ -142,13 +147,22 @@ async fn read(body: Body, max: usize) -> Result<Bytes, Box<Response>> {
             "the message is too long",
         )
     };
-    match Limited::new(body, max).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => Err(too_long()),
-        Err(_) => Err(plain(
+    // What is announced is believed: nobody waits for a body that will be refused.
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_long());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(_)) => Err(plain(
             StatusCode::BAD_REQUEST,
             "http.unreadable",
             "the body cannot be read",
+        )),
+        Err(_) => Err(plain(
+            StatusCode::REQUEST_TIMEOUT,
+            "http.too-slow",
+            "the body did not arrive in time",
         )),
     }
 }
