@@ -9,6 +9,7 @@
 //! - nothing whole stands behind it but frames of its own flush: a **torn tail**.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use bailiwick_audit::merkle::{LeafHash, leaf_hash};
 use bailiwick_base::Digest;
@@ -30,6 +31,33 @@ pub(crate) struct Place {
     pub(crate) next: u64,
     /// Sum of the frame before.
     pub(crate) before: Digest,
+}
+
+/// Places of every so many entries, so that one entry can be found without reading the log from its start.
+#[derive(Debug, Default)]
+pub(crate) struct Milestones(RwLock<Vec<Place>>);
+
+/// Entries from one milestone to the next.
+pub(crate) const MILESTONE_EVERY: u64 = 256;
+
+impl Milestones {
+    /// Notes the place in front of an entry, if it is the next milestone.
+    pub(crate) fn pass(&self, place: Place) {
+        if place.next.is_multiple_of(MILESTONE_EVERY) {
+            let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            if places.len() as u64 == place.next / MILESTONE_EVERY {
+                places.push(place);
+            }
+        }
+    }
+
+    /// The last place that is not behind the entry.
+    pub(crate) fn before(&self, index: u64) -> Option<Place> {
+        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        places
+            .get(usize::try_from(index / MILESTONE_EVERY).ok()?)
+            .copied()
+    }
 }
 
 /// What stands behind the last whole frame.

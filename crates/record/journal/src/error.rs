@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use bailiwick_audit::checkpoint::{CheckpointError, IssueError};
 use bailiwick_audit::entry::LeafError;
 use bailiwick_audit::merkle::ProveError;
+use bailiwick_audit::note::NoteError;
+use bailiwick_audit::proof::ProofFileError;
 use bailiwick_audit::tile::{AppendError, ResumeError};
 use bailiwick_base::SealError;
 
@@ -42,6 +44,15 @@ pub enum JournalError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The parts of a proof file do not prove its entry.
+    #[error("no proof file of entry `{index}` can be made")]
+    Disclose {
+        /// Index of the entry.
+        index: u64,
+        /// Why.
+        #[source]
+        source: ProofFileError,
+    },
     /// A file operation failed.
     #[error("`{path}`: {action} failed: {source}")]
     File {
@@ -52,6 +63,9 @@ pub enum JournalError {
         /// Why.
         source: io::Error,
     },
+    /// The log's key cannot sign notes.
+    #[error("the log's key cannot sign checkpoints")]
+    Key(#[source] NoteError),
     /// The leaf of an entry cannot be made or read.
     #[error("the leaf of entry `{index}` is not valid")]
     Leaf {

@@ -10,18 +10,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
-use bailiwick_audit::entry::Kind;
+use bailiwick_audit::entry::{Kind, Opening};
 use bailiwick_audit::merkle::{ConsistencyProof, InclusionProof, LeafHash};
-use bailiwick_audit::note::{NoteSigner, NoteVerifier};
+use bailiwick_audit::note::{NoteSigner, NoteVerifier, SignerError};
 use bailiwick_audit::proof::ProofFile;
 use bailiwick_base::{Clock, Digest, Epoch, NodeName, SealContext, Sealer, StatePos, TenantId};
+use bailiwick_keys::LogSigner;
 use tokio::sync::oneshot;
 
+use crate::cursor::{Cursor, Milestones, Sums};
 use crate::error::{JournalError, NotAppended};
 use crate::folder::CHECKPOINT;
 use crate::frame::{FRAME_MAX, SEGMENT_HEAD};
 use crate::publish::{Progress, Proofs, Publisher, Tiles};
-use crate::queue::{Pending, Queue};
+use crate::queue::{Queue, Queued};
+use crate::reader::LogEntry;
 use crate::replay::{Recovery, replay};
 use crate::segment;
 use crate::write::{Writer, WriterConfig};
@@ -118,6 +121,45 @@ pub struct NoteKey {
     pub verifier: NoteVerifier,
 }
 
+impl NoteKey {
+    /// The key that the keyring holds for the log of this origin.
+    ///
+    /// # Errors
+    /// [`JournalError::Key`] when the key is not fit for notes.
+    pub fn from_log_signer(signer: Arc<LogSigner>) -> Result<Self, JournalError> {
+        let verifier = NoteVerifier::new(signer.origin(), *signer.public_key()).map_err(JournalError::Key)?;
+        Ok(Self {
+            signer: Arc::new(Held {
+                signer,
+                key_id: verifier.key_id(),
+            }),
+            verifier,
+        })
+    }
+}
+
+/// A key of the keyring as `audit` asks for it.
+struct Held {
+    signer: Arc<LogSigner>,
+    key_id: u32,
+}
+
+impl NoteSigner for Held {
+    fn name(&self) -> &str {
+        self.signer.origin()
+    }
+
+    fn key_id(&self) -> u32 {
+        self.key_id
+    }
+
+    fn sign(&self, text: &[u8]) -> Result<[u8; 64], SignerError> {
+        self.signer
+            .sign(text)
+            .map_err(|error| SignerError(Box::new(error)))
+    }
+}
+
 impl std::fmt::Debug for NoteKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NoteKey({})", self.verifier.vkey())
@@ -160,6 +202,7 @@ pub struct DecisionLog {
     queue: Arc<Queue>,
     progress: Arc<Progress>,
     proofs: Arc<Proofs>,
+    milestones: Arc<Milestones>,
     threads: Vec<JoinHandle<()>>,
     queue_records_max: usize,
     /// Held as long as the log is open.
@@ -188,6 +231,7 @@ impl DecisionLog {
             config.checkpoint_entries,
         ));
         let proofs = tiles.proofs();
+        let milestones = replayed.milestones.clone();
         let publisher = Publisher {
             dir: dir.to_owned(),
             tiles,
@@ -217,6 +261,7 @@ impl DecisionLog {
             queue,
             progress,
             proofs,
+            milestones,
             threads: Vec::new(),
             queue_records_max: config.queue_records_max,
             _lock: lock,
@@ -292,7 +337,7 @@ impl DecisionLog {
                 max,
             });
         }
-        self.queue.push(Pending {
+        self.queue.push(Queued {
             at: u64::try_from(self.clock.now().micros()).unwrap_or(0),
             commitment,
             epoch: epoch.0,
@@ -372,6 +417,47 @@ impl DecisionLog {
     /// [`JournalError::NotIntegrated`], [`JournalError::Prove`].
     pub fn prove(&self, index: u64) -> Result<ProofFile, JournalError> {
         self.proofs.prove(index)
+    }
+
+    /// Entry `index` as it is stored, `None` when it is not durable yet. Reads at most 256 entries.
+    ///
+    /// # Errors
+    /// [`JournalError::File`], [`JournalError::Damaged`].
+    pub fn entry(&self, index: u64) -> Result<Option<LogEntry>, JournalError> {
+        let Some(place) = self.milestones.before(index).filter(|_| index < self.size()) else {
+            return Ok(None);
+        };
+        let mut cursor = Cursor::at(&self.dir, place, Sums::Verify)?;
+        while cursor.place().next <= index {
+            if !cursor.advance()? {
+                return Err(cursor.damaged(cursor.place().offset, "an entry that was durable is gone"));
+            }
+        }
+        Ok(cursor.frame()?.map(|(frame, _)| LogEntry::from_frame(&frame)))
+    }
+
+    /// The `.tlog-proof` file of entry `index` with its payload and the key that opens its commitment, for a
+    /// receiver who may read it. `tenant` is whose entry it is.
+    ///
+    /// # Errors
+    /// [`JournalError::NotIntegrated`], [`JournalError::Seal`], [`JournalError::Disclose`].
+    pub fn disclose(
+        &self,
+        index: u64,
+        tenant: Option<&TenantId>,
+        opening_key: [u8; 32],
+    ) -> Result<ProofFile, JournalError> {
+        let size = self.size();
+        let entry = self
+            .entry(index)?
+            .ok_or(JournalError::NotIntegrated { index, size })?;
+        let payload = entry.open(&*self.sealer, tenant)?;
+        let opening = Opening {
+            leaf_index: index,
+            key: opening_key,
+            payload,
+        };
+        self.proofs.disclose(entry.leaf, opening)
     }
 }
 

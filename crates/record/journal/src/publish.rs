@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bailiwick_audit::checkpoint::{Checkpoint, CheckpointIssuer, Origin, SignedCheckpoint};
+use bailiwick_audit::entry::Opening;
 use bailiwick_audit::merkle::{
     ConsistencyProof, Hash, InclusionProof, LeafHash, NodeSource, ProveError, prove_consistency,
     prove_inclusion, verify_consistency, verify_inclusion,
@@ -172,8 +173,17 @@ pub(crate) struct Proofs {
 #[derive(Debug)]
 struct Shown {
     signed: Arc<SignedCheckpoint>,
-    kept: BTreeMap<(u8, u64), (ExpandedTile, u16)>,
+    kept: BTreeMap<(u8, u64), Kept>,
     order: VecDeque<(u8, u64)>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tile: ExpandedTile,
+    width: u16,
+    /// Size of the checkpoint to whose root a proof from this level-0 tile was found to lead. The inner nodes
+    /// were computed from the tile's hashes, so this holds for every hash in it.
+    verified_at: u64,
 }
 
 impl Proofs {
@@ -201,7 +211,7 @@ impl Proofs {
     fn show(&self, signed: SignedCheckpoint) {
         let mut shown = self.lock();
         shown.signed = Arc::new(signed);
-        shown.kept.retain(|_, (_, width)| *width == TILE_WIDTH);
+        shown.kept.retain(|_, kept| kept.width == TILE_WIDTH);
         let Shown { kept, order, .. } = &mut *shown;
         order.retain(|key| kept.contains_key(key));
     }
@@ -224,7 +234,14 @@ impl Proofs {
         };
         let proof = prove_inclusion(&mut nodes, index, *size).map_err(JournalError::Prove)?;
         let leaf = nodes.node(0, index).map(LeafHash).map_err(unreadable)?;
-        verify_inclusion(&proof, &leaf, root).map_err(|_| JournalError::Prove(ProveError::RootMismatch))?;
+        let kept = shown.kept.get_mut(&(0, index / u64::from(TILE_WIDTH)));
+        if kept.as_ref().is_none_or(|kept| kept.verified_at != *size) {
+            verify_inclusion(&proof, &leaf, root)
+                .map_err(|_| JournalError::Prove(ProveError::RootMismatch))?;
+            if let Some(kept) = kept {
+                kept.verified_at = *size;
+            }
+        }
         Ok((leaf, proof, signed))
     }
 
@@ -255,12 +272,20 @@ impl Proofs {
         if bailiwick_audit::merkle::leaf_hash(&leaf) != hash {
             return Err(JournalError::Prove(ProveError::RootMismatch));
         }
-        Ok(ProofFile {
-            extra: Some(Evidence { leaf, opening: None }.encode()),
-            index,
-            hashes: proof.hashes,
-            checkpoint: signed.note().to_string(),
-        })
+        proof_file(&proof, &signed, &Evidence { leaf, opening: None })
+    }
+
+    /// The same with the entry as it is stored and its payload opened.
+    pub(crate) fn disclose(&self, leaf: Vec<u8>, opening: Opening) -> Result<ProofFile, JournalError> {
+        let (_, proof, signed) = self.prove_inclusion(opening.leaf_index)?;
+        proof_file(
+            &proof,
+            &signed,
+            &Evidence {
+                leaf,
+                opening: Some(opening),
+            },
+        )
     }
 
     /// The leaf of an entry under a checkpoint of `size`, from its bundle.
@@ -277,6 +302,16 @@ impl Proofs {
             .map(<[u8]>::to_vec)
             .ok_or(JournalError::Prove(ProveError::RootMismatch))
     }
+}
+
+/// Puts a proof file together, verifying it as its receiver will.
+fn proof_file(
+    proof: &InclusionProof,
+    signed: &SignedCheckpoint,
+    evidence: &Evidence,
+) -> Result<ProofFile, JournalError> {
+    let index = proof.index;
+    ProofFile::new(signed, proof, evidence).map_err(|source| JournalError::Disclose { index, source })
 }
 
 fn unreadable(error: TileReadError) -> JournalError {
@@ -301,8 +336,8 @@ impl NodeSource for Nodes<'_> {
         let below = 8 - height % 8;
         let key = (level, index >> below);
         let place = index & ((1 << below) - 1);
-        if let Some((tile, _)) = self.shown.kept.get(&key) {
-            return tile.lookup(height % 8, place).ok_or(outside);
+        if let Some(kept) = self.shown.kept.get(&key) {
+            return kept.tile.lookup(height % 8, place).ok_or(outside);
         }
         let nodes = self.size.checked_shr(8 * u32::from(level)).unwrap_or(0);
         let first = key.1.saturating_mul(TILE_WIDTH.into());
@@ -318,7 +353,15 @@ impl NodeSource for Nodes<'_> {
             self.shown.kept.remove(&oldest);
         }
         self.shown.order.push_back(key);
-        self.shown.kept.insert(key, (tile, width));
+        let verified_at = 0;
+        self.shown.kept.insert(
+            key,
+            Kept {
+                tile,
+                width,
+                verified_at,
+            },
+        );
         node
     }
 }

@@ -7,6 +7,7 @@ use bailiwick_base::{Sealer, TenantId};
 
 use crate::cursor::{Cursor, Sums};
 use crate::error::JournalError;
+use crate::frame::Frame;
 use crate::log::payload_context;
 use crate::replay::Cut;
 
@@ -58,7 +59,6 @@ impl LogReader {
         let Some(cursor) = &mut self.cursor else {
             return Ok(None);
         };
-        let index = cursor.place().next;
         let found = match cursor.advance() {
             // A log that is being written may have grown between two reads: look again before saying so.
             Err(JournalError::Damaged { .. }) => {
@@ -73,11 +73,7 @@ impl LogReader {
             return Ok(None);
         }
         let frame = cursor.frame()?;
-        Ok(frame.map(|(frame, _)| LogEntry {
-            index,
-            leaf: frame.leaf.to_vec(),
-            sealed: frame.sealed.to_vec(),
-        }))
+        Ok(frame.map(|(frame, _)| LogEntry::from_frame(&frame)))
     }
 }
 
@@ -90,6 +86,14 @@ impl Iterator for LogReader {
 }
 
 impl LogEntry {
+    pub(crate) fn from_frame(frame: &Frame<'_>) -> Self {
+        Self {
+            index: frame.head.index,
+            leaf: frame.leaf.to_vec(),
+            sealed: frame.sealed.to_vec(),
+        }
+    }
+
     /// The leaf.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use bailiwick_audit::entry::Leaf;
 use bailiwick_audit::merkle::Frontier;
 use bailiwick_base::Digest;
 
-use crate::cursor::{Cursor, Place, Sums, Tail};
+use crate::cursor::{Cursor, Milestones, Place, Sums, Tail};
 use crate::error::JournalError;
 use crate::frame::{SEGMENT_HEAD, SegmentHead, genesis};
 use crate::segment;
@@ -53,6 +53,7 @@ pub(crate) struct Replayed {
     pub(crate) unpublished: Place,
     /// Last number of each tenant.
     pub(crate) tenant_seqs: BTreeMap<Arc<str>, u64>,
+    pub(crate) milestones: Arc<Milestones>,
     pub(crate) recovery: Recovery,
 }
 
@@ -84,7 +85,8 @@ pub(crate) fn replay(
     let Some(mut cursor) = Cursor::first(dir, origin, Sums::Verify)? else {
         return begin(dir, origin, checkpoint);
     };
-    let (unpublished, tenant_seqs) = read_all(&mut cursor, checkpoint)?;
+    let milestones = Arc::new(Milestones::default());
+    let (unpublished, tenant_seqs) = read_all(&mut cursor, checkpoint, &milestones)?;
     let Some(tail) = cursor.tail() else {
         return Err(cursor.damaged(cursor.place().offset, "the log has no end"));
     };
@@ -109,6 +111,7 @@ pub(crate) fn replay(
         spare,
         unpublished,
         tenant_seqs,
+        milestones,
         recovery,
     })
 }
@@ -145,6 +148,7 @@ fn begin(dir: &Path, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, 
         spare: None,
         unpublished: tail,
         tenant_seqs: BTreeMap::new(),
+        milestones: Arc::default(),
         recovery,
     })
 }
@@ -171,7 +175,11 @@ type TenantSeqs = BTreeMap<Arc<str>, u64>;
 
 /// Reads every entry: leaves are canonical, tenants are numbered without gaps, and the tree at the size of
 /// the checkpoint has its root.
-fn read_all(cursor: &mut Cursor, checkpoint: &Checkpoint) -> Result<(Place, TenantSeqs), JournalError> {
+fn read_all(
+    cursor: &mut Cursor,
+    checkpoint: &Checkpoint,
+    milestones: &Milestones,
+) -> Result<(Place, TenantSeqs), JournalError> {
     let mut tree = Frontier::new();
     let mut seqs = TenantSeqs::new();
     let mut unpublished = cursor.place();
@@ -188,6 +196,7 @@ fn read_all(cursor: &mut Cursor, checkpoint: &Checkpoint) -> Result<(Place, Tena
         let Place {
             next: index, offset, ..
         } = cursor.place();
+        milestones.pass(cursor.place());
         if !cursor.advance()? {
             if tree.size() < checkpoint.size {
                 return Err(cursor.damaged(offset, "entries under a checkpoint are missing from here on"));

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::JournalError;
@@ -14,6 +14,8 @@ use crate::error::JournalError;
 /// Folder of the segments inside a log's folder.
 pub(crate) const FOLDER: &str = "segments";
 const CHUNK: usize = 1 << 20;
+/// Zeros written and flushed at a time: a flush of the log waits at most behind one such piece.
+const PREPARED_AT_A_TIME: usize = 256 << 10;
 const PAGE: u64 = 4096;
 
 /// Path of segment `ordinal` in the log folder `dir`.
@@ -82,11 +84,14 @@ fn write_zeros(draft: &Path, bytes: u64) -> io::Result<File> {
         .truncate(true)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(draft)?;
-    let zeros = vec![0_u8; CHUNK];
+    let zeros = vec![0_u8; PREPARED_AT_A_TIME];
     let mut offset = 0;
     while offset < bytes {
-        let left = usize::try_from(bytes - offset).unwrap_or(CHUNK).min(CHUNK);
+        let left = usize::try_from(bytes - offset)
+            .unwrap_or(zeros.len())
+            .min(zeros.len());
         file.write_all_at(zeros.get(..left).unwrap_or(&zeros), offset)?;
         offset += left as u64;
         // In pieces, so that a flush of the log never waits behind the whole segment.

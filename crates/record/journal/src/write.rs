@@ -13,11 +13,11 @@ use bailiwick_audit::entry::{Leaf, TENANT_SEQ_FIRST};
 use bailiwick_base::limits::LEAF_MAX;
 use bailiwick_base::{Clock, NodeName};
 
-use crate::cursor::Place;
+use crate::cursor::{Milestones, Place};
 use crate::error::NotAppended;
 use crate::frame::{NewFrame, SEGMENT_HEAD};
 use crate::publish::Progress;
-use crate::queue::{Pending, Queue};
+use crate::queue::{Queue, Queued};
 use crate::replay::{Replayed, start_segment};
 use crate::segment;
 
@@ -48,6 +48,7 @@ pub(crate) struct Writer {
     next: Next,
     /// Last number of each tenant.
     tenant_seqs: BTreeMap<Arc<str>, u64>,
+    milestones: Arc<Milestones>,
     frames: Vec<u8>,
     leaf: Vec<u8>,
 }
@@ -90,6 +91,7 @@ impl Writer {
             segment_bytes: config.segment_bytes,
             next: replayed.spare.map_or(Next::None, Next::Ready),
             tenant_seqs: replayed.tenant_seqs,
+            milestones: replayed.milestones,
             frames: Vec::new(),
             leaf: Vec::new(),
         })
@@ -98,7 +100,9 @@ impl Writer {
     /// Runs until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         let mut batch = Vec::new();
-        while let Some(mut taken) = self.queue.take(batch) {
+        let mut is_alone = false;
+        while let Some(mut taken) = self.queue.take(batch, is_alone) {
+            is_alone = taken.len() == 1;
             metrics::histogram!("bailiwick_decision_log_batch_records").record(as_f64(taken.len()));
             if let Err(failure) = self.write_batch(&mut taken) {
                 self.fail(failure, &mut taken);
@@ -113,7 +117,7 @@ impl Writer {
     }
 
     /// Writes and acknowledges the records of `batch`, removing them.
-    fn write_batch(&mut self, batch: &mut Vec<Pending>) -> Result<(), Failure> {
+    fn write_batch(&mut self, batch: &mut Vec<Queued>) -> Result<(), Failure> {
         while !batch.is_empty() {
             let flush = self.encode(batch);
             if flush.records > 0 {
@@ -128,7 +132,7 @@ impl Writer {
     }
 
     /// Encodes as many records as the segment takes. A record that cannot be an entry is refused by itself.
-    fn encode(&mut self, batch: &mut Vec<Pending>) -> Flush {
+    fn encode(&mut self, batch: &mut Vec<Queued>) -> Flush {
         self.frames.clear();
         let first = self.place.next;
         let mut flush = Flush {
@@ -148,7 +152,7 @@ impl Writer {
     }
 
     /// Appends one frame; `false` when the segment is full.
-    fn encode_one(&mut self, record: &Pending, first: u64, flush: &mut Flush) -> Result<bool, NotAppended> {
+    fn encode_one(&mut self, record: &Queued, first: u64, flush: &mut Flush) -> Result<bool, NotAppended> {
         let last = self.tenant_seqs.get(&*record.tenant_ref).copied();
         let tenant_seq = last.map_or(TENANT_SEQ_FIRST, |last| last.saturating_add(1));
         self.leaf.clear();
@@ -175,6 +179,11 @@ impl Writer {
         if self.place.offset + end as u64 > self.capacity {
             return Ok(false);
         }
+        let offset = self.place.offset + self.frames.len() as u64;
+        self.milestones.pass(Place {
+            offset,
+            ..flush.place
+        });
         let frame = NewFrame {
             index: flush.place.next,
             flush: first,
@@ -197,7 +206,7 @@ impl Writer {
 
     /// Writes, flushes, and only then answers. The order is the promise of this crate; the test that traces
     /// system calls is itself tested with a build where it is broken (`ack-before-flush`).
-    fn commit(&mut self, batch: &mut Vec<Pending>, flush: &Flush) -> Result<(), Failure> {
+    fn commit(&mut self, batch: &mut Vec<Queued>, flush: &Flush) -> Result<(), Failure> {
         #[cfg(bailiwick_planted = "ack-before-flush")]
         answer(batch, flush);
         let (offset, capacity) = (self.place.offset, self.capacity);
@@ -279,7 +288,7 @@ impl Writer {
         ))
     }
 
-    fn fail(&self, failure: Failure, batch: &mut Vec<Pending>) {
+    fn fail(&self, failure: Failure, batch: &mut Vec<Queued>) {
         let text = match failure {
             Failure::NoSegment(text) => text,
             Failure::Write(text) => {
@@ -302,7 +311,7 @@ struct Flush {
 }
 
 /// Tells the callers of a flush their indices, removing their records from the front of `batch`.
-fn answer(batch: &mut Vec<Pending>, flush: &Flush) {
+fn answer(batch: &mut Vec<Queued>, flush: &Flush) {
     let first = flush.place.next - flush.records;
     let records = usize::try_from(flush.records)
         .unwrap_or(usize::MAX)

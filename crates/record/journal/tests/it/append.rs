@@ -6,8 +6,8 @@ use bailiwick_journal::{
 };
 
 use crate::rig::{
-    TestSealer, append_each, config, deps, entries, folder, frames, held, open, open_log, record, segment,
-    tenant, wait,
+    TestSealer, append_each, config, deps, entries, folder, frames, held, note_key, open, open_log, record,
+    segment, tenant, wait,
 };
 
 #[test]
@@ -286,4 +286,46 @@ fn settings_are_checked() {
         })
         .starts_with("`origin` is")
     );
+}
+
+#[test]
+fn any_entry_is_found_and_can_be_disclosed() {
+    let dir = folder();
+    let log = open(dir.path());
+    let waiting: Vec<_> = (0..700)
+        .map(|n| log.append(record("acme", format!("{{\"n\":{n}}}"))))
+        .collect();
+    assert!(waiting.into_iter().all(|append| wait(append).is_ok()));
+    wait(log.append(record("acme", vec![b'x'; 60_000]))).unwrap();
+    let found = |log: &DecisionLog| {
+        for index in [0, 1, 255, 256, 257, 511, 512, 699, 700] {
+            assert_eq!(log.entry(index).unwrap().unwrap().index, index);
+        }
+        assert_eq!(log.entry(701).unwrap(), None);
+        assert_eq!(log.entry(u64::MAX).unwrap(), None);
+    };
+    found(&log);
+    drop(log);
+    let log = open(dir.path());
+    found(&log);
+    let acme = tenant("acme");
+    let file = log
+        .disclose(512, Some(&acme), TestSealer::log_key(&acme))
+        .unwrap();
+    let origin = bailiwick_audit::checkpoint::Origin::parse(crate::rig::ORIGIN).unwrap();
+    let verified = file
+        .verify(&origin, &[note_key(crate::rig::ORIGIN, 1).verifier])
+        .unwrap();
+    assert_eq!(
+        (verified.index, verified.payload.as_deref()),
+        (512, Some(b"{\"n\":512}".as_slice()))
+    );
+    assert!(matches!(
+        log.disclose(512, Some(&acme), [0; 32]),
+        Err(JournalError::Disclose { index: 512, .. })
+    ));
+    assert!(matches!(
+        log.disclose(512, None, [0; 32]),
+        Err(JournalError::Seal { index: 512, .. })
+    ));
 }

@@ -314,3 +314,42 @@ fn the_state_log_is_published_the_same_way() {
     .unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
+
+#[test]
+fn an_obstacle_to_publishing_is_told_and_publishing_goes_on_after_it() {
+    let dir = folder();
+    let config = LogConfig {
+        checkpoint_every: Duration::from_millis(2),
+        ..config()
+    };
+    let (log, _) = open_log(dir.path(), config, deps()).unwrap();
+    let obstacle = dir.path().join("tile");
+    fs::write(&obstacle, b"a file where the folder belongs").unwrap();
+    fill(&log, 300);
+    let why = log.integrate().unwrap_err();
+    assert!(why.contains("writing tiles failed"), "{why}");
+    assert_eq!(log.checkpoint().checkpoint().size, 0);
+    // Records are still taken: only their integration waits.
+    fill(&log, 10);
+    fs::remove_file(&obstacle).unwrap();
+    let guard = std::time::Instant::now();
+    while log.integrate() != Ok(310) {
+        assert!(
+            guard.elapsed() < Duration::from_secs(10),
+            "publishing does not go on"
+        );
+    }
+    drop(log);
+    assert_eq!(fsck(dir.path()), 310);
+}
+
+#[test]
+fn a_draft_of_a_checkpoint_is_not_a_checkpoint() {
+    let dir = folder();
+    append_each(&open(dir.path()), &["acme"; 3]);
+    fs::write(dir.path().join("checkpoint.new"), b"half a checkp").unwrap();
+    let log = open(dir.path());
+    append_each(&log, &["acme"; 3]);
+    drop(log);
+    assert_eq!(fsck(dir.path()), 6);
+}
