@@ -34,6 +34,8 @@ pub(crate) struct Flow {
     /// Present until the call ended.
     permit: Option<Permit>,
     exchange: Option<Exchange>,
+    /// What the server sent first, read together with the sending.
+    first: Option<Result<Step, UpstreamError>>,
     server_era: Era,
     outbox: VecDeque<Bytes>,
     waiting: Option<Waiting>,
@@ -46,6 +48,14 @@ struct Waiting {
     state: Option<String>,
     open: VecDeque<(String, oneshot::Receiver<Bytes>)>,
     answers: Map<String, Value>,
+}
+
+/// A call that was sent.
+pub(crate) struct Sent {
+    pub(crate) exchange: Exchange,
+    pub(crate) era: Era,
+    /// What came first.
+    pub(crate) first: Result<Step, UpstreamError>,
 }
 
 /// What comes next to the caller.
@@ -72,15 +82,16 @@ impl Flow {
         inbound: Inbound,
         upstream: Arc<Upstream>,
         permit: Permit,
-        (exchange, server_era): (Exchange, Era),
+        sent: Sent,
     ) -> Self {
         Self {
             gateway,
             inbound,
             upstream,
             permit: Some(permit),
-            exchange: Some(exchange),
-            server_era,
+            exchange: Some(sent.exchange),
+            first: Some(sent.first),
+            server_era: sent.era,
             outbox: VecDeque::new(),
             waiting: None,
             rounds: 0,
@@ -121,6 +132,9 @@ impl Flow {
     }
 
     async fn next(&mut self) -> Next {
+        if let Some(first) = self.first.take() {
+            return Next::Upstream(first);
+        }
         let Self {
             permit,
             exchange,

@@ -263,22 +263,8 @@ impl Gateway {
         }
     }
 
-    /// Sends a permitted call upstream. A session inside that the server has forgotten is opened once more.
+    /// Sends a permitted call upstream.
     pub(crate) async fn forward(
-        &self,
-        permit: &Permit,
-        upstream: &Arc<Upstream>,
-        inbound: &Inbound,
-    ) -> Result<(Exchange, Era), UpstreamError> {
-        match self.forward_once(permit, upstream, inbound).await {
-            Err(UpstreamError::SessionLost) if inbound.session.is_none() => {
-                self.forward_once(permit, upstream, inbound).await
-            }
-            other => other,
-        }
-    }
-
-    async fn forward_once(
         &self,
         _permit: &Permit,
         upstream: &Arc<Upstream>,
@@ -304,13 +290,8 @@ impl Gateway {
             Link::Session { session, own } => {
                 let wire_id = if own { None } else { Some(session.mint()) };
                 bridge::set_level(inbound, &session).await?;
-                let sent = session
-                    .call(bridge::outgoing(inbound, Era::Legacy, wire_id, Vec::new()))
-                    .await;
-                if matches!(sent, Err(UpstreamError::SessionLost)) {
-                    upstream.drop_inner(&session);
-                }
-                Ok((Exchange::Http(Box::new(sent?)), Era::Legacy))
+                let out = bridge::outgoing(inbound, Era::Legacy, wire_id, Vec::new());
+                Ok((Exchange::Http(Box::new(session.call(out).await?)), Era::Legacy))
             }
             Link::Line(line) => {
                 let mut era = Era::Legacy;

@@ -13,7 +13,7 @@ use crate::answer;
 use crate::bridge::rounds;
 use crate::error::UpstreamError;
 use crate::filter;
-use crate::flow::Flow;
+use crate::flow::{Flow, Sent};
 use crate::frame;
 use crate::gateway::{Gateway, Inbound};
 use crate::method::{self, Era};
@@ -139,11 +139,14 @@ pub(super) async fn call(
     mut watched: Option<Watched>,
 ) -> Response {
     let name = inbound.params.text("name").unwrap_or_default();
-    let catalog = tokio::select! {
-        biased;
-        reason = permit.revoked() => return stopped(&inbound, permit, reason),
-        () = given_up(&mut watched) => return silent(permit),
-        catalog = gateway.catalog(&permit, &upstream) => catalog,
+    let catalog = match upstream.known_catalog(gateway.config.catalog_ttl) {
+        Some(known) => Ok(known),
+        None => tokio::select! {
+            biased;
+            reason = permit.revoked() => return stopped(&inbound, permit, reason),
+            () = given_up(&mut watched) => return silent(permit),
+            catalog = gateway.catalog(&permit, &upstream) => catalog,
+        },
     };
     let catalog = match catalog {
         Ok(catalog) => catalog,
@@ -200,8 +203,8 @@ pub(super) async fn carry(
         sent = send(gateway, &inbound, &permit, &upstream) => sent,
     };
     match sent {
-        Ok(Some(exchange)) => {
-            let mut flow = Flow::new(Arc::clone(gateway), inbound, upstream, permit, exchange);
+        Ok(Some(sent)) => {
+            let mut flow = Flow::new(Arc::clone(gateway), inbound, upstream, permit, sent);
             if let Some((in_flight, told)) = watched {
                 flow = flow.ending_with(in_flight, told);
             }
@@ -220,13 +223,43 @@ pub(super) async fn carry(
             if matches!(e, UpstreamError::NotMcp(_) | UpstreamError::Unsupported) {
                 upstream.forget_peer();
             }
+            if let (UpstreamError::SessionLost, Some(session)) = (&e, &inbound.session) {
+                // The caller opens a new one, and with it a new one at the server.
+                gateway.sessions.end(session);
+                return respond::json(404, answer::failed(&inbound.id, &e));
+            }
             respond::failed(&inbound.id, &e)
         }
     }
 }
 
-/// `None`: the call names a waiting one that is not there.
+/// Sends the call and waits for what comes first. A session inside that the server has forgotten is opened once
+/// more: such a server took nothing of the call. `None`: the call names a waiting one that is not there.
 async fn send(
+    gateway: &Gateway,
+    inbound: &Inbound,
+    permit: &Permit,
+    upstream: &Arc<Upstream>,
+) -> Result<Option<Sent>, UpstreamError> {
+    let mut once_more = inbound.session.is_none();
+    loop {
+        let first = match send_once(gateway, inbound, permit, upstream).await {
+            Ok(None) => return Ok(None),
+            Ok(Some((mut exchange, era))) => match exchange.next().await {
+                Err(UpstreamError::SessionLost) => Err(UpstreamError::SessionLost),
+                first => return Ok(Some(Sent { exchange, era, first })),
+            },
+            Err(e) => Err(e),
+        };
+        match first {
+            Err(UpstreamError::SessionLost) if once_more => once_more = false,
+            Err(e) => return Err(e),
+            Ok(sent) => return Ok(sent),
+        }
+    }
+}
+
+async fn send_once(
     gateway: &Gateway,
     inbound: &Inbound,
     permit: &Permit,

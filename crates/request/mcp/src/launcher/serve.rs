@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -16,6 +18,8 @@ use super::protocol::{Frame, Kind, Reader};
 
 /// Programs at once.
 const PROGRAMS_MAX: usize = 256;
+/// How long the end of a program is waited for once its output is closed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Frames that wait for one program's standard input.
 const WAITING_MAX: usize = 1_024;
 
@@ -133,19 +137,31 @@ async fn carry(
         return "its streams are not open".to_owned();
     };
     let last_words = Mutex::new(String::new());
-    let words = async {
-        drain(stderr, &last_words).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = feed(stdin, orders) => "stopped".to_owned(),
-        () = collect(stdout, number, frames) => {
-            let status = tokio::time::timeout(std::time::Duration::from_millis(200), child.wait()).await;
-            let status = status.ok().and_then(Result::ok).map_or_else(|| "closed its output".to_owned(), |s| s.to_string());
-            let words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-            if words.is_empty() { status } else { format!("{status}; its last words: {words}") }
+    let mut fed = pin!(feed(stdin, orders));
+    let mut collected = pin!(collect(stdout, number, frames));
+    let mut drained = pin!(drain(stderr, &last_words));
+    let mut silent = false;
+    loop {
+        tokio::select! {
+            () = &mut fed => return "stopped".to_owned(),
+            () = &mut collected => break,
+            () = &mut drained, if !silent => silent = true,
         }
-        () = words => "unreachable".to_owned(),
+    }
+    // Its output is closed; what it said last and how it ended arrive at about the same time.
+    if !silent {
+        let _ = tokio::time::timeout(LAST_WORDS, drained).await;
+    }
+    let status = tokio::time::timeout(LAST_WORDS, child.wait()).await;
+    let status = status
+        .ok()
+        .and_then(Result::ok)
+        .map_or_else(|| "closed its output".to_owned(), |s| s.to_string());
+    let words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+    if words.is_empty() {
+        status
+    } else {
+        format!("{status}; its last words: {words}")
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick_base::{CredentialId, Secret};
+use bailiwick_base::{Clock, CredentialId, Secret};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -30,8 +30,22 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
+/// How long an opened credential is used without asking whether it still lives.
+const OPENED_TTL: Duration = Duration::from_secs(5);
+
+/// A credential as it is sent.
+pub(crate) struct Opened {
+    name: HeaderName,
+    value: HeaderValue,
+    canary: Canary,
+    at: Duration,
+}
+
 /// An HTTP upstream server.
 pub(crate) struct HttpServer {
+    pub(crate) path: http::Uri,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) opened: Mutex<Option<Arc<Opened>>>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) credential: Option<CredentialId>,
     pub(crate) secrets: Arc<dyn UpstreamSecrets>,
@@ -59,24 +73,37 @@ impl HttpServer {
     fn head(&self, verb: Method) -> Result<(http::Request<Full<Bytes>>, Canary), UpstreamError> {
         let mut message = http::Request::new(Full::new(Bytes::new()));
         *message.method_mut() = verb;
-        *message.uri_mut() = self
-            .pool
-            .endpoint()
-            .path
-            .parse()
-            .map_err(|_| UpstreamError::Guarded("its path is malformed".to_owned()))?;
+        *message.uri_mut() = self.path.clone();
         message.headers_mut().insert(HOST, self.host.clone());
-        let secret = match &self.credential {
-            None => None,
-            Some(id) => Some(Arc::new(
-                self.secrets.secret(id).ok_or(UpstreamError::CredentialMissing)?,
-            )),
-        };
-        if let Some(secret) = &secret {
-            let (name, value) = credential_header(secret)?;
-            message.headers_mut().insert(name, value);
+        let opened = self.opened()?;
+        if let Some(opened) = &opened {
+            message
+                .headers_mut()
+                .insert(opened.name.clone(), opened.value.clone());
         }
-        Ok((message, Canary::new(secret)))
+        Ok((message, opened.map(|o| o.canary.clone()).unwrap_or_default()))
+    }
+
+    /// The credential, asked for again when it was opened a while ago.
+    fn opened(&self) -> Result<Option<Arc<Opened>>, UpstreamError> {
+        let Some(id) = &self.credential else {
+            return Ok(None);
+        };
+        let now = self.clock.monotonic();
+        let known = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|k| now.saturating_sub(k.at) < OPENED_TTL) {
+            return Ok(Some(known));
+        }
+        let secret = Arc::new(self.secrets.secret(id).ok_or(UpstreamError::CredentialMissing)?);
+        let (name, value) = credential_header(&secret)?;
+        let opened = Arc::new(Opened {
+            name,
+            value,
+            canary: Canary::new(Some(secret)),
+            at: now,
+        });
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened));
+        Ok(Some(opened))
     }
 
     /// Sends a call in the stateless revision.
@@ -407,6 +434,9 @@ impl HttpExchange {
         self.canary.require_absent(text)?;
         let status = if streamed { 200 } else { self.status };
         if !streamed && self.lost_its_session(text) {
+            if let Some(cancel) = &self.cancel {
+                cancel.session.mark_lost();
+            }
             return Err(UpstreamError::SessionLost);
         }
         match classify(&self.out, status, text)? {

@@ -161,7 +161,10 @@ impl Upstream {
         let key = InnerKey {
             identity: bearer.claims.nhi.clone(),
             task: bearer.claims.task.clone(),
-            capabilities: Value::Object(capabilities.clone()).to_string(),
+            capabilities: match capabilities.is_empty() {
+                true => String::new(),
+                false => Value::Object(capabilities.clone()).to_string(),
+            },
         };
         let now = self.clock.monotonic();
         if let Some(found) = self
@@ -169,6 +172,7 @@ impl Upstream {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_mut(&key)
+            && !found.session.is_lost()
         {
             found.used_at = now;
             return Ok(Link::Session {
@@ -179,7 +183,7 @@ impl Upstream {
         let session = server.open(client, capabilities).await?;
         self.remember(&session.peer);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.retain(|_, i| now.saturating_sub(i.used_at) < INNER_IDLE);
+        inner.retain(|_, i| now.saturating_sub(i.used_at) < INNER_IDLE && !i.session.is_lost());
         if inner.len() >= INNER_MAX {
             return Err(UpstreamError::Busy);
         }
@@ -266,15 +270,6 @@ impl Upstream {
             Reach::Http(server) => Some(&server.pool.endpoint().host),
             Reach::Line(_) => None,
         }
-    }
-
-    /// Drops a session that the server does not know any more.
-    pub(crate) fn drop_inner(&self, lost: &Arc<HttpSession>) {
-        lost.mark_lost();
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, i| !Arc::ptr_eq(&i.session, lost));
     }
 
     /// Ends sessions inside that are unused or whose holder `is_dead`.

@@ -136,6 +136,10 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
         .collect::<Result<_, _>>();
     let host = HeaderValue::from_str(&endpoint.authority)
         .map_err(|_| UpstreamError::Guarded("its host is malformed".to_owned()))?;
+    let path = endpoint
+        .path
+        .parse()
+        .map_err(|_| UpstreamError::Guarded("its path is malformed".to_owned()))?;
     let pool = Pool::new(PoolParts {
         endpoint,
         rule: AddressRule {
@@ -148,6 +152,9 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
         answer_timeout: config.call_timeout,
     });
     Ok(Reach::Http(Arc::new(HttpServer {
+        path,
+        clock: Arc::clone(&making.clock),
+        opened: Mutex::new(None),
         pool,
         credential: server.credential.clone(),
         secrets: Arc::clone(&making.secrets),
