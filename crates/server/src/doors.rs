@@ -35,6 +35,8 @@ pub async fn serve(
         log,
         metrics: telemetry::metrics()?,
     };
-    listener.serve(router(deps, gateway, probes, Front::new(&names, false)), stop).await;
+    listener
+        .serve(router(deps, gateway, probes, Front::new(&names, false)), stop)
+        .await;
     Ok(())
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{Clock, Epoch};
+use bailiwick_api::Deps;
+use bailiwick_base::Epoch;
 use bailiwick_journal::StateTiles;
 use bailiwick_mcp::Gateway;
-use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Entry, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -26,20 +26,20 @@ async fn beat(every: Duration, stop: &CancellationToken) -> bool {
     tokio::time::timeout(every, stop.cancelled()).await.is_err()
 }
 
-/// Hears from the store once a second; a node that does not hear refuses.
-pub(crate) async fn heartbeat(
-    store: Store,
-    cell: Arc<SnapshotCell>,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
+/// Hears from the store once a second; a node that does not hear refuses. What the state log could not take
+/// earlier is brought in as soon as the store answers.
+pub(crate) async fn heartbeat(deps: Deps, stop: CancellationToken) {
+    let (cell, clock) = (Arc::clone(&deps.cell), Arc::clone(&deps.clock));
     let mut warned = false;
     while beat(HEARTBEAT, &stop).await {
-        match tokio::time::timeout(HEARTBEAT, store.position()).await {
+        let asked = clock.monotonic();
+        match tokio::time::timeout(HEARTBEAT, deps.store.position()).await {
             Ok(Ok((_, epoch))) => {
                 note_epoch(epoch);
-                cell.heard(clock.monotonic());
+                // The word is as old as the question.
+                cell.heard(asked);
                 warned = false;
+                deps.retry_stops().await;
             }
             Ok(Err(error)) if !warned => {
                 tracing::warn!(%error, "the store does not answer; calls are refused once the bound is passed");
@@ -89,10 +89,7 @@ pub(crate) async fn publish_state(
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        tracing::warn!(
-            failed,
-            "state log not published; catching up from the store"
-        );
+        tracing::warn!(failed, "state log not published; catching up from the store");
         catch_up(&tiles, &store).await;
     }
 }

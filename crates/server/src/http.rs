@@ -66,7 +66,10 @@ impl Front {
             _ => "",
         };
         if !knows(&self.hosts, host) {
-            return refused("http.host", "this host name is not served here: see listen.allowed_hosts");
+            return refused(
+                "http.host",
+                "this host name is not served here: see listen.allowed_hosts",
+            );
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
         if !origins.all(|o| knows(&self.origins, o.to_str().unwrap_or_default())) {
@@ -98,7 +101,11 @@ async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) ->
 }
 
 async fn unknown() -> RouteError {
-    RouteError::new(StatusCode::NOT_FOUND, "request.not-found", "nothing is served at this path")
+    RouteError::new(
+        StatusCode::NOT_FOUND,
+        "request.not-found",
+        "nothing is served at this path",
+    )
 }
 
 async fn wrong_method(method: Method) -> RouteError {

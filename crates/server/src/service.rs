@@ -202,12 +202,7 @@ impl Service {
         let (tiles, committed) = publisher;
         let mut running = JoinSet::new();
         running.spawn(drivers::publish_state(tiles, deps.store.clone(), committed));
-        running.spawn(drivers::heartbeat(
-            deps.store.clone(),
-            Arc::clone(&deps.cell),
-            Arc::clone(&deps.clock),
-            stop.clone(),
-        ));
+        running.spawn(drivers::heartbeat(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(gateway, stop.clone()));
         running.spawn(drivers::upkeep(telemetry, stop.clone()));
         running.spawn(serve_claims(claim, claim_router, stop.clone()));
@@ -318,7 +313,12 @@ fn write_whole(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let draft = file.with_extension("new");
     let write = || {
         let mut open = std::fs::OpenOptions::new();
-        let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut out = open
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
         out.write_all(bytes)?;
         out.sync_all()?;
         std::fs::rename(&draft, file)
@@ -576,6 +576,7 @@ fn wire(
         clock: ground.clock,
         entropy: ground.entropy,
         ids: ground.ids,
+        unsettled: bailiwick_api::Unsettled::default(),
         operators: arc_swap::ArcSwap::default(),
         store: ground.store,
         keyring: ground.keyring,

@@ -2,7 +2,7 @@
 
 use bailiwick_base::limits::ACT_DEPTH_MAX;
 use bailiwick_base::{IdentityId, ServerName, TaskId, Time};
-use bailiwick_credential::{Claims, TaskState};
+use bailiwick_credential::{Claims, ScopeSet, TaskState};
 use bailiwick_inventory::{Identity, PinState, State, TenantState};
 use smallvec::SmallVec;
 
@@ -350,10 +350,23 @@ fn require_issue<'a>(
         return refused("a token never names an epoch that is not known here");
     }
     let coarse = entry.grant.coarse_scopes();
-    if !wanted.scopes.iter().all(|s| coarse.iter().any(|held| held == s)) {
+    if !wanted.scopes.iter().all(|s| covers(&coarse, s)) {
         return refused("a token names no scope that its grant does not");
     }
+    if let Caller::Bearer(claims) = caller
+        && !wanted.scopes.iter().all(|s| covers(&claims.scopes, s))
+    {
+        return refused("a renewed token names no scope that the token shown does not");
+    }
     Ok(entry)
+}
+
+/// Whether `held` has `scope`, literally or through `server:*`.
+fn covers(held: &ScopeSet, scope: &str) -> bool {
+    held.iter().any(|s| s == scope)
+        || scope
+            .split_once(':')
+            .is_some_and(|(server, tool)| tool != "*" && held.contains(server, tool))
 }
 
 fn require_scope(caller: &Caller<'_>, aim: &Aim<'_>) -> Result<(), Refused> {

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::entity::{IdentityEntity, item, uid};
 use crate::fact::Fact;
 use crate::mark::Mark;
-use crate::marks::Marks;
+use crate::marks::{Marks, Standing};
 use crate::policy::TenantPolicies;
 use crate::policy::compiled::Compiled;
 use crate::reason::DenyReason;
@@ -49,6 +49,10 @@ pub struct Snapshot {
     floor: Epoch,
     pos: StatePos,
     marks: Marks,
+    /// Stops that no transaction stands behind yet, by the number their author gave them.
+    pending: imbl::OrdMap<u64, Mark>,
+    /// The same, joined; each stops whoever it names, of whatever epoch.
+    pending_marks: Marks,
     spaces: imbl::OrdMap<TenantId, Space>,
 }
 
@@ -196,6 +200,14 @@ impl Space {
     }
 }
 
+/// A kill stops whoever is older than it; before its epoch is known, everybody is.
+fn everybody(mark: &Mark) -> Mark {
+    Mark {
+        epoch: Epoch(u64::MAX),
+        ..mark.clone()
+    }
+}
+
 impl Snapshot {
     /// Nothing is known; every call is denied.
     #[must_use]
@@ -274,8 +286,21 @@ impl Snapshot {
         self.spaces.get(tenant)
     }
 
-    pub(crate) fn marks(&self) -> &Marks {
-        &self.marks
+    /// The strictest mark that stops `standing`, committed or pending.
+    pub(crate) fn strictest(&self, standing: &Standing<'_>) -> Option<Mark> {
+        let committed = self.marks.strictest(standing);
+        if self.pending.is_empty() {
+            return committed;
+        }
+        let pending = self.pending_marks.strictest(standing).map(|mark| Mark {
+            epoch: self.epoch.next(),
+            ..mark
+        });
+        match (committed, pending) {
+            (Some(committed), Some(pending)) if pending.effect > committed.effect => Some(pending),
+            (Some(committed), _) => Some(committed),
+            (None, pending) => pending,
+        }
     }
 
     /// With `mark` set, at once; the epoch and the position stay.
@@ -283,6 +308,28 @@ impl Snapshot {
     pub fn with_mark(&self, mark: &Mark) -> Self {
         let mut next = self.clone();
         next.marks = self.marks.with(mark);
+        next
+    }
+
+    /// With a stop under `number` that is not committed yet: it stops everybody whom its scope names, whatever
+    /// the epoch of their credential, until [`Snapshot::without_pending`].
+    #[must_use]
+    pub fn with_pending(&self, number: u64, mark: &Mark) -> Self {
+        let mut next = self.clone();
+        next.pending.insert(number, mark.clone());
+        next.pending_marks = self.pending_marks.with(&everybody(mark));
+        next
+    }
+
+    /// Without the stop under `number`: what is committed speaks for itself from here on.
+    #[must_use]
+    pub fn without_pending(&self, number: u64) -> Self {
+        let mut next = self.clone();
+        next.pending.remove(&number);
+        next.pending_marks = next
+            .pending
+            .values()
+            .fold(Marks::default(), |marks, mark| marks.with(&everybody(mark)));
         next
     }
 

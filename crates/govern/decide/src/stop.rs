@@ -58,7 +58,7 @@ pub(crate) fn identity_mark(
         standing.owner = Some(&entry.identity.owner.team);
         standing.agent = entry.identity.labels.agent.as_ref();
     }
-    snapshot.marks().strictest(&standing)
+    snapshot.strictest(&standing)
 }
 
 /// The strictest mark on the call itself and on the identity of the server it aims at; act ancestors are
@@ -92,7 +92,7 @@ pub(crate) fn marked(
         _ => None,
     };
     standing.tool = tool.as_ref();
-    if let Some(mark) = snapshot.marks().strictest(&standing) {
+    if let Some(mark) = snapshot.strictest(&standing) {
         return Some((reason(&mark), mark));
     }
     // Older kills of the server's identity are in its state; this is for what is newer than the snapshot, and

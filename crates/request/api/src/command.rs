@@ -18,6 +18,18 @@ pub(crate) enum CommandError {
     Store(StoreError),
 }
 
+/// Whether a command was done before.
+enum Asked {
+    First,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Asked {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl From<RouteError> for CommandError {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
@@ -105,6 +117,29 @@ impl Deps {
             Some(key) => context.idempotent(key, request),
             None => context,
         })
+    }
+
+    /// What this command answered when it was done before under the same key; nothing is done here. For whatever
+    /// has to happen before the transaction and would not be possible, or right, a second time.
+    pub(crate) async fn replayed(
+        &self,
+        session: &Session,
+        reach: Reach,
+        request: Digest,
+    ) -> Result<Option<Arc<Receipt>>, RouteError> {
+        if session.idempotency.is_none() {
+            return Ok(None);
+        }
+        let context = self.context(session, reach, request)?;
+        let asked = self
+            .store
+            .transact(context, async move |_: &mut Tx| Err(Asked::First))
+            .await;
+        match asked {
+            Ok(receipt) => Ok(Some(receipt)),
+            Err(Asked::First) => Ok(None),
+            Err(Asked::Store(error)) => Err(store_error(&error)),
+        }
     }
 
     /// Runs `work` in one transaction of `tenant`; its answer is what the first run gave.

@@ -13,6 +13,7 @@ use bailiwick_store::Store;
 use serde_json::{Value, json};
 
 use crate::problem::RouteError;
+use crate::stop::Unsettled;
 
 /// The doors' dependencies, cheap to clone.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ pub struct DepsInner {
     pub assertions: Arc<AssertionVerifier>,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
+    /// Stops that are in force and that the state log has not taken yet.
+    pub unsettled: Unsettled,
     /// Operators by key; follows the store.
     pub operators: ArcSwap<Vec<Operator>>,
     /// Looks at upstream servers.

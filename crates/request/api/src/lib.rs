@@ -13,6 +13,7 @@ mod deps;
 mod issue;
 mod oauth;
 mod problem;
+mod received;
 pub mod session;
 mod stop;
 mod table;
@@ -23,6 +24,7 @@ use axum::Router;
 pub use claim::claim_router;
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use problem::RouteError;
+pub use stop::Unsettled;
 use table::Doors;
 pub use table::Route;
 
@@ -79,14 +81,8 @@ fn authzen_doors(doors: Doors) -> Doors {
         .post("/access/v1/evaluations", evaluations::handler)
         .post("/t/{tenant}/access/v1/evaluation", evaluation::in_tenant)
         .post("/t/{tenant}/access/v1/evaluations", evaluations::in_tenant)
-        .get(
-            "/.well-known/authzen-configuration/t/{tenant}",
-            metadata::handler,
-        )
-        .get(
-            "/t/{tenant}/.well-known/authzen-configuration",
-            metadata::handler,
-        )
+        .get("/.well-known/authzen-configuration/t/{tenant}", metadata::handler)
+        .get("/t/{tenant}/.well-known/authzen-configuration", metadata::handler)
 }
 
 fn v1_doors(doors: Doors) -> Doors {
@@ -101,7 +97,10 @@ fn v1_doors(doors: Doors) -> Doors {
             "/v1/tenants/{tenant}/identities/{id}/activate",
             identities::activate,
         )
-        .post("/v1/tenants/{tenant}/identities/{id}/suspend", identities::suspend)
+        .post(
+            "/v1/tenants/{tenant}/identities/{id}/suspend",
+            identities::suspend,
+        )
         .post("/v1/tenants/{tenant}/identities/{id}/resume", identities::resume)
         .post("/v1/tenants/{tenant}/identities/{id}/retire", identities::retire)
         .get("/v1/tenants/{tenant}/clients", clients::list)

@@ -4,7 +4,7 @@
 //! `committed`. A crash between any two steps comes back denied, because a start replays the journal before
 //! it listens.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TokenId};
@@ -14,8 +14,9 @@ use bailiwick_decide::{
     Target,
 };
 use bailiwick_inventory::{self as inventory, State};
-use bailiwick_journal::{KillEntry, KillMark};
-use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, RequestId, Tx};
+use bailiwick_journal::{KillEntry, KillMark, Slot};
+use bailiwick_pep::PendingMark;
+use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, RequestId, StoreError, Tx};
 use bailiwick_wire as wire;
 use http::StatusCode;
 
@@ -60,6 +61,27 @@ pub(crate) fn reach_of(scope: &MarkScope) -> Reach {
     }
 }
 
+/// A stop that is in force in memory.
+#[derive(Debug)]
+struct Held {
+    stop: Stop,
+    /// Who gave it.
+    actor: String,
+    /// Its place in the kill journal, unless that could not be written.
+    slot: Option<Slot>,
+    pending: PendingMark,
+}
+
+/// Stops that are in force here and that the state log has not taken yet.
+#[derive(Debug, Default)]
+pub struct Unsettled(Mutex<Vec<Held>>);
+
+impl Unsettled {
+    fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Deps {
     /// Stops, in the fixed order. `received` is the monotonic time at which the last byte of the command was
     /// here.
@@ -70,7 +92,6 @@ impl Deps {
         request: Digest,
         received: Duration,
     ) -> Result<Stopped, RouteError> {
-        let provisional = self.cell.load().epoch().next();
         let context = self
             .context(session, reach_of(&stop.scope), request)?
             .lane(Lane::Kill);
@@ -81,40 +102,36 @@ impl Deps {
                 scope: stop.scope.clone(),
                 effect: stop.effect,
             }],
-            provisional_epoch: provisional,
+            provisional_epoch: self.cell.load().epoch().next(),
             request: request.to_string(),
             idempotency: session.idempotency.clone(),
         };
-        let slot = self.kill_journal.write(&entry).map_err(|e| {
-            RouteError::new(StatusCode::SERVICE_UNAVAILABLE, "kill.journal", e.to_string())
-                .hint("free the disk of the data folder; nothing was stopped")
-        })?;
-        let mark = Mark {
-            scope: stop.scope.clone(),
-            effect: stop.effect,
-            epoch: provisional,
-        };
+        let slot = self.journal(&entry);
         let cancelled = self.in_flight(&stop.scope);
-        self.cell.mark(&mark);
+        let held = self.deny(stop, entry.actor, slot);
         let denied = self.clock.monotonic().saturating_sub(received);
-        let points = self.probe(&stop.scope, received);
-        let journal = Arc::clone(&self.kill_journal);
-        let flush = tokio::task::spawn_blocking(move || journal.flush());
-        let (flushed, written) = tokio::join!(flush, self.write_stop(context, stop.clone()));
-        flushed
-            .map_err(|e| RouteError::broken("kill journal could not be flushed", &e))?
-            .map_err(|e| RouteError::unavailable("kill.journal", e.to_string()))?;
+        let points = self.probe(&held.stop.scope, received);
+        let (durable, written) = tokio::join!(
+            self.flush(held.slot.is_some()),
+            self.write_stop(context, held.stop.clone())
+        );
         let receipt = match written {
             Ok(receipt) => receipt,
+            // Nothing was committed, and nothing stays: the committed marks speak.
             Err(CommandError::Route(refused)) => {
-                // The room said no (already retired, for example): the mark stays until the next start at the
-                // latest, and nothing was widened.
-                self.settle(slot);
+                self.settle(held);
                 return Err(refused);
             }
-            Err(CommandError::Store(error)) => return Err(local_only(&error)),
+            Err(CommandError::Store(error)) if is_refusal(&error) => {
+                self.settle(held);
+                return Err(crate::command::store_error(&error));
+            }
+            Err(CommandError::Store(error)) => {
+                self.unsettled.lock().push(held);
+                return Err(not_committed(&error, durable));
+            }
         };
-        self.settle(slot);
+        self.settle(held);
         let committed = self.clock.monotonic().saturating_sub(received);
         metrics::histogram!("bailiwick_kill_committed_seconds").record(committed.as_secs_f64());
         metrics::histogram!("bailiwick_kill_denied_seconds").record(denied.as_secs_f64());
@@ -127,10 +144,118 @@ impl Deps {
         })
     }
 
-    fn settle(&self, slot: bailiwick_journal::Slot) {
-        if let Err(error) = self.kill_journal.settle(slot) {
+    /// Into the kill journal, without a flush. That this fails is no reason to let anybody run: the state log
+    /// may still take the stop.
+    fn journal(&self, entry: &KillEntry) -> Option<Slot> {
+        self.kill_journal
+            .write(entry)
+            .inspect_err(|error| {
+                tracing::error!(error = %crate::problem::chain(error), "kill journal not written");
+            })
+            .ok()
+    }
+
+    /// In force in memory from here on.
+    fn deny(&self, stop: Stop, actor: String, slot: Option<Slot>) -> Held {
+        let pending = self.cell.mark_pending(&Mark {
+            scope: stop.scope.clone(),
+            effect: stop.effect,
+            epoch: self.cell.load().epoch().next(),
+        });
+        Held {
+            stop,
+            actor,
+            slot,
+            pending,
+        }
+    }
+
+    /// Whether the kill journal has it for good.
+    async fn flush(&self, written: bool) -> bool {
+        if !written {
+            return false;
+        }
+        let journal = Arc::clone(&self.kill_journal);
+        let flushed = match tokio::task::spawn_blocking(move || journal.flush()).await {
+            Ok(flushed) => flushed.map_err(|e| crate::problem::chain(&e)),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &flushed {
+            tracing::error!(error, "kill journal not flushed");
+        }
+        flushed.is_ok()
+    }
+
+    fn settle(&self, held: Held) {
+        if let Some(slot) = held.slot
+            && let Err(error) = self.kill_journal.settle(slot)
+        {
             // An entry that is carried out again stops what is stopped already.
             tracing::warn!(error = %crate::problem::chain(&error), "kill journal entry not settled");
+        }
+        self.cell.settle(held.pending);
+    }
+
+    /// Brings stops that the state log has not taken yet into it. The service calls this whenever the store
+    /// answers.
+    pub async fn retry_stops(&self) {
+        let waiting = std::mem::take(&mut *self.unsettled.lock());
+        for held in waiting {
+            match self.write_held(&held).await {
+                Ok(()) => self.settle(held),
+                Err(error) => {
+                    tracing::warn!(error = error.detail(), "a stop is not in the state log yet");
+                    self.unsettled.lock().push(held);
+                }
+            }
+        }
+    }
+
+    /// Carries out what the kill journal holds and the state log may not: at start, before listening.
+    ///
+    /// # Errors
+    /// When the store does not take it; the service must not start then.
+    pub async fn replay_kills(&self, entries: Vec<(Slot, KillEntry)>) -> Result<(), RouteError> {
+        for (slot, entry) in entries {
+            let mut marks = entry.marks.into_iter().peekable();
+            while let Some(mark) = marks.next() {
+                let stop = Stop {
+                    scope: mark.scope,
+                    effect: mark.effect,
+                    reason: String::new(),
+                };
+                // The entry is settled with the last of its marks.
+                let slot = marks.peek().is_none().then_some(slot);
+                let held = self.deny(stop, entry.actor.clone(), slot);
+                self.write_held(&held).await?;
+                self.settle(held);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_held(&self, held: &Held) -> Result<(), RouteError> {
+        let id = self
+            .ids
+            .uuid()
+            .map_err(|e| RouteError::broken("randomness failed", &e))?;
+        let context = Context::new(
+            reach_of(&held.stop.scope),
+            Actor::System("kill-journal"),
+            RequestId(id),
+        );
+        let mut stop = held.stop.clone();
+        let given = format!("carried out from the kill journal, given by {}", held.actor);
+        stop.reason = if stop.reason.is_empty() {
+            given
+        } else {
+            format!("{} ({given})", stop.reason)
+        };
+        match self.write_stop(context.lane(Lane::Kill), stop).await {
+            // Refused by the room: it was carried out before.
+            Ok(_) | Err(CommandError::Route(_)) => Ok(()),
+            Err(CommandError::Store(error)) if is_refusal(&error) => Ok(()),
+            Err(error @ CommandError::Store(_)) => Err(error.into()),
         }
     }
 
@@ -144,7 +269,12 @@ impl Deps {
             .store
             .transact(context, async move |tx: &mut Tx| {
                 let epoch = write_mark(tx, &whole, &first).await?;
-                answer(&epoch.0)
+                match &whole.scope {
+                    MarkScope::Identity(id) => {
+                        answer(&crate::v1::identities::to_wire(&stopped(tx, id).await?))
+                    }
+                    _ => answer(&epoch.0),
+                }
             })
             .await?;
         for batch in rest.chunks(MEMBERS_MAX) {
@@ -178,48 +308,6 @@ impl Deps {
                 .collect(),
             _ => Vec::new(),
         }
-    }
-
-    /// Carries out what the kill journal holds and the state log may not: at start, before listening.
-    ///
-    /// # Errors
-    /// When the store does not take it; the service must not start then.
-    pub async fn replay_kills(
-        &self,
-        entries: Vec<(bailiwick_journal::Slot, KillEntry)>,
-    ) -> Result<(), RouteError> {
-        for (slot, entry) in entries {
-            for mark in entry.marks {
-                let provisional = self.cell.load().epoch().next();
-                self.cell.mark(&Mark {
-                    scope: mark.scope.clone(),
-                    effect: mark.effect,
-                    epoch: provisional,
-                });
-                let id = self
-                    .ids
-                    .uuid()
-                    .map_err(|e| RouteError::broken("randomness failed", &e))?;
-                let context = Context::new(
-                    reach_of(&mark.scope),
-                    Actor::System("kill-journal"),
-                    RequestId(id),
-                );
-                let stop = Stop {
-                    scope: mark.scope,
-                    effect: mark.effect,
-                    reason: format!("replayed from the kill journal, given by {}", entry.actor),
-                };
-                match self.write_stop(context.lane(Lane::Kill), stop).await {
-                    // Refused by the room: it was carried out before the crash.
-                    Ok(_) | Err(CommandError::Route(_)) => {}
-                    Err(CommandError::Store(bailiwick_store::StoreError::Unchanged { .. })) => {}
-                    Err(error @ CommandError::Store(_)) => return Err(error.into()),
-                }
-            }
-            self.settle(slot);
-        }
-        Ok(())
     }
 }
 
@@ -340,15 +428,16 @@ async fn write_mark(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<
     Ok(epoch)
 }
 
+async fn stopped(tx: &mut Tx, id: &IdentityId) -> Result<inventory::Identity, CommandError> {
+    let found = tx.identity().lookup(id).await?;
+    found.ok_or_else(|| RouteError::not_found("identity").into())
+}
+
 /// The states of the identities a stop names.
 async fn end_members(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<(), CommandError> {
     let single = matches!(stop.scope, MarkScope::Identity(_));
     for id in members {
-        let identity = tx
-            .identity()
-            .lookup(id)
-            .await?
-            .ok_or_else(|| RouteError::not_found("identity"))?;
+        let identity = stopped(tx, id).await?;
         let now = tx.now();
         let transition = match stop.effect {
             MarkEffect::Kill => inventory::retire(identity, &stop.reason, now),
@@ -380,13 +469,33 @@ async fn end_task(tx: &mut Tx, id: &TaskId, reason: &str) -> Result<(), CommandE
     Ok(())
 }
 
-fn local_only(error: &bailiwick_store::StoreError) -> RouteError {
-    RouteError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "kill.local-only",
-        format!("denied on this node and durable in its kill journal, but not in the state log: {error}"),
+/// The store understood the command and will never take it, however often it is repeated.
+fn is_refusal(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::IdempotencyReused
+            | StoreError::Limit { .. }
+            | StoreError::OtherTenant { .. }
+            | StoreError::TenantUnknown(_)
+            | StoreError::Unchanged { .. }
     )
-    .hint("it stays denied; repeat the command once the store takes writes")
+}
+
+fn not_committed(error: &StoreError, durable: bool) -> RouteError {
+    let refused =
+        |code, text: &str| RouteError::new(StatusCode::SERVICE_UNAVAILABLE, code, format!("{text}: {error}"));
+    if durable {
+        return refused(
+            "kill.local-only",
+            "denied on this node and durable in its kill journal, but not in the state log",
+        )
+        .hint("it stays denied, and enters the state log as soon as the store takes writes");
+    }
+    refused(
+        "kill.memory-only",
+        "denied on this node as long as it runs, but neither in its kill journal nor in the state log",
+    )
+    .hint("keep the service running, make its data folder writable, and repeat the command")
 }
 
 impl Deps {

@@ -25,7 +25,15 @@ pub struct SnapshotCell {
     lease: Duration,
     /// A committed fact could not be used: nothing here may be believed any more.
     broken: AtomicBool,
+    /// Number of the next pending stop.
+    pending: AtomicU64,
 }
+
+/// A stop that is in force in memory and not committed yet. Without [`SnapshotCell::settle`] it stays in force as
+/// long as the process lives.
+#[derive(Debug)]
+#[must_use = "a stop that is never settled stays in force"]
+pub struct PendingMark(u64);
 
 impl SnapshotCell {
     /// A cell that holds `first`. Until the first [`SnapshotCell::heard`], and without another one for
@@ -39,6 +47,7 @@ impl SnapshotCell {
             fresh_at: AtomicU64::new(0),
             lease,
             broken: AtomicBool::new(false),
+            pending: AtomicU64::new(0),
         }
     }
 
@@ -72,11 +81,27 @@ impl SnapshotCell {
         Ok(())
     }
 
-    /// Denies in memory, at once: the first step of every kill.
+    /// Denies in memory, at once and for good.
     pub fn mark(&self, mark: &Mark) {
         self.current.rcu(|before| before.with_mark(mark));
         self.narrowed
             .send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// Denies in memory, at once, while the stop is being committed: the first step of every kill. Whoever the
+    /// scope names is stopped, whatever the epoch of their credential.
+    pub fn mark_pending(&self, mark: &Mark) -> PendingMark {
+        let number = self.pending.fetch_add(1, Ordering::Relaxed);
+        self.current.rcu(|before| before.with_pending(number, mark));
+        self.narrowed
+            .send_modify(|version| *version = version.wrapping_add(1));
+        PendingMark(number)
+    }
+
+    /// The stop is committed and published, or was refused with nothing committed: from here on the committed
+    /// marks alone speak.
+    pub fn settle(&self, PendingMark(number): PendingMark) {
+        self.current.rcu(|before| before.without_pending(number));
     }
 
     /// Wakes whenever rights may have become narrower.

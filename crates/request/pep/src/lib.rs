@@ -19,7 +19,7 @@ mod pipeline;
 mod record;
 pub mod token;
 
-pub use cell::SnapshotCell;
+pub use cell::{PendingMark, SnapshotCell};
 pub use permit::{Denial, Permit};
 pub use pipeline::Pep;
 pub use record::{NotRecorded, Outcome, RecordFuture, Recorded, Recorder, Sequenced, Upstream};

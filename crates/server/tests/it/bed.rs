@@ -66,7 +66,12 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) {
-        assert_eq!((self.status.as_u16(), self.code().as_str()), (status, code), "{}", self.text());
+        assert_eq!(
+            (self.status.as_u16(), self.code().as_str()),
+            (status, code),
+            "{}",
+            self.text()
+        );
     }
 
     pub(crate) fn text(&self) -> String {
@@ -190,7 +195,10 @@ impl Bed {
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().unwrap();
         running.stopper.stop();
-        tokio::time::timeout(PATIENCE, running.done).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, running.done)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     pub(crate) async fn restart(&mut self) {
@@ -253,7 +261,8 @@ impl Bed {
 
     /// As the operator, with an idempotency key.
     pub(crate) async fn keyed(&self, path: &str, key: &str, body: &Value) -> Answer {
-        self.command("POST", path, &[("idempotency-key", key)], body).await
+        self.command("POST", path, &[("idempotency-key", key)], body)
+            .await
     }
 
     /// As the operator.
@@ -318,7 +327,14 @@ impl Bed {
     }
 
     /// A tool call through the gateway, as a client of 2026-07-28 sends it.
-    pub(crate) async fn call(&self, token: &str, tenant: &str, server: &str, tool: &str, args: Value) -> Answer {
+    pub(crate) async fn call(
+        &self,
+        token: &str,
+        tenant: &str,
+        server: &str,
+        tool: &str,
+        args: Value,
+    ) -> Answer {
         let path = format!("/t/{tenant}/mcp/{server}");
         let body = modern("tools/call", json!({"name": tool, "arguments": args}));
         let bearer = format!("Bearer {token}");

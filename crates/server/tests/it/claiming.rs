@@ -15,8 +15,12 @@ use serde_json::{Value, json};
 use crate::bed::Bed;
 
 async fn at_socket(bed: &Bed, path: &str, body: &Value) -> (u16, Value) {
-    let stream = tokio::net::UnixStream::connect(bed.data().join("claim.sock")).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let stream = tokio::net::UnixStream::connect(bed.data().join("claim.sock"))
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     crate::spawn(async move { drop(connection.await) });
     let request = Request::post(path)
         .header(header::HOST, "claim.invalid")
@@ -42,11 +46,17 @@ async fn the_second_claim_is_refused_also_after_a_restart() {
             bed.restart().await;
         }
         let key = OperatorKey::generate().unwrap();
-        let problem = claim(&bed.data().join("claim.sock"), "second", &key).await.unwrap_err();
+        let problem = claim(&bed.data().join("claim.sock"), "second", &key)
+            .await
+            .unwrap_err();
         assert_eq!((problem.status, problem.code.as_str()), (409, "claim.done"));
         assert!(problem.hint.is_some());
     }
-    assert_eq!(bed.get("/v1/tenants").await.status, 200, "the first operator is still the one");
+    assert_eq!(
+        bed.get("/v1/tenants").await.status,
+        200,
+        "the first operator is still the one"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +96,11 @@ async fn malformed_keys_and_names_are_refused_and_the_claim_stays_open() {
         ("padded", &padded),
     ] {
         let (status, problem) = at_socket(&bed, "/claim", &json!({"name": "x", "public_key": key})).await;
-        assert_eq!((status, &problem["code"]), (400, &json!("claim.public-key")), "{title}: {problem}");
+        assert_eq!(
+            (status, &problem["code"]),
+            (400, &json!("claim.public-key")),
+            "{title}: {problem}"
+        );
     }
     for name in ["", "  ", "a\nb", &"x".repeat(5_000)] {
         let body = json!({"name": name, "public_key": public_key()});
@@ -111,6 +125,9 @@ async fn there_is_no_claim_on_the_network_and_nothing_else_on_the_socket() {
     for path in ["/v1/tenants", "/readyz", "/access/v1/evaluation"] {
         assert_eq!(at_socket(&bed, path, &json!({})).await.0, 404, "{path}");
     }
-    let mode = std::fs::metadata(bed.data().join("claim.sock")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(bed.data().join("claim.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -14,9 +14,15 @@ async fn a_call_is_allowed_recorded_killed_and_refused() {
     let identity = bed.add_identity("acme", "invoices").await;
     let (_, token) = bed.open_task("acme", &identity, &["files:echo(a = 1)"]).await;
 
-    let allowed = bed.call(&token, "acme", "files", "echo", json!({"a": 1})).await.ok();
+    let allowed = bed
+        .call(&token, "acme", "files", "echo", json!({"a": 1}))
+        .await
+        .ok();
     assert_eq!(allowed["result"]["content"][0]["text"], "{\"a\":1}");
-    let refused = bed.call(&token, "acme", "files", "echo", json!({"a": 2})).await.ok();
+    let refused = bed
+        .call(&token, "acme", "files", "echo", json!({"a": 2}))
+        .await
+        .ok();
     assert_eq!(refused["error"]["code"], -32001);
     assert_eq!(refused["error"]["data"]["code"], "grant.argument-out-of-scope");
     assert_eq!(desk.calls(), 1, "the refused call never arrived");
@@ -33,5 +39,8 @@ async fn a_call_is_allowed_recorded_killed_and_refused() {
         .filter(|e| e["leaf"]["kind"] == "decision")
         .map(|e| e["payload"]["effect"].as_str().unwrap())
         .collect();
-    assert!(effects.contains(&"permit") && effects.contains(&"deny"), "{effects:?}");
+    assert!(
+        effects.contains(&"permit") && effects.contains(&"deny"),
+        "{effects:?}"
+    );
 }

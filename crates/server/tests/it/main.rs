@@ -8,6 +8,7 @@
     reason = "tests may panic"
 )]
 
+mod again;
 mod bed;
 mod claiming;
 mod clock;
@@ -16,7 +17,10 @@ mod ground;
 mod sweep;
 
 /// Tasks of the tests themselves.
-#[expect(clippy::disallowed_methods, reason = "the service and the desk run beside the test")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the service and the desk run beside the test"
+)]
 pub(crate) fn spawn<F>(work: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future + Send + 'static,

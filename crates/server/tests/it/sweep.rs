@@ -46,12 +46,22 @@ struct Case {
 
 const fn case(route: &'static str, door: Door, body: fn(&Names) -> Value) -> Case {
     let named = false;
-    Case { route, door, body, named }
+    Case {
+        route,
+        door,
+        body,
+        named,
+    }
 }
 
 const fn named(route: &'static str, door: Door, body: fn(&Names) -> Value) -> Case {
     let named = true;
-    Case { route, door, body, named }
+    Case {
+        route,
+        door,
+        body,
+        named,
+    }
 }
 
 fn none(_: &Names) -> Value {
@@ -79,29 +89,83 @@ fn all(_: &Names) -> Value {
 
 /// One line per route of the service.
 const CASES: &[Case] = &[
-    case("GET /.well-known/oauth-authorization-server/t/{tenant}", Door::Public, none),
-    case("GET /.well-known/openid-configuration/t/{tenant}", Door::Public, none),
-    case("GET /t/{tenant}/.well-known/openid-configuration", Door::Public, none),
-    case("GET /t/{tenant}/.well-known/oauth-authorization-server", Door::Public, none),
-    case("GET /.well-known/oauth-protected-resource/t/{tenant}/mcp", Door::Public, none),
-    named("GET /.well-known/oauth-protected-resource/t/{tenant}/mcp/{server}", Door::Public, none),
+    case(
+        "GET /.well-known/oauth-authorization-server/t/{tenant}",
+        Door::Public,
+        none,
+    ),
+    case(
+        "GET /.well-known/openid-configuration/t/{tenant}",
+        Door::Public,
+        none,
+    ),
+    case(
+        "GET /t/{tenant}/.well-known/openid-configuration",
+        Door::Public,
+        none,
+    ),
+    case(
+        "GET /t/{tenant}/.well-known/oauth-authorization-server",
+        Door::Public,
+        none,
+    ),
+    case(
+        "GET /.well-known/oauth-protected-resource/t/{tenant}/mcp",
+        Door::Public,
+        none,
+    ),
+    named(
+        "GET /.well-known/oauth-protected-resource/t/{tenant}/mcp/{server}",
+        Door::Public,
+        none,
+    ),
     case("GET /t/{tenant}/jwks", Door::Public, none),
     case("POST /t/{tenant}/token", Door::Client, none),
     case("POST /access/v1/evaluation", Door::Pep, question),
     case("POST /access/v1/evaluations", Door::Pep, question),
     case("POST /t/{tenant}/access/v1/evaluation", Door::Pep, question),
     case("POST /t/{tenant}/access/v1/evaluations", Door::Pep, question),
-    case("GET /.well-known/authzen-configuration/t/{tenant}", Door::Public, none),
-    case("GET /t/{tenant}/.well-known/authzen-configuration", Door::Public, none),
+    case(
+        "GET /.well-known/authzen-configuration/t/{tenant}",
+        Door::Public,
+        none,
+    ),
+    case(
+        "GET /t/{tenant}/.well-known/authzen-configuration",
+        Door::Public,
+        none,
+    ),
     case("GET /v1/tenants", Door::Operator, none),
-    case("POST /v1/tenants", Door::Operator, |_| json!({"tenant": "other", "name": "o", "employees": 1})),
+    case(
+        "POST /v1/tenants",
+        Door::Operator,
+        |_| json!({"tenant": "other", "name": "o", "employees": 1}),
+    ),
     case("GET /v1/tenants/{tenant}/identities", Door::Operator, none),
-    case("POST /v1/tenants/{tenant}/identities", Door::Operator, |_| identity("fresh")),
+    case("POST /v1/tenants/{tenant}/identities", Door::Operator, |_| {
+        identity("fresh")
+    }),
     named("GET /v1/tenants/{tenant}/identities/{id}", Door::Operator, none),
-    named("POST /v1/tenants/{tenant}/identities/{id}/activate", Door::Operator, nothing),
-    named("POST /v1/tenants/{tenant}/identities/{id}/suspend", Door::Operator, why),
-    named("POST /v1/tenants/{tenant}/identities/{id}/resume", Door::Operator, why),
-    named("POST /v1/tenants/{tenant}/identities/{id}/retire", Door::Operator, why),
+    named(
+        "POST /v1/tenants/{tenant}/identities/{id}/activate",
+        Door::Operator,
+        nothing,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/identities/{id}/suspend",
+        Door::Operator,
+        why,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/identities/{id}/resume",
+        Door::Operator,
+        why,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/identities/{id}/retire",
+        Door::Operator,
+        why,
+    ),
     case("GET /v1/tenants/{tenant}/clients", Door::Operator, none),
     named("POST /v1/tenants/{tenant}/clients", Door::Operator, |names| {
         let (_, jwk) = bailiwick_server::operator::generate_client_key("EdDSA").unwrap();
@@ -111,13 +175,31 @@ const CASES: &[Case] = &[
     named("POST /v1/tenants/{tenant}/tasks", Door::Operator, |names| {
         task(&names.identity, &["files:echo"])
     }),
-    named("POST /v1/tenants/{tenant}/tasks/{id}/tokens", Door::Holder, |_| json!({"count": 1})),
-    named("POST /v1/tenants/{tenant}/tasks/{id}/close", Door::Operator, nothing),
+    named(
+        "POST /v1/tenants/{tenant}/tasks/{id}/tokens",
+        Door::Holder,
+        |_| json!({"count": 1}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/tasks/{id}/close",
+        Door::Operator,
+        nothing,
+    ),
     case("GET /v1/tenants/{tenant}/servers", Door::Operator, none),
-    case("POST /v1/tenants/{tenant}/servers", Door::Operator, |_| server("fresh", "http://127.0.0.1:1/mcp")),
-    named("POST /v1/tenants/{tenant}/servers/{name}/pin", Door::Operator, nothing),
+    case("POST /v1/tenants/{tenant}/servers", Door::Operator, |_| {
+        server("fresh", "http://127.0.0.1:1/mcp")
+    }),
+    named(
+        "POST /v1/tenants/{tenant}/servers/{name}/pin",
+        Door::Operator,
+        nothing,
+    ),
     case("GET /v1/tenants/{tenant}/policies", Door::Operator, none),
-    case("PUT /v1/tenants/{tenant}/policies", Door::Operator, |_| json!({"cedar": ""})),
+    case(
+        "PUT /v1/tenants/{tenant}/policies",
+        Door::Operator,
+        |_| json!({"cedar": ""}),
+    ),
     named("POST /v1/tenants/{tenant}/check", Door::Operator, |names| {
         json!({
             "principal": names.identity, "action": "tools/call",
@@ -125,12 +207,16 @@ const CASES: &[Case] = &[
         })
     }),
     case("GET /v1/tenants/{tenant}/count", Door::Operator, none),
-    named("POST /v1/tenants/{tenant}/kill", Door::Operator, |names| {
-        json!({"scope": "identity", "name": names.identity, "reason": "a drill"})
-    }),
-    named("POST /v1/tenants/{tenant}/resume", Door::Operator, |names| {
-        json!({"scope": "identity", "name": names.identity, "reason": "a drill"})
-    }),
+    named(
+        "POST /v1/tenants/{tenant}/kill",
+        Door::Operator,
+        |names| json!({"scope": "identity", "name": names.identity, "reason": "a drill"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/resume",
+        Door::Operator,
+        |names| json!({"scope": "identity", "name": names.identity, "reason": "a drill"}),
+    ),
     case("GET /v1/all-tenants/count", Door::Operator, none),
     case("POST /v1/all-tenants/kill", Door::Operator, all),
     case("POST /v1/all-tenants/resume", Door::Operator, all),
@@ -138,7 +224,9 @@ const CASES: &[Case] = &[
     case("GET /v1/logs/{log}/proof", Door::Operator, none),
     case("GET /v1/logs/{log}/entries", Door::Operator, none),
     case("GET /v1/logs/{log}/openings", Door::Operator, none),
-    named("POST /t/{tenant}/mcp/{server}", Door::Holder, |_| crate::bed::modern("tools/list", json!({}))),
+    named("POST /t/{tenant}/mcp/{server}", Door::Holder, |_| {
+        crate::bed::modern("tools/list", json!({}))
+    }),
     case("GET /healthz", Door::Public, none),
     case("GET /readyz", Door::Public, none),
     case("GET /metrics", Door::Public, none),
@@ -151,14 +239,22 @@ impl Case {
 
     fn path(&self, tenant: &str, names: &Names) -> String {
         let path = self.route.split(' ').nth(1).unwrap();
-        let id = if path.contains("/tasks/") { &names.task } else { &names.identity };
+        let id = if path.contains("/tasks/") {
+            &names.task
+        } else {
+            &names.identity
+        };
         let path = path
             .replace("{tenant}", tenant)
             .replace("{id}", id)
             .replace("{server}", &names.server)
             .replace("{name}", &names.server)
             .replace("{log}", "decisions");
-        if path.ends_with("/proof") { format!("{path}?entry=0") } else { path }
+        if path.ends_with("/proof") {
+            format!("{path}?entry=0")
+        } else {
+            path
+        }
     }
 
     async fn send(&self, bed: &Bed, tenant: &str, names: &Names, bearer: Option<&str>) -> Answer {
@@ -195,7 +291,10 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
     let identity = bed.add_identity(tenant, "worker").await;
     let (_, jwk) = bailiwick_server::operator::generate_client_key("EdDSA").unwrap();
     let client = bed
-        .post(&format!("/v1/tenants/{tenant}/clients"), &json!({"identity": identity, "jwk": jwk}))
+        .post(
+            &format!("/v1/tenants/{tenant}/clients"),
+            &json!({"identity": identity, "jwk": jwk}),
+        )
         .await
         .ok();
     let can = format!("{server}:echo");
@@ -244,7 +343,8 @@ fn ghosts() -> Names {
 
 /// An answer without what the caller sent itself and without the id of its own decision record.
 fn bare(answer: &Answer, sent: &Names) -> String {
-    let mut text = format!("{} {}", answer.status, answer.text()).replace(&format!("`{}`", sent.server), "`…`");
+    let mut text =
+        format!("{} {}", answer.status, answer.text()).replace(&format!("`{}`", sent.server), "`…`");
     if let Some(at) = text.find("dec_") {
         text.replace_range(at..at + 30, "dec_…");
     }
@@ -267,8 +367,12 @@ async fn nobody_gets_in_without_their_own_living_credential() {
     let world = World::build().await;
     let bed = &world.bed;
     let now = bed.now();
-    let stranger = bed.operator.session_with(now, &json!({"iss": world.acme.identity}));
-    let other_installation = bed.operator.session_with(now, &json!({"aud": "https://elsewhere.example"}));
+    let stranger = bed
+        .operator
+        .session_with(now, &json!({"iss": world.acme.identity}));
+    let other_installation = bed
+        .operator
+        .session_with(now, &json!({"aud": "https://elsewhere.example"}));
     let expired = bed.operator.session_with(now - 120, &json!({}));
     let not_yet = bed.operator.session_with(now + 120, &json!({}));
     let too_long = bed.operator.session_with(now, &json!({"exp": now + 3_600}));
@@ -302,7 +406,13 @@ async fn nobody_gets_in_without_their_own_living_credential() {
             continue;
         }
         let answer = case.send(bed, "acme", &world.acme, None).await;
-        assert_eq!(answer.status, 401, "{}: no credential: {}", case.route, answer.text());
+        assert_eq!(
+            answer.status,
+            401,
+            "{}: no credential: {}",
+            case.route,
+            answer.text()
+        );
         for (title, session) in bad {
             let answer = case.send(bed, "acme", &world.acme, Some(session)).await;
             assert_eq!(answer.status, 401, "{}: {title}: {}", case.route, answer.text());
@@ -310,7 +420,10 @@ async fn nobody_gets_in_without_their_own_living_credential() {
     }
     // Nothing of all this did anything.
     assert!(bed.get("/v1/tenants").await.ok()["total"] == 2);
-    let still = bed.call(&world.acme.token, "acme", "files", "echo", json!({})).await.ok();
+    let still = bed
+        .call(&world.acme.token, "acme", "files", "echo", json!({}))
+        .await
+        .ok();
     assert!(still["result"].is_object(), "{still}");
 }
 
@@ -350,7 +463,8 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
                 case.send(bed, "acme", &ghost, None).await,
             ),
             Door::Holder => (
-                case.send(bed, "acme", &world.globex, Some(&world.acme.token)).await,
+                case.send(bed, "acme", &world.globex, Some(&world.acme.token))
+                    .await,
                 case.send(bed, "acme", &ghost, Some(&world.acme.token)).await,
             ),
             Door::Pep | Door::Client => continue,
@@ -394,7 +508,10 @@ async fn a_body_that_is_too_large_or_not_json_or_read_two_ways_is_refused() {
         let good = (case.body)(&world.acme).to_string();
         let path = case.path("acme", &world.acme);
         let send = |kind: &'static str, body: String| {
-            let headers = [("authorization", authorization.clone()), ("content-type", kind.to_owned())];
+            let headers = [
+                ("authorization", authorization.clone()),
+                ("content-type", kind.to_owned()),
+            ];
             let path = path.clone();
             async move {
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
@@ -403,8 +520,15 @@ async fn a_body_that_is_too_large_or_not_json_or_read_two_ways_is_refused() {
         };
         let json = "application/json";
         send(json, large.clone()).await.refused(413, "request.too-large");
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "", "application/json-seq"] {
-            send(kind, good.clone()).await.refused(415, "request.content-type");
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "",
+            "application/json-seq",
+        ] {
+            send(kind, good.clone())
+                .await
+                .refused(415, "request.content-type");
         }
         let spoilt = [
             ("empty", String::new()),
@@ -442,22 +566,35 @@ async fn an_unknown_path_a_wrong_method_and_a_foreign_host_are_refused() {
     let wrong = bed.send("DELETE", "/v1/tenants", &[], "").await;
     wrong.refused(405, "request.method");
     assert!(wrong.header("allow").contains("GET"), "{:?}", wrong.headers);
-    for (name, value) in [("host", "attacker.example"), ("host", "bailiwick.test.attacker.example")] {
+    for (name, value) in [
+        ("host", "attacker.example"),
+        ("host", "bailiwick.test.attacker.example"),
+    ] {
         let answer = bed.send("GET", "/metrics", &[(name, value)], "").await;
         answer.refused(403, "http.host");
     }
     let rebound = bed
-        .send("GET", "/v1/tenants", &[("origin", "https://attacker.example")], "")
+        .send(
+            "GET",
+            "/v1/tenants",
+            &[("origin", "https://attacker.example")],
+            "",
+        )
         .await;
     rebound.refused(403, "http.origin");
     let probed = bed.send("GET", "/readyz", &[("host", "10.0.0.7:8787")], "").await;
     assert_eq!(probed.status, 200, "health is asked for by address");
-    let right = bed.send("GET", "/metrics", &[("host", "bailiwick.test")], "").await;
+    let right = bed
+        .send("GET", "/metrics", &[("host", "bailiwick.test")], "")
+        .await;
     assert_eq!(right.status, 200);
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
-        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
     ] {
         assert_eq!(unknown.header(name), value);
         assert_eq!(right.header(name), value);

@@ -270,3 +270,36 @@ fn a_retired_identity_is_told_so_although_the_server_is_killed() {
     let in_flight = snapshot.marked(&call).map(|(reason, _)| reason);
     assert_eq!(in_flight, Some(DenyReason::ActorRevoked));
 }
+
+#[test]
+fn a_pending_stop_stops_everybody_it_names_until_it_is_settled() {
+    for effect in [MarkEffect::Kill, MarkEffect::Suspend] {
+        for (scope, _, _) in scopes() {
+            // Its epoch is a guess; whoever was issued at a later one is stopped as well.
+            let pending = later().with_pending(1, &mark(&scope, effect, 3));
+            for epoch in 5..=9 {
+                let is = decide(&pending, &with_epoch(epoch), NOW).effect;
+                assert!(matches!(is, Effect::Deny(_)), "{scope:?} at epoch {epoch}");
+            }
+            permitted(&pending.without_pending(1), &with_epoch(5));
+        }
+    }
+}
+
+#[test]
+fn settling_one_stop_leaves_the_others_and_what_is_committed() {
+    let identity = MarkScope::Identity(identity_id(1));
+    let all = mark(&MarkScope::All, MarkEffect::Suspend, 10);
+    let two = later()
+        .with_pending(1, &mark(&identity, MarkEffect::Kill, 10))
+        .with_pending(2, &all);
+    denied(&two.without_pending(2), &call(), DenyReason::IdentityRevoked);
+    denied(&two.without_pending(1), &call(), DenyReason::TenantUnavailable);
+    let committed = two.with_mark(&all).without_pending(2).without_pending(1);
+    denied(&committed, &call(), DenyReason::TenantUnavailable);
+    permitted(&two.without_pending(1).without_pending(2), &call());
+    permitted(
+        &two.without_pending(2).without_pending(2).without_pending(1),
+        &call(),
+    );
+}

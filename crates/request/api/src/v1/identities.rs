@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bailiwick_base::{AgentLabel, Time, Transition};
+use bailiwick_decide::MarkEffect;
 use bailiwick_inventory::{self as inventory, Identity, Kind, Labels, Refusal, Registration};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
@@ -13,6 +14,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::problem::RouteError;
+use crate::received::Received;
 use crate::session::Session;
 
 pub(crate) async fn add(
@@ -126,19 +128,17 @@ pub(crate) async fn activate(
 pub(crate) async fn suspend(
     State(deps): State<Deps>,
     Path((slug, named)): Path<(String, String)>,
-    session: Session,
-    Strict(body): Strict<wire::StateChange>,
+    command: Received<wire::StateChange>,
 ) -> Result<Response, RouteError> {
-    super::kill::stop_identity(&deps, &session, &slug, &named, body, true).await
+    super::kill::stop_identity(&deps, &slug, &named, &command, MarkEffect::Suspend).await
 }
 
 pub(crate) async fn retire(
     State(deps): State<Deps>,
     Path((slug, named)): Path<(String, String)>,
-    session: Session,
-    Strict(body): Strict<wire::StateChange>,
+    command: Received<wire::StateChange>,
 ) -> Result<Response, RouteError> {
-    super::kill::stop_identity(&deps, &session, &slug, &named, body, false).await
+    super::kill::stop_identity(&deps, &slug, &named, &command, MarkEffect::Kill).await
 }
 
 pub(crate) async fn resume(

@@ -1,62 +1,63 @@
 //! `/v1/tenants/{tenant}/kill`, `/v1/all-tenants/kill`, and their resumes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName};
 use bailiwick_decide::{MarkEffect, MarkScope};
 use bailiwick_inventory::{self as inventory, State as IdentityState};
-use bailiwick_store::Tx;
+use bailiwick_store::{Receipt, Tx};
 use bailiwick_wire::{self as wire, SelectorKind};
 use http::StatusCode;
 
 use crate::Deps;
 use crate::body::Strict;
-use crate::command::{CommandError, answer, committed, request_digest};
+use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
 use crate::problem::RouteError;
+use crate::received::Received;
 use crate::session::Session;
 use crate::stop::{Stop, reach_of};
+
+/// Longest reason, in bytes.
+const REASON_MAX: usize = 1_024;
 
 pub(crate) async fn kill(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
-    session: Session,
-    Strict(body): Strict<wire::KillRequest>,
+    command: Received<wire::KillRequest>,
 ) -> Result<Response, RouteError> {
-    let received = deps.clock.monotonic();
     let tenant = super::tenant(&deps, &slug)?;
-    if body.scope == SelectorKind::All {
+    if command.body.scope == SelectorKind::All {
         return Err(RouteError::invalid(
             "kill.scope",
             "scope `all` is killed at /v1/all-tenants/kill",
         ));
     }
-    let scope = scope(&deps, &tenant, body.scope, &body.name)?;
-    run(&deps, &session, scope, &body, received).await
+    let scope = scope(&deps, &tenant, command.body.scope, &command.body.name)?;
+    run(&deps, scope, &command).await
 }
 
 pub(crate) async fn kill_all(
     State(deps): State<Deps>,
-    session: Session,
-    Strict(body): Strict<wire::KillRequest>,
+    command: Received<wire::KillRequest>,
 ) -> Result<Response, RouteError> {
-    let received = deps.clock.monotonic();
-    if body.scope != SelectorKind::All {
+    if command.body.scope != SelectorKind::All {
         return Err(RouteError::invalid(
             "kill.scope",
             "only scope `all` is killed across tenants",
         ));
     }
-    run(&deps, &session, MarkScope::All, &body, received).await
+    run(&deps, MarkScope::All, &command).await
 }
 
 async fn run(
     deps: &Deps,
-    session: &Session,
     scope: MarkScope,
-    body: &wire::KillRequest,
-    received: std::time::Duration,
+    command: &Received<wire::KillRequest>,
 ) -> Result<Response, RouteError> {
+    let (session, body) = (&command.session, &command.body);
     let effect = if body.suspend {
         MarkEffect::Suspend
     } else {
@@ -66,40 +67,78 @@ async fn run(
     if body.dry_run {
         return Ok(Json(stopped).into_response());
     }
-    if body.reason.trim().is_empty() {
+    let stop = Stop {
+        scope: scope.clone(),
+        effect,
+        reason: reason(body)?,
+    };
+    require_second(deps, session, &scope, effect, body.break_glass)?;
+    let request = request_digest("kill", body)?;
+    let (receipt, done) = match unless_done(deps, session, &stop, request).await? {
+        Some(receipt) => (receipt, None),
+        None => {
+            let done = deps.stop(session, stop, request, command.at).await?;
+            (Arc::clone(&done.receipt), Some(done))
+        }
+    };
+    let mut response = Json(wire::KillReceipt {
+        scope: shown(&scope),
+        effect: if body.suspend { "suspend" } else { "kill" }.to_owned(),
+        epoch: receipt.epoch.0,
+        position: receipt.pos.0,
+        denied_us: done.as_ref().map_or(0, |d| micros(d.denied)),
+        committed_us: done.as_ref().map_or(0, |d| micros(d.committed)),
+        cancelled_calls: done.as_ref().map_or(0, |d| d.cancelled),
+        points: done.map(|d| d.points).unwrap_or_default(),
+        stopped,
+    })
+    .into_response();
+    mark_replayed(&mut response, &receipt);
+    Ok(response)
+}
+
+/// What the room would refuse is refused before anything is stopped, unless it is refused because this very
+/// command was carried out before.
+async fn unless_done(
+    deps: &Deps,
+    session: &Session,
+    stop: &Stop,
+    request: Digest,
+) -> Result<Option<Arc<Receipt>>, RouteError> {
+    let MarkScope::Identity(id) = &stop.scope else {
+        return Ok(None);
+    };
+    let Err(refused) = require_stoppable(deps, id, &stop.reason, stop.effect) else {
+        return Ok(None);
+    };
+    match deps.replayed(session, reach_of(&stop.scope), request).await? {
+        Some(receipt) => Ok(Some(receipt)),
+        None => Err(refused),
+    }
+}
+
+fn reason(body: &wire::KillRequest) -> Result<String, RouteError> {
+    let given = body.reason.trim();
+    if given.is_empty() {
         return Err(RouteError::invalid(
             "kill.reason-missing",
             "`reason` is missing: say why; it is recorded",
         ));
     }
-    require_second(deps, session, &scope, effect, body.break_glass)?;
-    let request = request_digest("kill", body)?;
-    let stop = Stop {
-        scope: scope.clone(),
-        effect,
-        reason: reason(body),
-    };
-    let done = deps.stop(session, stop, request, received).await?;
-    Ok(Json(wire::KillReceipt {
-        scope: shown(&scope),
-        effect: if body.suspend { "suspend" } else { "kill" }.to_owned(),
-        epoch: done.receipt.epoch.0,
-        position: done.receipt.pos.0,
-        denied_us: micros(done.denied),
-        committed_us: micros(done.committed),
-        cancelled_calls: done.cancelled,
-        points: done.points,
-        stopped,
+    require_plain("kill.reason-malformed", "reason", given, REASON_MAX)?;
+    Ok(if body.break_glass {
+        format!("{given} (break-glass)")
+    } else {
+        given.to_owned()
     })
-    .into_response())
 }
 
-fn reason(body: &wire::KillRequest) -> String {
-    if body.break_glass {
-        format!("{} (break-glass)", body.reason.trim())
-    } else {
-        body.reason.trim().to_owned()
+fn require_plain(code: &str, field: &str, text: &str, max: usize) -> Result<(), RouteError> {
+    if text.len() > max || text.chars().any(char::is_control) {
+        let detail = format!("`{field}` must be one line of at most {max} bytes");
+        return Err(RouteError::invalid(code, detail));
     }
+    Ok(())
 }
 
 fn micros(span: std::time::Duration) -> u64 {
@@ -149,15 +188,28 @@ pub(crate) fn scope(
     name: &str,
 ) -> Result<MarkScope, RouteError> {
     let malformed = |error: &dyn std::error::Error| RouteError::invalid("kill.name", error.to_string());
+    let snapshot = deps.cell.load();
+    let identities: Vec<_> = match kind {
+        SelectorKind::Agent | SelectorKind::Owner => snapshot.identities(tenant).collect(),
+        _ => Vec::new(),
+    };
     Ok(match kind {
         SelectorKind::Agent => {
             let label = AgentLabel::parse(name).map_err(|e| malformed(&e))?;
+            let labels = identities.iter().filter_map(|i| i.labels.agent.as_ref());
+            require_known("agent", name, labels.map(AgentLabel::as_str))?;
             MarkScope::Agent(tenant.clone(), label)
         }
         SelectorKind::All => MarkScope::All,
         SelectorKind::Identity => MarkScope::Identity(super::identity(deps, tenant, name)?),
-        SelectorKind::Issuer => MarkScope::Issuer(tenant.clone(), name.to_owned()),
-        SelectorKind::Owner => MarkScope::Owner(tenant.clone(), name.to_owned()),
+        SelectorKind::Issuer => {
+            require_known("issuer", name, [deps.issuer(tenant).as_str()].into_iter())?;
+            MarkScope::Issuer(tenant.clone(), name.to_owned())
+        }
+        SelectorKind::Owner => {
+            require_known("owner", name, identities.iter().map(|i| i.owner.team.as_str()))?;
+            MarkScope::Owner(tenant.clone(), name.to_owned())
+        }
         SelectorKind::Server => {
             let server = ServerName::parse(name).map_err(|e| malformed(&e))?;
             if deps.cell.load().server(tenant, &server).is_none() {
@@ -193,6 +245,23 @@ pub(crate) fn scope(
             let tool = ToolName::parse(tool).map_err(|e| malformed(&e))?;
             MarkScope::Tool(tenant.clone(), server, tool)
         }
+    })
+}
+
+/// A stop that names nothing is a slip of the pen, and whoever made it believes that something was stopped.
+fn require_known<'a>(
+    what: &str,
+    name: &str,
+    mut known: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), RouteError> {
+    let names = known.clone();
+    if known.any(|k| k == name) {
+        return Ok(());
+    }
+    let error = RouteError::not_found(what);
+    Err(match super::nearest(name, names) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
     })
 }
 
@@ -305,6 +374,7 @@ async fn lift(
     if body.dry_run {
         return Ok(Json(stopped).into_response());
     }
+    require_plain("resume.reason-malformed", "reason", &body.reason, REASON_MAX)?;
     let (lifted, reason) = (scope.clone(), body.reason.clone());
     let members = match scope {
         MarkScope::Agent(..) | MarkScope::Owner(..) => deps.members(&scope),
@@ -318,7 +388,7 @@ async fn lift(
         })
         .await
         .map_err(|e: CommandError| RouteError::from(e))?;
-    Ok(Json(wire::KillReceipt {
+    let mut response = Json(wire::KillReceipt {
         scope: shown(&scope),
         effect: "resume".to_owned(),
         epoch: receipt.epoch.0,
@@ -329,7 +399,9 @@ async fn lift(
         points: Vec::new(),
         stopped,
     })
-    .into_response())
+    .into_response();
+    mark_replayed(&mut response, &receipt);
+    Ok(response)
 }
 
 async fn lift_in(
@@ -389,52 +461,45 @@ async fn resume_member(tx: &mut Tx, id: &IdentityId) -> Result<(), CommandError>
 /// `POST …/identities/{id}/suspend` and `…/retire`: the kill path, with the identity as the answer.
 pub(crate) async fn stop_identity(
     deps: &Deps,
-    session: &Session,
     slug: &str,
     named: &str,
-    body: wire::StateChange,
-    suspend: bool,
+    command: &Received<wire::StateChange>,
+    effect: MarkEffect,
 ) -> Result<Response, RouteError> {
-    let received = deps.clock.monotonic();
     let tenant = super::tenant(deps, slug)?;
     let id = super::identity(deps, &tenant, named)?;
-    let effect = if suspend {
-        MarkEffect::Suspend
-    } else {
-        MarkEffect::Kill
-    };
-    require_stoppable(deps, &id, body.reason.as_deref().unwrap_or_default(), suspend)?;
-    let request: Digest = request_digest(&format!("identities/{id}/{suspend}"), &body)?;
-    let reason = body.reason.unwrap_or_default();
+    let request = request_digest(&format!("identities/{id}/{effect:?}"), &command.body)?;
     let stop = Stop {
         scope: MarkScope::Identity(id.clone()),
         effect,
-        reason,
+        reason: command.body.reason.clone().unwrap_or_default(),
     };
-    deps.stop(session, stop, request, received).await?;
-    let snapshot = deps.cell.load();
-    let identity = snapshot
-        .identity(&id)
-        .ok_or_else(|| RouteError::not_found("identity"))?;
-    Ok(Json(super::identities::to_wire(identity)).into_response())
+    let receipt = match unless_done(deps, &command.session, &stop, request).await? {
+        Some(receipt) => receipt,
+        None => {
+            deps.stop(&command.session, stop, request, command.at)
+                .await?
+                .receipt
+        }
+    };
+    Ok(committed(&receipt, StatusCode::OK))
 }
 
-/// What the room would refuse is refused before anything is stopped.
+/// Whether the room would let this identity be stopped.
 fn require_stoppable(
     deps: &Deps,
     id: &bailiwick_base::IdentityId,
     reason: &str,
-    suspend: bool,
+    effect: MarkEffect,
 ) -> Result<(), RouteError> {
     let snapshot = deps.cell.load();
     let identity = snapshot
         .identity(id)
         .ok_or_else(|| RouteError::not_found("identity"))?;
     let (identity, now) = (inventory::Identity::clone(identity), deps.clock.now());
-    let planned = if suspend {
-        inventory::suspend(identity, reason, now)
-    } else {
-        inventory::retire(identity, reason, now)
+    let planned = match effect {
+        MarkEffect::Suspend => inventory::suspend(identity, reason, now),
+        MarkEffect::Kill => inventory::retire(identity, reason, now),
     };
     planned
         .map(drop)

@@ -1,5 +1,7 @@
 //! `/v1/tenants/{tenant}/servers`
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -8,7 +10,7 @@ use bailiwick_credential::{self as credential, UpstreamSecretPlan};
 use bailiwick_inventory::{
     self as inventory, Connection, Identity, Kind, Labels, NewServer, Registration, SeenTool, UpstreamServer,
 };
-use bailiwick_store::Tx;
+use bailiwick_store::{Reach, Receipt, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +18,7 @@ use http::StatusCode;
 
 use crate::Deps;
 use crate::body::Strict;
-use crate::command::{answer, committed};
+use crate::command::{answer, committed, request_digest};
 use crate::problem::RouteError;
 use crate::session::Session;
 
@@ -34,17 +36,34 @@ pub(crate) async fn add(
         let detail = format!("`{name}` is the name of the decision endpoint in scopes: take another");
         return Err(RouteError::invalid("server.name", detail));
     }
-    let connection = connection(&body)?;
-    let identity = identity(&deps, &tenant, &body)?;
-    let secret = secret(&body)?;
+    let asked = without_secret(&body);
+    let request = request_digest("servers", &asked)?;
+    if let Some(done) = deps.replayed(&session, Reach::from(&tenant), request).await? {
+        return Ok(committed(&done, StatusCode::CREATED));
+    }
+    let receipt = look_and_add(&deps, &session, &tenant, name, &body, &asked).await?;
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+async fn look_and_add(
+    deps: &Deps,
+    session: &Session,
+    tenant: &TenantId,
+    name: ServerName,
+    body: &wire::NewServer,
+    asked: &wire::NewServer,
+) -> Result<Arc<Receipt>, RouteError> {
+    let connection = connection(body)?;
+    let identity = identity(deps, tenant, body)?;
+    let secret = secret(body)?;
     let credential = match &secret {
         None => None,
-        Some(secret) => Some(seal_plan(&deps, &identity.after, secret)?),
+        Some(secret) => Some(seal_plan(deps, &identity.after, secret)?),
     };
     let id = credential.as_ref().map(|t| t.after.id.clone());
     // Refused before anybody is connected to: a wrong address must not cause a request.
-    let wanted = plan(&deps, &name, &identity.after, &connection, id.clone(), Vec::new())?.after;
-    if deps.cell.load().server(&tenant, &name).is_some() {
+    let wanted = plan(deps, &name, &identity.after, &connection, id.clone(), Vec::new())?.after;
+    if deps.cell.load().server(tenant, &name).is_some() {
         return Err(RouteError::new(
             StatusCode::CONFLICT,
             "server.name-taken",
@@ -59,24 +78,17 @@ pub(crate) async fn add(
             RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", e.to_string())
                 .hint("start the upstream server, or mend its address; nothing was added")
         })?;
-    let server = plan(&deps, &name, &identity.after, &connection, id, seen)?;
-    let shown = to_wire(&deps, &server.after);
-    let receipt = deps
-        .command(
-            &session,
-            &tenant,
-            ("servers", &without_secret(&body)),
-            async move |tx: &mut Tx| {
-                tx.identity().apply(identity.clone()).await?;
-                if let (Some(transition), Some(secret)) = (&credential, &secret) {
-                    tx.credential().seal(transition.clone(), secret).await?;
-                }
-                tx.server().apply(server.clone()).await?;
-                answer(&shown)
-            },
-        )
-        .await?;
-    Ok(committed(&receipt, StatusCode::CREATED))
+    let server = plan(deps, &name, &identity.after, &connection, id, seen)?;
+    let shown = to_wire(deps, &server.after);
+    deps.command(session, tenant, ("servers", asked), async move |tx: &mut Tx| {
+        tx.identity().apply(identity.clone()).await?;
+        if let (Some(transition), Some(secret)) = (&credential, &secret) {
+            tx.credential().seal(transition.clone(), secret).await?;
+        }
+        tx.server().apply(server.clone()).await?;
+        answer(&shown)
+    })
+    .await
 }
 
 fn plan(
@@ -238,6 +250,11 @@ pub(crate) async fn pin(
         .server(&tenant, &name)
         .cloned()
         .ok_or_else(|| RouteError::not_found("server"))?;
+    let asked = format!("servers/{name}/pin");
+    let request = request_digest(&asked, &body)?;
+    if let Some(done) = deps.replayed(&session, Reach::from(&tenant), request).await? {
+        return Ok(committed(&done, StatusCode::OK));
+    }
     let only = only(&known, &body)?;
     let seen = deps
         .tools
@@ -245,7 +262,6 @@ pub(crate) async fn pin(
         .await
         .map_err(|e| RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", e.to_string()))?;
     let limits = deps.limits.clone();
-    let asked = format!("servers/{name}/pin");
     let doors = deps.clone();
     let receipt = deps
         .command(&session, &tenant, (&asked, &body), async move |tx: &mut Tx| {
