@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArguments } from "../interop/lib/cli.mjs";
-import { BINARY, environment, Installation } from "./lib/installation.mjs";
+import { BINARY, environment, Installation, runBinary } from "./lib/installation.mjs";
 import { seeded } from "./lib/wait.mjs";
 
 const INTEROP = join(import.meta.dirname, "../interop");
@@ -30,6 +30,7 @@ const { options } = parseArguments(process.argv.slice(2), {
 const lives = Number(options.lives);
 const random = seeded(Number(options.seed));
 const TTL_SECS = 3_600;
+const VERIFY_EVERY = 5;
 const CONFIG = `[tokens]\nttl_secs = ${TTL_SECS}\n[telemetry]\nlevel = "warn"\n`;
 
 /** Lines of a child, one at a time. */
@@ -54,6 +55,7 @@ const start = (script, args) => {
     return lineReader(child);
 };
 
+const broken = [];
 let verdict;
 let refusals = {};
 const startTimes = [];
@@ -77,6 +79,13 @@ try {
         } while (event.event !== "running");
         await sleep(Number(options.min) + random() * (Number(options.max) - Number(options.min)));
         await installation.service.stop("SIGKILL");
+        // What the dead process left is a whole log under a signed checkpoint, whatever it was doing.
+        if (life % VERIFY_EVERY === 0) {
+            const left = await runBinary(["--json", "log", "verify", "--data", installation.data], { folder });
+            if (left.code !== 0) {
+                broken.push(`life ${life}: what the crash left does not verify: ${left.stdout}`);
+            }
+        }
         const ended = await next();
         for (const [reason, count] of Object.entries(ended.refusals)) {
             refusals[reason] = (refusals[reason] ?? 0) + count;
@@ -105,6 +114,11 @@ try {
     );
     process.stderr.write(compared.stderr);
     verdict = compared.status === 2 ? { ok: false, problems: ["a list cannot be read"] } : JSON.parse(compared.stdout);
+    if (broken.length > 0) {
+        verdict.ok = false;
+        verdict.problems.push(...broken);
+        broken.forEach(each => console.error(each));
+    }
     const { sound } = await installation.cli(["log", "verify"]);
     if (!sound) {
         verdict.ok = false;

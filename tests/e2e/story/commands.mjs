@@ -1,11 +1,13 @@
 // The command line: exactly one JSON document from every command, stable exit
 // codes, help, completions, configuration.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Desk } from "../lib/desk.mjs";
-import { BINARY, Installation, oneDocument, runBinary } from "../lib/installation.mjs";
+import { BINARY, environment, Installation, oneDocument, runBinary } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
+import { until } from "../lib/wait.mjs";
 
 const ANSWERABLE = ["--owner", "finance", "--owner-contact", "f@acme.example", "--purpose", "p", "--expires", "30d"];
 
@@ -229,6 +231,25 @@ test("an unknown key of the configuration stops the start with its name", async 
 test("dev gives an empty installation on loopback and takes it away", async ({ installation }) => {
     const wide = await runBinary(["dev", "--listen", "0.0.0.0:0"], { folder: installation.folder });
     assert.equal(wide.code, 2, wide.stderr);
+    const child = spawn(BINARY, ["dev", "--listen", "127.0.0.1:0", "--with-tenant", "lab"], {
+        cwd: installation.folder,
+        env: environment(installation.folder),
+        stdio: ["ignore", "pipe", "pipe"]
+    });
+    let text = "";
+    child.stderr.on("data", chunk => (text += chunk));
+    child.stdout.on("data", chunk => (text += chunk));
+    const ended = new Promise(done => child.on("close", code => done(code)));
+    await until("dev to be ready", () => /mcpServers/.test(text), 30_000);
+    assert.match(text, /ready on http:\/\/127\.0\.0\.1:\d+ \(tenant lab\)/);
+    const context = /BAILIWICK_CONTEXT=(\S+)/.exec(text)[1];
+    const tenants = await runBinary(["--json", "--context", context, "tenant", "ls"], { folder: installation.folder });
+    assert.deepEqual(oneDocument(tenants.stdout).items.map(tenant => tenant.tenant), ["lab"]);
+    const count = await runBinary(["--json", "--context", context, "count"], { folder: installation.folder });
+    assert.equal(oneDocument(count.stdout).total, 0, "empty");
+    child.kill("SIGTERM");
+    assert.equal(await ended, 0);
+    assert.ok(!existsSync(context), "the temporary folder is gone");
 });
 
 test("check explains a decision and records it", async ({ installation }) => {

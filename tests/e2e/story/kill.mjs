@@ -1,5 +1,6 @@
 // Kill by every scope, suspend and resume, restart.
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Desk } from "../lib/desk.mjs";
 import { Installation } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
@@ -144,6 +145,7 @@ test("suspend stops at once and resume gives back what was", async context => {
         ["owner", made => made.identity.owner.team, 401],
         ["tool", () => "files:echo", "mark.killed"],
         ["server", () => "files", "mark.killed"],
+        ["issuer", () => `${installation.url}/t/acme`, 401],
         ["tenant", () => undefined, 401]
     ]) {
         const made = await pair();
@@ -153,7 +155,7 @@ test("suspend stops at once and resume gives back what was", async context => {
         const receipt = await installation.cli(["suspend", scope, ...words, "--reason", "a look"]);
         assert.equal(receipt.effect, "suspend", scope);
         await stopped(context, () => call(made.victim.token), expected);
-        if (!["tool", "server", "tenant"].includes(scope)) {
+        if (!["tool", "server", "issuer", "tenant"].includes(scope)) {
             await works(made.bystander.token);
         }
         const lifted = await installation.cli(["resume", scope, ...words, "--reason", "all is well"]);
@@ -207,19 +209,55 @@ test("a restart comes back denied", async context => {
     assert.equal((await installation.cli(["id", "get", killed.identity.id])).state, "retired");
 });
 
+test("no call that began after the acknowledgement is forwarded, under load", async context => {
+    const { desk, installation, pair } = context;
+    const { identity, victim } = await pair();
+    const url = installation.endpoint("files");
+    const sent = new Map();
+    let acknowledged = Number.POSITIVE_INFINITY;
+    let permitted = 0;
+    const caller = async (_, at) => {
+        for (let n = 0; performance.now() < acknowledged + 150; n += 1) {
+            const text = `load-${at}-${n}`;
+            sent.set(text, performance.now());
+            const reply = await callTool(url, victim.token, "echo", { text });
+            permitted += reply.result === undefined ? 0 : 1;
+        }
+    };
+    const callers = Promise.all(Array.from({ length: 24 }, caller));
+    await until("the load to run", () => permitted > 100);
+    await installation.api("POST", "/v1/tenants/acme/kill", { scope: "identity", name: identity.id, reason: "load" });
+    acknowledged = performance.now();
+    await callers;
+    const late = desk.calls.filter(call => sent.get(call.args.text) > acknowledged);
+    assert.equal(late.length, 0, "forwarded after the acknowledgement");
+    const after = [...sent.values()].filter(at => at > acknowledged).length;
+    assert.ok(after > 0);
+    figure("kill under load: calls before / begun after the acknowledgement / of these forwarded", `${permitted} / ${after} / ${late.length}`);
+});
+
 test("a kill whose answer was lost still holds after the crash", async context => {
     // The process dies as soon as the kill may have been written: whatever was acknowledged must hold.
     const { installation, pair, call } = context;
-    const { identity, victim } = await pair();
-    const answer = installation.run(["kill", "identity", identity.id, "--yes"]);
-    await until("the call to be refused", async () => (await call(victim.token)).status === 401, 5_000);
-    await installation.service.stop("SIGKILL");
-    const acknowledged = (await answer).code === 0;
-    await installation.serve();
-    const after = await call(victim.token);
-    if (acknowledged) {
-        assert.equal(after.status, 401, "an acknowledged kill was lost");
+    const outcomes = [];
+    for (let round = 0; round < 5; round += 1) {
+        const { identity, victim } = await pair();
+        const body = { scope: "identity", name: identity.id, reason: "crash" };
+        const answer = installation.api("POST", "/v1/tenants/acme/kill", body).then(reply => reply.status === 200, () => false);
+        // From before the kill arrives to after it is durable.
+        await sleep(round * 4);
+        await installation.service.stop("SIGKILL");
+        const acknowledged = await answer;
+        await installation.serve();
+        const after = await call(victim.token);
+        outcomes.push(`${acknowledged ? "acknowledged" : "lost"}→${after.status}`);
+        if (acknowledged) {
+            assert.equal(after.status, 401, "an acknowledged kill was lost");
+        }
+        const { state } = await installation.cli(["id", "get", identity.id]);
+        assert.equal(state === "retired", after.status === 401, "the state log and the marks agree");
     }
+    figure("kill and crash", outcomes.join(", "));
 });
 
 test("suspend all and kill all stop everything in the installation", async context => {

@@ -1,7 +1,7 @@
 // The story of the README from the outside: register, open, call, kill,
 // refuse, prove.
 import assert from "node:assert/strict";
-import { writeFileSync, readFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Desk } from "../lib/desk.mjs";
 import { Installation, runBinary } from "../lib/installation.mjs";
@@ -34,6 +34,10 @@ test("nobody is an operator who did not claim over the data folder's socket", as
     assert.ok([401, 404, 405].includes(claim.status), `claim over the network answered ${claim.status}`);
     const own = await installation.api("GET", "/v1/tenants");
     assert.equal(own.status, 200);
+    const second = ["--json", "--context", join(installation.folder, "second.json"), "claim", "--data", installation.data, "--name", "mallory"];
+    const late = await runBinary(second, { folder: installation.folder });
+    assert.notEqual(late.code, 0, "the socket is for the first operator only");
+    assert.equal(statSync(join(installation.data, "claim.sock")).mode & 0o777, 0o600);
     for (const [claims, header] of [
         [{ aud: "http://other.example" }, {}],
         [{ exp: Math.floor(Date.now() / 1000) - 1, iat: Math.floor(Date.now() / 1000) - 61 }, {}],
