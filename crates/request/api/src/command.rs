@@ -69,7 +69,7 @@ pub(crate) fn store_error(error: &StoreError) -> RouteError {
         StoreError::Conflict { .. } | StoreError::Duplicate { .. } | StoreError::IdempotencyReused => {
             StatusCode::CONFLICT
         }
-        StoreError::Dangling { .. }
+        StoreError::Dangling
         | StoreError::Limit { .. }
         | StoreError::NoSuchPosition { .. }
         | StoreError::Unchanged { .. } => StatusCode::UNPROCESSABLE_ENTITY,

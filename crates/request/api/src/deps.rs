@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bailiwick_base::{Clock, Entropy, Ids, TenantId};
+use bailiwick_base::{Clock, Entropy, Id, IdKind, Ids, TenantId};
 use bailiwick_inventory::{Limits, Operator, SeenTool, UpstreamServer};
 use bailiwick_journal::KillJournal;
 use bailiwick_keys::Keyring;
@@ -115,6 +115,13 @@ pub trait LogDoor: Send + Sync + 'static {
 }
 
 impl Deps {
+    /// A new id.
+    pub(crate) fn mint<K: IdKind>(&self, tenant: &TenantId) -> Result<Id<K>, RouteError> {
+        self.ids
+            .mint(tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))
+    }
+
     /// `{base}/t/{tenant}`.
     pub(crate) fn issuer(&self, tenant: &TenantId) -> String {
         format!("{}/t/{tenant}", self.base_url)

@@ -82,6 +82,12 @@ impl Unsettled {
     }
 }
 
+/// For the histograms of `/metrics`.
+fn measure(denied: Duration, committed: Duration) {
+    metrics::histogram!("bailiwick_kill_denied_seconds").record(denied.as_secs_f64());
+    metrics::histogram!("bailiwick_kill_committed_seconds").record(committed.as_secs_f64());
+}
+
 impl Deps {
     /// Stops, in the fixed order. `received` is the monotonic time at which the last byte of the command was
     /// here.
@@ -133,8 +139,7 @@ impl Deps {
         };
         self.settle(held);
         let committed = self.clock.monotonic().saturating_sub(received);
-        metrics::histogram!("bailiwick_kill_committed_seconds").record(committed.as_secs_f64());
-        metrics::histogram!("bailiwick_kill_denied_seconds").record(denied.as_secs_f64());
+        measure(denied, committed);
         Ok(Stopped {
             receipt,
             denied,

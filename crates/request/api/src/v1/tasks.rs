@@ -29,14 +29,7 @@ pub(crate) async fn open(
     let tenant = super::tenant(&deps, &slug)?;
     let identity = super::identity(&deps, &tenant, &body.identity)?;
     let scopes = scopes(&body)?;
-    let task = deps
-        .ids
-        .mint(&tenant)
-        .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let grant = deps
-        .ids
-        .mint(&tenant)
-        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let (task, grant) = (deps.mint(&tenant)?, deps.mint(&tenant)?);
     let requested_by = body
         .requested_by
         .clone()
