@@ -106,3 +106,62 @@ impl Decoder {
         Ok(Some(line))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Decoder, event};
+
+    fn decoded(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut out = Vec::new();
+        for piece in pieces {
+            decoder.push(piece);
+            while let Ok(Some(data)) = decoder.next() {
+                out.push(data.to_vec());
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_stream_of_every_line_end() {
+        let stream = b": hello\n\nid: 7\ndata:\n\nevent: message\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\ndata:x\r\rdata\n\nretry: 1\n\ndata: y\n\n";
+        assert_eq!(
+            decoded(&[stream]),
+            [b"{\"a\":\n1}".to_vec(), b"x".to_vec(), b"y".to_vec()]
+        );
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_refused() {
+        let mut decoder = Decoder::new(100);
+        decoder.push(&[b'x'; 200]);
+        assert!(decoder.next().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(text in "[^\r]{1,64}") {
+            prop_assert_eq!(decoded(&[&event(text.as_bytes())]), vec![text.into_bytes()]);
+        }
+
+        #[test]
+        fn where_it_is_cut_does_not_matter(
+            bytes in proptest::collection::vec(proptest::sample::select(b"data: x\r\n:".to_vec()), 0..64),
+            at in 0_usize..64,
+        ) {
+            let at = at.min(bytes.len());
+            let (left, right) = bytes.split_at(at);
+            prop_assert_eq!(decoded(&[&bytes]), decoded(&[left, right]));
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(decoded(&[&bytes]), decoded(&single));
+        }
+
+        #[test]
+        fn any_bytes_are_taken(bytes in any::<Vec<u8>>()) {
+            let _ = decoded(&[&bytes]);
+        }
+    }
+}

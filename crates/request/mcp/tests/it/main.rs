@@ -8,13 +8,16 @@
     reason = "a test may fail loudly, and owns its runtime"
 )]
 
+mod apart;
 mod asks;
+mod builtin;
 mod doors;
 mod eras;
 mod guard;
 mod hostile;
 mod kill;
 mod launcher;
+mod parsers;
 mod pins;
 mod server;
 mod vectors;
