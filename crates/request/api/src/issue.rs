@@ -185,8 +185,13 @@ fn plan(
         token: first,
         epoch: snapshot.epoch(),
     };
-    credential::issue(plan, &deps.credential_limits, deps.clock.now())
-        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
+    credential::issue(plan, &deps.credential_limits, deps.clock.now()).map_err(|refusal| match requester {
+        // A token of a task that is over is a dead token.
+        Requester::Holder(_) => {
+            RouteError::new(StatusCode::UNAUTHORIZED, refusal.code(), refusal.to_string())
+        }
+        Requester::Client(..) | Requester::Operator => RouteError::refused(refusal.code(), &refusal),
+    })
 }
 
 fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {

@@ -101,15 +101,20 @@ impl Operator {
 
     /// Any header and any claims under this operator's key.
     pub(crate) fn sign(&self, header: &str, claims: &str) -> String {
-        let mut text = URL_SAFE_NO_PAD.encode(header);
-        text.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims, &mut text);
-        let key = Ed25519KeyPair::from_seed_unchecked(&self.seed).unwrap();
-        let signature = key.sign(text.as_bytes());
-        text.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut text);
-        text
+        sign(&self.seed, header, claims)
     }
+}
+
+/// A compact JWS under an Ed25519 key.
+pub(crate) fn sign(seed: &[u8], header: &str, claims: &str) -> String {
+    let mut text = URL_SAFE_NO_PAD.encode(header);
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(claims, &mut text);
+    let key = Ed25519KeyPair::from_seed_unchecked(seed).unwrap();
+    let signature = key.sign(text.as_bytes());
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut text);
+    text
 }
 
 struct Running {
@@ -218,12 +223,23 @@ impl Bed {
         self.operator.session_with(self.now(), &json!({}))
     }
 
-    /// Any request at all.
     pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let headers: Vec<(&str, &[u8])> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
+        self.send_bytes(method, path, &headers, body).await
+    }
+
+    /// Any request at all.
+    pub(crate) async fn send_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &[u8])],
         body: impl Into<Bytes>,
     ) -> Answer {
         let mut request = Request::builder()

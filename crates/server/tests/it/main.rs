@@ -13,8 +13,13 @@ mod bed;
 mod claiming;
 mod clock;
 mod desk;
+mod forged;
+mod fresh;
 mod ground;
+mod killing;
 mod sweep;
+mod tokens;
+mod vectors;
 
 /// Tasks of the tests themselves.
 #[expect(

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{TaskId, TenantId};
+use bailiwick_base::{ServerName, TaskId, TenantId};
 use bailiwick_credential::{ScopeSet, TaskState};
 use bailiwick_pep::token::{AssertionError, UnverifiedAssertion};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -175,9 +175,12 @@ fn authenticate(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<Requester
 fn require_resource(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(), OauthError> {
     let audience = deps.audience(tenant);
     let ours = |resource: &str| {
-        resource
-            .strip_prefix(&audience)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        resource.strip_prefix(&audience).is_some_and(|rest| {
+            rest.is_empty()
+                || rest
+                    .strip_prefix('/')
+                    .is_some_and(|name| ServerName::parse(name).is_ok())
+        })
     };
     if form.all("resource").all(ours) {
         return Ok(());

@@ -1,0 +1,344 @@
+//! Kill, suspend, resume: what stops, what comes back, and who may.
+
+use serde_json::{Value, json};
+
+use crate::bed::{BASE, Bed, claims_of, identity, until};
+use crate::desk::Desk;
+
+struct World {
+    bed: Bed,
+    desk: Desk,
+    identity: String,
+    task: String,
+    token: String,
+}
+
+async fn world() -> World {
+    let bed = Bed::start().await;
+    let desk = Desk::open().await;
+    bed.add_tenant("acme").await;
+    bed.add_server("acme", "files", &desk).await;
+    let mut wanted = identity("worker");
+    wanted["labels"] = json!({"agent": "invoicer"});
+    let added = bed.post("/v1/tenants/acme/identities", &wanted).await.ok();
+    let id = added["id"].as_str().unwrap().to_owned();
+    let (task, token) = bed.open_task("acme", &id, &["files:*"]).await;
+    World {
+        bed,
+        desk,
+        identity: id,
+        task,
+        token,
+    }
+}
+
+impl World {
+    async fn passes(&self, token: &str) -> bool {
+        let answer = self.bed.call(token, "acme", "files", "echo", json!({})).await;
+        answer.status == 200 && answer.json()["result"].is_object()
+    }
+
+    /// Every scope with the name that selects this world's token.
+    fn scopes(&self) -> Vec<(&'static str, String)> {
+        let jti = claims_of(&self.token)["jti"].as_str().unwrap().to_owned();
+        vec![
+            ("agent", "invoicer".to_owned()),
+            ("identity", self.identity.clone()),
+            ("issuer", format!("{BASE}/t/acme")),
+            ("owner", "finance".to_owned()),
+            ("server", "files".to_owned()),
+            ("task", self.task.clone()),
+            ("tenant", "acme".to_owned()),
+            ("token", jti),
+            ("tool", "files:echo".to_owned()),
+            ("all", String::new()),
+        ]
+    }
+
+    async fn order(&self, verb: &str, scope: &str, name: &str, more: Value) -> crate::bed::Answer {
+        let path = if scope == "all" {
+            format!("/v1/all-tenants/{verb}")
+        } else {
+            format!("/v1/tenants/acme/{verb}")
+        };
+        let mut body = json!({"scope": scope, "name": name, "reason": "a drill"});
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        self.bed.post(&path, &body).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_stops_every_scope_and_resume_brings_it_back_also_over_a_restart() {
+    let mut world = world().await;
+    for (scope, name) in world.scopes() {
+        assert!(world.passes(&world.token).await, "before {scope}");
+        let suspended = world
+            .order("kill", scope, &name, json!({"suspend": true}))
+            .await
+            .ok();
+        assert_eq!(suspended["effect"], "suspend");
+        assert_eq!(suspended["stopped"]["reversible"], true);
+        assert!(!world.passes(&world.token).await, "{scope} is suspended");
+        world.bed.restart().await;
+        assert!(
+            !world.passes(&world.token).await,
+            "{scope} is suspended after a restart"
+        );
+        world.order("resume", scope, &name, json!({})).await.ok();
+        assert!(world.passes(&world.token).await, "{scope} is resumed");
+        world.bed.restart().await;
+        assert!(
+            world.passes(&world.token).await,
+            "{scope} is resumed after a restart"
+        );
+        let again = world.order("resume", scope, &name, json!({})).await;
+        assert_eq!(again.status, 422, "{scope}: nothing to resume: {}", again.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_is_for_ever_and_a_suspension_beside_it_does_not_hide_it() {
+    for (n, _) in world().await.scopes().into_iter().enumerate() {
+        let mut world = world().await;
+        let (scope, name) = world.scopes().swap_remove(n);
+        let glass = json!({"break_glass": true});
+        let frozen = json!({"suspend": true});
+        world.order("kill", scope, &name, frozen.clone()).await.ok();
+        let receipt = world.order("kill", scope, &name, glass).await.ok();
+        assert_eq!(receipt["effect"], "kill");
+        assert!(receipt["epoch"].as_u64().unwrap() > 1, "{receipt}");
+        // Suspended before: the gateway refused already, and still does.
+        assert!(!world.passes(&world.token).await, "{scope}");
+        let lifted = world.order("resume", scope, &name, json!({})).await;
+        assert!(
+            !world.passes(&world.token).await,
+            "{scope} came back: {}",
+            lifted.text()
+        );
+        world.bed.restart().await;
+        assert!(
+            !world.passes(&world.token).await,
+            "{scope} came back with a restart"
+        );
+        let again = world.order("resume", scope, &name, json!({})).await;
+        assert_eq!(again.status, 422, "{scope}: {}", again.text());
+        assert!(!world.passes(&world.token).await, "{scope} came back");
+        assert_eq!(world.desk.calls(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_reports_a_refusal_at_every_enforcement_point_and_counts_what_it_cut() {
+    let world = world().await;
+    let held = {
+        let call = world.bed.call(&world.token, "acme", "files", "hold", json!({}));
+        let kill = async {
+            until("the call to arrive", || async { world.desk.calls() == 1 }).await;
+            let dry = world
+                .order("kill", "identity", &world.identity, json!({"dry_run": true}))
+                .await
+                .ok();
+            assert_eq!(dry["calls_in_flight"], 1);
+            assert_eq!(dry["identities"], json!([world.identity]));
+            assert_eq!(dry["tasks"], json!([world.task]));
+            world
+                .order("kill", "identity", &world.identity, json!({}))
+                .await
+                .ok()
+        };
+        let (call, killed) = tokio::join!(call, kill);
+        assert_eq!(killed["cancelled_calls"], 1);
+        let points: Vec<&str> = killed["points"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["point"].as_str().unwrap())
+            .collect();
+        assert_eq!(points, ["gateway", "authzen", "issue"], "{killed}");
+        assert!(
+            killed["denied_us"].as_u64() <= killed["committed_us"].as_u64(),
+            "{killed}"
+        );
+        call.ok()
+    };
+    assert_eq!(held["error"]["code"], -32001, "{held}");
+    until("the upstream server to hear of it", || async {
+        world.desk.cancelled() >= 1
+    })
+    .await;
+    assert!(!world.passes(&world.token).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_changes_nothing() {
+    let world = world().await;
+    let (state, decisions) = (
+        world.bed.entries("state").await.len(),
+        world.bed.entries("decisions").await.len(),
+    );
+    for (scope, name) in world.scopes() {
+        for verb in ["kill", "resume"] {
+            let dry = world
+                .order(verb, scope, &name, json!({"dry_run": true}))
+                .await
+                .ok();
+            assert!(dry["identities"].is_array(), "{dry}");
+        }
+    }
+    assert_eq!(world.bed.entries("state").await.len(), state);
+    assert_eq!(world.bed.entries("decisions").await.len(), decisions);
+    assert!(world.passes(&world.token).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_undone_and_is_wide_takes_two_operators_or_broken_glass() {
+    let world = world().await;
+    let wide = [
+        ("issuer", format!("{BASE}/t/acme")),
+        ("tenant", "acme".to_owned()),
+        ("all", String::new()),
+    ];
+    for (scope, name) in &wide {
+        world
+            .order("kill", scope, name, json!({}))
+            .await
+            .refused(403, "kill.second-operator");
+        assert!(world.passes(&world.token).await, "{scope}: nothing was stopped");
+    }
+    // A countersignature must be somebody else's, and alive.
+    let now = world.bed.now();
+    let body = json!({"scope": "tenant", "name": "acme", "reason": "a drill"});
+    for (title, second) in [
+        ("one's own", world.bed.session()),
+        ("expired", world.bed.operator.session_with(now - 300, &json!({}))),
+        ("garbage", "x".to_owned()),
+    ] {
+        let answer = world
+            .bed
+            .command(
+                "POST",
+                "/v1/tenants/acme/kill",
+                &[("bailiwick-countersign", &second)],
+                &body,
+            )
+            .await;
+        assert_eq!(answer.status, 401, "{title}: {}", answer.text());
+    }
+    assert!(world.passes(&world.token).await);
+    let killed = world
+        .order("kill", "tenant", "acme", json!({"break_glass": true}))
+        .await
+        .ok();
+    assert_eq!(killed["effect"], "kill");
+    assert!(!world.passes(&world.token).await);
+    let last = world.bed.entries("state").await.pop().unwrap();
+    assert!(
+        last["payload"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("break-glass"),
+        "{last}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_names_nothing_or_says_no_reason_is_refused_and_stops_nothing() {
+    let world = world().await;
+    for (scope, name, status) in [
+        ("agent", "invoicr", 404),
+        ("owner", "financ", 404),
+        ("identity", "idn_aaaaaaaaaaaaaaaaaaaaaaaaaa", 404),
+        ("issuer", "https://elsewhere.example", 404),
+        ("server", "vault", 404),
+        ("task", "tsk_aaaaaaaaaaaaaaaaaaaaaaaaaa", 404),
+        ("task", "x", 400),
+        ("token", "x", 400),
+        ("tool", "echo", 400),
+        ("tenant", "globex", 400),
+        ("agent", "", 400),
+    ] {
+        let answer = world.order("kill", scope, name, json!({})).await;
+        assert_eq!(
+            answer.status.as_u16(),
+            status,
+            "{scope} {name}: {}",
+            answer.text()
+        );
+    }
+    let near = world.order("kill", "owner", "financ", json!({})).await;
+    assert!(near.text().contains("did you mean `finance`?"), "{}", near.text());
+    for reason in ["", "  ", "a\nb", &"x".repeat(2_000)] {
+        let answer = world
+            .order("kill", "identity", &world.identity, json!({"reason": reason}))
+            .await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+    world
+        .order("kill", "all", "", json!({}))
+        .await
+        .refused(403, "kill.second-operator");
+    let wrong_door = world
+        .bed
+        .post("/v1/tenants/acme/kill", &json!({"scope": "all", "reason": "x"}))
+        .await;
+    wrong_door.refused(400, "kill.scope");
+    let wrong_door = world
+        .bed
+        .post(
+            "/v1/all-tenants/kill",
+            &json!({"scope": "owner", "name": "finance", "reason": "x"}),
+        )
+        .await;
+    wrong_door.refused(400, "kill.scope");
+    assert!(world.passes(&world.token).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_larger_than_one_transaction_is_stopped_and_resumed_whole() {
+    let bed = Bed::start().await;
+    bed.add_tenant("acme").await;
+    let mut wanted = identity("");
+    wanted["labels"] = json!({"agent": "swarm"});
+    let adding = (0..300).map(|n| {
+        let mut wanted = wanted.clone();
+        wanted["name"] = json!(format!("w{n}"));
+        let bed = &bed;
+        async move { bed.post("/v1/tenants/acme/identities", &wanted).await.ok() }
+    });
+    futures_util::future::join_all(adding).await;
+    let order = |verb: &'static str, suspend: bool| {
+        let bed = &bed;
+        async move {
+            let body = json!({"scope": "agent", "name": "swarm", "reason": "a drill", "suspend": suspend});
+            bed.post(&format!("/v1/tenants/acme/{verb}"), &body).await.ok()
+        }
+    };
+    let count = || async {
+        let count = bed.get("/v1/tenants/acme/count?explain=true").await.ok();
+        assert_eq!(count["explained"]["equal"], true, "{count}");
+        ["total", "suspended", "retired"].map(|f| count[f].as_u64().unwrap())
+    };
+    order("kill", true).await;
+    assert_eq!(count().await, [0, 300, 0]);
+    order("resume", false).await;
+    assert_eq!(count().await, [300, 0, 0]);
+    order("kill", false).await;
+    assert_eq!(count().await, [0, 0, 300]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_name_can_be_registered_anew_and_its_old_token_stays_dead() {
+    let world = world().await;
+    world.order("kill", "agent", "invoicer", json!({})).await.ok();
+    let mut wanted = identity("worker");
+    wanted["labels"] = json!({"agent": "invoicer"});
+    let reborn = world.bed.post("/v1/tenants/acme/identities", &wanted).await.ok();
+    let (_, fresh) = world
+        .bed
+        .open_task("acme", reborn["id"].as_str().unwrap(), &["files:*"])
+        .await;
+    assert!(world.passes(&fresh).await, "issued after the kill");
+    assert!(!world.passes(&world.token).await, "issued before it");
+}
