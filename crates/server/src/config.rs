@@ -12,17 +12,9 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
-/// Names behind `BAILIWICK_` that are not configuration of the service.
-const FOREIGN: [&str; 8] = [
-    "config",
-    "context",
-    "tenant",
-    "shared",
-    "test_postgres",
-    "demo_node_modules",
-    "require_ui",
-    "bench",
-];
+/// Names behind `BAILIWICK_` that are the command line's own, and what begins like those of tests.
+const FOREIGN: [&str; 5] = ["config", "context", "tenant", "shared", "demo_node_modules"];
+const FOREIGN_PREFIX: &str = "test_";
 
 /// Where configuration comes from; each `Some` is a flag and wins.
 #[derive(Debug, Clone, Default)]
@@ -184,13 +176,21 @@ pub struct EffectiveValue {
     pub origin: String,
 }
 
+/// `BAILIWICK_LISTEN__ADDRESS` is `listen.address`. A name that is neither a key nor foreign stops the start.
+fn environment() -> Env {
+    Env::prefixed("BAILIWICK_")
+        .ignore(&FOREIGN)
+        .filter(|key| !key.as_str().to_ascii_lowercase().starts_with(FOREIGN_PREFIX))
+        .split("__")
+}
+
 fn figment(sources: &ConfigSources) -> anyhow::Result<Figment> {
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
     if let Some(file) = &sources.file {
         ensure!(file.is_file(), "config file `{}` does not exist", file.display());
         figment = figment.merge(Toml::file_exact(file));
     }
-    figment = figment.merge(Env::prefixed("BAILIWICK_").ignore(&FOREIGN).split("__"));
+    figment = figment.merge(environment());
     let flags: [(&str, Option<serde_json::Value>); 4] = [
         ("data", sources.data.as_ref().map(|d| serde_json::json!(d))),
         (
