@@ -125,7 +125,9 @@ struct Running {
 
 /// One installation, running.
 pub(crate) struct Bed {
-    pub(crate) folder: TempDir,
+    folder: PathBuf,
+    /// Removed at the end, unless the bed was made for somebody else's folder.
+    _own: Option<TempDir>,
     pub(crate) clock: Arc<ShiftedClock>,
     pub(crate) operator: Operator,
     running: Option<Running>,
@@ -147,19 +149,33 @@ impl Bed {
 
     pub(crate) async fn unclaimed(change: fn(&mut Config)) -> Self {
         bailiwick_server::install_crypto();
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ShiftedClock::new());
-        let mut bed = Self {
+        let own = tempfile::tempdir().unwrap();
+        let nobody = Operator {
+            id: String::new(),
+            seed: vec![0; 32],
+        };
+        let mut bed = Self::idle(own.path().to_owned(), nobody, change);
+        bed._own = Some(own);
+        bed.run().await;
+        bed
+    }
+
+    fn idle(folder: PathBuf, operator: Operator, change: fn(&mut Config)) -> Self {
+        Self {
             folder,
-            clock,
-            operator: Operator {
-                id: String::new(),
-                seed: vec![0; 32],
-            },
+            _own: None,
+            clock: Arc::new(ShiftedClock::new()),
+            operator,
             running: None,
             http: Client::builder(TokioExecutor::new()).build_http(),
             change,
-        };
+        }
+    }
+
+    /// The installation of another process, which must not run meanwhile.
+    pub(crate) async fn adopt(folder: &Path, operator: Operator, change: fn(&mut Config)) -> Self {
+        bailiwick_server::install_crypto();
+        let mut bed = Self::idle(folder.to_owned(), operator, change);
         bed.run().await;
         bed
     }
@@ -173,15 +189,19 @@ impl Bed {
         }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.join("data")
     }
 
     pub(crate) fn config(&self) -> Config {
         config(&self.data(), self.change)
     }
 
-    async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let machine = Machine {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             launcher: None,

@@ -13,6 +13,7 @@ mod bed;
 mod claiming;
 mod clock;
 mod desk;
+mod faults;
 mod forged;
 mod fresh;
 mod ground;
