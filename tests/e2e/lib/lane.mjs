@@ -2,14 +2,20 @@
 // order, because each goes on where the one before ended. A suite has a set-up
 // that gives its tests their context and, in `context.stop()`, its end.
 //
-// A test that cannot run on this machine says so with `skip(reason)`: loud,
-// and a failure where `CI` is set.
+// A test that lacks a program says so with `skip(reason)`: loud, and a failure
+// where `CI` is set. One that lacks a right that no installation gives (to
+// mount a file system) says so with `skip(reason, "right")`: loud everywhere.
 import { inspect } from "node:util";
 
 const SUITES_AT_ONCE = 2;
 const TEST_MAX_MS = 60_000;
 
-class Skip extends Error {}
+class Skip extends Error {
+    constructor(reason, lacks) {
+        super(reason);
+        this.lacks = lacks;
+    }
+}
 
 /** @type {Array<{ name: string, setUp: () => Promise<any>, tests: Array<{ name: string, body: (context: any) => Promise<void> }> }>} */
 const suites = [];
@@ -30,12 +36,13 @@ export function figure(name, value) {
     figures.push(`${name}: ${value}`);
 }
 
-/** Ends a test that cannot run here. */
-export function skip(reason) {
-    throw new Skip(reason);
+/** Ends a test that cannot run here, for want of a `program` or of a `right`. */
+export function skip(reason, lacks = "program") {
+    throw new Skip(reason, lacks);
 }
 
 const isCi = () => !["", "0", "false", undefined].includes(process.env.CI);
+const isSkipped = error => error instanceof Skip && (error.lacks === "right" || !isCi());
 
 async function guarded(body, context) {
     let timer;
@@ -63,7 +70,7 @@ async function runSuite({ name, setUp, tests }, tally) {
     try {
         context = await setUp();
     } catch (error) {
-        if (error instanceof Skip && !isCi()) {
+        if (isSkipped(error)) {
             console.log(`SKIPPED: ${name}: ${error.message}`);
             return;
         }
@@ -78,7 +85,7 @@ async function runSuite({ name, setUp, tests }, tally) {
             tally.passed += 1;
             say(name, title, "ok", begun);
         } catch (error) {
-            if (error instanceof Skip && !isCi()) {
+            if (isSkipped(error)) {
                 console.log(`SKIPPED: ${name}: ${title}: ${error.message}`);
                 continue;
             }

@@ -240,7 +240,7 @@ suite("disk", async () => {
         try {
             execFileSync("mount", ["-t", "tmpfs", "-o", options, "tmpfs", point], { stdio: "ignore" });
         } catch {
-            skip("no file system can be mounted here");
+            skip("no file system can be mounted here", "right");
         }
         mounted.push(point);
         return point;
@@ -274,7 +274,7 @@ test("a data folder that cannot be written stops the start with the folder and t
         chownSync(data, 65_534, 65_534);
         const reachable = await runBinary(["version"], { folder, wrapper }).then(result => result.code === 0, () => false);
         if (!reachable) {
-            skip("the binary cannot be reached by another account");
+            skip("the binary cannot be reached by another account", "right");
         }
     }
     const result = await runBinary(["--json", "serve", "--data", data, "--listen", "127.0.0.1:0"], { folder, wrapper });
@@ -285,7 +285,7 @@ test("a data folder that cannot be written stops the start with the folder and t
 
 test("on a full disk work is refused, a kill still works, and room brings the work back", async ({ mount }) => {
     if (!isRoot) {
-        skip("only root can mount a small file system");
+        skip("only root can mount a small file system", "right");
     }
     const point = mount("full", "size=48m,mode=700");
     const desk = await Desk.open();
