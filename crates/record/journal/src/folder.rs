@@ -83,9 +83,7 @@ impl FolderWriter {
                 if let Some(folder) = path.parent() {
                     self.make_folder(folder, &mut touched)?;
                 }
-                let mut to = File::create(&path)?;
-                to.write_all(&file.bytes)?;
-                open.push(to);
+                open.push(place(&path, &file.bytes)?);
             }
             for file in open {
                 file.sync_data()?;
@@ -132,4 +130,16 @@ impl FolderWriter {
             }
         }
     }
+}
+
+/// A tile at its path, not flushed yet. The path of a tile fixes its content, so one that is there whole may be
+/// under a checkpoint that is shown: it is never opened for writing again, or a crash would leave it empty. One
+/// that differs was never shown: it is what an interrupted publication left.
+fn place(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return File::open(path);
+    }
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    Ok(file)
 }

@@ -517,16 +517,24 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Runs until the writer has ended and everything is published.
     pub(crate) fn run(mut self) {
+        let mut told = String::new();
         while let Some(target) = self.progress.wait_for_work(self.every / 2) {
-            if let Err(error) = self.publish_to(target) {
-                let text = chain(&error);
-                tracing::error!(error = %text, "checkpoints are not published");
-                if !self.progress.failed(text, self.every) {
-                    break;
+            let Err(error) = self.publish_to(target) else {
+                if !told.is_empty() {
+                    tracing::info!("checkpoints are published again");
+                    told.clear();
                 }
+                continue;
+            };
+            let text = chain(&error);
+            if text != told {
+                tracing::error!(error = %text, "checkpoints are not published");
+                told.clone_from(&text);
+            }
+            if !self.progress.failed(text, self.every) {
+                break;
             }
         }
-        self.progress.end();
     }
 
     /// Integrates up to `target` in pieces of bounded size. Reads the entries back from the segments: one
@@ -553,6 +561,13 @@ impl Publisher {
             self.progress.published(self.tiles.size());
         }
         Ok(())
+    }
+}
+
+impl Drop for Publisher {
+    /// However the thread ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.progress.end();
     }
 }
 

@@ -11,6 +11,9 @@ use crate::frame::Frame;
 use crate::log::payload_context;
 use crate::replay::Cut;
 
+/// How often a reader looks again before it calls what it saw damage.
+const LOOKS: u32 = 4;
+
 /// Reads a log's entries from the first one, verifying every frame. Also reads a log that is being written,
 /// up to what is there.
 #[derive(Debug)]
@@ -59,14 +62,16 @@ impl LogReader {
         let Some(cursor) = &mut self.cursor else {
             return Ok(None);
         };
-        let found = match cursor.advance() {
-            // A log that is being written may have grown between two reads: look again before saying so.
-            Err(JournalError::Damaged { .. }) => {
-                cursor.refresh();
-                cursor.advance()?
+        let mut found = cursor.advance();
+        // A log that is being written may have grown between two reads: look again before saying so.
+        for _ in 0..LOOKS {
+            if !matches!(found, Err(JournalError::Damaged { .. })) {
+                break;
             }
-            found => found?,
-        };
+            cursor.refresh();
+            found = cursor.advance();
+        }
+        let found = found?;
         if !found {
             self.cut = cursor.tail().and_then(|tail| tail.cut(&self.dir));
             cursor.refresh();

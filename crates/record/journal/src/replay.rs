@@ -204,7 +204,7 @@ fn read_all(
             return Ok((unpublished, seqs));
         }
         let Some((frame, hash)) = cursor.frame()? else {
-            continue;
+            return Err(cursor.damaged(offset, "the entry changed while it was read"));
         };
         let leaf = Leaf::decode(frame.leaf).map_err(|source| JournalError::Leaf { index, source })?;
         let follows = match seqs.get_mut(leaf.tenant_ref) {

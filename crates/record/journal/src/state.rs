@@ -59,6 +59,10 @@ impl StateTiles {
         entries: impl IntoIterator<Item = (u64, &'a [u8])>,
     ) -> Result<u64, JournalError> {
         let mut tiles = self.lock();
+        // What an earlier attempt took, but could not publish, comes first: then it can be compared.
+        if tiles.checkpoint().size < tiles.size() {
+            tiles.publish()?;
+        }
         for (index, leaf) in entries {
             let expected = tiles.size();
             if index > expected {
@@ -67,8 +71,10 @@ impl StateTiles {
             let hash = leaf_hash(leaf);
             if index == expected {
                 tiles.append(hash, leaf)?;
-            } else {
+            } else if index < tiles.checkpoint().size {
                 self.require_same(index, hash)?;
+            } else {
+                return Err(JournalError::OutOfOrder { index, expected });
             }
         }
         if tiles.checkpoint().size < tiles.size() {

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bailiwick_audit::entry::{Leaf, TENANT_SEQ_FIRST};
 use bailiwick_base::limits::LEAF_MAX;
@@ -25,6 +26,10 @@ use crate::segment;
 const PREPARE_AT: u64 = 4;
 /// Each segment is at most so many times as large as the one before, until the full size is reached.
 const GROWTH: u64 = 4;
+/// How long after a failure the next segment is not asked for again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// Bytes of the frame buffer that are kept from one flush to the next.
+const FRAMES_KEPT: usize = 4 << 20;
 
 /// The next segment: not asked for, being prepared, or there.
 enum Next {
@@ -46,6 +51,9 @@ pub(crate) struct Writer {
     first_bytes: u64,
     segment_bytes: u64,
     next: Next,
+    /// Why the last attempt to prepare a segment failed, and when the next one may follow.
+    failed: Option<String>,
+    retry_at: Duration,
     /// Last number of each tenant.
     tenant_seqs: BTreeMap<Arc<str>, u64>,
     milestones: Arc<Milestones>,
@@ -90,6 +98,8 @@ impl Writer {
             first_bytes: config.first_bytes,
             segment_bytes: config.segment_bytes,
             next: replayed.spare.map_or(Next::None, Next::Ready),
+            failed: None,
+            retry_at: Duration::ZERO,
             tenant_seqs: replayed.tenant_seqs,
             milestones: replayed.milestones,
             frames: Vec::new(),
@@ -109,11 +119,6 @@ impl Writer {
             }
             batch = taken;
         }
-        // A segment being prepared is finished, not torn.
-        if let Next::Asked(preparing) = self.next {
-            let _unused = preparing.join();
-        }
-        self.progress.close();
     }
 
     /// Writes and acknowledges the records of `batch`, removing them.
@@ -134,6 +139,7 @@ impl Writer {
     /// Encodes as many records as the segment takes. A record that cannot be an entry is refused by itself.
     fn encode(&mut self, batch: &mut Vec<Queued>) -> Flush {
         self.frames.clear();
+        self.frames.shrink_to(FRAMES_KEPT);
         let first = self.place.next;
         let mut flush = Flush {
             records: 0,
@@ -230,17 +236,31 @@ impl Writer {
 
     /// Starts preparing the next segment in the background, in time.
     fn prepare_next(&mut self) {
-        if !matches!(self.next, Next::None) || self.place.offset < self.capacity / PREPARE_AT {
-            return;
+        if matches!(&self.next, Next::Asked(preparing) if preparing.is_finished()) {
+            self.next = self.prepared().map_or(Next::None, Next::Ready);
         }
-        let bytes = self
+        let is_due = self.place.offset >= self.capacity / PREPARE_AT;
+        if matches!(self.next, Next::None) && is_due && self.may_try() {
+            self.ask();
+        }
+    }
+
+    /// Not again right after a failure: each attempt costs the disk something.
+    fn may_try(&self) -> bool {
+        self.failed.is_none() || self.clock.monotonic() >= self.retry_at
+    }
+
+    fn ask(&mut self) {
+        let grown = self
             .capacity
             .saturating_mul(GROWTH)
             .clamp(self.first_bytes, self.segment_bytes);
-        self.ask_for(bytes);
-    }
-
-    fn ask_for(&mut self, bytes: u64) {
+        // Where the usual size could not be had, a small one is enough to go on.
+        let bytes = if self.failed.is_some() {
+            self.first_bytes
+        } else {
+            grown
+        };
         let (dir, ordinal) = (self.dir.clone(), self.place.ordinal + 1);
         // A thread of its own: writing 64 MiB of zeros must hold up neither a flush nor a checkpoint.
         let spawned = std::thread::Builder::new()
@@ -248,29 +268,57 @@ impl Writer {
             .spawn(move || segment::prepare(&dir, ordinal, bytes));
         match spawned {
             Ok(preparing) => self.next = Next::Asked(preparing),
-            Err(error) => tracing::error!(%error, "the next log segment cannot be prepared"),
+            Err(error) => self.note_failure(&error),
         }
+    }
+
+    /// The next segment, waiting for it if need be.
+    fn prepared(&mut self) -> Option<File> {
+        let made = match std::mem::replace(&mut self.next, Next::None) {
+            Next::Asked(preparing) => preparing
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread ended"))),
+            Next::None => return None,
+            Next::Ready(file) => Ok(file),
+        };
+        match made {
+            Ok(file) => {
+                self.failed = None;
+                Some(file)
+            }
+            Err(error) => {
+                self.note_failure(&error);
+                None
+            }
+        }
+    }
+
+    fn note_failure(&mut self, error: &io::Error) {
+        let path = segment::path(&self.dir, self.place.ordinal + 1);
+        let text = format!(
+            "preparing `{}` failed: {error}: {}",
+            path.display(),
+            remedy(error)
+        );
+        if self.failed.as_ref() != Some(&text) {
+            tracing::error!(reason = %text, "the next segment of the decision log is missing");
+        }
+        self.failed = Some(text);
+        self.retry_at = self.clock.monotonic().saturating_add(RETRY_AFTER);
     }
 
     /// Goes on in the next segment, waiting for it if need be.
     fn enter_next_segment(&mut self) -> Result<(), Failure> {
-        let ordinal = self.place.ordinal + 1;
-        if matches!(self.next, Next::None) {
-            // The large one could not be had, or was not asked for in time: a small one is enough to go on.
-            self.ask_for(self.first_bytes);
+        if matches!(self.next, Next::None) && self.may_try() {
+            self.ask();
         }
-        let made = match std::mem::replace(&mut self.next, Next::None) {
-            Next::Asked(preparing) => preparing
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("thread ended"))),
-            Next::None => Err(io::Error::other("no thread can be started")),
-            Next::Ready(file) => Ok(file),
+        let Some(file) = self.prepared() else {
+            let why = self.failed.clone();
+            return Err(Failure::NoSegment(
+                why.unwrap_or_else(|| "the next segment is missing".to_owned()),
+            ));
         };
-        let path = segment::path(&self.dir, ordinal);
-        let file = made.map_err(|error| {
-            let fix = remedy(&error);
-            Failure::NoSegment(format!("preparing `{}` failed: {error}: {fix}", path.display()))
-        })?;
+        let ordinal = self.place.ordinal + 1;
         let capacity = start_segment(&file, ordinal, self.place.next, self.place.before);
         self.capacity = capacity.map_err(|error| self.write_failure("header", &error))?;
         self.file = file;
@@ -294,13 +342,25 @@ impl Writer {
             Failure::Write(text) => {
                 // After a failed flush nobody knows what is on the disk: the log stays closed.
                 self.queue.refuse(&text);
+                tracing::error!(reason = %text, "the decision log is closed until it is opened again");
                 text
             }
         };
-        tracing::error!(reason = %text, "the decision log refuses records");
+        metrics::counter!("bailiwick_decision_log_refused_total").increment(batch.len() as u64);
         for record in batch.drain(..) {
             record.answer(Err(NotAppended::Unwritable(text.clone())));
         }
+    }
+}
+
+impl Drop for Writer {
+    /// However the thread ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.queue.close();
+        self.queue.refuse("the log's writing thread has ended");
+        // A segment being prepared is finished, not torn.
+        let _spare = self.prepared();
+        self.progress.close();
     }
 }
 

@@ -195,7 +195,7 @@ impl KillJournal {
         let (mut states, mut last) = (Vec::new(), 0);
         for (page, bytes) in (0..).zip(pages).skip(1) {
             let Some((number, entry)) = read_entry(page, bytes) else {
-                self.torn += usize::from(bytes.iter().any(|byte| *byte != 0));
+                self.torn += usize::from(*bytes != [0; PAGE]);
                 states.push(Page::Free);
                 continue;
             };

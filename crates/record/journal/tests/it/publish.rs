@@ -155,6 +155,28 @@ fn every_crash_during_publication_leaves_a_log_that_verifies() {
     }
 }
 
+/// Found by killing the service: a tile under the shown checkpoint was opened for writing again, and the kill
+/// came before its bytes were back.
+#[test]
+fn a_tile_that_is_shown_is_never_written_again() {
+    let dir = folder();
+    let log = open(dir.path());
+    fill(&log, 300);
+    log.integrate().unwrap();
+    let tile = dir.path().join("tile/1/000.p/1");
+    let written_at = || fs::metadata(&tile).unwrap().modified().unwrap();
+    let first = written_at();
+    for _ in 0..3 {
+        fill(&log, 10);
+        log.integrate().unwrap();
+    }
+    drop(log);
+    let log = open(dir.path());
+    fill(&log, 10);
+    log.integrate().unwrap();
+    assert_eq!(written_at(), first);
+}
+
 #[test]
 fn many_entries_get_a_checkpoint_without_waiting() {
     let dir = folder();
@@ -352,4 +374,26 @@ fn a_draft_of_a_checkpoint_is_not_a_checkpoint() {
     append_each(&log, &["acme"; 3]);
     drop(log);
     assert_eq!(fsck(dir.path()), 6);
+}
+
+#[test]
+fn the_state_log_takes_entries_again_after_an_obstacle() {
+    const STATE: &str = "test.invalid/state";
+    let dir = folder();
+    let tiles = StateTiles::open(dir.path(), STATE, note_key(STATE, 2)).unwrap();
+    let leaves: Vec<Vec<u8>> = (0..3).map(state_leaf).collect();
+    let obstacle = dir.path().join("tile");
+    fs::write(&obstacle, b"a file where the folder belongs").unwrap();
+    assert!(matches!(
+        tiles.publish([(0, leaves[0].as_slice())]),
+        Err(JournalError::File { .. })
+    ));
+    assert_eq!(tiles.checkpoint().checkpoint().size, 0);
+    fs::remove_file(&obstacle).unwrap();
+    let all = leaves
+        .iter()
+        .zip(0..)
+        .map(|(leaf, index)| (index, leaf.as_slice()));
+    assert_eq!(tiles.publish(all).unwrap(), 3);
+    assert_eq!(tiles.checkpoint().checkpoint().size, 3);
 }

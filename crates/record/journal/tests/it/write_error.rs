@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
-use bailiwick_journal::NotAppended;
+use bailiwick_base::{ManualClock, Time};
+use bailiwick_journal::{Deps, NotAppended};
 
 use crate::rig::{append_each, config, deps, entries, folder, open, open_log, record, segment, wait};
 
@@ -77,7 +80,12 @@ fn under_a_file_size_limit() {
 #[test]
 fn without_room_for_a_segment_records_are_refused_until_there_is() {
     let dir = folder();
-    let log = open(dir.path());
+    let clock = Arc::new(ManualClock::at(Time::from_secs(1_763_750_000)));
+    let deps = Deps {
+        clock: clock.clone(),
+        ..deps()
+    };
+    let (log, _) = open_log(dir.path(), config(), deps).unwrap();
     // A folder where the next segment is to be drafted: it cannot be made, and nothing is torn.
     let obstacle = segment(dir.path(), 1).with_extension("new");
     fs::create_dir(&obstacle).unwrap();
@@ -97,6 +105,9 @@ fn without_room_for_a_segment_records_are_refused_until_there_is() {
     assert!(why.contains("0000000000000001.seg"), "{why}");
     assert_eq!(log.refusing(), None, "nothing was written: the log is not closed");
     fs::remove_dir(&obstacle).unwrap();
+    // Not at once: each attempt costs the disk something.
+    assert_eq!(wait(log.append(record("acme", vec![b'x'; 50_000]))), Err(refused));
+    clock.advance(Duration::from_millis(250));
     assert_eq!(
         wait(log.append(record("acme", vec![b'x'; 50_000]))),
         Ok(acknowledged)
