@@ -61,14 +61,23 @@ fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {
 
 /// One more than the seed of the last run.
 fn next_seed(results: &str) -> u64 {
-    let seeds = results
+    let mut seeds = results
         .lines()
         .filter_map(|line| line.split('|').nth(4)?.trim().parse::<u64>().ok());
-    seeds.last().unwrap_or_default() + 1
+    seeds.next_back().unwrap_or_default() + 1
 }
 
 fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     let peers = Peers::prepare(repo);
+    let good = build(repo, &[], None)?.join("debug").join("bailiwick");
+    for (name, words) in CATCHERS {
+        println!("\n== {name} without a bug");
+        if !catcher(repo, &peers, &good, words)? {
+            return Err(Fail::broken(format!(
+                "`{name}` fails without a bug: it would catch anything"
+            )));
+        }
+    }
     let mut all_caught = true;
     let mut lines = String::new();
     for bug in BUGS
@@ -79,10 +88,7 @@ fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
         let mut caught = Vec::new();
         for (name, words) in CATCHERS {
             println!("\n== {name} with {bug}: expected to fail");
-            let Some((script, arguments)) = words.split_first() else {
-                continue;
-            };
-            if !process::stream(lane(repo, &peers, &binary, script)?.args(arguments))? {
+            if !catcher(repo, &peers, &binary, words)? {
                 caught.push(name);
             }
         }
@@ -99,6 +105,13 @@ fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     }
     repo.write(RESULTS, &(repo.read(RESULTS)? + &lines))?;
     Ok(all_caught)
+}
+
+fn catcher(repo: &Repo, peers: &Peers, binary: &Path, words: &[&str]) -> Outcome<bool> {
+    let Some((script, arguments)) = words.split_first() else {
+        return Err(Fail::broken("a lane without a command"));
+    };
+    process::stream(lane(repo, peers, binary, script)?.args(arguments))
 }
 
 /// Builds into a folder of its own where a bug is planted, so that no good artefact is touched. Only our own
