@@ -15,6 +15,13 @@ pub const ACT_DEPTH_MAX: usize = 4;
 /// Bytes of a name that a person gives (owner, purpose, label).
 pub const TEXT_MAX: usize = 256;
 
+/// Whether anything of `text` can be seen: a name of blanks, or of characters without a shape, names nothing.
+#[must_use]
+pub fn can_be_seen(text: &str) -> bool {
+    let shape = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    text.chars().any(|c| !c.is_whitespace() && shape(c))
+}
+
 /// `text` cut to a length that is fit for a message, what cannot be seen escaped.
 #[must_use]
 pub fn shown(text: &str) -> String {

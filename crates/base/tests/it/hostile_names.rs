@@ -56,6 +56,24 @@ fn feed(text: &str) -> usize {
 }
 
 #[test]
+fn a_text_of_nothing_that_has_a_shape_cannot_be_seen() {
+    use bailiwick_base::limits::can_be_seen;
+    for unseen in [
+        "",
+        " ",
+        "\t\n",
+        "\u{200b}",
+        "\u{200b}\u{202e} \u{feff}",
+        "\u{e0041}",
+    ] {
+        assert!(!can_be_seen(unseen), "{unseen:?}");
+    }
+    for seen in ["a", "'", "\"", "\\", "\u{202e}a", "中", "🙂", "é"] {
+        assert!(can_be_seen(seen), "{seen:?}");
+    }
+}
+
+#[test]
 fn naughty_strings_run_whole() {
     let Some(folder) = vectors::folder("naughty-strings") else {
         return;

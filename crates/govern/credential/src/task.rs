@@ -90,7 +90,7 @@ pub fn close_task(task: Task, reason: &str, now: Time) -> Result<Transition<Task
     Ok(Transition::changed("task.close", task, after).because(reason))
 }
 
-/// A text that must be there: trimmed, not empty, at most [`TEXT_MAX`] bytes, no control characters.
+/// A text that must be there: trimmed, something in it that can be seen, at most [`TEXT_MAX`] bytes, no control characters.
 pub(crate) fn required(text: &str, field: &'static str, missing: Refusal) -> Result<String, Refusal> {
     let text = text.trim();
     if text.len() > TEXT_MAX {
@@ -103,10 +103,10 @@ pub(crate) fn required(text: &str, field: &'static str, missing: Refusal) -> Res
     if text.chars().any(char::is_control) {
         return Err(Refusal::ControlCharacter(field));
     }
-    if text.is_empty() {
-        Err(missing)
-    } else {
+    if bailiwick_base::limits::can_be_seen(text) {
         Ok(text.to_owned())
+    } else {
+        Err(missing)
     }
 }
 

@@ -223,7 +223,7 @@ fn ending(at: Option<Time>, limits: &Limits, now: Time) -> Result<Time, Refusal>
     }
 }
 
-/// A text that must be there: trimmed, not empty, at most [`TEXT_MAX`] bytes, no control characters.
+/// A text that must be there: trimmed, something in it that can be seen, at most [`TEXT_MAX`] bytes, no control characters.
 pub(crate) fn required(text: String, field: &'static str, missing: Refusal) -> Result<String, Refusal> {
     optional(text, field)?.ok_or(missing)
 }
@@ -241,5 +241,5 @@ pub(crate) fn optional(text: String, field: &'static str) -> Result<Option<Strin
     if text.chars().any(char::is_control) {
         return Err(Refusal::ControlCharacter(field));
     }
-    Ok((!text.is_empty()).then(|| text.to_owned()))
+    Ok(bailiwick_base::limits::can_be_seen(text).then(|| text.to_owned()))
 }

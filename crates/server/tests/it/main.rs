@@ -9,9 +9,11 @@
 )]
 
 mod again;
+mod asking;
 mod bed;
 mod claiming;
 mod clock;
+mod counting;
 mod desk;
 mod faults;
 mod forged;
@@ -19,6 +21,7 @@ mod fresh;
 mod ground;
 mod killing;
 mod sweep;
+mod texts;
 mod tokens;
 mod vectors;
 
