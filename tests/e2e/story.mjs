@@ -8,6 +8,7 @@ import "./story/authzen.mjs";
 import "./story/kill.mjs";
 import "./story/logs.mjs";
 import "./story/commands.mjs";
+import "./story/postgres.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

@@ -136,7 +136,7 @@ export class Installation {
         }
         if (config !== undefined) {
             installation.configFile = join(installation.folder, "config.toml");
-            writeFileSync(installation.configFile, config);
+            writeFileSync(installation.configFile, typeof config === "function" ? config(installation) : config);
         }
         await installation.serve(serve);
         await installation.cli(["claim", "--data", installation.data, "--name", "ada"]);
