@@ -33,7 +33,10 @@ async fn serve() {
     let port: u16 = args.next().map_or(0, |p| p.parse().unwrap());
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let world = world::World::with(|config| config.let_in_loopback(port));
+    let world = world::World::with(|config| {
+        config.let_in_loopback(port);
+        config.sessions_per_identity_max = 100_000;
+    });
     let allow_addresses = vec!["127.0.0.0/8".to_owned()];
     world
         .add(

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::bridge;
 use crate::bridge::rounds::Rounds;
+use crate::client::{Client, Clients};
 use crate::config::GatewayConfig;
 use crate::door;
 use crate::error::UpstreamError;
@@ -76,6 +77,7 @@ pub struct Gateway {
     pub(crate) making: Making,
     registry: Registry,
     annotations: Mutex<BTreeMap<Digest, Arc<[ParamHeader]>>>,
+    pub(crate) clients: Clients,
     pub(crate) sessions: Sessions,
     pub(crate) rounds: Rounds,
 }
@@ -109,10 +111,8 @@ pub(crate) struct Inbound {
     pub(crate) params: Params,
     /// The message as it came.
     pub(crate) body: Bytes,
-    /// The client as it names itself.
-    pub(crate) client: Value,
-    /// What the client declared it can do.
-    pub(crate) capabilities: Map<String, Value>,
+    /// The client in its own words.
+    pub(crate) client: Arc<Client>,
     /// The log level it asked for.
     pub(crate) log_level: Option<String>,
     pub(crate) param_headers: Vec<(HeaderName, HeaderValue)>,
@@ -141,6 +141,7 @@ impl Gateway {
             clock: deps.clock,
             ids: deps.ids,
             entropy: deps.entropy,
+            clients: Clients::default(),
             sessions: Sessions::default(),
             rounds: Rounds::default(),
             registry: Registry::default(),
@@ -272,11 +273,7 @@ impl Gateway {
     ) -> Result<(Exchange, Era), UpstreamError> {
         let link = match &inbound.session {
             Some(session) => session.link.clone(),
-            None => {
-                upstream
-                    .link(&inbound.caller.bearer, &inbound.client, &inbound.capabilities)
-                    .await?
-            }
+            None => upstream.link(&inbound.caller.bearer, &inbound.client).await?,
         };
         match link {
             Link::Modern(server) => {
@@ -430,7 +427,7 @@ async fn own_list_call(link: &Link, cursor: Option<&str>) -> Result<Exchange, Up
             params.insert("cursor".to_owned(), cursor.into());
         }
         if era == Era::Modern {
-            let envelope = peer::envelope(&peer::own_client(), &Map::new());
+            let envelope = peer::envelope(&Client::own());
             params.insert("_meta".to_owned(), Value::Object(envelope));
         }
         Outgoing {

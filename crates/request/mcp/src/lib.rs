@@ -17,6 +17,7 @@
 mod answer;
 mod bridge;
 pub mod builtin;
+mod client;
 mod config;
 mod door;
 mod error;

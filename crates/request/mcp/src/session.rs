@@ -9,9 +9,9 @@ use bailiwick_base::{Entropy, IdentityId, ServerName, TaskId, TenantId};
 use bailiwick_decide::Bearer;
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
-use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot};
 
+use crate::client::Client;
 use crate::frame::CallId;
 use crate::gateway::Caller;
 use crate::upstream::peer::Peer;
@@ -38,8 +38,7 @@ pub(crate) struct Session {
     identity: IdentityId,
     task: TaskId,
     pub(crate) version: &'static str,
-    pub(crate) client: Value,
-    pub(crate) capabilities: Map<String, Value>,
+    pub(crate) client: Arc<Client>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) link: Link,
     pub(crate) peer: Arc<Peer>,
@@ -55,8 +54,8 @@ pub(crate) struct Session {
 struct State {
     /// The token the session was last used with.
     bearer: Bearer,
-    calls: BTreeMap<CallId, oneshot::Sender<()>>,
-    asks: BTreeMap<CallId, AskRoute>,
+    calls: Vec<(CallId, oneshot::Sender<()>)>,
+    asks: Vec<(CallId, AskRoute)>,
     level: Option<String>,
     subscriptions: BTreeSet<String>,
 }
@@ -64,8 +63,7 @@ struct State {
 /// What a session is opened with.
 pub(crate) struct Opening {
     pub(crate) version: &'static str,
-    pub(crate) client: Value,
-    pub(crate) capabilities: Map<String, Value>,
+    pub(crate) client: Arc<Client>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) link: Link,
     pub(crate) peer: Arc<Peer>,
@@ -79,7 +77,8 @@ pub(crate) struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.session.state().calls.remove(&self.id);
+        let mut state = self.session.state();
+        drop(taken(&mut state.calls, &self.id));
     }
 }
 
@@ -115,10 +114,10 @@ impl Session {
     pub(crate) fn begin(self: &Arc<Self>, id: &CallId) -> Option<(InFlight, oneshot::Receiver<()>)> {
         let (give_up, told) = oneshot::channel();
         let mut state = self.state();
-        if state.calls.len() >= CALLS_MAX || state.calls.contains_key(id) {
+        if state.calls.len() >= CALLS_MAX || state.calls.iter().any(|(known, _)| known == id) {
             return None;
         }
-        state.calls.insert(id.clone(), give_up);
+        state.calls.push((id.clone(), give_up));
         Some((
             InFlight {
                 session: Arc::clone(self),
@@ -130,11 +129,9 @@ impl Session {
 
     /// Tells a call of this session that its caller gave up; whether there was one.
     pub(crate) fn give_up(&self, id: &CallId) -> bool {
+        let told = taken(&mut self.state().calls, id);
         // The call may end at the same moment.
-        self.state()
-            .calls
-            .remove(id)
-            .is_some_and(|told| told.send(()).is_ok())
+        told.is_some_and(|told| told.send(()).is_ok())
     }
 
     /// Remembers a question under the server's own id.
@@ -143,7 +140,11 @@ impl Session {
         if state.asks.len() >= ASKS_MAX {
             return false;
         }
-        state.asks.insert(id.clone(), AskRoute::Upstream).is_none()
+        if state.asks.iter().any(|(known, _)| known == id) {
+            return false;
+        }
+        state.asks.push((id.clone(), AskRoute::Upstream));
+        true
     }
 
     /// Remembers a question of our own; its id and where the answer arrives.
@@ -154,13 +155,13 @@ impl Session {
         if state.asks.len() >= ASKS_MAX {
             return None;
         }
-        state.asks.insert(id.clone(), AskRoute::Local(to));
+        state.asks.push((id.clone(), AskRoute::Local(to)));
         Some((id, answer))
     }
 
     /// Takes the question that an answer belongs to.
     pub(crate) fn answered(&self, id: &CallId) -> Option<AskRoute> {
-        self.state().asks.remove(id)
+        taken(&mut self.state().asks, id)
     }
 
     pub(crate) fn set_level(&self, level: &str) {
@@ -257,7 +258,6 @@ impl Sessions {
         let Opening {
             version,
             client,
-            capabilities,
             upstream,
             link,
             peer,
@@ -270,14 +270,13 @@ impl Sessions {
             task: caller.task().clone(),
             version,
             client,
-            capabilities,
             upstream,
             link,
             peer,
             state: Mutex::new(State {
                 bearer: caller.bearer.clone(),
-                calls: BTreeMap::new(),
-                asks: BTreeMap::new(),
+                calls: Vec::new(),
+                asks: Vec::new(),
                 level: None,
                 subscriptions: BTreeSet::new(),
             }),
@@ -336,6 +335,16 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Takes the entry of `id` out. An empty list gives its memory back: most sessions are idle most of the time.
+fn taken<T>(list: &mut Vec<(CallId, T)>, id: &CallId) -> Option<T> {
+    let at = list.iter().position(|(known, _)| known == id)?;
+    let (_, found) = list.swap_remove(at);
+    if list.is_empty() {
+        *list = Vec::new();
+    }
+    Some(found)
 }
 
 fn drop_idle(all: &mut BTreeMap<String, Arc<Session>>, now: Duration, idle: Duration) {

@@ -8,11 +8,12 @@ use bailiwick_pep::{Outcome, Permit};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{listen, modern, respond, tools};
 use crate::answer;
 use crate::bridge::results;
+use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::frame::{CallId, Frame, Shape};
 use crate::gateway::{Caller, Gateway, Inbound};
@@ -35,7 +36,11 @@ pub(super) async fn post(
     let Frame { body, shape } = frame;
     match shape {
         Shape::Call { id, method, .. } if method == "initialize" => {
-            let inbound = inbound_of(&caller, parts, (id, method, Verb::Initialize), params, body, None);
+            let stated = |name: &str| params.member(name).map(|m| &m.value);
+            let capabilities = stated("capabilities").and_then(Value::as_object);
+            let client = gateway.clients.of(stated("clientInfo"), capabilities);
+            let verb = (id, method, Verb::Initialize);
+            let inbound = inbound_of(&caller, parts, verb, params, body, Who::Newcomer(client));
             initialize(gateway, inbound).await
         }
         shape => {
@@ -53,7 +58,14 @@ pub(super) async fn post(
                         let text = answer::error(Some(&id), answer::METHOD_NOT_FOUND, "no such method", None);
                         return respond::json(200, text);
                     };
-                    let inbound = inbound_of(&caller, parts, (id, method, verb), params, body, Some(session));
+                    let inbound = inbound_of(
+                        &caller,
+                        parts,
+                        (id, method, verb),
+                        params,
+                        body,
+                        Who::Session(session),
+                    );
                     call(gateway, inbound).await
                 }
                 Shape::Notice { method, .. } => {
@@ -108,17 +120,24 @@ fn session_of(
     }
 }
 
+/// Whose message it is.
+enum Who {
+    Newcomer(Arc<Client>),
+    Session(Arc<Session>),
+}
+
 fn inbound_of(
     caller: &Caller,
     parts: &Parts,
     (id, method, verb): (CallId, String, Verb),
     params: Params,
     body: Bytes,
-    session: Option<Arc<Session>>,
+    who: Who,
 ) -> Inbound {
-    let (client, capabilities) = session
-        .as_ref()
-        .map_or_else(Default::default, |s| (s.client.clone(), s.capabilities.clone()));
+    let (client, session) = match who {
+        Who::Newcomer(client) => (client, None),
+        Who::Session(session) => (Arc::clone(&session.client), Some(session)),
+    };
     Inbound {
         caller: caller.clone(),
         era: Era::Legacy,
@@ -128,7 +147,6 @@ fn inbound_of(
         params,
         body,
         client,
-        capabilities,
         log_level: session.as_ref().and_then(|s| s.level()),
         param_headers: Vec::new(),
         session,
@@ -148,7 +166,7 @@ async fn initialize(gateway: &Arc<Gateway>, inbound: Inbound) -> Response {
             answer::error(Some(&inbound.id), answer::INVALID_PARAMS, text, None),
         )
     };
-    let (Some(Value::String(asked)), Some(Value::Object(capabilities)), Some(client @ Value::Object(_))) = (
+    let (Some(Value::String(asked)), Some(Value::Object(_)), Some(Value::Object(_))) = (
         member("protocolVersion"),
         member("capabilities"),
         member("clientInfo"),
@@ -172,7 +190,7 @@ async fn initialize(gateway: &Arc<Gateway>, inbound: Inbound) -> Response {
     let opened = tokio::select! {
         biased;
         _ = permit.revoked() => Err(UpstreamError::Closed),
-        opened = open(gateway, &inbound, version, client, capabilities) => opened,
+        opened = open(gateway, &inbound, version) => opened,
     };
     match opened {
         Ok(session) => {
@@ -195,15 +213,13 @@ async fn open(
     gateway: &Arc<Gateway>,
     inbound: &Inbound,
     version: &'static str,
-    client: &Value,
-    capabilities: &Map<String, Value>,
 ) -> Result<Arc<Session>, UpstreamError> {
     let upstream = {
         let snapshot = gateway.cell.load();
         let server = Gateway::server(&snapshot, &inbound.caller);
         gateway.upstream(&server.ok_or_else(|| UpstreamError::Unreachable("it was removed".to_owned()))?)?
     };
-    let (link, peer) = upstream.session_link(client, capabilities).await?;
+    let (link, peer) = upstream.session_link(&inbound.client).await?;
     let bounds = Bounds {
         all: gateway.config.sessions_max,
         of_identity: gateway.config.sessions_per_identity_max,
@@ -211,8 +227,7 @@ async fn open(
     };
     let opening = Opening {
         version,
-        client: client.clone(),
-        capabilities: capabilities.clone(),
+        client: Arc::clone(&inbound.client),
         upstream,
         link,
         peer,
@@ -322,7 +337,8 @@ async fn notice(
         Ok(permit) => permit,
         Err(_) => return respond::accepted(),
     };
-    let passes = method == "notifications/roots/list_changed" && session.capabilities.contains_key("roots");
+    let passes =
+        method == "notifications/roots/list_changed" && session.client.capabilities.contains_key("roots");
     let outcome = match &session.link {
         Link::Session {
             session: at_server,

@@ -18,6 +18,7 @@ use super::{respond, tools};
 use crate::answer;
 use crate::bridge;
 use crate::bridge::ask::require_askable;
+use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::frame::{self, CallId};
 use crate::gateway::{Gateway, Inbound};
@@ -216,7 +217,9 @@ async fn source_of(
             Ok(Some(source))
         }
         Link::Session { .. } => {
-            let session = upstream.separate_session(&inbound.client, &Map::new()).await?;
+            let session = upstream
+                .separate_session(&inbound.client.able_to_nothing())
+                .await?;
             for uri in &wanted.uris {
                 let params = Bytes::from(json!({"uri": uri}).to_string());
                 session
@@ -416,8 +419,12 @@ impl Listening {
             let asked = match &self.listener {
                 Listener::Session(streaming) => {
                     let session = streaming.session();
-                    let judged =
-                        require_askable(&ask.method, &params, &session.capabilities, self.upstream.host());
+                    let judged = require_askable(
+                        &ask.method,
+                        &params,
+                        &session.client.capabilities,
+                        self.upstream.host(),
+                    );
                     judged.map(|()| session.expect_upstream(&ask.id)).unwrap_or(false)
                 }
                 Listener::Stateless { .. } => false,
@@ -491,16 +498,12 @@ async fn next_of(exchange: &mut Option<Box<HttpExchange>>) -> Woken {
 
 /// `subscriptions/listen` on behalf of a session: all lists, and the resources it subscribed to.
 fn listen_call(listener: &Listener) -> Outgoing {
-    let (uris, client, capabilities) = match listener {
+    let (uris, client) = match listener {
         Listener::Session(streaming) => {
             let session = streaming.session();
-            (
-                session.subscriptions(),
-                session.client.clone(),
-                session.capabilities.clone(),
-            )
+            (session.subscriptions(), Arc::clone(&session.client))
         }
-        Listener::Stateless { wanted, .. } => (wanted.uris.clone(), peer::own_client(), Map::new()),
+        Listener::Stateless { wanted, .. } => (wanted.uris.clone(), Arc::new(Client::own())),
     };
     let wanted = Wanted {
         tools: true,
@@ -508,7 +511,7 @@ fn listen_call(listener: &Listener) -> Outgoing {
         resources: true,
         uris,
     };
-    let meta = peer::envelope(&client, &capabilities);
+    let meta = peer::envelope(&client);
     let params = json!({"notifications": wanted.to_value(), "_meta": meta});
     own_call(
         "subscriptions/listen",

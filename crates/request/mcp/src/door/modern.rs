@@ -173,17 +173,16 @@ fn read(gateway: &Gateway, caller: &Caller, parts: &Parts, message: Message) -> 
         .ok_or_else(|| Refusal::new(404, answer::METHOD_NOT_FOUND, "no such method"))?;
     require_name(headers, verb, &params)?;
     let param_headers = mirrored(gateway, caller, verb, &params, headers)?;
-    let meta = params.meta().cloned().unwrap_or_default();
-    let object = |key: &str| meta.get(key).and_then(Value::as_object).cloned();
+    let stated = |key: &str| params.meta().and_then(|meta| meta.get(key));
+    let capabilities = stated(method::META_CAPABILITIES).and_then(Value::as_object);
+    let client = gateway.clients.of(stated(method::META_CLIENT), capabilities);
     Ok(Inbound {
         caller: caller.clone(),
         era: Era::Modern,
         id,
         method,
         verb,
-        client: object(method::META_CLIENT)
-            .map_or_else(|| json!({"name": "unknown", "version": "0"}), Value::Object),
-        capabilities: object(method::META_CAPABILITIES).unwrap_or_default(),
+        client,
         log_level: params.meta_text(method::META_LOG_LEVEL).map(str::to_owned),
         params,
         body,

@@ -16,6 +16,7 @@ use super::exchange::{Canary, Outgoing, Reply, Step, classify, reply};
 use super::line::restore_numbers;
 use super::peer::{self, Peer};
 use crate::answer;
+use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::frame::{self, CallId, Foreign, ForeignError};
 use crate::method;
@@ -46,6 +47,7 @@ pub(crate) struct HttpServer {
     pub(crate) path: http::Uri,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opened: Mutex<Option<Arc<Opened>>>,
+    pub(crate) session_peer: Mutex<Option<Arc<Peer>>>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) credential: Option<CredentialId>,
     pub(crate) secrets: Arc<dyn UpstreamSecrets>,
@@ -154,7 +156,7 @@ impl HttpServer {
 
     /// Asks in the stateless revision what the server is; `None` when it is a legacy server.
     pub(crate) async fn discover(self: &Arc<Self>) -> Result<Option<Arc<Peer>>, UpstreamError> {
-        let meta = peer::envelope(&peer::own_client(), &Map::new());
+        let meta = peer::envelope(&Client::own());
         let params = Value::Object(Map::from_iter([("_meta".to_owned(), Value::Object(meta))]));
         let out = own_call("server/discover", &params);
         let asked = async { self.call_modern(out).await?.reply().await };
@@ -181,19 +183,32 @@ impl HttpServer {
         }
     }
 
+    /// Sessions of one server hear the same words about it; they are kept once.
+    fn known_peer(&self, peer: Arc<Peer>) -> Arc<Peer> {
+        let mut known = self.session_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref().filter(|k| ***k == *peer) {
+            return Arc::clone(known);
+        }
+        *known = Some(Arc::clone(&peer));
+        peer
+    }
+
     /// Opens a session: `initialize`, then `notifications/initialized`.
-    pub(crate) async fn open(
-        self: &Arc<Self>,
-        client: &Value,
-        capabilities: &Map<String, Value>,
-    ) -> Result<Arc<HttpSession>, UpstreamError> {
-        let out = own_call("initialize", &peer::initialize_params(client, capabilities));
+    pub(crate) async fn open(self: &Arc<Self>, client: &Client) -> Result<Arc<HttpSession>, UpstreamError> {
+        let out = own_call("initialize", &peer::initialize_params(client));
         let (mut message, canary) = self.head(Method::POST)?;
         message.headers_mut().insert(CONTENT_TYPE, JSON);
         message.headers_mut().insert(ACCEPT, BOTH);
         *message.body_mut() = Full::new(out.text());
         let (parts, body) = self.pool.send(message).await?;
-        let id = parts.headers.get(SESSION_ID).cloned();
+        // A copy: the value as received would keep the whole buffer of the connection with it.
+        let id = parts
+            .headers
+            .get(SESSION_ID)
+            .map(|id| HeaderValue::from_bytes(id.as_bytes()));
+        let id = id
+            .transpose()
+            .map_err(|_| UpstreamError::NotMcp("its session id is malformed"))?;
         if id.as_ref().is_some_and(|id| !is_session_id(id)) {
             return Err(UpstreamError::NotMcp("its session id is not visible ASCII"));
         }
@@ -203,7 +218,9 @@ impl HttpServer {
         let result = bailiwick_base::json::parse(&result, self.reply_max)
             .map_err(|_| UpstreamError::NotMcp("the result of initialize is not strict JSON"))?;
         let peer = Arc::new(Peer::from_initialize(&result).ok_or(UpstreamError::Unsupported)?);
-        let version = HeaderValue::from_str(&peer.version).map_err(|_| UpstreamError::Unsupported)?;
+        let spoken = method::LEGACY_UPSTREAM.into_iter().find(|v| *v == peer.version);
+        let version = HeaderValue::from_static(spoken.ok_or(UpstreamError::Unsupported)?);
+        let peer = self.known_peer(peer);
         let session = Arc::new(HttpSession {
             server: Arc::clone(self),
             id,

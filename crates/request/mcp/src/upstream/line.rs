@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::exchange::{Notice, Outgoing, Step, classify};
 use super::peer::{self, Peer};
 use crate::answer;
+use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::frame::{self, CallId, Foreign};
 use crate::launcher::{self, Launcher, Output, Program};
@@ -272,7 +273,7 @@ impl Running {
             name: None,
             param_headers: Vec::new(),
         };
-        let envelope = peer::envelope(&peer::own_client(), &Map::new());
+        let envelope = peer::envelope(&Client::own());
         let params = Value::Object(Map::from_iter([("_meta".to_owned(), Value::Object(envelope))]));
         let id = self.mint();
         let mut asked = self.open(id, own("server/discover", params, id), usize::MAX, timeout)?;
@@ -291,7 +292,7 @@ impl Running {
         asked.open = false;
         drop(asked);
         let id = self.mint();
-        let params = peer::initialize_params(&peer::own_client(), &Map::new());
+        let params = peer::initialize_params(&Client::own());
         let mut asked = self.open(id, own("initialize", params, id), usize::MAX, timeout)?;
         let reply = loop {
             if let Step::Done(reply) = asked.next().await? {

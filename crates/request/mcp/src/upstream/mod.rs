@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bailiwick_base::{Clock, IdentityId, TaskId};
 use bailiwick_decide::{Bearer, UpstreamServer};
-use serde_json::{Map, Value};
 
+use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::method::Era;
 use crate::pins::Catalog;
@@ -36,7 +36,7 @@ struct InnerKey {
     identity: IdentityId,
     task: TaskId,
     /// Text of the declared capabilities.
-    capabilities: String,
+    capabilities: Arc<str>,
 }
 
 struct Inner {
@@ -116,7 +116,7 @@ impl Upstream {
         }
         let peer = match server.discover().await? {
             Some(peer) => peer,
-            None => Arc::clone(&server.open(&peer::own_client(), &Map::new()).await?.peer),
+            None => Arc::clone(&server.open(&Client::own()).await?.peer),
         };
         self.remember(&peer);
         Ok(peer)
@@ -145,12 +145,7 @@ impl Upstream {
     }
 
     /// The link for one stateless call.
-    pub(crate) async fn link(
-        &self,
-        bearer: &Bearer,
-        client: &Value,
-        capabilities: &Map<String, Value>,
-    ) -> Result<Link, UpstreamError> {
+    pub(crate) async fn link(&self, bearer: &Bearer, client: &Client) -> Result<Link, UpstreamError> {
         let server = match &self.reach {
             Reach::Line(line) => return Ok(Link::Line(Arc::clone(line))),
             Reach::Http(server) => server,
@@ -161,10 +156,7 @@ impl Upstream {
         let key = InnerKey {
             identity: bearer.claims.nhi.clone(),
             task: bearer.claims.task.clone(),
-            capabilities: match capabilities.is_empty() {
-                true => String::new(),
-                false => Value::Object(capabilities.clone()).to_string(),
-            },
+            capabilities: Arc::clone(&client.declared),
         };
         let now = self.clock.monotonic();
         if let Some(found) = self
@@ -180,7 +172,7 @@ impl Upstream {
                 own: false,
             });
         }
-        let session = server.open(client, capabilities).await?;
+        let session = server.open(client).await?;
         self.remember(&session.peer);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.retain(|_, i| now.saturating_sub(i.used_at) < INNER_IDLE && !i.session.is_lost());
@@ -199,11 +191,7 @@ impl Upstream {
     }
 
     /// The link that one session of ours keeps.
-    pub(crate) async fn session_link(
-        &self,
-        client: &Value,
-        capabilities: &Map<String, Value>,
-    ) -> Result<(Link, Arc<Peer>), UpstreamError> {
+    pub(crate) async fn session_link(&self, client: &Client) -> Result<(Link, Arc<Peer>), UpstreamError> {
         let server = match &self.reach {
             Reach::Line(line) => return Ok((Link::Line(Arc::clone(line)), line.peer().await?)),
             Reach::Http(server) => server,
@@ -218,7 +206,7 @@ impl Upstream {
             return Ok((Link::Modern(Arc::clone(server)), peer));
         }
         // A server that speaks both gets the session as a session: then nothing has to be translated.
-        match server.open(client, capabilities).await {
+        match server.open(client).await {
             Ok(session) => {
                 let peer = Arc::clone(&session.peer);
                 Ok((Link::Session { session, own: true }, peer))
@@ -247,19 +235,15 @@ impl Upstream {
                 own: false,
             });
         }
-        let session = server.open(&peer::own_client(), &Map::new()).await?;
+        let session = server.open(&Client::own()).await?;
         *own = Some(Arc::clone(&session));
         Ok(Link::Session { session, own: false })
     }
 
     /// A session of its own, for a stream that is read by one caller only.
-    pub(crate) async fn separate_session(
-        &self,
-        client: &Value,
-        capabilities: &Map<String, Value>,
-    ) -> Result<Arc<HttpSession>, UpstreamError> {
+    pub(crate) async fn separate_session(&self, client: &Client) -> Result<Arc<HttpSession>, UpstreamError> {
         match &self.reach {
-            Reach::Http(server) => server.open(client, capabilities).await,
+            Reach::Http(server) => server.open(client).await,
             Reach::Line(_) => Err(UpstreamError::Unsupported),
         }
     }

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::client::Client;
 use crate::method::{self, Era};
 
 /// A server's own words, whatever era they came in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) era: Era,
     /// The revision that was agreed on.
@@ -85,24 +86,19 @@ impl Peer {
     }
 }
 
-/// How the gateway names itself as a client.
-pub(crate) fn own_client() -> Value {
-    json!({"name": "bailiwick", "version": env!("CARGO_PKG_VERSION")})
-}
-
 /// The `_meta` envelope of a call of our own in 2026-07-28.
-pub(crate) fn envelope(client: &Value, capabilities: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn envelope(client: &Client) -> Map<String, Value> {
     let mut meta = Map::new();
     meta.insert(method::META_VERSION.to_owned(), method::MODERN.into());
-    meta.insert(method::META_CLIENT.to_owned(), client.clone());
+    meta.insert(method::META_CLIENT.to_owned(), client.info.clone());
     meta.insert(
         method::META_CAPABILITIES.to_owned(),
-        Value::Object(capabilities.clone()),
+        Value::Object(client.capabilities.clone()),
     );
     meta
 }
 
 /// The parameters of `initialize`.
-pub(crate) fn initialize_params(client: &Value, capabilities: &Map<String, Value>) -> Value {
-    json!({"protocolVersion": method::LEGACY, "capabilities": capabilities, "clientInfo": client})
+pub(crate) fn initialize_params(client: &Client) -> Value {
+    json!({"protocolVersion": method::LEGACY, "capabilities": client.capabilities, "clientInfo": client.info})
 }

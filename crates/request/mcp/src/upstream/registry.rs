@@ -155,6 +155,7 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
         path,
         clock: Arc::clone(&making.clock),
         opened: Mutex::new(None),
+        session_peer: Mutex::new(None),
         pool,
         credential: server.credential.clone(),
         secrets: Arc::clone(&making.secrets),
