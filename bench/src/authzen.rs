@@ -99,7 +99,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, span: Duration) -> anyhow:
     let (_, token) = installation
         .open_task("acme", &identity, &["authzen:evaluate"])
         .await?;
-    let queued = installation.queued(folder, SERVER_CORE)?;
+    let queued = installation.queued(folder, SERVER_CORE).await?;
     let port = free_port()?;
     let port_text = port.to_string();
     let axum = Server::start(

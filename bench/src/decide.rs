@@ -48,9 +48,11 @@ pub(crate) fn run(folder: &Path) -> anyhow::Result<()> {
         let world = World::new("acme", n, now)?;
         let snapshot = world.snapshot()?;
         let call = call_of(&world, n / 2, &body(n / 2))?;
+        let decision = decide(&snapshot, &call, now);
         anyhow::ensure!(
-            decide(&snapshot, &call, now).effect == Effect::Permit,
-            "the call is not permitted"
+            decision.effect == Effect::Permit,
+            "the call is not permitted: {}",
+            decision.reasons.text
         );
         gauge::cpu(&format!("decide {n}"), SAMPLES, SPAN, || {
             black_box(decide(&snapshot, &call, now));

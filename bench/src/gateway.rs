@@ -120,7 +120,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, span: Duration) -> anyhow:
     )]
     let wanted = (fresh_span.as_secs_f64() * 1.2 * FRESH_PER_S) as usize;
     let tokens = installation.tokens(TENANT, &task, wanted).await?;
-    let queued = installation.queued(folder, CORE)?;
+    let queued = installation.queued(folder, CORE).await?;
     let upstream = scene.backend.address.clone();
     let l7 = listening(
         &limits.join("relay"),

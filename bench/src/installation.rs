@@ -67,6 +67,15 @@ impl Server {
         Ok(server)
     }
 
+    /// Waits for an answer: connections are taken before anybody reads from them.
+    async fn answers(&self) -> anyhow::Result<()> {
+        let mut connection = Connection::open(&self.address).await?;
+        let request = request("GET", &self.address, "/healthz", &[], "");
+        let status = connection.exchange(&request).await?;
+        ensure!(status == 200, "`/healthz` answered {status}");
+        Ok(())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -74,15 +83,6 @@ impl Server {
     /// Moves every thread of it to a core.
     pub(crate) fn pin(&self, core: usize) -> anyhow::Result<()> {
         pin(self.pid(), core)
-    }
-
-    /// Asks it to stop and waits.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status()?;
-        ensure!(status.success(), "cannot stop process {pid}");
-        self.child.wait()?;
-        Ok(())
     }
 }
 
@@ -143,6 +143,7 @@ impl Installation {
         let port = free_port()?;
         let base = format!("http://127.0.0.1:{port}");
         let service = Server::spawn(serve(&data, port, &base, core)?, port)?;
+        service.answers().await?;
         let key = OperatorKey::generate()?;
         let claimed = claim(&data.join("claim.sock"), "bench", &key).await;
         let operator = claimed.map_err(|problem| anyhow::anyhow!("claim: {}", problem.detail))?;
@@ -290,7 +291,7 @@ impl Installation {
     }
 
     /// A second server over a copy of the same state, with the recorder that does not wait.
-    pub(crate) fn queued(&self, folder: &Path, core: usize) -> anyhow::Result<Server> {
+    pub(crate) async fn queued(&self, folder: &Path, core: usize) -> anyhow::Result<Server> {
         let copied = folder.join("queued");
         copy(&self.folder, &copied)?;
         let port = free_port()?;
@@ -301,7 +302,9 @@ impl Installation {
             "--base-url",
             &self.base,
         ]);
-        Server::spawn(command, port)
+        let server = Server::spawn(command, port)?;
+        server.answers().await?;
+        Ok(server)
     }
 }
 

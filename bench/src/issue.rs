@@ -19,7 +19,7 @@ use bailiwick_wire as wire;
 use serde_json::Value;
 
 use crate::gauge::{self, figure};
-use crate::http::{Connection, Load, request};
+use crate::http::{Load, request};
 use crate::installation::{Installation, Server};
 
 const CONNECTIONS: usize = 32;
@@ -88,7 +88,7 @@ pub(crate) async fn run(folder: &Path, span: Duration) -> anyhow::Result<()> {
     for (algorithm, _) in &floors {
         tenants.push((*algorithm, Tenant::add(&installation, *algorithm, span).await?));
     }
-    let queued = installation.queued(folder, CORE)?;
+    let queued = installation.queued(folder, CORE).await?;
     // Assertions made in the second in which a server started are refused: they may have been used before.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let servers = [("queued", &queued), ("durable", &installation.service)];
@@ -221,28 +221,4 @@ fn prepared(span: Duration) -> usize {
     )]
     let wanted = (span.as_secs_f64() * 1.3 * ASSERTIONS_PER_S) as usize;
     wanted
-}
-
-/// Loads a token endpoint of a peer with one request (goal a3).
-pub(crate) async fn peer(address: &str, request: Vec<u8>, pid: u32, span: Duration) -> anyhow::Result<()> {
-    let mut connection = Connection::open(address).await?;
-    let status = connection.exchange(&request).await?;
-    anyhow::ensure!(
-        status == 200,
-        "the peer answered {status}: {}",
-        connection.reply().body
-    );
-    let load = Load {
-        address: address.to_owned(),
-        connections: 8,
-        warm: span / 2,
-        span,
-        requests: Rc::new(vec![request]),
-        once: false,
-        server: Some(pid),
-    };
-    let taken = load.run().await?;
-    figure("peer rate", taken.per_s, "tokens/s");
-    figure("peer cpu", taken.cpu, "us");
-    Ok(())
 }

@@ -29,10 +29,10 @@ const SERVER: &str = "filesystem";
 const FILE: &str = "/srv/invoices/2026/november/0042.txt";
 const LONG: Duration = Duration::from_secs(30 * 86_400);
 
-/// The body of a `tools/call` of 402 bytes, as the floor program `json` parses it.
+/// The body of a `tools/call` of 402 bytes, as long as the one that the floor program `json` parses.
 pub(crate) fn body(n: usize) -> String {
     let mut body = format!(
-        r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{}","arguments":{{"path":"{FILE}","note":"#,
+        r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{}","arguments":{{"path":"{FILE}"}},"_meta":{{"note":"#,
         tool(n)
     );
     let rest = 402_usize.saturating_sub(body.len() + 5);
