@@ -19,6 +19,7 @@ use bailiwick_store::{
     Actor, Entry, Reach, Receipt, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::fs::Mode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -124,12 +125,14 @@ impl Service {
         config.require_safe()?;
         let signals = Signals::start(&config.telemetry)?;
         let metrics = telemetry::metrics()?;
+        // The programs it starts have files of their own kind; everything this process makes is its user's alone.
+        let (launcher, launcher_process) = start_launcher(machine.launcher.as_deref());
+        let _before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         make_data_folder(&config.data)?;
         let listener = Listener::bind(config.socket()?, &config.listen).await?;
         let base_url = base_url(&config, &listener)?;
         let ground = ground(&config, &base_url, machine.clock).await?;
         let stop = CancellationToken::new();
-        let (launcher, launcher_process) = start_launcher(machine.launcher.as_deref());
         let parts = wire(&config, &base_url, ground, launcher, &listener)?;
         parts
             .deps

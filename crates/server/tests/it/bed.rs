@@ -123,6 +123,19 @@ struct Running {
     done: JoinHandle<()>,
 }
 
+/// The folder is removed behind it: not while the service still writes there.
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stopper.stop();
+            let asked = self.clock.monotonic();
+            while !running.done.is_finished() && self.clock.monotonic() < asked + PATIENCE {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
 /// One installation, running.
 pub(crate) struct Bed {
     folder: PathBuf,
@@ -231,8 +244,10 @@ impl Bed {
         self.run().await;
     }
 
+    /// Where it listens, by a name of loopback.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.running.as_ref().unwrap().address
+        let bound = self.running.as_ref().unwrap().address;
+        SocketAddr::from(([127, 0, 0, 1], bound.port()))
     }
 
     pub(crate) fn now(&self) -> i64 {

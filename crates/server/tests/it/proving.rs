@@ -1,0 +1,239 @@
+//! Evidence from files alone: proofs and folders verify without the service, and damage is named with its place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bailiwick_server::doctor::examine;
+use bailiwick_server::evidence::{LogReport, export_folder, verify_folder, verify_proof};
+use serde_json::json;
+
+use crate::bed::Bed;
+use crate::desk::Desk;
+
+/// An installation that did something, and its folder.
+async fn history() -> Bed {
+    let bed = Bed::start().await;
+    let desk = Desk::open().await;
+    bed.add_tenant("acme").await;
+    bed.add_server("acme", "files", &desk).await;
+    let identity = bed.add_identity("acme", "worker").await;
+    let (_, token) = bed.open_task("acme", &identity, &["files:echo"]).await;
+    for n in 0..20 {
+        bed.call(&token, "acme", "files", "echo", json!({"n": n}))
+            .await
+            .ok();
+    }
+    bed.kill("acme", "identity", &identity).await.ok();
+    bed
+}
+
+fn sound(reports: &[LogReport]) -> bool {
+    reports.len() == 2 && reports.iter().all(LogReport::is_sound)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_verifies_offline_and_no_other_file_or_key_does() {
+    let mut bed = history().await;
+    let logs = bed.get("/v1/logs").await.ok();
+    let vkey = |log: &str| {
+        let items = logs["items"].as_array().unwrap();
+        let found = items.iter().find(|l| l["log"] == log).unwrap();
+        found["vkey"].as_str().unwrap().to_owned()
+    };
+    for log in ["state", "decisions"] {
+        let entries = bed.entries(log).await;
+        for index in [0, entries.len() / 2, entries.len() - 1] {
+            let path = format!("/v1/logs/{log}/proof?entry={index}&disclose=true");
+            let proof = bed.get(&path).await;
+            assert_eq!(proof.status, 200, "{log} {index}: {}", proof.text());
+            let proven = verify_proof(&proof.bytes, &vkey(log)).unwrap();
+            assert_eq!(proven.index, index as u64);
+            assert_eq!(proven.leaf, entries[index]["leaf"], "{log} {index}");
+            assert_eq!(
+                proven.payload.as_ref(),
+                Some(&entries[index]["payload"]),
+                "{log} {index}"
+            );
+            let silent = bed.get(&format!("/v1/logs/{log}/proof?entry={index}")).await;
+            assert_eq!(verify_proof(&silent.bytes, &vkey(log)).unwrap().payload, None);
+
+            let other = if log == "state" { "decisions" } else { "state" };
+            assert!(
+                verify_proof(&proof.bytes, &vkey(other)).is_err(),
+                "another log's key"
+            );
+            assert!(verify_proof(b"", &vkey(log)).is_err());
+            for at in (0..proof.bytes.len()).step_by(7) {
+                let mut flipped = proof.bytes.to_vec();
+                flipped[at] ^= 1;
+                assert!(
+                    verify_proof(&flipped, &vkey(log)).is_err(),
+                    "{log} {index}: byte {at} of the file"
+                );
+            }
+        }
+        let beyond = format!("/v1/logs/{log}/proof?entry={}", entries.len() + 10_000);
+        bed.get(&beyond).await.refused(404, "request.not-found");
+    }
+    bed.get("/v1/logs/decisions/proof?entry=dec_aaaaaaaaaaaaaaaaaaaaaaaaaa")
+        .await
+        .refused(404, "request.not-found");
+    bed.get("/v1/logs/other/proof?entry=0")
+        .await
+        .refused(404, "request.not-found");
+    // Any decision is found by its id.
+    let decided = bed.entries("decisions").await;
+    let permit = decided
+        .iter()
+        .find(|e| e["payload"]["effect"] == "permit")
+        .unwrap();
+    let id = permit["payload"]["decision"].as_str().unwrap();
+    let proof = bed.get(&format!("/v1/logs/decisions/proof?entry={id}")).await;
+    let proven = verify_proof(&proof.bytes, &vkey("decisions")).unwrap();
+    assert_eq!(proven.leaf, permit["leaf"]);
+    bed.stop().await;
+    assert!(sound(&verify_folder(&bed.data(), Some(&vkey("state"))).unwrap()));
+}
+
+/// The files that hold the entries of a log, the largest first.
+fn bundles(folder: &Path) -> Vec<PathBuf> {
+    fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, out);
+            } else {
+                out.push(path);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    walk(&folder.join("tile/entries"), &mut all);
+    all.sort_by_key(|p| std::cmp::Reverse(fs::metadata(p).unwrap().len()));
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_verifies_by_itself_and_every_damage_is_found() {
+    let mut bed = history().await;
+    bed.stop().await;
+    assert!(sound(&verify_folder(&bed.data(), None).unwrap()));
+    let export = bed.folder().join("export");
+    let exported = export_folder(&bed.data(), &export).unwrap();
+    assert_eq!(exported.len(), 2);
+    assert!(sound(&verify_folder(&export, None).unwrap()));
+    assert!(
+        export_folder(&bed.data(), &export).is_err(),
+        "never into a folder that exists"
+    );
+    assert!(
+        verify_folder(bed.folder(), None).is_err(),
+        "a folder without a log"
+    );
+    assert!(verify_folder(&export, Some("garbage")).is_err());
+
+    let foreign = {
+        let mut other = Bed::start().await;
+        other.stop().await;
+        fs::read_to_string(other.data().join("log/state/vkey")).unwrap()
+    };
+    let with_foreign = verify_folder(&export, Some(foreign.trim()));
+    assert!(
+        with_foreign.as_ref().map_or(true, |r| !sound(r)),
+        "another installation's key of the same name"
+    );
+
+    for log in ["state", "decisions"] {
+        let folder = export.join(log);
+        let (bundle, checkpoint) = (bundles(&folder).swap_remove(0), folder.join("checkpoint"));
+        let whole = fs::read(&bundle).unwrap();
+        let unsound = |title: &str, place: &str| {
+            let reports = verify_folder(&export, None).unwrap();
+            let report = reports.iter().find(|r| r.log == log).unwrap();
+            assert!(!report.is_sound(), "{log}: {title}");
+            let said = report.findings.join("; ");
+            assert!(said.contains(place), "{log}: {title}: {said}");
+            assert!(
+                export_folder(&export, &bed.folder().join("again")).is_err(),
+                "{log}: {title} was exported"
+            );
+            drop(fs::remove_dir_all(bed.folder().join("again")));
+        };
+        let mut flipped = whole.clone();
+        flipped[40] ^= 1;
+        fs::write(&bundle, &flipped).unwrap();
+        unsound("a flipped byte in the first entry", "0");
+        fs::write(&bundle, &whole[..whole.len() - 10]).unwrap();
+        unsound("a cut bundle", "entr");
+        // Two entries of one length change places.
+        let first = 2 + usize::from(u16::from_be_bytes([whole[0], whole[1]]));
+        let mut swapped = whole[first..].to_vec();
+        swapped.extend_from_slice(&whole[..first]);
+        fs::write(&bundle, &swapped).unwrap();
+        unsound("entries in another order", "0");
+        fs::remove_file(&bundle).unwrap();
+        unsound("a bundle that is gone", "");
+        fs::write(&bundle, &whole).unwrap();
+
+        let signed = fs::read(&checkpoint).unwrap();
+        let mut forged = signed.clone();
+        let last = forged.len() - 4;
+        forged[last] ^= 1;
+        fs::write(&checkpoint, &forged).unwrap();
+        unsound("a signature that does not hold", "");
+        fs::remove_file(&checkpoint).unwrap();
+        let gone = verify_folder(&export, None);
+        assert!(gone.map_or(true, |r| !sound(&r)), "{log}: no checkpoint");
+        fs::write(&checkpoint, &signed).unwrap();
+        assert!(sound(&verify_folder(&export, None).unwrap()), "mended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_is_wrong_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bed = history().await;
+    bed.stop().await;
+    let wrong = || -> Vec<(String, String)> {
+        let findings = examine(Some(&bed.data()));
+        assert!(findings.len() >= 3);
+        let mend = |f: bailiwick_server::doctor::Finding| Some((f.what, f.mend?));
+        findings.into_iter().filter_map(mend).collect()
+    };
+    assert!(wrong().is_empty(), "{:?}", wrong());
+    let narrow =
+        |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    narrow(&bed.data(), 0o755);
+    let [(what, mend)] = &wrong()[..] else {
+        panic!("{:?}", wrong())
+    };
+    assert!(
+        what.contains("open to others") && mend.starts_with("chmod 700"),
+        "{what} {mend}"
+    );
+    narrow(&bed.data(), 0o700);
+    let unseal = bed.data().join("unseal.key");
+    narrow(&unseal, 0o640);
+    let [(what, mend)] = &wrong()[..] else {
+        panic!("{:?}", wrong())
+    };
+    assert!(
+        what.contains("may be read by others") && mend.starts_with("chmod 600"),
+        "{what} {mend}"
+    );
+    narrow(&unseal, 0o600);
+    let bundle = bundles(&bed.data().join("log/state")).swap_remove(0);
+    let mut bytes = fs::read(&bundle).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&bundle, &bytes).unwrap();
+    let [(what, mend)] = &wrong()[..] else {
+        panic!("{:?}", wrong())
+    };
+    assert!(
+        what.contains("faults") && mend.starts_with("bailiwick log verify"),
+        "{what} {mend}"
+    );
+    let nowhere = examine(Some(Path::new("/nonexistent/data")));
+    assert!(nowhere.iter().any(|f| f.mend.is_some()));
+    assert!(examine(None).iter().all(|f| f.mend.is_some()));
+}
