@@ -37,6 +37,9 @@ pub(crate) struct Logs {
     pub(crate) cell: Arc<SnapshotCell>,
 }
 
+/// Index, leaf, and the payload where it opens.
+type Opened = (u64, Vec<u8>, Option<Vec<u8>>);
+
 fn failed(error: impl std::fmt::Display) -> LookError {
     LookError(error.to_string())
 }
@@ -54,11 +57,7 @@ impl Logs {
             .map(|(t, _)| Some(t.id.clone()))
     }
 
-    fn decision_entries(
-        &self,
-        from: u64,
-        max: usize,
-    ) -> Result<Vec<(u64, Vec<u8>, Option<Vec<u8>>)>, LookError> {
+    fn decision_entries(&self, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
         let reader = LogReader::open(&self.decisions.dir, &self.decisions.origin).map_err(failed)?;
         let mut out = Vec::new();
         for entry in reader {
@@ -76,11 +75,7 @@ impl Logs {
         Ok(out)
     }
 
-    async fn state_entries(
-        &self,
-        from: u64,
-        max: usize,
-    ) -> Result<Vec<(u64, Vec<u8>, Option<Vec<u8>>)>, LookError> {
+    async fn state_entries(&self, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(10_000);
         let mut out = Vec::new();
         for entry in self.store.entries(from, max).await.map_err(failed)? {
@@ -94,12 +89,7 @@ impl Logs {
         Ok(out)
     }
 
-    async fn read(
-        &self,
-        log: &str,
-        from: u64,
-        max: usize,
-    ) -> Result<Vec<(u64, Vec<u8>, Option<Vec<u8>>)>, LookError> {
+    async fn read(&self, log: &str, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
         if log == "state" {
             return self.state_entries(from, max).await;
         }

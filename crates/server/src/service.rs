@@ -359,22 +359,17 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         Some(file) => Unseal::File(file.clone()),
         None => Unseal::FileOrNew(config.data.join("unseal.key")),
     };
-    let keyring = Arc::new(Keyring::open(
-        &config.data.join("keys"),
-        unseal,
-        Arc::clone(&entropy),
-    )?);
-    let node = NodeName::parse(&config.node)?;
+    let keyring = Keyring::open(&config.data.join("keys"), unseal, Arc::clone(&entropy))?;
+    let keyring = Arc::new(keyring);
     let lease = Duration::from_secs(config.freshness.refuse_secs);
     let cell = Arc::new(SnapshotCell::new(Snapshot::empty(), lease));
     let issuers = Arc::new(KeySource::new());
     let (entries, committed) = unbounded_channel();
-    let observer = observer(&cell, &keyring, &issuers, base_url, entries);
     let deps = StoreDeps {
         clock: Arc::clone(&clock),
         sealer: Arc::clone(&keyring) as _,
-        node: node.clone(),
-        observer: Some(observer),
+        node: NodeName::parse(&config.node)?,
+        observer: Some(observer(&cell, &keyring, &issuers, base_url, entries)),
     };
     let store = Store::open(store_config(config)?, deps).await.context("store")?;
     cell.publish(store.facts().await.context("store")?)
@@ -383,50 +378,53 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
     for (tenant, _) in cell.load().tenants() {
         keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
     }
-    let folder = config.data.join("log");
-    let (state_dir, decisions_dir) = (folder.join("state"), folder.join("decisions"));
-    let state_origin = kept_origin(&state_dir, origin(base_url, "state"))?;
-    let decisions_origin = kept_origin(&decisions_dir, origin(base_url, &format!("decisions/{node}")))?;
-    let state_key = keys::note_key(&keyring, &state_origin)?;
-    let decisions_key = keys::note_key(&keyring, &decisions_origin)?;
-    let (state, decisions) = (
-        named(state_dir, state_origin, &state_key)?,
-        named(decisions_dir, decisions_origin, &decisions_key)?,
-    );
-    let tiles = Arc::new(StateTiles::open(&state.dir, &state.origin, state_key).context("state log")?);
-    drivers::catch_up(&tiles, &store).await;
-    let log = Arc::new(open_log(
-        config,
-        node,
-        &decisions,
-        &clock,
-        &keyring,
-        decisions_key,
-    )?);
-    let logs = Logs {
-        state,
-        decisions,
-        tiles: Arc::clone(&tiles),
-        log: Arc::clone(&log),
-        store: store.clone(),
-        keyring: Arc::clone(&keyring),
-        cell: Arc::clone(&cell),
-    };
-    let kill_journal = Arc::new(kill_journal);
+    let logs = open_logs(config, base_url, &clock, &keyring, &store, &cell).await?;
     Ok(Ground {
+        log: Arc::clone(&logs.log),
+        tiles: Arc::clone(&logs.tiles),
+        kill_journal: Arc::new(kill_journal),
         clock,
         entropy,
         ids,
         keyring,
         cell,
         store,
-        log,
-        tiles,
         logs,
-        kill_journal,
         unsettled,
         committed,
         issuers,
+    })
+}
+
+/// Both logs, the state log caught up with the store.
+async fn open_logs(
+    config: &Config,
+    base_url: &str,
+    clock: &Arc<dyn Clock>,
+    keyring: &Arc<Keyring>,
+    store: &Store,
+    cell: &Arc<SnapshotCell>,
+) -> anyhow::Result<Logs> {
+    let node = NodeName::parse(&config.node)?;
+    let folder = config.data.join("log");
+    let (state_dir, decisions_dir) = (folder.join("state"), folder.join("decisions"));
+    let state_origin = kept_origin(&state_dir, origin(base_url, "state"))?;
+    let decisions_origin = kept_origin(&decisions_dir, origin(base_url, &format!("decisions/{node}")))?;
+    let state_key = keys::note_key(keyring, &state_origin)?;
+    let decisions_key = keys::note_key(keyring, &decisions_origin)?;
+    let state = named(state_dir, state_origin, &state_key)?;
+    let decisions = named(decisions_dir, decisions_origin, &decisions_key)?;
+    let tiles = Arc::new(StateTiles::open(&state.dir, &state.origin, state_key).context("state log")?);
+    drivers::catch_up(&tiles, store).await;
+    let log = open_log(config, node, &decisions, clock, keyring, decisions_key)?;
+    Ok(Logs {
+        state,
+        decisions,
+        tiles,
+        log: Arc::new(log),
+        store: store.clone(),
+        keyring: Arc::clone(keyring),
+        cell: Arc::clone(cell),
     })
 }
 
@@ -520,60 +518,36 @@ fn wire(
     launcher: Option<Launcher>,
     listener: &Listener,
 ) -> anyhow::Result<Parts> {
-    let recorder = Arc::new(JournalRecorder::new(
-        Arc::clone(&ground.log),
-        Arc::clone(&ground.cell),
-    ));
+    let recorder = JournalRecorder::new(Arc::clone(&ground.log), Arc::clone(&ground.cell));
     let pep = Arc::new(Pep::new(
         Arc::clone(&ground.cell),
-        recorder,
+        Arc::new(recorder),
         Arc::clone(&ground.clock),
         ground.ids.clone(),
         config.record_budget(),
     ));
-    let verifier = Arc::new(Verifier::new(
-        Arc::clone(&ground.issuers),
-        VerifierConfig::default(),
-    ));
-    let assertions = Arc::new(AssertionVerifier::new(
-        AssertionConfig::default(),
-        ground.clock.now(),
-    ));
+    let verifier = Verifier::new(Arc::clone(&ground.issuers), VerifierConfig::default());
+    let verifier = Arc::new(verifier);
+    let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());
     let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
     let later: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
     let doors: Arc<OnceLock<Deps>> = Arc::default();
-    let limits = Limits::default();
-    let mut gateway_config = GatewayConfig::new(base_url)?;
-    gateway_config.let_in_loopback(listener.address()?.port());
-    for host in &config.listen.allowed_hosts {
-        gateway_config.let_in("https", host);
-    }
+    let gateway_config = gateway_config(config, base_url, listener)?;
     let front = Front::new(&gateway_config, !config.telemetry.otlp_endpoint.is_empty());
-    let gateway = Gateway::new(GatewayDeps {
+    let ports = GatewayPorts {
         pep: Arc::clone(&pep),
-        cell: Arc::clone(&ground.cell),
-        authenticator: Arc::new(Tokens(Arc::clone(&verifier))),
-        secrets: Arc::clone(&secrets) as _,
-        pins: Arc::new(Drift {
-            deps: Arc::clone(&doors),
-            limits: limits.clone(),
-        }),
+        verifier: Arc::clone(&verifier),
+        secrets: Arc::clone(&secrets),
+        doors: Arc::clone(&doors),
         launcher,
-        resolver: Arc::new(SystemResolver),
-        tls: None,
-        clock: Arc::clone(&ground.clock),
-        ids: ground.ids.clone(),
-        entropy: Arc::clone(&ground.entropy),
-        spawner: Arc::new(Tasks),
-        config: gateway_config,
-    });
+    };
+    let gateway = gateway(&ground, ports, gateway_config);
     let _first = later.set(Arc::downgrade(&gateway));
-    let token_ttl_max = Duration::from_secs(config.tokens.ttl_secs);
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
-        limits,
+        limits: Limits::default(),
         credential_limits: bailiwick_credential::Limits {
-            token_ttl_max,
+            token_ttl_max: Duration::from_secs(config.tokens.ttl_secs),
             ..bailiwick_credential::Limits::default()
         },
         clock: ground.clock,
@@ -586,7 +560,7 @@ fn wire(
         cell: ground.cell,
         pep,
         verifier,
-        assertions,
+        assertions: Arc::new(assertions),
         kill_journal: ground.kill_journal,
         tools: Arc::new(Look {
             gateway: later,
@@ -603,6 +577,45 @@ fn wire(
         publisher: (ground.tiles, ground.committed),
         unsettled: ground.unsettled,
         front,
+    })
+}
+
+/// What the gateway is given beside the ground.
+struct GatewayPorts {
+    pep: Arc<Pep>,
+    verifier: Arc<Verifier>,
+    secrets: Arc<Secrets>,
+    doors: Arc<OnceLock<Deps>>,
+    launcher: Option<Launcher>,
+}
+
+fn gateway_config(config: &Config, base_url: &str, listener: &Listener) -> anyhow::Result<GatewayConfig> {
+    let mut gateway = GatewayConfig::new(base_url)?;
+    gateway.let_in_loopback(listener.address()?.port());
+    for host in &config.listen.allowed_hosts {
+        gateway.let_in("https", host);
+    }
+    Ok(gateway)
+}
+
+fn gateway(ground: &Ground, ports: GatewayPorts, config: GatewayConfig) -> Arc<Gateway> {
+    Gateway::new(GatewayDeps {
+        pep: ports.pep,
+        cell: Arc::clone(&ground.cell),
+        authenticator: Arc::new(Tokens(ports.verifier)),
+        secrets: ports.secrets,
+        pins: Arc::new(Drift {
+            deps: ports.doors,
+            limits: Limits::default(),
+        }),
+        launcher: ports.launcher,
+        resolver: Arc::new(SystemResolver),
+        tls: None,
+        clock: Arc::clone(&ground.clock),
+        ids: ground.ids.clone(),
+        entropy: Arc::clone(&ground.entropy),
+        spawner: Arc::new(Tasks),
+        config,
     })
 }
 
