@@ -202,6 +202,7 @@ impl Flow {
     }
 
     fn failed(&mut self, failure: &UpstreamError) -> FlowStep {
+        metrics::counter!("bailiwick_upstream_failures_total", "code" => failure.code()).increment(1);
         self.close(Outcome::Failed);
         if matches!(failure, UpstreamError::NotMcp(_) | UpstreamError::Unsupported) {
             // It may have become another server; the next call asks it again what it is.

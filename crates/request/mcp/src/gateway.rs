@@ -366,8 +366,7 @@ impl Gateway {
         };
         drop(snapshot);
         let report = catalog.compare(&current);
-        let nothing = !report.changes_pins() && report.unusable.is_empty() && report.missing.is_empty();
-        if nothing {
+        if !upstream.is_news(&report) {
             return;
         }
         // The tools stay refused without it: a call compares with the catalog as well.

@@ -30,7 +30,7 @@ pub struct SeenTool {
     pub definition: Vec<u8>,
 }
 
-/// What differs between a server's tools and its pins. Only differences that were not reported before.
+/// What differs between a server's tools and its pins. Reported when it changes, not each time it is seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinReport {
     /// Tenant of the server.

@@ -412,7 +412,7 @@ pub(super) async fn stream(gateway: &Arc<Gateway>, caller: Caller, parts: &Parts
         Err(refused) => return respond::refused(gateway, &caller, None, &refused),
     };
     match session.stream() {
-        Some(streaming) => listen::legacy(gateway, streaming, permit),
+        Some(streaming) => listen::legacy(gateway, streaming, permit, caller.bearer.claims.expires_at),
         None => {
             permit.finish(Outcome::Cancelled);
             respond::plain(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use bailiwick_base::Time;
 use bailiwick_decide::DenyReason;
 use bailiwick_pep::{Denial, Outcome, Permit};
 use bytes::Bytes;
@@ -105,6 +106,9 @@ enum Source {
 }
 
 struct Listening {
+    gateway: Arc<Gateway>,
+    /// When the token ends with which the stream was opened.
+    expires_at: Time,
     listener: Listener,
     upstream: Arc<Upstream>,
     permit: Option<Permit>,
@@ -121,6 +125,7 @@ enum ListenStep {
 enum Woken {
     Announced(Announcement),
     Changed,
+    Expired,
     Nothing,
     Sent(Step),
     SourceEnded,
@@ -128,7 +133,12 @@ enum Woken {
 }
 
 /// `GET` of a session.
-pub(super) fn legacy(gateway: &Arc<Gateway>, streaming: Streaming, permit: Permit) -> Response {
+pub(super) fn legacy(
+    gateway: &Arc<Gateway>,
+    streaming: Streaming,
+    permit: Permit,
+    expires_at: Time,
+) -> Response {
     let session = streaming.session();
     let source = match &session.link {
         Link::Line(line) => Source::Line(line.announcements()),
@@ -137,6 +147,8 @@ pub(super) fn legacy(gateway: &Arc<Gateway>, streaming: Streaming, permit: Permi
     };
     let upstream = Arc::clone(&session.upstream);
     let listening = Listening {
+        gateway: Arc::clone(gateway),
+        expires_at,
         listener: Listener::Session(streaming),
         upstream,
         permit: Some(permit),
@@ -180,6 +192,8 @@ pub(super) async fn modern(
             };
             let outbox = VecDeque::from([first]);
             let listening = Listening {
+                gateway: Arc::clone(gateway),
+                expires_at: inbound.caller.bearer.claims.expires_at,
                 listener,
                 upstream,
                 permit: Some(permit),
@@ -279,6 +293,7 @@ impl Listening {
             match self.woken().await {
                 Woken::Announced(a) => self.pass(&a.method, a.uri.as_deref(), &a.text),
                 Woken::Changed => self.session_changed(),
+                Woken::Expired => self.stopped(DenyReason::TokenExpired),
                 Woken::Nothing => {}
                 Woken::Sent(step) => self.sent(step).await,
                 Woken::SourceEnded => self.finish(Outcome::Returned),
@@ -308,6 +323,8 @@ impl Listening {
 
     async fn woken(&mut self) -> Woken {
         let Self {
+            gateway,
+            expires_at,
             listener,
             permit,
             source,
@@ -326,10 +343,13 @@ impl Listening {
                 Listener::Stateless { .. } => std::future::pending().await,
             }
         };
+        // A stream lives no longer than the token that opened it; the caller opens the next with a new one.
+        let left = expires_at.since(gateway.clock.now());
         tokio::select! {
             biased;
             reason = stopped => Woken::Stopped(reason),
             () = changed => Woken::Changed,
+            _ = tokio::time::timeout(left, std::future::pending::<()>()) => Woken::Expired,
             woken = from(source, listener) => woken,
         }
     }

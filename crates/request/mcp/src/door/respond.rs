@@ -116,6 +116,7 @@ pub(super) fn withheld(id: &CallId, denial: &Denial) -> Response {
 
 /// The upstream server failed.
 pub(super) fn failed(id: &CallId, failure: &UpstreamError) -> Response {
+    metrics::counter!("bailiwick_upstream_failures_total", "code" => failure.code()).increment(1);
     body(StatusCode::OK, answer::failed(id, failure))
 }
 

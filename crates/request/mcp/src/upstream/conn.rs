@@ -80,6 +80,8 @@ struct Conn {
     send: SendRequest<Full<Bytes>>,
     driver: Driver,
     used_at: Duration,
+    /// How long the server lets it stand unused.
+    idle_max: Duration,
 }
 
 impl Conn {
@@ -180,6 +182,9 @@ impl Pool {
             match reply {
                 Ok(response) => {
                     let (parts, body) = response.into_parts();
+                    if let Some(stated) = stated_idle(&parts.headers) {
+                        conn.idle_max = stated.min(IDLE_MAX);
+                    }
                     return Ok((
                         parts,
                         Answer {
@@ -202,7 +207,7 @@ impl Pool {
         let now = self.clock.monotonic();
         loop {
             let mut conn = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            if now.saturating_sub(conn.used_at) < IDLE_MAX && conn.is_usable() {
+            if now.saturating_sub(conn.used_at) < conn.idle_max && conn.is_usable() {
                 return Some(conn);
             }
         }
@@ -231,6 +236,7 @@ impl Pool {
             send,
             driver: Some(Box::pin(driver)),
             used_at: self.clock.monotonic(),
+            idle_max: IDLE_MAX,
         })
     }
 
@@ -275,6 +281,18 @@ impl Pool {
             .copied()
             .ok_or_else(|| guarded(GuardError::NoAddress(self.endpoint.host.clone())))
     }
+}
+
+/// How long a server says it keeps an unused connection (`Keep-Alive: timeout=5`), less a second in which a message
+/// and its goodbye could cross.
+fn stated_idle(headers: &http::HeaderMap) -> Option<Duration> {
+    let stated = headers.get("keep-alive")?.to_str().ok()?;
+    let timeout = stated
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?;
+    Some(Duration::from_secs(
+        timeout.parse::<u64>().ok()?.saturating_sub(1),
+    ))
 }
 
 type Driver = Option<Pin<Box<Connection<TokioIo<Wire>, Full<Bytes>>>>>;

@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick_base::{Clock, IdentityId, TaskId};
+use bailiwick_base::{Clock, IdentityId, TaskId, ToolName};
 use bailiwick_decide::{Bearer, UpstreamServer};
 
 use crate::client::Client;
 use crate::error::UpstreamError;
 use crate::method::Era;
-use crate::pins::Catalog;
+use crate::pins::{Catalog, PinReport};
 use http::{HttpServer, HttpSession};
 use line::LineServer;
 use peer::Peer;
@@ -82,6 +82,8 @@ pub(crate) struct Upstream {
     /// The gateway's own session, for reading the tool list.
     own: tokio::sync::Mutex<Option<Arc<HttpSession>>>,
     pub(crate) catalog: Mutex<Option<Arc<Catalog>>>,
+    /// What was reported last beyond changed pins: unusable and missing tools.
+    reported: Mutex<(Vec<String>, Vec<ToolName>)>,
     /// Held while the tool list is read, so that it is read once for many.
     pub(crate) reading: tokio::sync::Mutex<()>,
 }
@@ -97,6 +99,7 @@ impl Upstream {
             inner: Mutex::new(BTreeMap::new()),
             own: tokio::sync::Mutex::new(None),
             catalog: Mutex::new(None),
+            reported: Mutex::default(),
             reading: tokio::sync::Mutex::new(()),
         }
     }
@@ -261,6 +264,15 @@ impl Upstream {
         let now = self.clock.monotonic();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.retain(|_, i| now.saturating_sub(i.used_at) < INNER_IDLE && !is_dead(&i.bearer));
+    }
+
+    /// Takes note of a report; whether it says anything that was not said before.
+    pub(crate) fn is_news(&self, report: &PinReport) -> bool {
+        let said = (report.unusable.clone(), report.missing.clone());
+        let mut before = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *before != said || report.changes_pins();
+        *before = said;
+        news
     }
 
     /// The known tool list, if it is younger than `ttl`.

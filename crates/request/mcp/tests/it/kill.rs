@@ -245,3 +245,23 @@ async fn open_streams_end_with_a_kill() {
         assert_eq!(world.gateway.open_sessions(), 0);
     }
 }
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let (world, _server) = world(true).await;
+    let session = open(&world, "t", "up", json!({})).await;
+    // Less than a second of the token is left.
+    world.clock.set(bailiwick_base::Time::from_micros(
+        crate::world::at(9_000).micros() - 50_000,
+    ));
+    world.cell.heard(bailiwick_base::Clock::monotonic(world.clock.as_ref()));
+    let mut get = in_session("t", "up", &session, &json!({}));
+    *get.method_mut() = http::Method::GET;
+    let mut stream = Events::of(world.send(get).await);
+    assert_eq!(stream.next().await, None);
+    let outcomes = world.outcomes();
+    assert!(
+        outcomes.contains(&("session/stream".to_owned(), Outcome::Cancelled)),
+        "{outcomes:?}"
+    );
+}
