@@ -1,12 +1,12 @@
 //! The service through its own doors: real HTTP on loopback, real store, journal and keys.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
     reason = "tests may panic"
 )]
+#![expect(clippy::too_many_lines, reason = "tables of cases are long")]
 
 mod again;
 mod asking;

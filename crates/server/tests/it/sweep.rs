@@ -32,7 +32,6 @@ struct Names {
     task: String,
     server: String,
     token: String,
-    client: String,
 }
 
 struct Case {
@@ -290,13 +289,12 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
     bed.add_server(tenant, server, desk).await;
     let identity = bed.add_identity(tenant, "worker").await;
     let (_, jwk) = bailiwick_server::operator::generate_client_key("EdDSA").unwrap();
-    let client = bed
-        .post(
-            &format!("/v1/tenants/{tenant}/clients"),
-            &json!({"identity": identity, "jwk": jwk}),
-        )
-        .await
-        .ok();
+    bed.post(
+        &format!("/v1/tenants/{tenant}/clients"),
+        &json!({"identity": identity, "jwk": jwk}),
+    )
+    .await
+    .ok();
     let can = format!("{server}:echo");
     let (task, token) = bed
         .open_task(tenant, &identity, &[&can, "authzen:evaluate"])
@@ -306,7 +304,6 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
         task,
         server: server.to_owned(),
         token,
-        client: client["client_id"].as_str().unwrap().to_owned(),
     }
 }
 
@@ -337,7 +334,6 @@ fn ghosts() -> Names {
         task: task.to_string(),
         server: "ghost".to_owned(),
         token: String::new(),
-        client: String::new(),
     }
 }
 
