@@ -125,7 +125,7 @@ fn open_log(data: &Path, clock: &Arc<dyn Clock>, keyring: &Arc<Keyring>) -> anyh
     let deps = bailiwick_journal::Deps {
         clock: Arc::clone(clock),
         sealer: Arc::clone(keyring) as _,
-        key: crate::note::key(&keyring, origin)?,
+        key: crate::note::key(keyring, origin)?,
     };
     let (log, _) = DecisionLog::open(&data.join("queued-log"), config, deps)?;
     Ok(Arc::new(log))
@@ -203,7 +203,7 @@ impl LogDoor for Nothing {
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
         Box::pin(async { Err(Self::refusal()) })
     }
-    fn openings<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+    fn openings<'a>(&'a self, _: &'a str, _: u64, _: usize) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
         Box::pin(async { Err(Self::refusal()) })
     }
 }

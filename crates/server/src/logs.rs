@@ -237,23 +237,20 @@ impl LogDoor for Logs {
         })
     }
 
-    fn openings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+    fn openings<'a>(
+        &'a self,
+        log: &'a str,
+        from: u64,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
         Box::pin(async move {
             let mut out = Vec::new();
-            let mut from = 0;
-            loop {
-                let max = if log == "state" { 10_000 } else { usize::MAX };
-                let entries = self.read(log, from, max).await?;
-                let Some((last, ..)) = entries.last() else {
-                    return Ok(out);
-                };
-                from = last + 1;
-                for (index, leaf, payload) in &entries {
-                    if let Some(payload) = payload {
-                        out.extend(self.opening_line(*index, leaf, payload)?);
-                    }
+            for (index, leaf, payload) in &self.read(log, from, max).await? {
+                if let Some(payload) = payload {
+                    out.extend(self.opening_line(*index, leaf, payload)?);
                 }
             }
+            Ok(out)
         })
     }
 }

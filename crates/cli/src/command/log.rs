@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bailiwick_server::evidence::{self, LogReport};
+use bailiwick_server::evidence::{self, ExportedLog, LogReport};
 use bailiwick_wire::{LogEntry, NamedLog, Page};
 use http::Method;
 use hyper::body::Bytes;
@@ -14,6 +14,9 @@ use crate::args::{Global, Log, Verify};
 use crate::client::{Client, read_context};
 use crate::files;
 use crate::output::{Failure, Output, exit};
+
+/// Openings asked for at once.
+const OPENINGS_MAX: u64 = 10_000;
 
 pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done {
     match command {
@@ -103,11 +106,7 @@ async fn export(data: &Path, dir: &Path, openings: bool, global: &Global, output
     if openings {
         let client = Client::connect(global)?;
         for log in &mut exported {
-            let path = format!("/v1/logs/{}/openings", encoded(&log.log));
-            let lines = client.bytes(Method::GET, &path, Bytes::new()).await?;
-            let file = dir.join(&log.log).join("openings.jsonl");
-            files::write_private(&file, &lines)?;
-            log.openings = Some(file);
+            log.openings = Some(export_openings(&client, log, dir).await?);
         }
     }
     output.result(&json!({"logs": exported}), |paper| {
@@ -121,6 +120,21 @@ async fn export(data: &Path, dir: &Path, openings: bool, global: &Global, output
         }
     });
     Ok(exit::OK)
+}
+
+/// The payloads of what was exported, page by page.
+async fn export_openings(client: &Client, log: &ExportedLog, dir: &Path) -> Result<PathBuf, Failure> {
+    let mut lines = Vec::new();
+    let mut from = 0;
+    while from < log.size {
+        let max = OPENINGS_MAX.min(log.size - from);
+        let path = format!("/v1/logs/{}/openings?from={from}&max={max}", encoded(&log.log));
+        lines.extend_from_slice(&client.bytes(Method::GET, &path, Bytes::new()).await?);
+        from += max;
+    }
+    let file = dir.join(&log.log).join("openings.jsonl");
+    files::write_private(&file, &lines)?;
+    Ok(file)
 }
 
 async fn list(global: &Global, output: &Output) -> Done {

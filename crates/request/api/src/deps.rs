@@ -111,7 +111,12 @@ pub trait LogDoor: Send + Sync + 'static {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<bailiwick_wire::LogEntry>, LookError>>;
     /// Every entry with its payload and its opening key, as JSON lines `{index, key, payload}` (base64).
-    fn openings<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Vec<u8>, LookError>>;
+    fn openings<'a>(
+        &'a self,
+        log: &'a str,
+        from: u64,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<u8>, LookError>>;
 }
 
 impl Deps {

@@ -15,6 +15,8 @@ use crate::session::Session;
 
 /// Entries of one answer.
 const ENTRIES_MAX: usize = 1_000;
+/// Openings of one answer.
+const OPENINGS_MAX: usize = 10_000;
 
 fn broken(error: &LookError) -> RouteError {
     RouteError::broken("the log could not be read", error)
@@ -111,14 +113,29 @@ pub(crate) async fn entries(
     }))
 }
 
-/// Every entry with its payload and the key that opens its commitment, as JSON lines.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    max: Option<usize>,
+}
+
+/// The entries `from..from + max` with their payloads and the key that opens each commitment, as JSON lines.
 pub(crate) async fn openings(
     State(deps): State<Deps>,
     Path(log): Path<String>,
+    Query(page): Query<Page>,
     _: Session,
 ) -> Result<Response, RouteError> {
     info(&deps, &log)?;
-    let bytes = deps.logs.openings(&log).await.map_err(|e| broken(&e))?;
+    let max = page.max.unwrap_or(OPENINGS_MAX).min(OPENINGS_MAX);
+    let bytes = deps
+        .logs
+        .openings(&log, page.from, max)
+        .await
+        .map_err(|e| broken(&e))?;
     let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(
