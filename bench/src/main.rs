@@ -1,6 +1,6 @@
 //! The measuring programs behind `cargo xtask bench`: one scenario a run, one round of figures each, printed
 //! as `metric NAME = VALUE UNIT`. Nothing here is part of the product.
-
+#![expect(clippy::too_many_lines, reason = "a measuring run is one list of steps")]
 #![expect(
     clippy::disallowed_methods,
     reason = "a measuring program reads the machine's clock, waits, and starts tasks of its own"

@@ -417,7 +417,7 @@ pub(crate) enum Task {
 #[derive(Subcommand)]
 pub(crate) enum Server {
     /// Add an upstream MCP server and pin its tools
-    Add(NewServer),
+    Add(Box<NewServer>),
     /// List servers and the state of their tools
     Ls,
     /// Accept the present definitions of a server's tools

@@ -15,7 +15,7 @@ pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Do
     let client = Client::connect(global)?;
     match command {
         Server::Add(new) => {
-            let added: Row = client.post(&client.path("servers")?, &body_of(new)?).await?;
+            let added: Row = client.post(&client.path("servers")?, &body_of(*new)?).await?;
             output.result(&added, |paper| show(paper, &added));
         }
         Server::Ls => {

@@ -43,25 +43,7 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
             count,
             token_file,
         } => {
-            let path = client.path(&format!("tasks/{}/tokens", encoded(&task)))?;
-            let batch: TokenBatch = client.post(&path, &TokenBatchRequest { count }).await?;
-            if let Some(file) = &token_file {
-                let text: Vec<&str> = batch.tokens.iter().map(|t| t.access_token.as_str()).collect();
-                files::write_private(file, text.join("\n").as_bytes())?;
-                let document =
-                    json!({"token_file": file, "count": batch.tokens.len(), "decision": batch.decision});
-                output.result(&document, |paper| {
-                    paper.line(format!(
-                        "{} tokens written to {}",
-                        batch.tokens.len(),
-                        file.display()
-                    ));
-                });
-            } else {
-                output.result(&batch, |paper| {
-                    batch.tokens.iter().for_each(|t| paper.line(&t.access_token))
-                });
-            }
+            tokens(&client, output, &task, count, token_file.as_deref()).await?;
         }
         Task::Close { task, reason } => {
             let path = client.path(&format!("tasks/{}/close", encoded(&task)))?;
@@ -89,6 +71,34 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
         }
     }
     Ok(exit::OK)
+}
+
+async fn tokens(
+    client: &Client,
+    output: &Output,
+    task: &str,
+    count: u32,
+    token_file: Option<&Path>,
+) -> Result<(), Failure> {
+    let path = client.path(&format!("tasks/{}/tokens", encoded(task)))?;
+    let batch: TokenBatch = client.post(&path, &TokenBatchRequest { count }).await?;
+    if let Some(file) = token_file {
+        let text: Vec<&str> = batch.tokens.iter().map(|t| t.access_token.as_str()).collect();
+        files::write_private(file, text.join("\n").as_bytes())?;
+        let document = json!({"token_file": file, "count": batch.tokens.len(), "decision": batch.decision});
+        output.result(&document, |paper| {
+            paper.line(format!(
+                "{} tokens written to {}",
+                batch.tokens.len(),
+                file.display()
+            ));
+        });
+    } else {
+        output.result(&batch, |paper| {
+            batch.tokens.iter().for_each(|t| paper.line(&t.access_token))
+        });
+    }
+    Ok(())
 }
 
 /// With a token file the document on standard output holds no secret.
