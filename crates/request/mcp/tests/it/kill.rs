@@ -254,7 +254,9 @@ async fn a_stream_ends_with_the_token_that_opened_it() {
     world.clock.set(bailiwick_base::Time::from_micros(
         crate::world::at(9_000).micros() - 50_000,
     ));
-    world.cell.heard(bailiwick_base::Clock::monotonic(world.clock.as_ref()));
+    world
+        .cell
+        .heard(bailiwick_base::Clock::monotonic(world.clock.as_ref()));
     let mut get = in_session("t", "up", &session, &json!({}));
     *get.method_mut() = http::Method::GET;
     let mut stream = Events::of(world.send(get).await);
