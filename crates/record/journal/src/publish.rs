@@ -456,8 +456,9 @@ impl Progress {
         Ok(counts.integrated)
     }
 
-    /// Waits for work: the size to publish, or `None` when all is published and the writer has ended.
-    fn wait_for_work(&self, gather: Duration) -> Option<u64> {
+    /// Waits for work: the size to publish, and whether somebody waits for exactly this size. `None` when all
+    /// is published and the writer has ended.
+    fn wait_for_work(&self, gather: Duration) -> Option<(u64, bool)> {
         let mut counts = self.lock();
         while counts.behind() == 0 {
             if counts.closed {
@@ -472,7 +473,7 @@ impl Progress {
             .changed
             .wait_timeout_while(counts, gather, gathering)
             .unwrap_or_else(PoisonError::into_inner);
-        Some(counts.durable)
+        Some((counts.durable, counts.closed || counts.wanted > counts.integrated))
     }
 
     fn published(&self, size: u64) {
@@ -518,7 +519,12 @@ impl Publisher {
     /// Runs until the writer has ended and everything is published.
     pub(crate) fn run(mut self) {
         let mut told = String::new();
-        while let Some(target) = self.progress.wait_for_work(self.every / 2) {
+        while let Some((target, is_wanted)) = self.progress.wait_for_work(self.every / 2) {
+            let target = if is_wanted {
+                target
+            } else {
+                self.at_tile_end(target)
+            };
             let Err(error) = self.publish_to(target) else {
                 if !told.is_empty() {
                     tracing::info!("checkpoints are published again");
@@ -537,12 +543,23 @@ impl Publisher {
         }
     }
 
+    /// Where there is much to publish, the last, incomplete tile is left to the next time: under load partial
+    /// tiles would be made and removed many times a second.
+    fn at_tile_end(&self, target: u64) -> u64 {
+        let whole = target - target % u64::from(TILE_WIDTH);
+        if whole >= self.tiles.size().saturating_add(4 * u64::from(TILE_WIDTH)) {
+            whole
+        } else {
+            target
+        }
+    }
+
     /// Integrates up to `target` in pieces of bounded size. Reads the entries back from the segments: one
     /// way for the usual case and for catching up after a restart.
     fn publish_to(&mut self, target: u64) -> Result<(), JournalError> {
         let mut cursor = Cursor::at(&self.dir, self.from, Sums::Trust)?;
         while self.tiles.size() < target {
-            let piece = target.min(self.tiles.size().saturating_add(self.entries_max));
+            let piece = target.min(self.at_tile_end(self.tiles.size().saturating_add(self.entries_max)));
             while self.tiles.size() < piece {
                 if !cursor.advance()? {
                     return Err(cursor.damaged(cursor.place().offset, "an entry that was durable is gone"));

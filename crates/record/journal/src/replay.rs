@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bailiwick_audit::checkpoint::Checkpoint;
 use bailiwick_audit::entry::Leaf;
@@ -79,7 +80,7 @@ pub(crate) fn replay(
         }
     }
     if ordinals.is_empty() {
-        segment::prepare(dir, 0, first_bytes)
+        segment::prepare(dir, 0, first_bytes, &AtomicBool::new(true))
             .map_err(JournalError::file("preparing", &segment::path(dir, 0)))?;
     }
     let Some(mut cursor) = Cursor::first(dir, origin, Sums::Verify)? else {

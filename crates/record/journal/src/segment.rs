@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::JournalError;
 
@@ -54,14 +55,15 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
     Ok(ordinals)
 }
 
-/// Makes segment `ordinal`: `bytes` zeros, durable under its name.
+/// Makes segment `ordinal`: `bytes` zeros, durable under its name. While it is not `urgent`, the disk is left
+/// to the flushes of the log in between.
 ///
 /// # Errors
 /// The I/O error; nothing is left under the name then.
-pub(crate) fn prepare(dir: &Path, ordinal: u64, bytes: u64) -> io::Result<File> {
+pub(crate) fn prepare(dir: &Path, ordinal: u64, bytes: u64, urgent: &AtomicBool) -> io::Result<File> {
     let target = path(dir, ordinal);
     let draft = target.with_extension("new");
-    let made = write_zeros(&draft, bytes);
+    let made = write_zeros(&draft, bytes, urgent);
     let file = match made {
         Ok(file) => file,
         Err(error) => {
@@ -78,7 +80,7 @@ pub(crate) fn prepare(dir: &Path, ordinal: u64, bytes: u64) -> io::Result<File> 
     Ok(file)
 }
 
-fn write_zeros(draft: &Path, bytes: u64) -> io::Result<File> {
+fn write_zeros(draft: &Path, bytes: u64, urgent: &AtomicBool) -> io::Result<File> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(true)
@@ -95,7 +97,9 @@ fn write_zeros(draft: &Path, bytes: u64) -> io::Result<File> {
         file.write_all_at(zeros.get(..left).unwrap_or(&zeros), offset)?;
         offset += left as u64;
         // In pieces, so that a flush of the log never waits behind the whole segment.
-        file.sync_data()?;
+        if !urgent.load(Ordering::Relaxed) {
+            file.sync_data()?;
+        }
     }
     file.sync_all()?;
     Ok(file)

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,9 +24,10 @@ use crate::replay::{Replayed, start_segment};
 use crate::segment;
 
 /// The next segment is prepared when this part of the present one is used.
-const PREPARE_AT: u64 = 4;
-/// Each segment is at most so many times as large as the one before, until the full size is reached.
-const GROWTH: u64 = 4;
+const PREPARE_AT: u64 = 16;
+/// Each segment is at most so many times as large as the one before, until the full size is reached: it must
+/// be ready before this one is full.
+const GROWTH: u64 = 2;
 /// How long after a failure the next segment is not asked for again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Bytes of the frame buffer that are kept from one flush to the next.
@@ -33,7 +35,7 @@ const FRAMES_KEPT: usize = 4 << 20;
 
 /// The next segment: not asked for, being prepared, or there.
 enum Next {
-    Asked(JoinHandle<io::Result<File>>),
+    Asked(JoinHandle<io::Result<File>>, Arc<AtomicBool>),
     None,
     Ready(File),
 }
@@ -236,7 +238,7 @@ impl Writer {
 
     /// Starts preparing the next segment in the background, in time.
     fn prepare_next(&mut self) {
-        if matches!(&self.next, Next::Asked(preparing) if preparing.is_finished()) {
+        if matches!(&self.next, Next::Asked(preparing, _) if preparing.is_finished()) {
             self.next = self.prepared().map_or(Next::None, Next::Ready);
         }
         let is_due = self.place.offset >= self.capacity / PREPARE_AT;
@@ -262,12 +264,14 @@ impl Writer {
             grown
         };
         let (dir, ordinal) = (self.dir.clone(), self.place.ordinal + 1);
+        let urgent = Arc::new(AtomicBool::new(false));
+        let hurry = urgent.clone();
         // A thread of its own: writing 64 MiB of zeros must hold up neither a flush nor a checkpoint.
         let spawned = std::thread::Builder::new()
             .name("log-prepare".to_owned())
-            .spawn(move || segment::prepare(&dir, ordinal, bytes));
+            .spawn(move || segment::prepare(&dir, ordinal, bytes, &hurry));
         match spawned {
-            Ok(preparing) => self.next = Next::Asked(preparing),
+            Ok(preparing) => self.next = Next::Asked(preparing, urgent),
             Err(error) => self.note_failure(&error),
         }
     }
@@ -275,9 +279,12 @@ impl Writer {
     /// The next segment, waiting for it if need be.
     fn prepared(&mut self) -> Option<File> {
         let made = match std::mem::replace(&mut self.next, Next::None) {
-            Next::Asked(preparing) => preparing
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the thread ended"))),
+            Next::Asked(preparing, urgent) => {
+                urgent.store(true, Ordering::Relaxed);
+                preparing
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
+            }
             Next::None => return None,
             Next::Ready(file) => Ok(file),
         };
