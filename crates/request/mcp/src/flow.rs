@@ -15,6 +15,7 @@ use crate::bridge::ask::{AskRefusal, require_askable, require_askable_inputs};
 use crate::bridge::results;
 use crate::bridge::rounds::{self, Parked};
 use crate::error::UpstreamError;
+use crate::filter;
 use crate::frame::{self, CallId};
 use crate::gateway::{Gateway, Inbound, Refused};
 use crate::method::{self, Era, Verb};
@@ -244,6 +245,9 @@ impl Flow {
         match results::to_caller(&self.inbound, self.server_era, reply, ttl) {
             Ok(mut reply) => {
                 reply.streamed &= self.inbound.era == self.server_era;
+                if self.inbound.verb == Verb::List {
+                    reply = filter::usable_only(&self.gateway, &self.inbound, reply);
+                }
                 self.close(Outcome::Returned);
                 Some(FlowStep::End(reply))
             }

@@ -169,26 +169,34 @@ impl Gateway {
 
     /// Whether nothing can come of this credential any more. An expired token alone is renewed for the same task.
     fn is_dead(&self, bearer: &Bearer, server: &ServerName) -> bool {
-        let Ok(id) = self.ids.mint(&bearer.claims.tenant) else {
-            return false;
-        };
-        let target = Target::Mcp {
-            server: server.clone(),
-            method: "ping".to_owned(),
-            item: None,
-        };
-        let principal = Principal::Bearer(bearer.clone());
+        self.probe(bearer, server, "ping", None)
+            .is_some_and(|reason| reason.kills_credential() && reason != DenyReason::TokenExpired)
+    }
+
+    /// Why such a call would be refused, without recording anything: for what is shown, never for what is done.
+    pub(crate) fn probe(
+        &self,
+        bearer: &Bearer,
+        server: &ServerName,
+        method: &str,
+        item: Option<(ItemKind, String)>,
+    ) -> Option<DenyReason> {
+        let id = self.ids.mint(&bearer.claims.tenant).ok()?;
         let call = Call {
             id,
             door: Door::Gateway,
-            principal,
-            target,
+            principal: Principal::Bearer(bearer.clone()),
+            target: Target::Mcp {
+                server: server.clone(),
+                method: method.to_owned(),
+                item,
+            },
             arguments: Arguments::default(),
             rates: Default::default(),
         };
         match self.pep.probe(&call).effect {
-            Effect::Deny(reason) => reason.kills_credential() && reason != DenyReason::TokenExpired,
-            Effect::Hold(_) | Effect::Permit => false,
+            Effect::Deny(reason) => Some(reason),
+            Effect::Hold(_) | Effect::Permit => None,
         }
     }
 

@@ -33,6 +33,14 @@ pub(crate) fn item_of(inbound: &Inbound) -> Option<(ItemKind, String)> {
     Some((kind, inbound.params.text(member)?.to_owned()))
 }
 
+/// How a scope names the call: a tool by its name, everything else by the method.
+pub(crate) fn scope_name(inbound: &Inbound) -> String {
+    match item_of(inbound) {
+        Some((ItemKind::Tool, name)) => name,
+        _ => inbound.method.clone(),
+    }
+}
+
 /// The call as it is sent to a server of `era`. With `wire_id` the connection is used by many callers, and the
 /// caller's numbers are replaced by that one.
 pub(crate) fn outgoing(

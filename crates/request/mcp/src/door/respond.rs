@@ -93,9 +93,7 @@ pub(super) fn refused(
     }
     match denial.reason {
         DenyReason::ScopeMissing => {
-            let item = inbound
-                .and_then(bridge::item_of)
-                .map_or_else(|| "*".to_owned(), |(_, name)| name);
+            let item = inbound.map_or_else(|| "*".to_owned(), bridge::scope_name);
             auth::insufficient(
                 gateway,
                 &caller.tenant,

@@ -349,3 +349,51 @@ async fn an_unknown_server_is_not_found_and_recorded() {
     assert_eq!(response.status(), 404);
     assert_eq!(json_of(response).await["error"]["data"]["code"], "server.unknown");
 }
+
+#[tokio::test]
+async fn lists_show_only_what_may_be_used() {
+    let (world, server) = (World::new(), Server::start(true).await);
+    world.add("up", server.connection()).await;
+    let some = r#"up:resources/read(uri in ["file:///srv/a"])"#;
+    world.grant("t", 1, &["up:echo", some]);
+    world.grant("all", 2, &["up:*"]);
+    let cases = [
+        ("t", "prompts/list", "prompts", 0),
+        ("t", "resources/list", "resources", 1),
+        ("t", "resources/templates/list", "resourceTemplates", 1),
+        ("all", "prompts/list", "prompts", 1),
+        ("all", "resources/list", "resources", 2),
+        ("all", "resources/templates/list", "resourceTemplates", 1),
+    ];
+    for (token, method, member, count) in cases {
+        let body = json_of(world.send(modern(token, "up", json!(1), method, json!({}))).await).await;
+        let items = body["result"][member]
+            .as_array()
+            .unwrap_or_else(|| panic!("{method}: {body}"));
+        assert_eq!(items.len(), count, "{token} {method}: {body}");
+        assert_eq!(body["result"]["cacheScope"], "private");
+    }
+    let read = |uri: &str| modern("t", "up", json!(1), "resources/read", json!({"uri": uri}));
+    let body = json_of(world.send(read("file:///srv/a")).await).await;
+    assert_eq!(body["error"]["code"], -32602, "the server's own answer: {body}");
+    let body = json_of(world.send(read("file:///etc/b")).await).await;
+    assert_eq!(
+        body["error"]["data"]["code"], "grant.argument-out-of-scope",
+        "{body}"
+    );
+    let response = world
+        .send(modern(
+            "t",
+            "up",
+            json!(1),
+            "prompts/get",
+            json!({"name": "greet"}),
+        ))
+        .await;
+    assert_eq!(response.status(), 403);
+    let challenge = response.headers()["www-authenticate"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(challenge.contains("scope=\"up:prompts/get\""), "{challenge}");
+}

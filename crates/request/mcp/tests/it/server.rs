@@ -191,6 +191,20 @@ async fn modern(state: &Arc<Shared>, headers: &HeaderMap, message: &Value) -> Re
                 "resultType": "complete", "ttlMs": 600_000, "cacheScope": "public", "prompts": [{"name": "greet"}],
             }),
         ),
+        "resources/list" => reply(
+            message,
+            json!({
+                "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
+                "resources": [{"uri": "file:///srv/a", "name": "a"}, {"uri": "file:///etc/b", "name": "b"}],
+            }),
+        ),
+        "resources/templates/list" => reply(
+            message,
+            json!({
+                "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
+                "resourceTemplates": [{"uriTemplate": "file:///{path}", "name": "any"}],
+            }),
+        ),
         "resources/read" => failure(200, &message["id"], -32602, "no such resource"),
         "subscriptions/listen" => {
             let (sender, receiver) = mpsc::unbounded_channel();
