@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::Deps;
 use crate::problem::RouteError;
-use crate::session::Session;
+use crate::session::{Session, bearer};
 
 /// Tokens of one request.
 pub(crate) const BATCH_MAX: u32 = 256;
@@ -47,11 +47,7 @@ impl FromRequestParts<Deps> for Requester {
             let (_, slug) = params.iter().find(|(name, _)| *name == "tenant")?;
             TenantId::parse(slug).ok()
         });
-        let bearer = parts
-            .headers
-            .get(http::header::AUTHORIZATION)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Bearer "));
+        let bearer = bearer(&parts.headers);
         if let (Some(bearer), Some(tenant)) = (bearer, tenant)
             && let Ok(verified) = deps.verifier.verify(&tenant, bearer.as_bytes(), deps.clock.now())
         {

@@ -11,7 +11,7 @@ use bailiwick_inventory::{Operator, installation};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use crate::Deps;
@@ -52,6 +52,18 @@ struct Claims {
     _jti: String,
 }
 
+/// The bearer credential of a request: one header, the scheme in any case (RFC 9110 §11.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| credential.trim_matches(' '))
+}
+
 fn refused(why: &str) -> RouteError {
     RouteError::new(
         StatusCode::UNAUTHORIZED,
@@ -65,12 +77,7 @@ impl FromRequestParts<Deps> for Session {
     type Rejection = RouteError;
 
     async fn from_request_parts(parts: &mut Parts, deps: &Deps) -> Result<Self, RouteError> {
-        let bearer = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Bearer "))
-            .ok_or_else(|| refused("no session was sent"))?;
+        let bearer = bearer(&parts.headers).ok_or_else(|| refused("no session was sent"))?;
         let now = deps.clock.now();
         let operators = deps.operators.load();
         let operator = verify(bearer, &operators, &deps.base_url, now)?;

@@ -54,6 +54,11 @@ impl Desk {
     pub(crate) fn cancelled(&self) -> u64 {
         self.seen.cancelled.load(Ordering::SeqCst)
     }
+
+    /// Shows other tools from now on.
+    pub(crate) fn show(&self, tools: Vec<Value>) {
+        *self.seen.tools.lock().unwrap() = tools;
+    }
 }
 
 /// Counts a call that was dropped before it was answered.

@@ -21,6 +21,7 @@ mod forged;
 mod fresh;
 mod ground;
 mod killing;
+mod pinning;
 mod proving;
 mod sweep;
 mod texts;

@@ -414,6 +414,24 @@ async fn nobody_gets_in_without_their_own_living_credential() {
             assert_eq!(answer.status, 401, "{}: {title}: {}", case.route, answer.text());
         }
     }
+    // One credential, under the one scheme, in whatever case.
+    let session = bed.session();
+    for (header, status) in [
+        (format!("bearer {session}"), 200),
+        (format!("BEARER  {session} "), 200),
+        (format!("Basic {session}"), 401),
+        (format!("Bearer{session}"), 401),
+        (session.clone(), 401),
+        ("Bearer ".to_owned(), 401),
+    ] {
+        let answer = bed
+            .send("GET", "/v1/tenants", &[("authorization", &header)], "")
+            .await;
+        assert_eq!(answer.status, status, "{header}");
+    }
+    let good = format!("Bearer {session}");
+    let twice = [("authorization", good.as_str()), ("authorization", good.as_str())];
+    assert_eq!(bed.send("GET", "/v1/tenants", &twice, "").await.status, 401);
     // Nothing of all this did anything.
     assert!(bed.get("/v1/tenants").await.ok()["total"] == 2);
     let still = bed

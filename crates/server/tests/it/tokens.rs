@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::bed::{Answer, BASE, Bed, claims_of, sign, task};
+use crate::bed::{Answer, BASE, Bed, claims_of, ghost, sign, task};
 use crate::desk::Desk;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -289,7 +289,7 @@ async fn an_assertion_proves_one_client_once_to_one_issuer() {
     refused(
         "an unknown client",
         with(&|c| {
-            let ghost = format!("{}a", &client.id[..client.id.len() - 1]);
+            let ghost = ghost(&client.id);
             c["iss"] = json!(ghost);
             c["sub"] = json!(ghost);
         }),
@@ -371,7 +371,7 @@ async fn a_task_that_is_not_the_clients_own_open_one_is_refused_without_a_word_a
     };
     let refused = ask(&bed, "acme", with_task(&foreign, &[])).await;
     oauth(&refused, 400, "invalid_grant");
-    let ghost = format!("{}a", &foreign[..foreign.len() - 1]);
+    let ghost = ghost(&foreign);
     let unknown = ask(&bed, "acme", with_task(&ghost, &[])).await;
     assert_eq!(
         refused.text(),

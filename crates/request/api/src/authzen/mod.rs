@@ -10,7 +10,7 @@ pub(crate) mod metadata;
 
 use bailiwick_base::TenantId;
 use bailiwick_decide::{Arguments, Bearer, Call, Decision, Door, Effect, NamedEntity, Principal, Target};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
@@ -34,11 +34,7 @@ fn authenticate(
             format!("enforcement point: {why}"),
         )
     };
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "))
-        .ok_or_else(|| unauthorized("no token was sent"))?;
+    let token = crate::session::bearer(headers).ok_or_else(|| unauthorized("no token was sent"))?;
     let now = deps.clock.now();
     let verified = match wanted {
         Some(slug) => {

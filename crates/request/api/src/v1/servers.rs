@@ -75,7 +75,9 @@ async fn look_and_add(
         .look(&wanted, secret.as_ref().map(|s| s.reveal().as_slice()))
         .await
         .map_err(|e| {
-            RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", e.to_string())
+            let place = body.url.as_deref().or(body.exec.as_deref()).unwrap_or_default();
+            let detail = format!("`{}`: {e}", bailiwick_base::limits::shown(place));
+            RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", detail)
                 .hint("start the upstream server, or mend its address; nothing was added")
         })?;
     let server = plan(deps, &name, &identity.after, &connection, id, seen)?;
