@@ -20,5 +20,6 @@ mod launcher;
 mod parsers;
 mod pins;
 mod server;
+mod tls;
 mod vectors;
 mod world;

@@ -72,6 +72,12 @@ impl Server {
         Self { port, state }
     }
 
+    pub(crate) fn router(&self) -> Router {
+        Router::new()
+            .route("/mcp", any(handler))
+            .with_state(Arc::clone(&self.state))
+    }
+
     pub(crate) fn connection(&self) -> Connection {
         Connection::Http {
             url: format!("http://127.0.0.1:{}/mcp", self.port),

@@ -236,18 +236,24 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut GatewayConfig)) -> Self {
-        Self::made(change, None)
+        Self::made(change, None, None)
+    }
+
+    /// A world that trusts this authority, and no other.
+    pub(crate) fn trusting(tls: rustls::ClientConfig) -> Self {
+        Self::made(|_| {}, None, Some(Arc::new(tls)))
     }
 
     /// A world that can start programs.
     pub(crate) fn with_launcher() -> Self {
         let launcher = Launcher::start_process(&example("launcher"), &[], &Tokio).unwrap();
-        Self::made(|_| {}, Some(launcher))
+        Self::made(|_| {}, Some(launcher), None)
     }
 
     fn made(
         change: impl FnOnce(&mut GatewayConfig),
         launcher: Option<(Launcher, tokio::process::Child)>,
+        tls: Option<Arc<rustls::ClientConfig>>,
     ) -> Self {
         let clock = Arc::new(ManualClock::at(at(0)));
         let facts = [
@@ -287,7 +293,7 @@ impl World {
             }),
             launcher,
             resolver: Arc::new(SystemResolver),
-            tls: None,
+            tls,
             clock: shared,
             ids,
             entropy,
