@@ -18,7 +18,7 @@ import { callTool } from "./lib/mcp.mjs";
 import { complete, isFileWrite, isFlush, isReceive, isSend, parse, wrapper } from "./lib/strace.mjs";
 
 const CALLS = 8;
-const SEGMENT = "/data/log/";
+const SEGMENT = "/log/decisions/segments/";
 
 suite("flush order", async () => {
     try {

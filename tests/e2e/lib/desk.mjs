@@ -151,6 +151,12 @@ export class Desk {
                 return undefined;
             }
         }
+        if (name === "echo" && args.text === "leak") {
+            return { result: { ...complete, ...text(`you sent ${request.headers.authorization}`) } };
+        }
+        if (name === "echo" && args.text === "flood") {
+            return { result: { ...complete, ...text("x".repeat(17 * 1024 * 1024)) } };
+        }
         return { result: { ...complete, ...text(name === "echo" ? args.text : `${name} ${JSON.stringify(args)}`) } };
     }
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Desk } from "../lib/desk.mjs";
 import { Installation } from "../lib/installation.mjs";
 import { suite, test } from "../lib/lane.mjs";
-import { deadToken } from "../lib/mcp.mjs";
+import { deadToken, listTools, permitted, refusedCall } from "../lib/mcp.mjs";
 
 const POLICIES = `
 @id("read")
@@ -67,6 +67,7 @@ suite("authzen", async () => {
     };
     return {
         installation,
+        desk,
         written,
         task: id,
         token,
@@ -208,6 +209,34 @@ test("the enforcement point needs its own living token with the right scope", as
     await installation.kill("task", task);
     assert.equal((await one(whole)).status, 401);
     await deadToken(installation.endpoint("files"), token);
+});
+
+test("a tenant's own policy narrows at once, and asks for a person where it says so", async ({ installation, desk }) => {
+    const file = join(installation.folder, "narrow.cedar");
+    const url = installation.endpoint("files");
+    await installation.addIdentity("clerk");
+    const { token } = await installation.openTask("clerk", ["files:*"]);
+    await permitted(url, token, "transfer", { amount: 1, to: "a" });
+    writeFileSync(
+        file,
+        `${POLICIES}
+@id("no-transfers")
+forbid (principal, action == Action::"tools/call", resource == Tool::"files/transfer");
+@id("ask-before-echo")
+forbid (principal, action == Action::"tools/call", resource == Tool::"files/echo")
+when { context.text has text && context.text.text == "secret" };
+`
+    );
+    await installation.cli(["policy", "set", file]);
+    const before = desk.calls.length;
+    await refusedCall(url, token, "transfer", { amount: 1, to: "a" }, "policy.forbidden");
+    await refusedCall(url, token, "echo", { text: "secret" }, "policy.forbidden");
+    assert.equal(desk.calls.length, before);
+    await permitted(url, token, "echo", { text: "open" });
+    assert.ok(!(await listTools(url, token)).includes("transfer"), "what is forbidden is not listed");
+    writeFileSync(file, POLICIES);
+    await installation.cli(["policy", "set", file]);
+    await permitted(url, token, "transfer", { amount: 1, to: "a" });
 });
 
 test("a bad policy is refused with the position of the fault", async ({ installation, written }) => {

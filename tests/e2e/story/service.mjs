@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer as createHttp } from "node:http";
+import { get as secureGet } from "node:https";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { Desk } from "../lib/desk.mjs";
@@ -156,7 +157,19 @@ test("an upstream that cannot be reached gives a clear answer and no claim of su
     await installation.refused(["server", "add", "half", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8"], 1, "identity.owner-missing");
 });
 
-test("an upstream that talks nonsense, redirects or returns its own credential is withheld", async ({ installation }) => {
+test("an answer that carries the upstream credential, or is too long, is withheld", async ({ installation }) => {
+    const { token } = await installation.openTask("worker", ["vault:echo"]);
+    const url = installation.endpoint("vault");
+    const leak = await callTool(url, token, "echo", { text: "leak" });
+    assert.equal(leak.error?.code, -32603, leak.text);
+    assert.equal(leak.error.data.code, "upstream.credential-returned");
+    assert.ok(!leak.text.includes("canary-upstream-secret"));
+    const flood = await callTool(url, token, "echo", { text: "flood" });
+    assert.equal(flood.error?.data.code, "upstream.too-long", flood.text.slice(0, 300));
+    await permitted(url, token, "echo", { text: "still here" });
+});
+
+test("an upstream that talks nonsense, redirects or goes away is not added", async ({ installation }) => {
     const answers = {
         nonsense: response => response.writeHead(200, { "content-type": "application/json" }).end("<html>"),
         redirect: response => response.writeHead(302, { location: "http://127.0.0.1:1/mcp" }).end(),
@@ -201,6 +214,36 @@ test("SIGTERM lets running calls end, refuses new ones and exits with 0", async 
     await installation.serve();
     const verdict = await installation.cli(["log", "verify"]);
     assert.equal(verdict.sound, true);
+});
+
+test("TLS: served with a private key only, and plaintext is refused", async ({ installation }) => {
+    const { folder } = installation;
+    const [certificate, key] = [join(folder, "tls.pem"), join(folder, "tls.key")];
+    const words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=localhost"];
+    try {
+        execFileSync("openssl", [...words, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], { stdio: "ignore" });
+    } catch {
+        skip("no `openssl` on the PATH");
+    }
+    const secure = new Installation("tls");
+    secure.configFile = join(secure.folder, "config.toml");
+    writeFileSync(secure.configFile, `[listen]\ntls_certificate = "${certificate}"\ntls_key = "${key}"\n`);
+    try {
+        chmodSync(key, 0o644);
+        await assert.rejects(secure.serve(), new RegExp(`chmod 600 ${key}`));
+        chmodSync(key, 0o600);
+        await secure.serve();
+        assert.match(secure.url, /^https:/);
+        const body = await new Promise((done, fail) => {
+            secureGet(`${secure.url}/healthz`, { ca: readFileSync(certificate) }, response => {
+                response.setEncoding("utf8").on("data", done);
+            }).on("error", fail);
+        });
+        assert.equal(body, "alive\n");
+        await assert.rejects(fetch(`http://127.0.0.1:${secure.port}/healthz`), "plaintext was answered");
+    } finally {
+        await secure.stop();
+    }
 });
 
 test("a second service on the same data folder, and one on the same port, refuse to start", async ({ installation }) => {

@@ -160,6 +160,31 @@ test("a token for another audience or of another issuer is refused", async conte
     await permitted(context.url, context.token, "read_text_file", ARGS);
 });
 
+test("a token ends with its task's window and with its identity", async context => {
+    const { installation } = context;
+    const short = await installation.openTask("worker", [SCOPE], { window: "2s" });
+    const soon = new Date(Date.now() + 3_000).toISOString().replace(/\.\d+Z/, "Z");
+    const words = ["id", "add", "mayfly", "--kind", "agent", "--owner", "o", "--owner-contact", "c", "--purpose", "p", "--expires", soon];
+    await installation.cli(words);
+    await installation.refused(["task", "open", "--identity", "mayfly", "--purpose", "p", "--can", SCOPE], 1, "credential.expiry-too-far");
+    const mayfly = await installation.openTask("mayfly", [SCOPE], { window: "1s" });
+    for (const { token, task } of [short, mayfly]) {
+        const { claims } = decode(token);
+        assert.ok(claims.exp - claims.iat <= 3, "no token outlives what it stands on");
+        assert.ok(new Date(task.closes_at).getTime() / 1000 >= claims.exp);
+    }
+    await permitted(context.url, short.token, "read_text_file", ARGS);
+    await permitted(context.url, mayfly.token, "read_text_file", ARGS);
+    await until("both to end", async () => {
+        const replies = await Promise.all([short, mayfly].map(({ token }) => callTool(context.url, token, "read_text_file", ARGS)));
+        return replies.every(reply => reply.status === 401);
+    });
+    await installation.refused(["task", "token", short.id], 1);
+    await until("the identity to end", () => Date.now() > new Date(soon).getTime());
+    const again = await installation.run(["task", "open", "--identity", "mayfly", "--purpose", "p", "--for", "1s", "--can", SCOPE]);
+    assert.notEqual(again.code, 0, "an expired identity got a task");
+});
+
 test("an expired token is refused", async context => {
     const { installation } = context;
     await installation.restart({ env: { BAILIWICK_TOKENS__TTL_SECS: "1" } });

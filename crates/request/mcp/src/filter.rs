@@ -25,20 +25,36 @@ pub(crate) fn may_name(snapshot: &Snapshot, bearer: &Bearer, server: &ServerName
     })
 }
 
+/// Whether the tool is refused whatever its arguments are: by a policy of the tenant, or because it was stopped.
+fn is_barred(gateway: &Gateway, bearer: &Bearer, server: &ServerName, tool: &str) -> bool {
+    let refused = gateway.probe(
+        bearer,
+        server,
+        "tools/call",
+        Some((ItemKind::Tool, tool.to_owned())),
+    );
+    matches!(
+        refused,
+        Some(DenyReason::ForbiddenByPolicy | DenyReason::KilledByOperator)
+    )
+}
+
 /// The `tools` member for this credential: sorted by name, each definition in the server's own bytes.
 pub(crate) fn visible_tools(
-    snapshot: &Snapshot,
+    gateway: &Gateway,
     tenant: &TenantId,
     server: &UpstreamServer,
     bearer: &Bearer,
     catalog: &Catalog,
 ) -> Bytes {
+    let snapshot = gateway.cell.load();
     let mut out = Vec::with_capacity(1_024);
     out.push(b'[');
     let current = snapshot.server(tenant, &server.name);
     let pinned = current.map_or(server, |s| s.as_ref());
     for (name, entry) in &catalog.tools {
-        if catalog.is_as_pinned(pinned, name) && may_name(snapshot, bearer, &server.name, name) {
+        let shown = catalog.is_as_pinned(pinned, name) && may_name(&snapshot, bearer, &server.name, name);
+        if shown && !is_barred(gateway, bearer, &server.name, name) {
             if out.len() > 1 {
                 out.push(b',');
             }

@@ -79,10 +79,9 @@ async fn visible(
         return Ok(None);
     }
     let catalog = gateway.catalog(permit, upstream).await?;
-    let snapshot = gateway.cell.load();
     let caller = &inbound.caller;
     let tools = filter::visible_tools(
-        &snapshot,
+        gateway,
         &caller.tenant,
         &upstream.server,
         &caller.bearer,
