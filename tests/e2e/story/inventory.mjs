@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Installation } from "../lib/installation.mjs";
 import { suite, test } from "../lib/lane.mjs";
+import { until } from "../lib/wait.mjs";
 
 const KINDS = ["agent", "api-key", "ci-job", "cloud-run-job", "mcp-server", "oauth-grant", "service-account", "webhook", "workload"];
 
@@ -168,10 +169,11 @@ test("hostile bodies are refused with a clear problem", async ({ installation })
         ['{"name":"a","name":"b","kind":"agent"}', "a member twice"],
         ['{"name":"a","kind":"agent","colour":"red"}', "an unknown member"],
         ['{"name":7,"kind":"agent"}', "a wrong type"],
-        [`{"name":"${"n".repeat(2_000_000)}","kind":"agent"}`, "too long"],
         [`${'{"a":'.repeat(200)}1${"}".repeat(200)}`, "too deep"],
         ['{"name":"a\\u0000b","kind":"agent","owner":{"team":"t","contact":"c"},"purpose":"p","expires_at":"2027-01-01T00:00:00Z"}', "a control character"],
-        ['{"name":"a","kind":"agent","owner":{"team":"t","contact":"c"},"purpose":"p","expires_at":"soon"}', "no time"]
+        ['{"name":"a","kind":"agent","owner":{"team":"t","contact":"c"},"purpose":"p","expires_at":"soon"}', "no time"],
+        // The last, because its connection may not be used again.
+        [`{"name":"${"n".repeat(2_000_000)}","kind":"agent"}`, "too long"]
     ];
     for (const [body, what] of cases) {
         // A body that is too long may be answered by closing the connection before it was sent whole.
@@ -182,5 +184,5 @@ test("hostile bodies are refused with a clear problem", async ({ installation })
         assert.equal(typeof reply.body.code, "string", what);
         assert.ok(reply.body.detail.length > 0 && reply.body.detail.length < 1_000, what);
     }
-    assert.equal((await installation.api("GET", "/readyz")).status, 200);
+    await until("the service to be ready", async () => (await installation.api("GET", "/readyz").catch(() => ({}))).status === 200);
 });
