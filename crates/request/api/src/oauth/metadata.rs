@@ -29,7 +29,7 @@ pub(crate) async fn authorization_server(
         "jwks_uri": format!("{issuer}/jwks"),
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": super::token::GRANT_TYPES,
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "code_challenge_methods_supported": ["S256"],

@@ -1,4 +1,7 @@
 //! The authorization server of each tenant: metadata, keys, token endpoint.
 
+mod client;
+mod error;
+mod form;
 pub(crate) mod metadata;
 pub(crate) mod token;

@@ -1,0 +1,60 @@
+//! client_credentials with `private_key_jwt` (RFC 6749 §4.4, RFC 7523).
+//!
+//! The task is named by the `task` parameter; without one, the identity's only open task is meant.
+
+use bailiwick_base::{TaskId, TenantId};
+use bailiwick_credential::{ScopeSet, TaskState};
+use bailiwick_wire as wire;
+
+use super::require_resource;
+use crate::Deps;
+use crate::issue::{self, Requester};
+use crate::oauth::client::authenticate;
+use crate::oauth::error::{OauthError, bad, refused};
+use crate::oauth::form::Form;
+
+pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<wire::Token, OauthError> {
+    let requester = authenticate(deps, tenant, form)?;
+    require_resource(deps, tenant, form)?;
+    let task = task_of(deps, tenant, form, &requester)?;
+    let requested = requested_scope(form);
+    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
+        .await
+        .map_err(|e| refused(&e))?;
+    issued
+        .tokens
+        .into_iter()
+        .next()
+        .ok_or_else(|| bad("invalid_grant", "no token was issued"))
+}
+
+fn task_of(deps: &Deps, tenant: &TenantId, form: &Form, requester: &Requester) -> Result<TaskId, OauthError> {
+    if let Some(named) = form.get("task") {
+        return TaskId::parse(tenant, named).map_err(|e| bad("invalid_request", format!("`task`: {e}")));
+    }
+    let Requester::Client(_, identity) = requester else {
+        return Err(bad("invalid_request", "parameter `task` is missing"));
+    };
+    let snapshot = deps.cell.load();
+    let now = deps.clock.now();
+    let mut open = snapshot
+        .tasks(tenant)
+        .filter(|(t, _)| t.identity == *identity && t.state == TaskState::Open && t.closes_at > now)
+        .map(|(t, _)| t.id.clone());
+    match (open.next(), open.next()) {
+        (Some(task), None) => Ok(task),
+        (None, _) => Err(bad(
+            "invalid_grant",
+            "this identity has no open task; have one opened first",
+        )),
+        (Some(_), Some(_)) => Err(bad(
+            "invalid_request",
+            "this identity has several open tasks; name one with `task`",
+        )),
+    }
+}
+
+/// The scope that was asked for: the token carries no more than that (RFC 6749 §3.3).
+fn requested_scope(form: &Form) -> Option<ScopeSet> {
+    form.get("scope").map(ScopeSet::parse)
+}

@@ -1,0 +1,65 @@
+//! `POST /t/{tenant}/token` (RFC 6749 §3.2): one file per grant type.
+
+mod client_credentials;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bailiwick_base::{ServerName, TenantId};
+use http::{HeaderMap, StatusCode};
+
+use super::error::{OauthError, bad, no_store};
+use super::form::{self, Form};
+use super::metadata::served;
+use crate::Deps;
+
+/// The grant types that are served here, as metadata names them.
+pub(super) const GRANT_TYPES: [&str; 1] = ["client_credentials"];
+
+pub(crate) async fn handler(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
+    let form = form::read(&headers, body).await?;
+    match granted(&deps, &tenant, &form).await {
+        Ok(token) => Ok(no_store((StatusCode::OK, axum::Json(token)).into_response())),
+        Err(error) => {
+            metrics::counter!("bailiwick_token_requests_refused_total", "error" => error.1).increment(1);
+            Err(error.into_response())
+        }
+    }
+}
+
+async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<bailiwick_wire::Token, OauthError> {
+    match form.get("grant_type") {
+        Some("client_credentials") => client_credentials::granted(deps, tenant, form).await,
+        Some(_) => Err(bad(
+            "unsupported_grant_type",
+            format!("`grant_type` must be one of: {}", GRANT_TYPES.join(", ")),
+        )),
+        None => Err(bad("invalid_request", "parameter `grant_type` is missing")),
+    }
+}
+
+/// RFC 8707: a resource that is not ours is `invalid_target`; ours all mean the one audience.
+pub(super) fn require_resource(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(), OauthError> {
+    let audience = deps.audience(tenant);
+    let ours = |resource: &str| {
+        resource.strip_prefix(&audience).is_some_and(|rest| {
+            rest.is_empty()
+                || rest
+                    .strip_prefix('/')
+                    .is_some_and(|name| ServerName::parse(name).is_ok())
+        })
+    };
+    if form.all("resource").all(ours) {
+        return Ok(());
+    }
+    Err(bad(
+        "invalid_target",
+        format!("`resource` must be {audience} or below it"),
+    ))
+}
