@@ -22,6 +22,8 @@ pub struct GatewayConfig {
     pub connect_timeout: Duration,
     /// How long an upstream server may be silent within one call.
     pub call_timeout: Duration,
+    /// How long a call may take in all, whatever the upstream server sends meanwhile.
+    pub call_max: Duration,
     /// How old the known tool list of a server may be when a tool is called or listed.
     pub catalog_ttl: Duration,
     /// Upper bound of `ttlMs` on what callers may cache.
@@ -94,6 +96,7 @@ impl GatewayConfig {
             reply_max: limits::REPLY_MAX,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(300),
+            call_max: Duration::from_secs(3_600),
             catalog_ttl: Duration::from_secs(5),
             answer_ttl_max: Duration::from_secs(5),
             round_ttl: Duration::from_secs(120),

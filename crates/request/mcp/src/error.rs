@@ -27,6 +27,9 @@ pub enum UpstreamError {
     /// Its answer is not MCP.
     #[error("the upstream server gave an answer that is not MCP: {0}")]
     NotMcp(&'static str),
+    /// Its answer was not complete within the time a call may take.
+    #[error("the upstream server did not finish its answer within {0} s: the call was cancelled")]
+    Overdue(u64),
     /// It answered with a redirect.
     #[error("the upstream server answered with a redirect: add it under its final URL")]
     Redirected,
@@ -62,6 +65,7 @@ impl UpstreamError {
             Self::Exited(_) => "upstream.exited",
             Self::Guarded(_) => "upstream.guarded",
             Self::NotMcp(_) => "upstream.not-mcp",
+            Self::Overdue(_) => "upstream.overdue",
             Self::Redirected => "upstream.redirected",
             Self::Refused(_) => "upstream.refused",
             Self::SessionLost => "upstream.session-lost",

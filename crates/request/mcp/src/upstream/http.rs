@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value};
 
+use super::bound::{Bound, Bounds};
 use super::conn::{Answer, Pool};
 use super::exchange::{Canary, Outgoing, Reply, Step, classify, reply};
 use super::line::restore_numbers;
@@ -54,7 +55,7 @@ pub(crate) struct HttpServer {
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) host: HeaderValue,
     pub(crate) reply_max: usize,
-    pub(crate) call_timeout: Duration,
+    pub(crate) bounds: Bounds,
 }
 
 /// A session at a legacy HTTP server.
@@ -143,6 +144,7 @@ impl HttpServer {
         });
         let decoder = Decoder::new(self.reply_max);
         Ok(HttpExchange {
+            bound: Bound::begin(self.bounds, &self.clock),
             server: Arc::clone(self),
             out,
             status: parts.status.as_u16(),
@@ -384,6 +386,7 @@ enum AnswerShape {
 
 /// One call over HTTP.
 pub(crate) struct HttpExchange {
+    bound: Bound,
     server: Arc<HttpServer>,
     out: Outgoing,
     status: u16,
@@ -400,9 +403,7 @@ impl HttpExchange {
             AnswerShape::Empty => Err(UpstreamError::NotMcp("an empty answer to a call")),
             AnswerShape::Json => {
                 let body = self.body.take().ok_or(UpstreamError::Closed)?;
-                let limit = self.server.call_timeout;
-                let whole = tokio::time::timeout(limit, body.whole(self.server.reply_max)).await;
-                let text = whole.map_err(|_| UpstreamError::TimedOut)??;
+                let text = self.bound.wait(body.whole(self.server.reply_max)).await??;
                 self.done();
                 self.read(&text, false)?
                     .ok_or(UpstreamError::NotMcp("a notification in place of an answer"))
@@ -432,8 +433,7 @@ impl HttpExchange {
             }
             let body = self.body.as_mut().ok_or(UpstreamError::Closed)?;
             let next = if bounded {
-                let waited = tokio::time::timeout(self.server.call_timeout, body.next()).await;
-                waited.map_err(|_| UpstreamError::TimedOut)??
+                self.bound.wait(body.next()).await??
             } else {
                 body.next().await?
             };

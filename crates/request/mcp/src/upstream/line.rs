@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, mpsc};
 
+use super::bound::{Bound, Bounds};
 use super::exchange::{Notice, Outgoing, Step, classify};
 use super::peer::{self, Peer};
 use crate::answer;
@@ -51,7 +52,7 @@ pub(crate) struct LineServer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) reply_max: usize,
-    pub(crate) call_timeout: Duration,
+    pub(crate) bounds: Bounds,
     pub(crate) calls_max: usize,
     state: tokio::sync::Mutex<State>,
     announcements: broadcast::Sender<Announcement>,
@@ -83,7 +84,7 @@ pub(crate) struct LineParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) reply_max: usize,
-    pub(crate) call_timeout: Duration,
+    pub(crate) bounds: Bounds,
     pub(crate) calls_max: usize,
 }
 
@@ -95,7 +96,7 @@ impl LineServer {
             clock,
             spawner,
             reply_max,
-            call_timeout,
+            bounds,
             calls_max,
         } = parts;
         let state = tokio::sync::Mutex::default();
@@ -106,7 +107,7 @@ impl LineServer {
             clock,
             spawner,
             reply_max,
-            call_timeout,
+            bounds,
             calls_max,
             state,
             announcements,
@@ -121,6 +122,10 @@ impl LineServer {
         self.running().await?.known_peer().ok_or(UpstreamError::Closed)
     }
 
+    fn bound(&self) -> Bound {
+        Bound::begin(self.bounds, &self.clock)
+    }
+
     /// Sends a call.
     pub(crate) async fn call(
         self: &Arc<Self>,
@@ -130,7 +135,7 @@ impl LineServer {
         let peer = running.known_peer().ok_or(UpstreamError::Closed)?;
         let number = running.mint();
         let out = out(&peer, CallId::Integer(number));
-        running.open(number, out, self.calls_max, self.call_timeout)
+        running.open(number, out, self.calls_max, self.bound())
     }
 
     /// The running program; started when there is none and the pause after the last crash is over.
@@ -197,7 +202,7 @@ impl LineServer {
             reply_max: self.reply_max,
         };
         self.spawner.spawn(Box::pin(reader.run(process.outputs)));
-        let peer = running.greet(self.call_timeout).await?;
+        let peer = running.greet(|| self.bound()).await?;
         *running.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(peer));
         Ok(running)
     }
@@ -235,7 +240,7 @@ impl Running {
         number: i64,
         out: Outgoing,
         calls_max: usize,
-        timeout: Duration,
+        bound: Bound,
     ) -> Result<LineExchange, UpstreamError> {
         let (sender, messages) = mpsc::channel(WAITING_MAX);
         {
@@ -252,7 +257,7 @@ impl Running {
             out,
             messages,
             open: true,
-            timeout,
+            bound,
         };
         if let Some(why) = self.why_ended() {
             return Err(UpstreamError::Exited(why));
@@ -262,7 +267,7 @@ impl Running {
     }
 
     /// Learns what the program speaks: the current revision first, then the one with a handshake.
-    async fn greet(self: &Arc<Self>, timeout: Duration) -> Result<Peer, UpstreamError> {
+    async fn greet(self: &Arc<Self>, bound: impl Fn() -> Bound + Send) -> Result<Peer, UpstreamError> {
         let own = |method: &str, params: Value, id: i64| Outgoing {
             id: CallId::Integer(id),
             method: method.to_owned(),
@@ -276,7 +281,7 @@ impl Running {
         let envelope = peer::envelope(&Client::own());
         let params = Value::Object(Map::from_iter([("_meta".to_owned(), Value::Object(envelope))]));
         let id = self.mint();
-        let mut asked = self.open(id, own("server/discover", params, id), usize::MAX, timeout)?;
+        let mut asked = self.open(id, own("server/discover", params, id), usize::MAX, bound())?;
         match tokio::time::timeout(PROBE, asked.next()).await {
             Ok(Ok(Step::Done(reply))) => {
                 let result = reply
@@ -293,7 +298,7 @@ impl Running {
         drop(asked);
         let id = self.mint();
         let params = peer::initialize_params(&Client::own());
-        let mut asked = self.open(id, own("initialize", params, id), usize::MAX, timeout)?;
+        let mut asked = self.open(id, own("initialize", params, id), usize::MAX, bound())?;
         let reply = loop {
             if let Step::Done(reply) = asked.next().await? {
                 break reply;
@@ -315,7 +320,7 @@ pub(crate) struct LineExchange {
     out: Outgoing,
     messages: mpsc::Receiver<Bytes>,
     open: bool,
-    timeout: Duration,
+    bound: Bound,
 }
 
 impl LineExchange {
@@ -324,8 +329,7 @@ impl LineExchange {
             let received = if self.out.method == "subscriptions/listen" {
                 self.messages.recv().await
             } else {
-                let waited = tokio::time::timeout(self.timeout, self.messages.recv()).await;
-                waited.map_err(|_| UpstreamError::TimedOut)?
+                self.bound.wait(self.messages.recv()).await?
             };
             let text = match received {
                 Some(text) => text,

@@ -7,6 +7,7 @@ use bailiwick_base::{Clock, ServerName, TenantId};
 use bailiwick_decide::{Connection, UpstreamServer};
 use http::HeaderValue;
 
+use super::bound::Bounds;
 use super::conn::{Pool, PoolParts};
 use super::guard::{AddressRange, AddressRule, Endpoint, GuardError};
 use super::http::HttpServer;
@@ -100,6 +101,13 @@ pub(crate) fn make(
     )))
 }
 
+fn bounds(config: &GatewayConfig) -> Bounds {
+    Bounds {
+        silence: config.call_timeout,
+        whole: config.call_max,
+    }
+}
+
 fn line(program: Program, making: &Making, config: &GatewayConfig) -> Result<Reach, UpstreamError> {
     program
         .require_form()
@@ -111,7 +119,7 @@ fn line(program: Program, making: &Making, config: &GatewayConfig) -> Result<Rea
         clock: Arc::clone(&making.clock),
         spawner: Arc::clone(&making.spawner),
         reply_max: config.reply_max,
-        call_timeout: config.call_timeout,
+        bounds: bounds(config),
         calls_max: config.calls_per_program_max,
     })))
 }
@@ -162,6 +170,6 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
         spawner: Arc::clone(&making.spawner),
         host,
         reply_max: config.reply_max,
-        call_timeout: config.call_timeout,
+        bounds: bounds(config),
     })))
 }

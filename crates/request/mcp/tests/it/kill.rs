@@ -7,7 +7,7 @@ use bailiwick_pep::Outcome;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use crate::server::{Server, tool};
 use crate::world::{Events, World, call, identity_id, in_session, json_of, modern, open, until};
 
 const ALL: &[&str] = &["up:*"];
@@ -266,4 +266,35 @@ async fn a_stream_ends_with_the_token_that_opened_it() {
         outcomes.contains(&("session/stream".to_owned(), Outcome::Cancelled)),
         "{outcomes:?}"
     );
+}
+
+#[tokio::test]
+async fn a_call_that_sends_for_ever_is_cut_at_its_bound_and_cancelled_upstream() {
+    for is_modern in [true, false] {
+        let (world, server) = (World::new(), Server::start(is_modern).await);
+        server.state.tools.lock().unwrap().push(tool("endless"));
+        world.add("up", server.connection()).await;
+        world.grant("t", 1, ALL);
+        let endless = modern("t", "up", json!(9), "tools/call", json!({"name": "endless"}));
+        let running = async { json_of(world.send(endless).await).await };
+        let wait = async {
+            until("the call is there", || !server.received("tools/call").is_empty()).await;
+            world.clock.advance(Duration::from_secs(3_600));
+        };
+        let both = async { tokio::join!(running, wait) };
+        let (body, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        assert_eq!(body["id"], 9);
+        let text = body["error"].to_string();
+        assert!(text.contains("did not finish its answer within 3600 s"), "{body}");
+        until("the connection is closed", || {
+            *server.state.dropped.lock().unwrap() == 1
+        })
+        .await;
+        if !is_modern {
+            until("the cancellation is there", || {
+                !server.received("notifications/cancelled").is_empty()
+            })
+            .await;
+        }
+    }
 }

@@ -234,6 +234,7 @@ async fn modern(state: &Arc<Shared>, headers: &HeaderMap, message: &Value) -> Re
 async fn modern_tool(state: &Arc<Shared>, headers: &HeaderMap, message: &Value) -> Response {
     let complete = json!({"resultType": "complete"});
     match message["params"]["name"].as_str().unwrap_or_default() {
+        "endless" => endless(state, message),
         "hang" => hang(state).await,
         "progress" => {
             let last = json!({"jsonrpc": "2.0", "id": message["id"], "result": echo(message, complete)});
@@ -281,6 +282,18 @@ async fn hang(state: &Arc<Shared>) -> Response {
     std::future::pending().await
 }
 
+/// Progress for ever, and never an answer.
+fn endless(state: &Arc<Shared>, message: &Value) -> Response {
+    let first = (message.clone(), Dropped(Arc::clone(&state.dropped)), 1);
+    events(futures_util::stream::unfold(
+        first,
+        |(message, dropped, n)| async move {
+            tokio::task::yield_now().await;
+            Some((progress(&message, n), (message, dropped, n + 1)))
+        },
+    ))
+}
+
 fn stream_of(receiver: mpsc::UnboundedReceiver<Value>) -> impl futures_util::Stream<Item = Value> {
     futures_util::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|m| (m, r)) })
 }
@@ -323,6 +336,7 @@ async fn legacy(state: &Arc<Shared>, verb: &Method, headers: &HeaderMap, message
         m if m.starts_with("notifications/") => StatusCode::ACCEPTED.into_response(),
         "tools/list" => reply(message, json!({"tools": state.tools.lock().unwrap().clone()})),
         "tools/call" => match message["params"]["name"].as_str().unwrap_or_default() {
+            "endless" => endless(state, message),
             "hang" => hang(state).await,
             "progress" => {
                 let last = json!({"jsonrpc": "2.0", "id": message["id"], "result": echo(message, json!({}))});
