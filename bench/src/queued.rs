@@ -97,6 +97,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         assertions,
         kill_journal: Arc::new(kill_journal),
         unsettled: bailiwick_api::Unsettled::default(),
+        sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         tools: Arc::new(Nothing),
         logs: Arc::new(Nothing),

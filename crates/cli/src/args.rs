@@ -40,6 +40,9 @@ pub(crate) struct Global {
     /// File with server address and operator key, as written by `claim`
     #[arg(long, global = true, env = "BAILIWICK_CONTEXT")]
     pub(crate) context: Option<PathBuf>,
+    /// PEM file with the certificate of a private CA that vouches for the service; `claim` keeps it in the context
+    #[arg(long, global = true, env = "BAILIWICK_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// Whether to colour: only on a terminal unless told
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
@@ -237,6 +240,9 @@ pub(crate) struct Stop {
     /// Do not ask
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
+    /// Data folder of the running service: go over its socket, which works when the network listener is overrun
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
     /// Sole operator: waive the second signature for issuer, tenant and all; recorded
     #[arg(long)]
     pub(crate) break_glass: bool,

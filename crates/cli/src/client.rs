@@ -11,6 +11,8 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,9 @@ pub(crate) struct Context {
     /// Data folder, when the service runs on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<PathBuf>,
+    /// PEM file with the private CA of the service; public roots when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
     /// Operator id.
     pub(crate) operator: String,
     /// File with the operator's private key (0600).
@@ -72,6 +77,34 @@ pub(crate) fn read_context(global: &Global) -> Result<Context, Failure> {
     })
 }
 
+/// The certificates of a PEM file.
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let unread = |what: String| {
+        Failure::usage(format!("CA file `{}`: {what}", file.display()))
+            .hint("give --ca FILE, a PEM file with the certificate of the CA")
+    };
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| unread(error.to_string()))?;
+    if found.is_empty() {
+        return Err(unread("no certificate in it".to_owned()));
+    }
+    Ok(found)
+}
+
+/// With a CA of its own a service is vouched for by that one alone.
+fn roots(ca: &Path) -> Result<rustls::ClientConfig, Failure> {
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        store
+            .add(certificate)
+            .map_err(|error| Failure::usage(format!("CA file `{}`: {error}", ca.display())))?;
+    }
+    Ok(rustls::ClientConfig::builder()
+        .with_root_certificates(store)
+        .with_no_client_auth())
+}
+
 /// A connection to the service.
 pub(crate) struct Client {
     http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -85,11 +118,12 @@ impl Client {
         let context = read_context(global)?;
         let key = OperatorKey::read(Path::new(&context.key_file))
             .map_err(|error| Failure::new(exit::ERROR, "cli.operator-key", error.to_string()))?;
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let builder = hyper_rustls::HttpsConnectorBuilder::new();
+        let connector = match global.ca.as_ref().or(context.ca.as_ref()) {
+            Some(ca) => builder.with_tls_config(roots(ca)?),
+            None => builder.with_webpki_roots(),
+        };
+        let connector = connector.https_or_http().enable_http1().build();
         let http = HyperClient::builder(TokioExecutor::new()).build(connector);
         let tenant = global.tenant.clone().or_else(|| context.tenant.clone());
         Ok(Self {
@@ -132,19 +166,54 @@ impl Client {
         self.send(Method::PUT, path, encode(body)?).await
     }
 
-    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
-        let bytes = self.bytes(method, path, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| {
+    /// A stop: over the socket of the data folder where that is at hand, because a kill must not queue behind what
+    /// comes over the network. `data` insists on it.
+    pub(crate) async fn stop<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        data: Option<&Path>,
+    ) -> Result<T, Failure> {
+        let Some(folder) = data.or(self.context.data.as_deref()) else {
+            return self.post(path, body).await;
+        };
+        let socket = folder.join("claim.sock");
+        let unreachable = |error: &dyn std::fmt::Display| {
             Failure::new(
-                exit::ERROR,
-                "cli.answer",
-                format!("answer of {path} not understood: {error}"),
+                exit::UNREACHABLE,
+                "cli.unreachable",
+                format!("no service at `{}`: {error}", socket.display()),
             )
-        })
+            .hint("is it running with this data folder, as this user?")
+        };
+        let stream = match tokio::net::UnixStream::connect(&socket).await {
+            Ok(stream) => stream,
+            Err(error) if data.is_some() => return Err(unreachable(&error)),
+            // Another machine's service, or another user's.
+            Err(_) => return self.post(path, body).await,
+        };
+        let request = self
+            .request(&Method::POST, path)?
+            .uri(path)
+            .header(header::HOST, "socket.invalid")
+            .body(Full::new(encode(body)?))
+            .map_err(|error| Failure::usage(format!("`{path}` is not a path: {error}")))?;
+        let (status, bytes) = bailiwick_server::operator::ask_socket(stream, request)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        if status.is_success() {
+            return parse(path, &bytes);
+        }
+        Err(problem(status, &bytes))
     }
 
-    /// The raw answer, for files.
-    pub(crate) async fn bytes(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+        let bytes = self.bytes(method, path, body).await?;
+        parse(path, &bytes)
+    }
+
+    /// The head of a request. Each has a session of its own, for the service takes none twice for a change.
+    fn request(&self, method: &Method, path: &str) -> Result<http::request::Builder, Failure> {
         let session = session_token(&self.key, &self.context.operator, &self.context.server)
             .map_err(|error| Failure::new(exit::ERROR, "cli.session", error.to_string()))?;
         let mut request = Request::builder()
@@ -152,12 +221,18 @@ impl Client {
             .uri(format!("{}{path}", self.context.server))
             .header(header::AUTHORIZATION, format!("Bearer {session}"))
             .header(header::CONTENT_TYPE, "application/json");
-        if method != Method::GET {
+        if *method != Method::GET {
             let key = bailiwick_server::operator::idempotency_key()
                 .map_err(|error| Failure::new(exit::ERROR, "cli.randomness", error.to_string()))?;
             request = request.header("idempotency-key", key);
         }
-        let request = request
+        Ok(request)
+    }
+
+    /// The raw answer, for files.
+    pub(crate) async fn bytes(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let request = self
+            .request(&method, path)?
             .body(Full::new(body))
             .map_err(|error| Failure::usage(format!("`{path}` is not a path: {error}")))?;
         let reply = self
@@ -184,12 +259,61 @@ impl Client {
     }
 
     fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Failure {
+        if let Some(tls) = tls_error(error) {
+            return Failure::new(
+                exit::UNREACHABLE,
+                "cli.tls",
+                format!("no secure connection to {}: {tls}", self.context.server),
+            )
+            .hint(tls_hint(tls));
+        }
         Failure::new(
             exit::UNREACHABLE,
             "cli.unreachable",
             format!("no service at {}: {}", self.context.server, chain(error)),
         )
         .hint("start it with `bailiwick serve`, or `bailiwick demo`")
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::new(
+            exit::ERROR,
+            "cli.answer",
+            format!("answer of {path} not understood: {error}"),
+        )
+    })
+}
+
+/// What TLS found wrong, wherever in the chain it stands; an I/O error hides what it wraps.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError;
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "give the certificate of the service's CA with --ca FILE, or as `ca` in the context"
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            "the service needs a certificate that is valid now and for the host of this address"
+        }
+        _ => "does the service speak TLS at this address? `server` in the context says https or http",
     }
 }
 

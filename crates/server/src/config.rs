@@ -13,7 +13,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 /// Names behind `BAILIWICK_` that are the command line's own, and what begins like those of tests.
-const FOREIGN: [&str; 5] = ["config", "context", "tenant", "shared", "demo_node_modules"];
+const FOREIGN: [&str; 6] = ["ca", "config", "context", "tenant", "shared", "demo_node_modules"];
 const FOREIGN_PREFIX: &str = "test_";
 
 /// Where configuration comes from; each `Some` is a flag and wins.
@@ -53,6 +53,8 @@ pub struct Config {
     pub log: Log,
     /// Freshness of this node's word.
     pub freshness: Freshness,
+    /// Calls through the gateway.
+    pub gateway: Gateway,
     /// Traces and log lines.
     pub telemetry: Telemetry,
 }
@@ -73,6 +75,14 @@ pub struct Listen {
     pub allowed_hosts: Vec<String>,
     /// Seconds that open calls get when the service stops.
     pub drain_secs: u64,
+    /// Seconds for a TLS handshake, and for each head of a request from its first byte (1 to 60).
+    pub header_secs: u64,
+    /// Connections at once; fewer when the limit of open files is low, so that some are left for the rest.
+    pub connections_max: usize,
+    /// Connections at once from one address (IPv6: one /64), and never more than half of all.
+    pub connections_per_peer_max: usize,
+    /// MiB of request bodies in flight: half for calls, a quarter each for operators and for token requests (8 to 65536).
+    pub body_mib_max: usize,
 }
 
 /// `[store]`
@@ -119,16 +129,49 @@ pub struct Freshness {
     pub refuse_secs: u64,
 }
 
+/// `[gateway]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Seconds a call may take in all, however much its upstream server sends meanwhile (1 to 86400).
+    pub call_max_secs: u64,
+}
+
 /// `[telemetry]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
-    /// OTLP/HTTP endpoint for traces; none when empty.
+    /// OTLP/HTTP base endpoint, below which traces go to /v1/traces; none when empty.
     pub otlp_endpoint: String,
     /// `json` or `text`.
     pub format: String,
     /// Filter, e.g. `info`.
     pub level: String,
+}
+
+impl Listen {
+    fn validate(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.drain_secs <= 600,
+            "config key `listen.drain_secs`: {} is more than 600",
+            self.drain_secs
+        );
+        ensure!(
+            (1..=60).contains(&self.header_secs),
+            "config key `listen.header_secs`: {} is not 1 to 60",
+            self.header_secs
+        );
+        ensure!(
+            self.connections_max > 0 && self.connections_per_peer_max > 0,
+            "config keys `listen.connections_max` and `listen.connections_per_peer_max` must be at least 1"
+        );
+        ensure!(
+            (8..=65_536).contains(&self.body_mib_max),
+            "config key `listen.body_mib_max`: {} is not 8 to 65536",
+            self.body_mib_max
+        );
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -144,6 +187,10 @@ impl Default for Config {
                 tls_key: None,
                 allowed_hosts: Vec::new(),
                 drain_secs: 10,
+                header_secs: 10,
+                connections_max: 4_096,
+                connections_per_peer_max: 1_024,
+                body_mib_max: 64,
             },
             store: Store {
                 engine: "sqlite".to_owned(),
@@ -156,6 +203,7 @@ impl Default for Config {
                 record_budget_ms: 1_000,
             },
             freshness: Freshness { refuse_secs: 5 },
+            gateway: Gateway { call_max_secs: 3_600 },
             telemetry: Telemetry {
                 otlp_endpoint: String::new(),
                 format: "json".to_owned(),
@@ -302,10 +350,11 @@ impl Config {
             "config key `log.record_budget_ms`: {} is not 1 to 10000",
             self.log.record_budget_ms
         );
+        self.listen.validate()?;
         ensure!(
-            self.listen.drain_secs <= 600,
-            "config key `listen.drain_secs`: {} is more than 600",
-            self.listen.drain_secs
+            (1..=86_400).contains(&self.gateway.call_max_secs),
+            "config key `gateway.call_max_secs`: {} is not 1 to 86400",
+            self.gateway.call_max_secs
         );
         ensure!(
             self.base_url.is_empty() || bailiwick_mcp::GatewayConfig::new(&self.base_url).is_ok(),

@@ -26,7 +26,8 @@ pub async fn serve(
     log: Arc<DecisionLog>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = Listener::bind(address, &Config::default().listen).await?;
+    let listen = Config::default().listen;
+    let listener = Listener::bind(address, &listen).await?;
     let bound = listener.address()?;
     let mut names = GatewayConfig::new(&format!("http://{bound}"))?;
     names.let_in_loopback(bound.port());
@@ -36,7 +37,15 @@ pub async fn serve(
         metrics: telemetry::metrics()?,
     };
     listener
-        .serve(router(deps, gateway, probes, Front::new(&names, false)), stop)
+        .serve(
+            router(
+                deps,
+                gateway,
+                probes,
+                Front::new(&names, false, listen.body_mib_max),
+            ),
+            stop,
+        )
         .await;
     Ok(())
 }

@@ -20,6 +20,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+use crate::budget::{self, Budget};
+
 /// How long a readiness probe may take.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -38,12 +40,14 @@ pub(crate) struct Front {
     hosts: BTreeSet<String>,
     origins: BTreeSet<String>,
     traced: bool,
+    bodies: Arc<Budget>,
 }
 
 impl Front {
     /// The hosts and origins that the gateway lets in are those of every door.
-    pub(crate) fn new(gateway: &GatewayConfig, traced: bool) -> Self {
+    pub(crate) fn new(gateway: &GatewayConfig, traced: bool, body_mib_max: usize) -> Self {
         Self {
+            bodies: Budget::new(body_mib_max),
             hosts: gateway.hosts.clone(),
             origins: gateway.origins.clone(),
             traced,
@@ -151,6 +155,10 @@ fn untraced(deps: &Deps, gateway: Router, probes: Probes, front: Front) -> Route
         .merge(gateway)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&front.bodies),
+            budget::count,
+        ))
         .layer(middleware::from_fn_with_state(Arc::new(front), admit))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))

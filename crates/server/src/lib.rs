@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+mod budget;
 mod clock;
 mod codes;
 mod config;
@@ -15,6 +16,7 @@ mod keys;
 mod listener;
 mod logs;
 pub mod operator;
+mod places;
 mod ports;
 mod recorder;
 mod service;

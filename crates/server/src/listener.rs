@@ -1,4 +1,7 @@
 //! The agents' and operators' listener: HTTP/1.1 over TCP or TLS, limits first, graceful drain.
+//!
+//! HTTP/1.1 by construction: no other protocol is built in. A connection that does not send a whole head in time,
+//! from its first byte on, is closed, and there is a [`Place`](crate::places::Place) for each or it is refused.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,18 +18,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Listen;
+use crate::places::{Place, Places};
 
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 64 * 1024;
 /// Before the next try when no connection could be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a connection without a place hears, as far as it fits into its buffer.
+const NO_PLACE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A bound listener; nothing is served before [`Listener::serve`].
 pub(crate) struct Listener {
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
     drain: Duration,
+    /// For a TLS handshake, and for each head of a request.
+    head: Duration,
+    places: Arc<Places>,
 }
 
 impl Listener {
@@ -38,6 +46,8 @@ impl Listener {
             tcp,
             tls: acceptor(config)?,
             drain: Duration::from_secs(config.drain_secs),
+            head: Duration::from_secs(config.header_secs),
+            places: Places::new(config),
         })
     }
 
@@ -51,13 +61,11 @@ impl Listener {
 
     /// Serves until `stop`; then open calls get the drain time.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = http1::Builder::new();
         builder
-            .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(self.head)
             .max_buf_size(HEADERS_MAX);
-        let builder = Arc::new(builder);
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
@@ -65,7 +73,10 @@ impl Listener {
                 accepted = self.tcp.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.connection(stream, peer, &builder, &graceful, router.clone()),
+                Ok((stream, peer)) => match self.places.take(peer.ip()) {
+                    Ok(place) => self.connection((stream, peer, place), &builder, &graceful, router.clone()),
+                    Err(_) => self.turn_away(&stream),
+                },
                 Err(error) => {
                     // Out of descriptors: give running calls a chance to end before the next accept.
                     tracing::warn!(%error, "connection not accepted");
@@ -82,35 +93,41 @@ impl Listener {
         }
     }
 
+    /// Says why, where that can be said without waiting.
+    fn turn_away(&self, stream: &TcpStream) {
+        if self.tls.is_none() {
+            // Whoever does not read it meets a closed connection, which says the same.
+            let _unread = stream.try_write(NO_PLACE);
+        }
+    }
+
     fn connection(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        builder: &Arc<auto::Builder<TokioExecutor>>,
+        (stream, peer, place): (TcpStream, SocketAddr, Place),
+        builder: &http1::Builder,
         graceful: &GracefulShutdown,
         router: Router,
     ) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, %peer, "no TCP_NODELAY");
         }
-        let tls = self.tls.clone();
-        let builder = Arc::clone(builder);
+        let (tls, head) = (self.tls.clone(), self.head);
+        let builder = builder.clone();
         let watcher = graceful.watcher();
         crate::spawn(async move {
+            let _place = place;
             let service = TowerToHyperService::new(router);
             let ended = match tls {
                 None => {
-                    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
                     watcher.watch(connection).await
                 }
                 Some(acceptor) => {
-                    let Ok(Ok(stream)) =
-                        tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
-                    else {
+                    let Ok(Ok(stream)) = tokio::time::timeout(head, acceptor.accept(stream)).await else {
                         tracing::debug!(%peer, "TLS handshake failed");
                         return;
                     };
-                    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
                     watcher.watch(connection).await
                 }
             };

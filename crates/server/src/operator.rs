@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::Context;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use bailiwick_api::session::{SESSION_TTL, SESSION_TYPE};
+use bailiwick_api::session::{SESSION_LIFE, SESSION_TYPE};
 use bailiwick_base::{Secret, SigningAlgorithm};
 use bailiwick_keys::{ClientKey, SystemEntropy};
 use bailiwick_wire::{ClaimRequest, Operator, Problem};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -94,13 +94,13 @@ impl OperatorKey {
     }
 }
 
-/// A session for one request or two: a JWT of type `bailiwick-session+jwt`, EdDSA, one minute.
+/// A session for one command: a JWT of type `bailiwick-session+jwt`, EdDSA, half a minute.
 ///
 /// # Errors
 /// [`OperatorKeyError::Randomness`].
 pub fn session_token(key: &OperatorKey, operator: &str, base: &str) -> Result<String, OperatorKeyError> {
     let issued = clock::now().secs();
-    let ttl = i64::try_from(SESSION_TTL.as_secs()).unwrap_or(60);
+    let ttl = i64::try_from(SESSION_LIFE.as_secs()).unwrap_or(30);
     let header = json!({"alg": "EdDSA", "typ": SESSION_TYPE}).to_string();
     let claims = json!({
         "iss": operator, "aud": base, "iat": issued, "exp": issued + ttl, "jti": idempotency_key()?,
@@ -144,14 +144,6 @@ pub async fn claim(socket: &Path, name: &str, key: &OperatorKey) -> Result<Opera
         problem.hint = Some("is the service running with this data folder, as this user?".to_owned());
         problem
     })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| local("claim.unreachable", &error))?;
-    crate::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "claim connection ended");
-        }
-    });
     let request = Request::builder()
         .method(Method::POST)
         .uri("/claim")
@@ -159,21 +151,32 @@ pub async fn claim(socket: &Path, name: &str, key: &OperatorKey) -> Result<Opera
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(bytes)))
         .map_err(|error| local("claim.request", &error))?;
-    let reply = sender
-        .send_request(request)
+    let (status, bytes) = ask_socket(stream, request)
         .await
         .map_err(|error| local("claim.unreachable", &error))?;
-    let done = reply.status().is_success();
-    let bytes = reply
-        .into_body()
-        .collect()
-        .await
-        .map_err(|error| local("claim.unreachable", &error))?
-        .to_bytes();
-    if done {
+    if status.is_success() {
         return serde_json::from_slice(&bytes).map_err(|error| local("claim.answer", &error));
     }
     Err(serde_json::from_slice(&bytes).unwrap_or_else(|error| local("claim.answer", &error)))
+}
+
+/// One request over the data folder's socket, to which `stream` leads.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn ask_socket(
+    stream: tokio::net::UnixStream,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), hyper::Error> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    crate::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection to the socket ended");
+        }
+    });
+    let reply = sender.send_request(request).await?;
+    let status = reply.status();
+    Ok((status, reply.into_body().collect().await?.to_bytes()))
 }
 
 /// A problem found on this side of the wire.

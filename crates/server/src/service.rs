@@ -533,7 +533,11 @@ fn wire(
     let later: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
     let doors: Arc<OnceLock<Deps>> = Arc::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
-    let front = Front::new(&gateway_config, !config.telemetry.otlp_endpoint.is_empty());
+    let front = Front::new(
+        &gateway_config,
+        !config.telemetry.otlp_endpoint.is_empty(),
+        config.listen.body_mib_max,
+    );
     let ports = GatewayPorts {
         pep: Arc::clone(&pep),
         verifier: Arc::clone(&verifier),
@@ -554,6 +558,7 @@ fn wire(
         entropy: ground.entropy,
         ids: ground.ids,
         unsettled: bailiwick_api::Unsettled::default(),
+        sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         store: ground.store,
         keyring: ground.keyring,
@@ -591,6 +596,7 @@ struct GatewayPorts {
 
 fn gateway_config(config: &Config, base_url: &str, listener: &Listener) -> anyhow::Result<GatewayConfig> {
     let mut gateway = GatewayConfig::new(base_url)?;
+    gateway.call_max = Duration::from_secs(config.gateway.call_max_secs);
     gateway.let_in_loopback(listener.address()?.port());
     for host in &config.listen.allowed_hosts {
         gateway.let_in("https", host);

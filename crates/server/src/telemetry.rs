@@ -1,12 +1,16 @@
 //! Log lines, traces, metrics.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -63,12 +67,65 @@ fn provider(config: &Telemetry) -> anyhow::Result<Option<SdkTracerProvider>> {
     }
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_endpoint(&config.otlp_endpoint)
+        .with_endpoint(traces_url(&config.otlp_endpoint))
         .build()
         .context("config key `telemetry.otlp_endpoint`")?;
     Ok(Some(
-        SdkTracerProvider::builder().with_batch_exporter(exporter).build(),
+        SdkTracerProvider::builder()
+            .with_batch_exporter(Watched {
+                inner: exporter,
+                failing: AtomicBool::new(false),
+            })
+            .build(),
     ))
+}
+
+/// Where traces go below a base endpoint (OTLP 1.0, "OTLP/HTTP Request"); a whole address stays as it is.
+fn traces_url(endpoint: &str) -> String {
+    let base = endpoint.trim_end_matches('/');
+    if base.ends_with("/v1/traces") {
+        return base.to_owned();
+    }
+    format!("{base}/v1/traces")
+}
+
+/// Says when traces stop arriving, and when they arrive again; not at each batch.
+#[derive(Debug)]
+struct Watched {
+    inner: opentelemetry_otlp::SpanExporter,
+    failing: AtomicBool,
+}
+
+impl SpanExporter for Watched {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let exported = self.inner.export(batch).await;
+        match &exported {
+            Err(error) => {
+                metrics::counter!("bailiwick_trace_exports_failed_total").increment(1);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "traces do not arrive: see config key `telemetry.otlp_endpoint`");
+                }
+            }
+            Ok(()) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("traces arrive again");
+                }
+            }
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
 }
 
 /// The recorder behind `/metrics`.

@@ -28,7 +28,7 @@ suite("service", async () => {
         });
     });
     await new Promise(done => collector.listen(0, "127.0.0.1", done));
-    const endpoint = `http://127.0.0.1:${collector.address().port}/v1/traces`;
+    const endpoint = `http://127.0.0.1:${collector.address().port}`;
     const installation = await Installation.start("service", { config: `[telemetry]\notlp_endpoint = "${endpoint}"\nlevel = "debug"\n` });
     return {
         desk,
@@ -246,6 +246,43 @@ test("TLS: served with a private key only, and plaintext is refused", async ({ i
     }
 });
 
+test("the command line speaks to a service with a private CA, and to no other", async () => {
+    const secure = new Installation("ca");
+    const at = name => join(secure.folder, name);
+    const openssl = (...words) => execFileSync("openssl", words, { stdio: "ignore" });
+    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"];
+    const authority = name => openssl("req", "-x509", ...key, "-subj", `/CN=${name}`, "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", at(`${name}.key`), "-out", at(`${name}.pem`));
+    try {
+        authority("ca");
+        authority("stranger");
+        openssl("req", "-new", ...key.slice(0, 4), "-subj", "/CN=bailiwick", "-keyout", at("tls.key"), "-out", at("tls.csr"));
+    } catch {
+        skip("no `openssl` on the PATH");
+    }
+    writeFileSync(at("leaf"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n");
+    openssl("x509", "-req", "-days", "1", "-in", at("tls.csr"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-CAcreateserial", "-extfile", at("leaf"), "-out", at("tls.pem"));
+    chmodSync(at("tls.key"), 0o600);
+    secure.configFile = at("config.toml");
+    writeFileSync(secure.configFile, `[listen]\ntls_certificate = "${at("tls.pem")}"\ntls_key = "${at("tls.key")}"\n`);
+    try {
+        await secure.serve();
+        await secure.refused(["--ca", at("leaf"), "claim", "--data", secure.data, "--name", "ada"], 2, "cli.usage");
+        await secure.cli(["claim", "--data", secure.data, "--name", "ada", "--ca", at("ca.pem")]);
+        const listed = await secure.cli(["tenant", "ls"]);
+        assert.ok(listed, "the context keeps the CA");
+        const foreign = await secure.refused(["--ca", at("stranger.pem"), "tenant", "ls"], 69, "cli.tls");
+        assert.match(foreign.hint, /--ca FILE/);
+        const context = JSON.parse(readFileSync(secure.context, "utf8"));
+        delete context.ca;
+        writeFileSync(secure.context, JSON.stringify(context));
+        const unknown = await secure.refused(["tenant", "ls"], 69, "cli.tls");
+        assert.match(unknown.hint, /--ca FILE/);
+        await secure.cli(["tenant", "ls"], { env: { BAILIWICK_CA: at("ca.pem") } });
+    } finally {
+        await secure.stop();
+    }
+});
+
 test("a second service on the same data folder, and one on the same port, refuse to start", async ({ installation }) => {
     const second = await runBinary(["--json", "serve", "--data", installation.data, "--listen", "127.0.0.1:0"], { folder: installation.folder });
     assert.equal(second.code, 1, second.stdout);
@@ -272,6 +309,31 @@ test("slow and broken connections do not disturb others", async ({ installation,
     assert.ok([400, 413, "ECONNRESET"].includes(huge), `a body of 50 MB: ${huge}`);
     sockets.forEach(socket => socket.destroy());
     assert.ok(desk.count("echo") > 0);
+});
+
+test("who sends no request is closed, HTTP/2 is not spoken, and a kill goes through meanwhile", async ({ installation, desk }) => {
+    const identity = await installation.addIdentity("doomed");
+    const { token } = await installation.openTask("doomed", ["files:*"]);
+    await permitted(installation.endpoint("files"), token, "echo", { text: "before" });
+    const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const beginnings = ["", "P", preface.slice(0, 12), `${preface}\0\0\0\x04\0\0\0\0\0`, "GET /healthz HTTP/1.1\r\nx: "];
+    const began = Date.now();
+    const sockets = Array.from({ length: 260 }, (_, at) => {
+        const socket = connect({ host: "127.0.0.1", port: installation.port });
+        const heard = [];
+        const closed = new Promise(done => socket.on("close", () => done(Buffer.concat(heard).toString("latin1"))));
+        socket.on("error", () => {}).on("data", chunk => heard.push(chunk));
+        socket.write(beginnings[at % beginnings.length]);
+        return closed;
+    });
+    const killed = await installation.cli(["kill", "identity", identity.id, "--reason", "drill", "--yes"]);
+    const took = Date.now() - began;
+    assert.ok(killed.points.length > 0, JSON.stringify(killed));
+    const overSocket = await installation.cli(["kill", "identity", identity.id, "--reason", "drill", "--yes", "--data", installation.data]);
+    assert.ok(overSocket.points.length > 0, JSON.stringify(overSocket));
+    const answers = await Promise.race([Promise.all(sockets), new Promise((_, fail) => setTimeout(() => fail(new Error("a silent connection stays open")), 25_000).unref())]);
+    assert.ok(answers.every(text => text === "" || text.startsWith("HTTP/1.1 ")), "something other than HTTP/1.1 was spoken");
+    figure("service: a kill beside 260 silent connections / ms", `${took}`);
 });
 
 suite("disk", async () => {

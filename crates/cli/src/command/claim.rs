@@ -7,13 +7,13 @@ use bailiwick_wire::Operator;
 
 use super::Done;
 use crate::args::{Claim, Global};
-use crate::client::{Context, context_path};
+use crate::client::{Context, certificates, context_path};
 use crate::files;
 use crate::output::{Failure, Output, exit};
 
 pub(crate) async fn run(command: Claim, global: &Global, output: &Output) -> Done {
     let path = context_path(global)?;
-    let operator = claim(&path, &command.data, &command.name, None).await?;
+    let operator = claim(global, &command.data, &command.name, None).await?;
     output.result(&operator, |paper| {
         paper.pairs(&[
             ("operator", paper.strong(&operator.id)),
@@ -33,17 +33,31 @@ pub(crate) async fn claim_into(
     tenant: Option<String>,
 ) -> Result<PathBuf, Failure> {
     let path = context_path(global)?;
-    claim(&path, data, name, tenant).await?;
+    claim(global, data, name, tenant).await?;
     Ok(path)
 }
 
-async fn claim(path: &Path, data: &Path, name: &str, tenant: Option<String>) -> Result<Operator, Failure> {
+async fn claim(
+    global: &Global,
+    data: &Path,
+    name: &str,
+    tenant: Option<String>,
+) -> Result<Operator, Failure> {
+    let path = &context_path(global)?;
     if path.exists() {
         return Err(
             Failure::usage(format!("a context exists at `{}`", path.display()))
                 .hint("give --context FILE for another one, or remove it"),
         );
     }
+    // Before the claim, which is there once: a context that does not reach the service would be lost.
+    let ca = match &global.ca {
+        None => None,
+        Some(file) => {
+            certificates(file)?;
+            Some(std::fs::canonicalize(file).map_err(|error| Failure::io("read", file, &error))?)
+        }
+    };
     let key =
         OperatorKey::generate().map_err(|error| Failure::new(exit::ERROR, "cli.key", error.to_string()))?;
     let operator: Operator = bailiwick_server::operator::claim(&data.join("claim.sock"), name, &key)
@@ -54,6 +68,7 @@ async fn claim(path: &Path, data: &Path, name: &str, tenant: Option<String>) -> 
     let context = Context {
         server: operator.base.clone(),
         data: std::fs::canonicalize(data).ok(),
+        ca,
         operator: operator.id.clone(),
         key_file,
         tenant,

@@ -39,11 +39,11 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
         break_glass: stop.break_glass,
     };
     if stop.dry_run {
-        let dry: DryRun = client.post(&path, &body).await?;
+        let dry: DryRun = client.stop(&path, &body, stop.data.as_deref()).await?;
         output.result(&dry, |paper| show_dry(paper, &dry));
         return Ok(exit::OK);
     }
-    let receipt: KillReceipt = client.post(&path, &body).await?;
+    let receipt: KillReceipt = client.stop(&path, &body, stop.data.as_deref()).await?;
     output.result(&receipt, |paper| show(paper, &receipt));
     let silent = verb != Verb::Resume && receipt.points.is_empty();
     Ok(if silent { exit::UNACKNOWLEDGED } else { exit::OK })

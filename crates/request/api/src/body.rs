@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use bailiwick_base::{json, limits};
 use http::{HeaderMap, StatusCode, header};
@@ -14,6 +14,11 @@ use crate::problem::RouteError;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long, and how far, a body that is too long is thrown away, so that its sender hears why before the connection
+/// ends.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_MAX: usize = 2 * limits::BODY_MAX;
+
 /// A strictly parsed JSON body.
 pub(crate) struct Strict<T>(pub(crate) T);
 
@@ -21,9 +26,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Strict<T> {
     type Rejection = RouteError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, RouteError> {
-        require_json(request.headers())?;
-        parse(&read(request.into_body(), limits::BODY_MAX).await?).map(Self)
+        let (parts, body) = request.into_parts();
+        whole(&parts.headers, body).await.map(Self)
     }
+}
+
+/// A JSON body, read and parsed; for a door that authenticates first in its own way.
+pub(crate) async fn whole<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, RouteError> {
+    require_json(headers)?;
+    parse(&read(body, limits::BODY_MAX).await?)
 }
 
 /// A body as JSON: no member twice, no member that is not known, no depth beyond the limit.
@@ -54,7 +65,18 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), RouteError> {
 }
 
 /// The whole body, at most `max` bytes, within the time limit.
-pub(crate) async fn read(body: Body, max: usize) -> Result<Bytes, RouteError> {
+pub(crate) async fn read(mut body: Body, max: usize) -> Result<Bytes, RouteError> {
+    let too_large = || {
+        RouteError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request.too-large",
+            format!("body is larger than {max} bytes"),
+        )
+    };
+    if body.size_hint().lower() > max as u64 {
+        discard(&mut body).await;
+        return Err(too_large());
+    }
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect())
         .await
         .map_err(|_| {
@@ -66,11 +88,21 @@ pub(crate) async fn read(body: Body, max: usize) -> Result<Bytes, RouteError> {
         })?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(RouteError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request.too-large",
-            format!("body is larger than {max} bytes"),
-        )),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
         Err(_) => Err(RouteError::invalid("request.body", "body broke off")),
     }
+}
+
+async fn discard(body: &mut Body) {
+    let reading = async {
+        let mut left = LINGER_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+                return;
+            };
+            left = rest;
+        }
+    };
+    // Whatever is still to come after that time is cut off with the connection.
+    let _cut = tokio::time::timeout(LINGER, reading).await;
 }

@@ -1,4 +1,5 @@
-//! `POST /claim` on the data folder's socket: the first operator. Never on a network.
+//! The data folder's socket: `POST /claim`, the first operator, which is never on a network, and the stops, so that
+//! a kill works when nobody gets through to the listener.
 
 use axum::Router;
 use axum::extract::State;
@@ -17,10 +18,12 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed};
 use crate::problem::RouteError;
+use crate::table::Doors;
 
-/// The socket's only route.
+/// The socket's routes. A stop needs an operator's session here as on the network, and goes the same way.
 pub fn claim_router(deps: Deps) -> Router {
-    Router::new().route("/claim", post(claim)).with_state(deps)
+    let stops = crate::stop_doors(Doors::default()).router;
+    stops.route("/claim", post(claim)).with_state(deps)
 }
 
 async fn claim(

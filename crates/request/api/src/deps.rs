@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::problem::RouteError;
 use crate::stop::Unsettled;
+use crate::used::UsedSessions;
 
 /// The doors' dependencies, cheap to clone.
 #[derive(Clone)]
@@ -49,6 +50,8 @@ pub struct DepsInner {
     pub kill_journal: Arc<KillJournal>,
     /// Stops that are in force and that the state log has not taken yet.
     pub unsettled: Unsettled,
+    /// Operators' sessions that were used for a change.
+    pub sessions: UsedSessions,
     /// Operators by key; follows the store.
     pub operators: ArcSwap<Vec<Operator>>,
     /// Looks at upstream servers.

@@ -17,6 +17,7 @@ mod received;
 pub mod session;
 mod stop;
 mod table;
+mod used;
 mod v1;
 
 use axum::Router;
@@ -27,6 +28,7 @@ pub use problem::RouteError;
 pub use stop::Unsettled;
 use table::Doors;
 pub use table::Route;
+pub use used::UsedSessions;
 
 /// Everything but the MCP gateway and the probes of the service itself.
 pub fn router(deps: Deps) -> Router {
@@ -40,7 +42,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn doors() -> Doors {
-    v1_doors(authzen_doors(oauth_doors(Doors::default())))
+    stop_doors(v1_doors(authzen_doors(oauth_doors(Doors::default()))))
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
@@ -86,7 +88,7 @@ fn authzen_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{check, clients, count, identities, kill, logs, policies, servers, tasks, tenants};
+    use v1::{check, clients, count, identities, logs, policies, servers, tasks, tenants};
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -97,12 +99,6 @@ fn v1_doors(doors: Doors) -> Doors {
             "/v1/tenants/{tenant}/identities/{id}/activate",
             identities::activate,
         )
-        .post(
-            "/v1/tenants/{tenant}/identities/{id}/suspend",
-            identities::suspend,
-        )
-        .post("/v1/tenants/{tenant}/identities/{id}/resume", identities::resume)
-        .post("/v1/tenants/{tenant}/identities/{id}/retire", identities::retire)
         .get("/v1/tenants/{tenant}/clients", clients::list)
         .post("/v1/tenants/{tenant}/clients", clients::add)
         .get("/v1/tenants/{tenant}/tasks", tasks::list)
@@ -116,13 +112,25 @@ fn v1_doors(doors: Doors) -> Doors {
         .put("/v1/tenants/{tenant}/policies", policies::write)
         .post("/v1/tenants/{tenant}/check", check::handler)
         .get("/v1/tenants/{tenant}/count", count::of_tenant)
-        .post("/v1/tenants/{tenant}/kill", kill::kill)
-        .post("/v1/tenants/{tenant}/resume", kill::resume)
         .get("/v1/all-tenants/count", count::of_all)
-        .post("/v1/all-tenants/kill", kill::kill_all)
-        .post("/v1/all-tenants/resume", kill::resume_all)
         .get("/v1/logs", logs::list)
         .get("/v1/logs/{log}/proof", logs::prove)
         .get("/v1/logs/{log}/entries", logs::entries)
         .get("/v1/logs/{log}/openings", logs::openings)
+}
+
+/// Stopping, and lifting a stop: served on the data folder's socket too.
+fn stop_doors(doors: Doors) -> Doors {
+    use v1::{identities, kill};
+    doors
+        .post(
+            "/v1/tenants/{tenant}/identities/{id}/suspend",
+            identities::suspend,
+        )
+        .post("/v1/tenants/{tenant}/identities/{id}/resume", identities::resume)
+        .post("/v1/tenants/{tenant}/identities/{id}/retire", identities::retire)
+        .post("/v1/tenants/{tenant}/kill", kill::kill)
+        .post("/v1/tenants/{tenant}/resume", kill::resume)
+        .post("/v1/all-tenants/kill", kill::kill_all)
+        .post("/v1/all-tenants/resume", kill::resume_all)
 }

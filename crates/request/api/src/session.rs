@@ -1,12 +1,13 @@
 //! Operator sessions: a one-minute JWT signed with the operator's own Ed25519 key.
 //!
-//! The service holds only public keys; nothing that it stores can impersonate an operator.
+//! The service holds only public keys; nothing that it stores can impersonate an operator. A session that was used for
+//! a change serves no other change ([`crate::used`]); what only reads may be asked with it until it ends.
 
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use axum::extract::FromRequestParts;
-use bailiwick_base::{OperatorId, Time, json, limits};
+use bailiwick_base::{Digest, OperatorId, Sha256, Time, json, limits};
 use bailiwick_inventory::{Operator, installation};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,11 +17,15 @@ use serde::Deserialize;
 
 use crate::Deps;
 use crate::problem::RouteError;
+use crate::used::Taken;
 
 /// `typ` of a session.
 pub const SESSION_TYPE: &str = "bailiwick-session+jwt";
-/// Longest life of a session.
+/// Longest life of a session: from its issue, and from now.
 pub const SESSION_TTL: Duration = Duration::from_secs(60);
+/// Life that the command line gives a session: with it, a clock that is [`SKEW`] ahead is still within
+/// [`SESSION_TTL`] from now.
+pub const SESSION_LIFE: Duration = Duration::from_secs(30);
 /// How far the clocks of operator and service may be apart.
 const SKEW: Duration = Duration::from_secs(30);
 
@@ -48,8 +53,14 @@ struct Claims {
     aud: String,
     iat: i64,
     exp: i64,
-    #[serde(rename = "jti")]
-    _jti: String,
+    jti: String,
+}
+
+/// A session whose signature and times hold.
+struct Verified {
+    operator: OperatorId,
+    jti: String,
+    expires: Time,
 }
 
 /// The bearer credential of a request: one header, the scheme in any case (RFC 9110 §11.1).
@@ -80,7 +91,7 @@ impl FromRequestParts<Deps> for Session {
         let bearer = bearer(&parts.headers).ok_or_else(|| refused("no session was sent"))?;
         let now = deps.clock.now();
         let operators = deps.operators.load();
-        let operator = verify(bearer, &operators, &deps.base_url, now)?;
+        let first = verify(bearer, &operators, &deps.base_url, now)?;
         let second = match parts
             .headers
             .get("bailiwick-countersign")
@@ -89,7 +100,7 @@ impl FromRequestParts<Deps> for Session {
             None => None,
             Some(text) => Some(verify(text, &operators, &deps.base_url, now)?),
         };
-        if second.as_ref() == Some(&operator) {
+        if second.as_ref().is_some_and(|s| s.operator == first.operator) {
             return Err(refused("the countersignature is by the same operator"));
         }
         let idempotency = match parts.headers.get("idempotency-key").map(|v| v.to_str()) {
@@ -102,16 +113,51 @@ impl FromRequestParts<Deps> for Session {
                 ));
             }
         };
+        if !parts.method.is_safe() {
+            let asked = asked(parts, idempotency.as_deref());
+            for session in [Some(&first), second.as_ref()].into_iter().flatten() {
+                let used = (&session.operator, session.jti.as_str(), session.expires);
+                deps.sessions
+                    .take(used, asked, now)
+                    .map_err(|taken| used_up(&taken))?;
+            }
+        }
         Ok(Self {
-            operator,
+            operator: first.operator,
             idempotency,
-            second,
+            second: second.map(|s| s.operator),
         })
     }
 }
 
+/// What a session is used for, when that may be asked again: only under an idempotency key, which makes the second
+/// time an answer and no act.
+fn asked(parts: &Parts, idempotency: Option<&str>) -> Option<Digest> {
+    let key = idempotency?;
+    let mut sha = Sha256::new();
+    sha.update_field(parts.method.as_str().as_bytes());
+    sha.update_field(parts.uri.path().as_bytes());
+    sha.update_field(key.as_bytes());
+    Some(sha.finish())
+}
+
+fn used_up(taken: &Taken) -> RouteError {
+    match taken {
+        Taken::Crowded => RouteError::unavailable(
+            "session.crowded",
+            "this operator has sent too many commands within a minute: wait for one",
+        ),
+        Taken::Used => RouteError::new(
+            StatusCode::UNAUTHORIZED,
+            "session.used",
+            "operator session refused: it was used for another command",
+        )
+        .hint("sign a session for each command; to repeat a command, send its idempotency-key again"),
+    }
+}
+
 /// Signature first; nothing of the claims is believed before it holds.
-fn verify(token: &str, operators: &[Operator], base_url: &str, now: Time) -> Result<OperatorId, RouteError> {
+fn verify(token: &str, operators: &[Operator], base_url: &str, now: Time) -> Result<Verified, RouteError> {
     if token.len() > limits::TOKEN_MAX {
         return Err(refused("too long"));
     }
@@ -150,11 +196,15 @@ fn verify(token: &str, operators: &[Operator], base_url: &str, now: Time) -> Res
     if expires <= now
         || issued > now.after(SKEW)
         || expires > issued.after(SESSION_TTL)
-        || expires > now.after(SESSION_TTL + SKEW)
+        || expires > now.after(SESSION_TTL)
     {
         return Err(refused(
             "expired, not yet valid, or too long-lived; compare the clocks",
         ));
     }
-    Ok(id)
+    Ok(Verified {
+        operator: id,
+        jti: parsed.jti,
+        expires,
+    })
 }

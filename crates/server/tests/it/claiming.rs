@@ -15,6 +15,11 @@ use serde_json::{Value, json};
 use crate::bed::Bed;
 
 async fn at_socket(bed: &Bed, path: &str, body: &Value) -> (u16, Value) {
+    at_socket_as(bed, path, None, body).await
+}
+
+/// The same with an operator's session.
+pub(crate) async fn at_socket_as(bed: &Bed, path: &str, session: Option<&str>, body: &Value) -> (u16, Value) {
     let stream = tokio::net::UnixStream::connect(bed.data().join("claim.sock"))
         .await
         .unwrap();
@@ -22,11 +27,13 @@ async fn at_socket(bed: &Bed, path: &str, body: &Value) -> (u16, Value) {
         .await
         .unwrap();
     crate::spawn(async move { drop(connection.await) });
-    let request = Request::post(path)
+    let mut request = Request::post(path)
         .header(header::HOST, "claim.invalid")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .unwrap();
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(session) = session {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {session}"));
+    }
+    let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
     let reply = sender.send_request(request).await.unwrap();
     let status = reply.status().as_u16();
     let bytes = reply.into_body().collect().await.unwrap().to_bytes();

@@ -465,13 +465,10 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
     let mut compared = 0;
     for case in CASES.iter().filter(|c| c.named) {
         let (with_foreign, with_ghost) = match case.door {
-            Door::Operator => {
-                let session = bed.session();
-                (
-                    case.send(bed, "acme", &world.globex, Some(&session)).await,
-                    case.send(bed, "acme", &ghost, Some(&session)).await,
-                )
-            }
+            Door::Operator => (
+                case.send(bed, "acme", &world.globex, Some(&bed.session())).await,
+                case.send(bed, "acme", &ghost, Some(&bed.session())).await,
+            ),
             Door::Public => (
                 case.send(bed, "acme", &world.globex, None).await,
                 case.send(bed, "acme", &ghost, None).await,
@@ -515,15 +512,19 @@ async fn a_body_that_is_too_large_or_not_json_or_read_two_ways_is_refused() {
     let before = bed.entries("state").await.len();
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1024 * 1024));
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(70), "]".repeat(70));
-    let abyss = "[".repeat(500_000);
+    let abyss = "[".repeat(15_000);
     let doubled = |good: &str| good.replacen('{', "{\"reason\":\"x\",\"reason\":\"y\",", 1);
     for (case, bearer) in reading(&world) {
-        let authorization = format!("Bearer {bearer}");
         let good = (case.body)(&world.acme).to_string();
         let path = case.path("acme", &world.acme);
         let send = |kind: &'static str, body: String| {
+            // A session serves one command.
+            let bearer = match case.door {
+                Door::Pep => bearer.clone(),
+                _ => bed.session(),
+            };
             let headers = [
-                ("authorization", authorization.clone()),
+                ("authorization", format!("Bearer {bearer}")),
                 ("content-type", kind.to_owned()),
             ];
             let path = path.clone();

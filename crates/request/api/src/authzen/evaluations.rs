@@ -1,5 +1,6 @@
 //! `POST /access/v1/evaluations`: a batch, recorded with one wait.
 
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bailiwick_base::TenantId;
@@ -10,34 +11,35 @@ use serde_json::{Value, json};
 use super::message::{Questions, Semantic};
 use super::{answer_of, authenticate, call_of, echo, message, unrecorded};
 use crate::Deps;
-use crate::body::Strict;
+use crate::body;
 use crate::problem::RouteError;
 
 pub(crate) async fn handler(
     State(deps): State<Deps>,
     headers: HeaderMap,
-    Strict(body): Strict<Value>,
+    body: Body,
 ) -> Result<Response, RouteError> {
-    evaluate(&deps, &headers, None, &body).await
+    evaluate(&deps, &headers, None, body).await
 }
 
 pub(crate) async fn in_tenant(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
     headers: HeaderMap,
-    Strict(body): Strict<Value>,
+    body: Body,
 ) -> Result<Response, RouteError> {
-    evaluate(&deps, &headers, Some(&slug), &body).await
+    evaluate(&deps, &headers, Some(&slug), body).await
 }
 
 async fn evaluate(
     deps: &Deps,
     headers: &HeaderMap,
     slug: Option<&str>,
-    body: &Value,
+    body: Body,
 ) -> Result<Response, RouteError> {
     let (tenant, pep) = authenticate(deps, headers, slug)?;
-    let questions = message::questions(body, &tenant, &pep.claims.nhi)?;
+    let body: Value = body::whole(headers, body).await?;
+    let questions = message::questions(&body, &tenant, &pep.claims.nhi)?;
     let batch = questions.batch;
     let mut answers = answers(deps, &tenant, questions).await?;
     let body = match (batch, answers.pop()) {

@@ -35,7 +35,6 @@ pub(crate) async fn authorization_server(
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "authorization_details_types_supported": [crate::v1::DETAILS_TYPE],
-        "service_documentation": format!("{}/llms.txt", deps.base_url),
     })))
 }
 
@@ -61,7 +60,6 @@ pub(crate) async fn protected_resource(
         "resource": resource,
         "authorization_servers": [deps.issuer(&tenant)],
         "bearer_methods_supported": ["header"],
-        "resource_signing_alg_values_supported": SigningAlgorithm::ALL.map(SigningAlgorithm::as_str),
     })))
 }
 

@@ -1,0 +1,159 @@
+//! Bytes of request bodies in flight: a budget for the whole node, so that no number of callers fills the memory.
+//!
+//! Three lanes that cannot take from one another: a flood at the token endpoint, where nobody is authenticated
+//! before the body is read, leaves room for calls, and neither takes an operator's.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bailiwick_api::RouteError;
+use http::{HeaderValue, StatusCode, header};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+const MIB: usize = 1024 * 1024;
+
+/// The bytes of the three lanes.
+pub(crate) struct Budget {
+    calls: Arc<Lane>,
+    newcomers: Arc<Lane>,
+    operators: Arc<Lane>,
+}
+
+struct Lane {
+    name: &'static str,
+    max: usize,
+    held: AtomicUsize,
+}
+
+impl Lane {
+    fn new(name: &'static str, max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            max,
+            held: AtomicUsize::new(0),
+        })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self
+            .held
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+                held.checked_add(bytes).filter(|sum| *sum <= self.max)
+            });
+        taken.is_ok()
+    }
+}
+
+impl Budget {
+    /// Half of it for calls, a quarter each for operators and for those who ask for a token.
+    pub(crate) fn new(mib: usize) -> Arc<Self> {
+        let quarter = mib.saturating_mul(MIB) / 4;
+        Arc::new(Self {
+            calls: Lane::new("calls", quarter.saturating_mul(2)),
+            newcomers: Lane::new("newcomers", quarter),
+            operators: Lane::new("operators", quarter),
+        })
+    }
+
+    fn lane(&self, path: &str) -> &Arc<Lane> {
+        if path.starts_with("/v1/") {
+            &self.operators
+        } else if path.starts_with("/t/") && path.ends_with("/token") {
+            &self.newcomers
+        } else {
+            &self.calls
+        }
+    }
+}
+
+/// What one request holds; given back when its answer begins.
+struct Held {
+    lane: Arc<Lane>,
+    bytes: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lane
+            .held
+            .fetch_sub(self.bytes.load(Ordering::Acquire), Ordering::AcqRel);
+    }
+}
+
+/// Counts the bytes of the body as they arrive; beyond the budget the answer is 503.
+pub(crate) async fn count(State(budget): State<Arc<Budget>>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let held = Arc::new(Held {
+        lane: Arc::clone(budget.lane(request.uri().path())),
+        bytes: AtomicUsize::new(0),
+        over: AtomicBool::new(false),
+    });
+    let counted = Arc::clone(&held);
+    let request = request.map(|inner| Body::new(Counted { inner, held: counted }));
+    let response = next.run(request).await;
+    if !held.over.load(Ordering::Acquire) {
+        return response;
+    }
+    metrics::counter!("bailiwick_bodies_refused_total", "lane" => held.lane.name).increment(1);
+    let refused = RouteError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "request.busy",
+        "too many request bodies are on their way: ask again in a moment",
+    );
+    let mut response = refused.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The budget is used up.
+#[derive(Debug, thiserror::Error)]
+#[error("too many request bodies are on their way")]
+struct Over;
+
+struct Counted {
+    inner: Body,
+    held: Arc<Held>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref() {
+            if !self.held.lane.take(data.len()) {
+                self.held.over.store(true, Ordering::Release);
+                return Poll::Ready(Some(Err(Over.into())));
+            }
+            self.held.bytes.fetch_add(data.len(), Ordering::AcqRel);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
