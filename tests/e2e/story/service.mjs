@@ -255,7 +255,7 @@ test("the command line speaks to a service with a private CA, and to no other", 
     try {
         authority("ca");
         authority("stranger");
-        openssl("req", "-new", ...key.slice(0, 4), "-subj", "/CN=bailiwick", "-keyout", at("tls.key"), "-out", at("tls.csr"));
+        openssl("req", "-new", ...key.slice(0, 5), "-subj", "/CN=bailiwick", "-keyout", at("tls.key"), "-out", at("tls.csr"));
     } catch {
         skip("no `openssl` on the PATH");
     }
@@ -329,7 +329,8 @@ test("who sends no request is closed, HTTP/2 is not spoken, and a kill goes thro
     const killed = await installation.cli(["kill", "identity", identity.id, "--reason", "drill", "--yes"]);
     const took = Date.now() - began;
     assert.ok(killed.points.length > 0, JSON.stringify(killed));
-    const overSocket = await installation.cli(["kill", "identity", identity.id, "--reason", "drill", "--yes", "--data", installation.data]);
+    const second = await installation.addIdentity("second");
+    const overSocket = await installation.cli(["kill", "identity", second.id, "--reason", "drill", "--yes", "--data", installation.data]);
     assert.ok(overSocket.points.length > 0, JSON.stringify(overSocket));
     const answers = await Promise.race([Promise.all(sockets), new Promise((_, fail) => setTimeout(() => fail(new Error("a silent connection stays open")), 25_000).unref())]);
     assert.ok(answers.every(text => text === "" || text.startsWith("HTTP/1.1 ")), "something other than HTTP/1.1 was spoken");
