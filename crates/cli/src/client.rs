@@ -193,7 +193,7 @@ impl Client {
             Err(_) => return self.post(path, body).await,
         };
         let request = self
-            .request(&Method::POST, path)?
+            .head(&Method::POST, path)?
             .uri(path)
             .header(header::HOST, "socket.invalid")
             .body(Full::new(encode(body)?))
@@ -213,7 +213,7 @@ impl Client {
     }
 
     /// The head of a request. Each has a session of its own, for the service takes none twice for a change.
-    fn request(&self, method: &Method, path: &str) -> Result<http::request::Builder, Failure> {
+    fn head(&self, method: &Method, path: &str) -> Result<http::request::Builder, Failure> {
         let session = session_token(&self.key, &self.context.operator, &self.context.server)
             .map_err(|error| Failure::new(exit::ERROR, "cli.session", error.to_string()))?;
         let mut request = Request::builder()
@@ -232,7 +232,7 @@ impl Client {
     /// The raw answer, for files.
     pub(crate) async fn bytes(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let request = self
-            .request(&method, path)?
+            .head(&method, path)?
             .body(Full::new(body))
             .map_err(|error| Failure::usage(format!("`{path}` is not a path: {error}")))?;
         let reply = self
