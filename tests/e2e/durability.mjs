@@ -2,7 +2,7 @@
 // callers; afterwards three lists must agree (../interop/three_lists.py).
 //
 //   node durability.mjs [--lives 12] [--seed 1] [--callers 64] [--min 50] [--max 500]
-//                       [--median-min 0] [--results FILE] [--commit HASH] [--keep]
+//                       [--median-min 20] [--results FILE] [--commit HASH] [--keep]
 //
 // A life is timed from its first acknowledgement. `--results` appends one line
 // with seed, lives, commit and what was found.
@@ -22,7 +22,7 @@ const { options } = parseArguments(process.argv.slice(2), {
     callers: "64",
     min: "50",
     max: "500",
-    "median-min": "0",
+    "median-min": "20",
     results: undefined,
     commit: undefined,
     note: ""

@@ -449,7 +449,7 @@ pub(crate) struct NewServer {
     /// Argument of the program
     #[arg(long = "arg", allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,
-    /// FILE=SHA256 that must match before each start
+    /// FILE, or FILE=SHA256, that must be the same before each start: the program and every file among its arguments
     #[arg(long = "digest")]
     pub(crate) digests: Vec<String>,
     /// Address range (CIDR) that may be connected to although it is not public

@@ -1,5 +1,7 @@
 //! `bailiwick server`.
 
+use std::path::Path;
+
 use bailiwick_wire::{NewServer, Page, PinRequest, Server as Row};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +54,7 @@ fn body_of(new: NewArgs) -> Result<NewServer, Failure> {
         url: new.url,
         exec: new.exec,
         args: new.args,
-        digests: new.digests,
+        digests: new.digests.iter().map(|d| digest(d)).collect::<Result<_, _>>()?,
         allow_addresses: new.allow_addresses,
         allow_plaintext: new.allow_plaintext,
         credential,
@@ -62,6 +64,18 @@ fn body_of(new: NewArgs) -> Result<NewServer, Failure> {
     })
 }
 
+/// `FILE=SHA256` as it is; of a `FILE` alone the digest it has now, here.
+fn digest(given: &str) -> Result<String, Failure> {
+    let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let path = Path::new(given);
+    if given.rsplit_once('=').is_some_and(|(_, text)| is_digest(text)) || !path.is_file() {
+        return Ok(given.to_owned());
+    }
+    let file = std::path::absolute(path).map_err(|e| Failure::io("find", path, &e))?;
+    let digest = bailiwick_base::Digest::of(&files::read(&file)?);
+    Ok(format!("{}={digest}", file.display()))
+}
+
 fn show(paper: &mut Paper, server: &Row) {
     paper.pairs(&[
         ("server", paper.strong(&server.name)),
@@ -69,6 +83,9 @@ fn show(paper: &mut Paper, server: &Row) {
         ("connection", server.connection.clone()),
         ("endpoint", server.endpoint.clone()),
     ]);
+    for digest in &server.digests {
+        paper.line(format!("verifies  {digest}"));
+    }
     for allowance in &server.allowances {
         paper.line(format!("allows    {allowance}"));
     }

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use bailiwick_grant::vocabulary;
+use bailiwick_base::limits::shown;
+use bailiwick_grant::{namesake, vocabulary};
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Effect as CedarEffect, Entities, Entity, EntityId,
     EntityTypeName, EntityUid, PolicyId, PolicySet, Request,
 };
+use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::call::{ItemKind, NamedEntity};
@@ -57,30 +59,30 @@ pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted
     let grants = granted(found)?;
     let tenant = &found.space.policies;
     let material = material(found);
+    let positions = tenant.index.matching(
+        Keyed {
+            uid: &action,
+            groups: &[],
+        },
+        Keyed {
+            uid: &principal.uid,
+            groups: &principal.groups,
+        },
+        Keyed {
+            uid: &resource.uid,
+            groups: &resource.groups,
+        },
+    );
+    let sliced = positions.iter().filter_map(|n| tenant.policies.get(*n));
+    let concerned: SmallVec<[&Compiled; 8]> = sliced.chain(grants.iter().map(|(_, c)| *c)).collect();
+    require_one_spelling(&concerned, &material.arguments)?;
     let candidates: SmallVec<[&Compiled; 8]> = match plainly {
         Plainly::Yes => tenant
             .policies
             .iter()
             .chain(found.space.grant_policies())
             .collect(),
-        Plainly::No => {
-            let positions = tenant.index.matching(
-                Keyed {
-                    uid: &action,
-                    groups: &[],
-                },
-                Keyed {
-                    uid: &principal.uid,
-                    groups: &principal.groups,
-                },
-                Keyed {
-                    uid: &resource.uid,
-                    groups: &resource.groups,
-                },
-            );
-            let sliced = positions.iter().filter_map(|n| tenant.policies.get(*n));
-            sliced.chain(grants.iter().map(|(_, c)| *c)).collect()
-        }
+        Plainly::No => concerned,
     };
     let raw = match plainly {
         Plainly::No => {
@@ -103,6 +105,27 @@ pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted
         Plainly::Yes => plainly_evaluated(&principal, &action, &resource, &material, &candidates)?,
     };
     answer(found, &grants, &raw)
+}
+
+/// An argument that a policy reads has one spelling: a server that compares names more laxly than we do would
+/// take another one, neither granted nor forbidden, for it.
+fn require_one_spelling(concerned: &[&Compiled], arguments: &Map<String, Value>) -> Result<(), Refused> {
+    let named = |compiled: &&Compiled| {
+        let mut args = compiled.needs.args.iter();
+        args.find_map(|(_, arg)| Some((arg.clone(), namesake(arguments, arg)?)))
+    };
+    let Some((compiled, (arg, other))) = concerned.iter().find_map(|c| Some((*c, named(c)?))) else {
+        return Ok(());
+    };
+    Err(Refused {
+        reason: DenyReason::ArgumentOutOfScope,
+        policies: std::iter::once(compiled.id.clone()).collect(),
+        text: format!(
+            "argument `{}` could be read as `{}`, on which it depends: leave it out, or spell it so",
+            shown(other),
+            shown(&arg)
+        ),
+    })
 }
 
 /// What the answers mean: an error denies, then a forbid, then a permit grants.

@@ -3,7 +3,7 @@
 use bailiwick_base::{Epoch, IdentityId, ToolName};
 use bailiwick_credential::Claims;
 
-use crate::call::{Call, ItemKind};
+use crate::call::{Call, ItemKind, Target};
 use crate::mark::{Mark, MarkEffect, MarkScope};
 use crate::marks::Standing;
 use crate::reason::DenyReason;
@@ -75,6 +75,10 @@ pub(crate) fn marked(
         standing.epoch = claims.epoch;
         standing.issuer = Some(&claims.issuer);
         standing.token = Some(&claims.token);
+    }
+    if let Target::Issue { claims, .. } = &call.target {
+        // Nothing is issued that would be born dead.
+        standing.issuer.get_or_insert(&claims.issuer);
     }
     standing.identity = caller.identity();
     standing.task = match aim {

@@ -25,15 +25,60 @@ pub enum Reading<'a> {
 }
 
 /// The value that `arg` names: members of objects with dots. A member whose own name holds a point cannot be
-/// named.
+/// named, and neither can one that has a [`namesake`].
 #[must_use]
 pub fn lookup<'a>(args: &'a Map<String, Value>, arg: &str) -> Option<&'a Value> {
     let mut members = arg.split('.');
-    let mut value = args.get(members.next()?)?;
+    let mut value = member_of(args, members.next()?)?;
     for member in members {
-        value = value.as_object()?.get(member)?;
+        value = member_of(value.as_object()?, member)?;
     }
     Some(value)
+}
+
+fn member_of<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    map.get(name).filter(|_| other_spelling(map, name).is_none())
+}
+
+/// The first member on the way to `arg` that is spelled otherwise but that a lax reader (Go's decoder among
+/// them) takes for the one that `arg` names: it differs in case or width only.
+#[must_use]
+pub fn namesake<'a>(args: &'a Map<String, Value>, arg: &str) -> Option<&'a str> {
+    let mut map = args;
+    for member in arg.split('.') {
+        if let Some(other) = other_spelling(map, member) {
+            return Some(other);
+        }
+        map = map.get(member)?.as_object()?;
+    }
+    None
+}
+
+fn other_spelling<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    let plain = name.is_ascii();
+    map.keys()
+        .find(|key| {
+            *key != name
+                && if plain && key.is_ascii() {
+                    key.eq_ignore_ascii_case(name)
+                } else {
+                    folded(key).eq(folded(name))
+                }
+        })
+        .map(String::as_str)
+}
+
+/// The characters of `name` as lax readers compare them: full width as plain, then the case folding that upper
+/// case and back gives (`ſ` is `s`, the Kelvin sign is `k`, `ß` is `ss`).
+fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
+    name.chars()
+        .map(|c| match u32::from(c) {
+            wide @ 0xff01..=0xff5e => char::from_u32(wide - 0xfee0).unwrap_or(c),
+            _ => c,
+        })
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ς' { 'σ' } else { c })
 }
 
 impl View {
@@ -83,12 +128,35 @@ fn decimal_of(number: &serde_json::Number) -> Option<i64> {
     decimal(negative, whole, fraction)
 }
 
-/// Whether `path` is an absolute path or URI that means, read lexically, what it says: no `..` segment, no
-/// NUL, no backslash; in a URI also nothing that is decoded or cut off later.
-fn is_clean(path: &str) -> bool {
+/// Whether `path` is an absolute path or URI that means, read lexically, what it says. No control character
+/// (readers of URIs drop tabs and line breaks, so `.<tab>.` becomes `..`), no backslash, no `..` segment, also
+/// percent-encoded; in a URI no white space, no `.` segment, and nothing that is decoded or cut off later.
+pub(crate) fn is_clean(path: &str) -> bool {
     let absolute = path.starts_with('/') || path.split_once("://").is_some_and(|(s, _)| !s.contains('/'));
-    let uri = is_uri(path) && path.contains(['%', '?', '#']);
-    absolute && !uri && !path.contains(['\0', '\\']) && !path.split('/').any(|s| s == "..")
+    absolute && !path.contains(char::is_control) && is_plain(path) && (!is_uri(path) || is_plain_uri(path))
+}
+
+/// Whether no reading of `path`, decoded as often as anyone may decode it, leaves its own segments.
+fn is_plain(path: &str) -> bool {
+    if path.contains('\\') || path.split('/').any(|s| s == "..") {
+        return false;
+    }
+    // `%25` first: a path that is decoded twice is read as it is after the last time.
+    let mut decoded = path.to_ascii_lowercase();
+    while decoded.contains("%25") {
+        decoded = decoded.replace("%25", "%");
+    }
+    let decoded = decoded
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "\\");
+    let control = ["%0", "%1", "%7f"].iter().any(|c| decoded.contains(c));
+    !control && !decoded.contains('\\') && !decoded.split('/').any(|s| s == "..")
+}
+
+fn is_plain_uri(uri: &str) -> bool {
+    let path = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    !uri.contains(['%', '?', '#']) && !uri.contains(char::is_whitespace) && !path.split('/').any(|s| s == ".")
 }
 
 /// The longest path that holds every entry of the list, segment by segment: what is below a base when all of

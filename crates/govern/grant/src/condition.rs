@@ -2,6 +2,7 @@
 
 use bailiwick_base::limits::shown;
 
+use crate::argument::is_clean;
 use crate::model::{Condition, Literal, Operator};
 use crate::{ARG_DEPTH_MAX, ARG_MAX, TEXT_VALUE_MAX, VALUES_MAX};
 
@@ -118,6 +119,12 @@ fn require_base(base: &str) -> Result<(), String> {
     if is_uri(base) && base.contains(['%', '?', '#']) {
         return Err(format!(
             "`under` takes a URI without `%`, `?` and `#`, found \"{found}\""
+        ));
+    }
+    if !is_clean(base) {
+        return Err(format!(
+            "`under` takes a path without control characters and encoded `.`, `/` and `\\`, and a URI without \
+             white space, found \"{found}\""
         ));
     }
     Ok(())

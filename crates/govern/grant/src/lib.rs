@@ -27,7 +27,7 @@ mod scope;
 mod transition;
 pub mod vocabulary;
 
-pub use argument::{Reading, lookup};
+pub use argument::{Reading, lookup, namesake};
 pub use attenuate::{Wider, attenuate};
 pub use compile::{compile, policy_id, validate};
 pub use details::{DETAIL_TYPE, from_authorization_details, to_authorization_details};

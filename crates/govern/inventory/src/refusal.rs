@@ -21,7 +21,7 @@ pub enum Refusal {
     #[error("server has no upstream credential: nothing to remove")]
     CredentialMissing,
     /// No digest for the program.
-    #[error("server program `{0}` has no digest: add --digest {0}=SHA256")]
+    #[error("server program `{0}` has no digest: add --digest {0}")]
     DigestMissing(String),
     /// No employee count.
     #[error("employees must be at least 1: give the number of people who work there")]

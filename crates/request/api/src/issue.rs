@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TenantId, TokenId};
-use bailiwick_credential::{self as credential, Claims, IssuePlan, ScopeSet};
-use bailiwick_decide::{Arguments, Bearer, Call, DenyReason, Door, Principal, Target};
+use bailiwick_credential::{self as credential, Claims, IssuePlan, ScopeSet, Task};
+use bailiwick_decide::{
+    Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, Principal, Snapshot, Target,
+};
+use bailiwick_grant::Grant;
 use bailiwick_pep::{Denial, Outcome};
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -102,7 +105,14 @@ pub(crate) async fn for_task(
         .map(|_| deps.ids.mint(tenant))
         .collect::<Result<_, _>>()
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let claims = Arc::new(plan(deps, task, &tokens, &requester, requested)?);
+    let claims = Arc::new(plan(
+        deps,
+        &deps.cell.load(),
+        task,
+        &tokens,
+        &requester,
+        requested,
+    )?);
     let by_holder = matches!(requester, Requester::Holder(_));
     let call = Call {
         id: deps
@@ -141,15 +151,52 @@ pub(crate) async fn for_task(
     })
 }
 
+/// Whether an operator could have a token for a task that is about to be opened: the same decision, on the
+/// snapshot as it would be. A task and its first token are one command, and one without the other helps nobody.
+pub(crate) fn require_issuable(deps: &Deps, task: &Task, grant: &Grant) -> Result<(), RouteError> {
+    let fact = Fact::Task(Arc::new(task.clone()), Arc::new(grant.clone()));
+    let snapshot = deps
+        .cell
+        .load()
+        .apply([fact])
+        .map_err(|e| RouteError::broken("task not understood", &e))?;
+    let tenant = task.id.tenant();
+    let tokens = vec![deps.mint(tenant)?];
+    let requester = Requester::Operator;
+    let claims = Arc::new(plan(deps, &snapshot, &task.id, &tokens, &requester, None)?);
+    let call = Call {
+        id: deps.mint(tenant)?,
+        door: Door::Issue,
+        principal: requester.principal(&claims),
+        target: Target::Issue { claims, tokens },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    };
+    let decision = bailiwick_decide::decide(&snapshot, &call, deps.clock.now());
+    match decision.effect {
+        Effect::Permit => Ok(()),
+        Effect::Hold(_) => Err(RouteError::new(
+            StatusCode::FORBIDDEN,
+            DenyReason::UnknownObligation.code(),
+            "a policy holds the first token for approval; no task was opened",
+        )),
+        Effect::Deny(reason) => Err(RouteError::new(
+            StatusCode::FORBIDDEN,
+            reason.code(),
+            format!("{}; no task was opened", decision.reasons.text),
+        )),
+    }
+}
+
 /// What the tokens will say; whoever may not ask for them hears that there is no such task.
 fn plan(
     deps: &Deps,
+    snapshot: &Snapshot,
     task: &TaskId,
     tokens: &[TokenId],
     requester: &Requester,
     requested: Option<&ScopeSet>,
 ) -> Result<Claims, RouteError> {
-    let snapshot = deps.cell.load();
     let tenant = task.tenant();
     let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
     // A renewed token says no more than the one it renews.

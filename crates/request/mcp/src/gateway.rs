@@ -28,7 +28,7 @@ use crate::pins::{Catalog, Inspection, PAGES_MAX};
 use crate::ports::{Authenticator, PinReporter, Resolve, Spawner, UpstreamSecrets};
 use crate::session::{Session, Sessions};
 use crate::upstream::exchange::{Exchange, Outgoing, Step};
-use crate::upstream::registry::{Making, Registry, make};
+use crate::upstream::registry::{Making, Registry, make, require_files_named};
 use crate::upstream::{Link, Upstream, peer};
 
 /// Definitions whose annotations are remembered.
@@ -211,6 +211,7 @@ impl Gateway {
     /// # Errors
     /// [`UpstreamError`] when the server cannot be reached or does not speak MCP.
     pub async fn inspect(&self, server: &Arc<UpstreamServer>) -> Result<Inspection, UpstreamError> {
+        require_files_named(server)?;
         let upstream = make(server, &self.making, &self.config)?;
         let peer = upstream.peer().await?;
         let catalog = if peer.offers("tools") {

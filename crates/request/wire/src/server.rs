@@ -64,6 +64,9 @@ pub struct Server {
     pub identity: String,
     /// Endpoint or program.
     pub connection: String,
+    /// Files that are verified before each start: `FILE=SHA256`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
     /// Flags that widen what it may connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowances: Vec<String>,

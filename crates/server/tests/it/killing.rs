@@ -55,6 +55,16 @@ impl World {
         ]
     }
 
+    async fn open(&self, can: &[&str]) -> crate::bed::Answer {
+        let body = crate::bed::task(&self.identity, can);
+        self.bed.post("/v1/tenants/acme/tasks", &body).await
+    }
+
+    async fn tasks(&self) -> usize {
+        let page = self.bed.get("/v1/tenants/acme/tasks").await.ok();
+        page["items"].as_array().unwrap().len()
+    }
+
     async fn order(&self, verb: &str, scope: &str, name: &str, more: Value) -> crate::bed::Answer {
         let path = if scope == "all" {
             format!("/v1/all-tenants/{verb}")
@@ -241,6 +251,61 @@ async fn what_cannot_be_undone_and_is_wide_takes_two_operators_or_broken_glass()
             .contains("break-glass"),
         "{last}"
     );
+}
+
+/// Dry run, broken glass, refused; and what opens tasks says so instead of handing out dead tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_issuer_issues_nothing_more_also_after_a_restart() {
+    let mut world = world().await;
+    let issuer = format!("{BASE}/t/acme");
+    let dry = world
+        .order("kill", "issuer", &issuer, json!({"dry_run": true}))
+        .await
+        .ok();
+    assert_eq!(dry["tasks"], json!([world.task]), "{dry}");
+    assert!(world.passes(&world.token).await, "a dry run stops nothing");
+    let glass = json!({"break_glass": true});
+    let receipt = world.order("kill", "issuer", &issuer, glass).await.ok();
+    assert_eq!(receipt["effect"], "kill");
+    for moment in ["at once", "after a restart"] {
+        assert!(!world.passes(&world.token).await, "{moment}");
+        let before = world.tasks().await;
+        let opened = world.open(&["files:*"]).await;
+        opened.refused(403, "token.revoked");
+        assert_eq!(world.tasks().await, before, "{moment}: no task is left behind");
+        let path = format!("/v1/tenants/acme/tasks/{}/tokens", world.task);
+        world
+            .bed
+            .post(&path, &json!({"count": 1}))
+            .await
+            .refused(403, "token.revoked");
+        world.bed.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_could_have_no_token_is_not_opened() {
+    let world = world().await;
+    let before = world.tasks().await;
+    let glass = json!({"break_glass": true});
+    world.order("kill", "tenant", "acme", glass).await.ok();
+    let opened = world.open(&["files:*"]).await;
+    assert_eq!(opened.status, 403, "{}", opened.text());
+    assert_eq!(world.tasks().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_not_opened_for_what_was_killed() {
+    let world = world().await;
+    world.order("kill", "tool", "files:echo", json!({})).await.ok();
+    let before = world.tasks().await;
+    for can in [&["files:echo"][..], &["files:*", "files:echo"]] {
+        world.open(can).await.refused(422, "grant.killed");
+    }
+    assert_eq!(world.tasks().await, before);
+    world.open(&["files:*"]).await.ok();
+    world.order("kill", "server", "files", json!({})).await.ok();
+    world.open(&["files:*"]).await.refused(422, "grant.killed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -333,6 +333,34 @@ fn an_argument_out_of_scope_is_named_with_its_value_and_what_would_pass() {
 }
 
 #[test]
+fn an_argument_with_a_namesake_is_refused_with_both_spellings() {
+    let world = world(&[READ]);
+    for other in ["PATH", "Path", "pa\u{ff54}h"] {
+        let args = json!({"path": "/srv/invoices/a", other: "/etc/passwd"});
+        let call = tool_call(&[READ], "read_text_file", args);
+        let text = denied(&world, &call, DenyReason::ArgumentOutOfScope);
+        assert!(
+            text.contains(&format!("`{other}`")) && text.contains("`path`"),
+            "{text}"
+        );
+    }
+    let args = json!({"path": "/srv/invoices/a", "HEAD": 1, "head": 2});
+    permitted(&world, &tool_call(&[READ], "read_text_file", args));
+}
+
+#[test]
+fn a_forbid_on_an_argument_is_not_escaped_by_another_spelling_of_it() {
+    let forbid =
+        "forbid (principal, action, resource) when { context.text has to && context.text.to == \"x\" };";
+    let forbidding = [Fact::Policies(tenant_id(), forbid.into())];
+    let world = world(&["filesystem:write_file"]).apply(forbidding).unwrap();
+    let call = |args| tool_call(&["filesystem:write_file"], "write_file", args);
+    permitted(&world, &call(json!({"to": "y"})));
+    denied(&world, &call(json!({"to": "x"})), DenyReason::ForbiddenByPolicy);
+    denied(&world, &call(json!({"To": "x"})), DenyReason::ArgumentOutOfScope);
+}
+
+#[test]
 fn a_scope_in_the_token_without_one_in_the_grant_is_no_grant() {
     let world = world(&[READ]);
     let call = tool_call(&["filesystem:*"], "write_file", json!({}));

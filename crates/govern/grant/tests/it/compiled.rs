@@ -85,6 +85,7 @@ fn under_is_lexical_containment() {
         "/srv/invoices/./a",
         "/srv/invoices//a",
         "/srv/invoices/..a/b...c",
+        "/srv/invoices/July 2026, 50%.pdf",
     ] {
         case(scope, json!({"path": path}), true);
     }
@@ -98,6 +99,19 @@ fn under_is_lexical_containment() {
         "/srv/invoices/a/../../..",
         "/srv/invoices/a\\..\\b",
         "/srv/invoices/\0",
+        "/srv/invoices/a\tb",
+        "/srv/invoices/.\n./a",
+        "/srv/invoices/a\u{7f}",
+        "/srv/invoices/a\u{85}",
+        "/srv/invoices/%2e%2e/a",
+        "/srv/invoices/%2E./a",
+        "/srv/invoices/..%2fa",
+        "/srv/invoices/a%2F..%2F..%2Fb",
+        "/srv/invoices/a%5c..%5cb",
+        "/srv/invoices/%252e%252e/a",
+        "/srv/invoices/%25252e%25252e/a",
+        "/srv/invoices/a%00b",
+        "/srv/invoices/.%09./a",
         "//srv/invoices/a",
         " /srv/invoices/a",
         "/SRV/invoices/a",
@@ -151,6 +165,17 @@ fn under_takes_uris_without_anything_that_is_decoded_later() {
         "file://host/srv/a",
         "/srv/a",
         "FILE:///srv/a",
+        "file:///srv/.\t./.\t./etc/passwd",
+        "file:///srv/.\n./etc/passwd",
+        "file:///srv/.\r./etc/passwd",
+        "file:///srv/\u{1f}a",
+        "file:///srv/a b",
+        "file:///srv/a ",
+        " file:///srv/a",
+        "file:///srv/a\u{a0}b",
+        "file:///srv/./a",
+        "file:///srv/a/.",
+        "file:///srv/..\\a",
     ] {
         case(scope, json!({"uri": uri}), false);
     }
@@ -168,6 +193,35 @@ fn under_takes_uris_without_anything_that_is_decoded_later() {
         json!({"uri": "file://evil/etc"}),
         false,
     );
+}
+
+#[test]
+fn a_condition_fails_when_another_member_could_be_read_as_its_argument() {
+    let scope = r#"s:t(path under "/srv/invoices")"#;
+    for other in ["PATH", "Path", "pa\u{ff54}h", "\u{ff30}ATH"] {
+        let args = json!({"path": "/srv/invoices/a", other: "/etc/passwd"});
+        case(scope, args, false);
+        case(scope, json!({other: "/srv/invoices/a"}), false);
+    }
+    for (name, other) in [
+        ("sink", "\u{17f}in\u{212a}"),
+        ("straße", "STRASSE"),
+        ("λόγος", "ΛΌΓΟΣ"),
+    ] {
+        let scope = format!("s:t(\"{name}\" = \"a\")");
+        case(&scope, json!({name: "a"}), true);
+        case(&scope, json!({name: "a", other: "b"}), false);
+    }
+    let args = json!({"path": "/srv/invoices/a", "paths": ["/etc"], "pathx": 1, "pa": 2});
+    case(scope, args, true);
+    let order = "s:t(order.total <= 5)";
+    case(order, json!({"order": {"total": 5, "Total": 500}}), false);
+    case(
+        order,
+        json!({"order": {"total": 5}, "Order": {"total": 500}}),
+        false,
+    );
+    case(order, json!({"order": {"total": 5}, "TOTAL": 500}), true);
 }
 
 #[test]

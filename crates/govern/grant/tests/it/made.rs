@@ -63,6 +63,7 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
 pub(crate) fn arg() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("path".to_owned()),
+        Just("PATH".to_owned()),
         Just("to".to_owned()),
         Just("amount".to_owned()),
         Just("order.total".to_owned()),
@@ -88,6 +89,7 @@ pub(crate) fn path() -> impl Strategy<Value = String> {
     prop_oneof![
         "(/(\\.\\.|\\.|[a-c*]{0,3})){0,5}/?",
         "(file:///|https://[a-c]{1,2}/|https://)?[a-c./%?#\\\\]{0,8}",
+        "(file:///|https://[a-c]{1,2}/|/)([a-c]|\\.|/|%2[ef]|%5c|%25|\t|\n|\r| |\u{7f}|\u{85}){0,8}",
         text(),
     ]
 }

@@ -302,9 +302,14 @@ fn only(known: &UpstreamServer, body: &wire::PinRequest) -> Result<Option<Vec<To
 }
 
 fn to_wire(deps: &Deps, server: &UpstreamServer) -> wire::Server {
-    let mut allowances = Vec::new();
+    let (mut allowances, mut verified) = (Vec::new(), Vec::new());
     let connection = match &server.connection {
-        Connection::Exec { program, args, .. } => {
+        Connection::Exec {
+            program,
+            args,
+            digests,
+        } => {
+            verified.extend(digests.iter().map(|(file, digest)| format!("{file}={digest}")));
             let mut line = program.clone();
             for arg in args {
                 line.push(' ');
@@ -329,6 +334,7 @@ fn to_wire(deps: &Deps, server: &UpstreamServer) -> wire::Server {
         tenant: server.tenant.to_string(),
         identity: server.identity.to_string(),
         connection,
+        digests: verified,
         allowances,
         endpoint: format!("{}/{}", deps.audience(&server.tenant), server.name),
         tools: server

@@ -7,11 +7,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{IdentityId, TaskId, TenantId};
 use bailiwick_credential::{self as credential, Task, TaskPlan};
+use bailiwick_decide::{Arguments, Call, DenyReason, Door, ItemKind, MarkEffect, Principal, Target};
 use bailiwick_grant::{self as grant, Grant, Scope};
 use bailiwick_inventory::Identity;
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::{HeaderValue, StatusCode, header};
+use smallvec::SmallVec;
 
 use crate::Deps;
 use crate::body::Strict;
@@ -35,7 +37,7 @@ pub(crate) async fn open(
         .clone()
         .unwrap_or_else(|| format!("operator:{}", session.operator));
     let (purpose, window) = (body.purpose.clone(), Duration::from_secs(body.for_secs));
-    let (cell, limits) = (deps.cell.clone(), deps.credential_limits.clone());
+    let (context, issues, limits) = (deps.clone(), body.issue, deps.credential_limits.clone());
     let receipt = deps
         .command(&session, &tenant, ("tasks", &body), async move |tx: &mut Tx| {
             let holder = living(tx, &identity).await?;
@@ -57,7 +59,11 @@ pub(crate) async fn open(
                 expires_at: transition.after.closes_at,
             };
             require_compiles(&granted)?;
-            require_servers(&cell.load(), &granted)?;
+            require_servers(&context.cell.load(), &granted)?;
+            require_unkilled(&context, &granted)?;
+            if issues {
+                issue::require_issuable(&context, &transition.after, &granted)?;
+            }
             let shown = to_wire(&transition.after, &granted);
             tx.task().open(transition, granted).await?;
             answer(&shown)
@@ -166,6 +172,48 @@ fn require_servers(snapshot: &bailiwick_decide::Snapshot, granted: &Grant) -> Re
                 None => error.hint("see its tools with `bailiwick server ls`"),
             }
             .into());
+        }
+    }
+    Ok(())
+}
+
+/// What was killed does not come back: a scope on it would be a promise that nobody can keep.
+fn require_unkilled(deps: &Deps, granted: &Grant) -> Result<(), CommandError> {
+    let snapshot = deps.cell.load();
+    for scope in granted.scopes.iter().filter(|s| !is_enforcement_point(s)) {
+        let tool = scope.action.as_ref().filter(|a| !a.as_str().contains('/'));
+        let call = Call {
+            id: deps.mint(granted.id.tenant())?,
+            door: Door::Gateway,
+            principal: Principal::Identity {
+                id: granted.identity.clone(),
+                task: None,
+            },
+            target: Target::Mcp {
+                server: scope.server.clone(),
+                method: if tool.is_some() {
+                    "tools/call"
+                } else {
+                    "tools/list"
+                }
+                .to_owned(),
+                item: tool.map(|name| (ItemKind::Tool, name.to_string())),
+            },
+            arguments: Arguments::default(),
+            rates: SmallVec::new(),
+        };
+        if let Some((DenyReason::KilledByOperator, mark)) = snapshot.marked(&call)
+            && mark.effect == MarkEffect::Kill
+        {
+            let detail = format!(
+                "`{}` was killed at epoch {}: the task could not use it",
+                scope.coarse(),
+                mark.epoch
+            );
+            let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.killed", detail);
+            return Err(error
+                .hint("leave it out; what was killed does not come back")
+                .into());
         }
     }
     Ok(())

@@ -5,9 +5,10 @@
 //! program into a process group of its own, and carries its standard streams. When the byte stream ends, every
 //! program ends.
 //!
-//! Limits that are stated, not hidden: digests are verified at each start, and a file that an attacker can
-//! replace between that moment and the start is not protected; therefore files that others may write are
-//! refused.
+//! The program is opened once, over no symbolic link and through folders that only root and the service's own
+//! user may write; the descriptor that was digested is the one that is started. The other files are verified
+//! with the same care at each start. A limit that is stated, not hidden: an interpreter opens its script by
+//! path again, so whoever may write as that user can still swap it between the two.
 
 mod client;
 mod program;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -216,9 +217,14 @@ async fn drain(stderr: ChildStderr, last_words: &Mutex<String>) {
 async fn launch(payload: Bytes) -> Result<Child, String> {
     let program: Program = bailiwick_base::json::parse_as(&payload, 256 * 1024)
         .map_err(|e| format!("the order is malformed: {e}"))?;
-    let verified = tokio::task::spawn_blocking(move || program.require_digests().map(|()| program)).await;
-    let program = verified.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    Command::new(&program.path)
+    let verified = tokio::task::spawn_blocking(move || program.open_verified().map(|file| (file, program)));
+    let (file, program) = verified
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())?;
+    // What was digested is started, whatever the path names by now. The descriptor closes as the program starts.
+    Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .arg0(&program.path)
         .args(&program.args)
         .env_clear()
         .current_dir("/")

@@ -1,8 +1,5 @@
 //! One call at an upstream server, from the first byte sent to the answer.
 
-use std::sync::Arc;
-
-use bailiwick_base::Secret;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
@@ -196,24 +193,5 @@ pub(crate) fn reply(id: &CallId, status: u16, member: &'static str, raw: &[u8]) 
         result,
         error,
         streamed: false,
-    }
-}
-
-/// The secret a server was opened with; no answer may carry it.
-#[derive(Clone, Default)]
-pub(crate) struct Canary(Option<Arc<Secret<Vec<u8>>>>);
-
-impl Canary {
-    pub(crate) fn new(secret: Option<Arc<Secret<Vec<u8>>>>) -> Self {
-        Self(secret.filter(|s| s.reveal().len() >= 8))
-    }
-
-    pub(crate) fn require_absent(&self, text: &[u8]) -> Result<(), UpstreamError> {
-        match &self.0 {
-            Some(secret) if memchr::memmem::find(text, secret.reveal()).is_some() => {
-                Err(UpstreamError::CredentialReturned)
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -12,8 +12,9 @@ use http_body_util::Full;
 use serde_json::{Map, Value};
 
 use super::bound::{Bound, Bounds};
+use super::canary::Canary;
 use super::conn::{Answer, Pool};
-use super::exchange::{Canary, Outgoing, Reply, Step, classify, reply};
+use super::exchange::{Outgoing, Reply, Step, classify, reply};
 use super::line::restore_numbers;
 use super::peer::{self, Peer};
 use crate::answer;
@@ -97,12 +98,12 @@ impl HttpServer {
         if let Some(known) = known.filter(|k| now.saturating_sub(k.at) < OPENED_TTL) {
             return Ok(Some(known));
         }
-        let secret = Arc::new(self.secrets.secret(id).ok_or(UpstreamError::CredentialMissing)?);
+        let secret = self.secrets.secret(id).ok_or(UpstreamError::CredentialMissing)?;
         let (name, value) = credential_header(&secret)?;
         let opened = Arc::new(Opened {
             name,
             value,
-            canary: Canary::new(Some(secret)),
+            canary: Canary::new(&secret),
             at: now,
         });
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened));

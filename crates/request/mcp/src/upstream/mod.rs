@@ -1,6 +1,7 @@
 //! The side that faces upstream servers: one [`Upstream`] per server of a tenant, whatever it speaks.
 
 pub(crate) mod bound;
+pub(crate) mod canary;
 pub(crate) mod conn;
 pub(crate) mod exchange;
 pub(crate) mod guard;

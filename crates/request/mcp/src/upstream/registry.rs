@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bailiwick_base::{Clock, ServerName, TenantId};
+use bailiwick_base::{Clock, Digest, ServerName, TenantId};
 use bailiwick_decide::{Connection, UpstreamServer};
 use http::HeaderValue;
 
@@ -77,21 +77,7 @@ pub(crate) fn make(
             program,
             args,
             digests,
-        } => {
-            let digests = digests
-                .iter()
-                .map(|(file, digest)| (file.clone(), digest.to_string()))
-                .collect();
-            line(
-                Program {
-                    path: program.clone(),
-                    args: args.clone(),
-                    digests,
-                },
-                making,
-                config,
-            )?
-        }
+        } => line(program_of(program, args, digests), making, config)?,
         Connection::Http { .. } => web(server, making, config)?,
     };
     Ok(Arc::new(Upstream::new(
@@ -106,6 +92,32 @@ fn bounds(config: &GatewayConfig) -> Bounds {
         silence: config.call_timeout,
         whole: config.call_max,
     }
+}
+
+fn program_of(path: &str, args: &[String], digests: &[(String, Digest)]) -> Program {
+    Program {
+        path: path.to_owned(),
+        args: args.to_vec(),
+        digests: digests
+            .iter()
+            .map(|(file, digest)| (file.clone(), digest.to_string()))
+            .collect(),
+    }
+}
+
+/// For a server that is added now.
+pub(crate) fn require_files_named(server: &UpstreamServer) -> Result<(), UpstreamError> {
+    let Connection::Exec {
+        program,
+        args,
+        digests,
+    } = &server.connection
+    else {
+        return Ok(());
+    };
+    program_of(program, args, digests)
+        .require_files_named()
+        .map_err(|e| UpstreamError::Guarded(e.to_string()))
 }
 
 fn line(program: Program, making: &Making, config: &GatewayConfig) -> Result<Reach, UpstreamError> {

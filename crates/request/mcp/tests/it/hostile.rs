@@ -46,16 +46,21 @@ fn every_case_belongs_to_a_class_that_is_run() {
         assert_eq!(of(class).len(), count, "{class}");
     }
     assert_eq!(poisoned, 28);
-    vectors::ran(
-        "mcp-hostile",
-        RUN.iter().map(|(_, n)| n).sum::<usize>() + poisoned,
-        cases.len(),
+    // Each class says below how many of its cases it ran.
+    let run: usize = RUN.iter().map(|(_, n)| n).sum();
+    assert_eq!(run + poisoned, cases.len());
+    println!(
+        "mcp-hostile: {poisoned}/{} left out: poisoned texts need detection",
+        cases.len()
     );
-    vectors::ran(
-        "mcp-hostile without poisoned texts",
-        RUN.iter().map(|(_, n)| n).sum(),
-        73,
-    );
+}
+
+/// Cases of a class that were run; none is right only where the vectors are not there at all.
+fn ran(class: &str, run: usize) {
+    if cases().is_some() {
+        let expected = RUN.iter().find(|(name, _)| *name == class).map(|(_, n)| *n);
+        vectors::ran(&format!("mcp-hostile {class}"), run, expected.unwrap());
+    }
 }
 
 async fn world() -> (World, Server) {
@@ -94,7 +99,7 @@ async fn http_abuse() {
         assert_eq!(server.count(), before, "{}", case["name"]);
         run += 1;
     }
-    assert!(run == 0 || run == 15);
+    ran("http-abuse", run);
 }
 
 fn abuse(message: &mut http::Request<Body>, name: &str, value: &Value, victim: &str) {
@@ -129,6 +134,7 @@ fn abuse(message: &mut http::Request<Body>, name: &str, value: &Value, victim: &
 #[tokio::test]
 async fn jsonrpc_abuse_by_a_stateless_caller() {
     let (world, server) = world().await;
+    let mut run = 0;
     for case in of("jsonrpc-abuse") {
         let (before, recorded) = (server.count(), world.decisions().len());
         let mut body = case["message"].clone();
@@ -162,7 +168,9 @@ async fn jsonrpc_abuse_by_a_stateless_caller() {
         );
         assert_eq!(server.count(), before, "{}", case["name"]);
         assert!(world.decisions().len() > recorded, "{} is recorded", case["name"]);
+        run += 1;
     }
+    ran("jsonrpc-abuse", run);
 }
 
 #[tokio::test]
@@ -224,7 +232,7 @@ async fn jsonrpc_abuse_by_a_server() {
         .into_iter()
         .filter(|c| named.contains(&c["name"].as_str().unwrap()))
         .collect();
-    assert!(cases.is_empty() || cases.len() == 4);
+    assert_eq!(cases.len(), if self::cases().is_some() { 4 } else { 0 });
     for case in cases {
         for is_modern in [true, false] {
             let (world, server) = (World::new(), Server::start(is_modern).await);
@@ -269,6 +277,7 @@ async fn jsonrpc_abuse_by_a_server() {
 
 #[tokio::test]
 async fn rug_pulls_void_the_pin_and_equal_definitions_do_not() {
+    let mut run = std::collections::BTreeMap::new();
     for case in of("rug-pull").into_iter().chain(of("rug-pull-control")) {
         let (world, server) = (World::new(), Server::start(true).await);
         *server.state.tools.lock().unwrap() = vec![case["before"].clone()];
@@ -319,11 +328,16 @@ async fn rug_pulls_void_the_pin_and_equal_definitions_do_not() {
         );
         let digests = [&case["before"], &case["after"]].map(|d| digest_of_definition(d).unwrap().0);
         assert_eq!(digests[0] == digests[1], same, "{}", case["change"]);
+        *run.entry(same).or_insert(0) += 1;
+    }
+    for (class, same) in [("rug-pull", false), ("rug-pull-control", true)] {
+        ran(class, run.get(&same).copied().unwrap_or_default());
     }
 }
 
 #[tokio::test]
 async fn a_tool_is_reached_by_its_own_server_only() {
+    let mut run = 0;
     for case in of("shadowing") {
         let world = World::new();
         let mut servers = Vec::new();
@@ -365,12 +379,15 @@ async fn a_tool_is_reached_by_its_own_server_only() {
         }
         assert_eq!(servers[0].received("tools/call").len(), 1);
         assert_eq!(servers[1].received("tools/call").len(), 0);
+        run += 1;
     }
+    ran("shadowing", run);
 }
 
 #[tokio::test]
 async fn schema_bombs_are_hidden_or_harmless() {
     let (world, server) = world().await;
+    let mut run = 0;
     for case in of("schema-bomb") {
         let text = case["inputSchema_text"].as_str().unwrap();
         let list = format!(
@@ -406,10 +423,12 @@ async fn schema_bombs_are_hidden_or_harmless() {
         assert_eq!(bomb["error"]["code"], -32001, "{}", case["name"]);
         // Pinned or not, what is no schema of an object is never usable.
         *server.state.canned.lock().unwrap() = None;
+        run += 1;
     }
+    ran("schema-bomb", run);
     for unusable in ["[]", r#"{"type": 5}"#, "false", "null"] {
         assert!(
-            of("schema-bomb").is_empty()
+            cases().is_none()
                 || of("schema-bomb")
                     .iter()
                     .any(|c| c["inputSchema_text"] == unusable)
@@ -432,6 +451,7 @@ async fn schema_bombs_are_hidden_or_harmless() {
 #[tokio::test]
 async fn commands_are_never_run() {
     let world = World::with_launcher();
+    let mut run = 0;
     for case in of("stdio-command") {
         let command = case["command"].as_str().unwrap().to_owned();
         let with_digest = Program {
@@ -439,7 +459,7 @@ async fn commands_are_never_run() {
             args: Vec::new(),
             digests: vec![(command.clone(), Digest::of(b"").to_string())],
         };
-        let refused = with_digest.require_digests().unwrap_err();
+        let refused = with_digest.open_verified().unwrap_err();
         let connection = Connection::Exec {
             program: command.clone(),
             args: vec![],
@@ -454,12 +474,15 @@ async fn commands_are_never_run() {
             matches!(failed.code(), "upstream.guarded" | "upstream.exited"),
             "{refused}: {failed}"
         );
+        run += 1;
     }
+    ran("stdio-command", run);
 }
 
 #[tokio::test]
 async fn metadata_of_a_server_is_never_fetched_nor_passed_on() {
     let (world, server) = world().await;
+    let mut run = 0;
     for case in of("metadata-url") {
         let url = case["url"].as_str().unwrap();
         assert!(Endpoint::parse(url, false).is_err(), "{url}");
@@ -474,7 +497,9 @@ async fn metadata_of_a_server_is_never_fetched_nor_passed_on() {
         assert_eq!(answer["error"]["data"]["code"], "upstream.refused");
         assert!(!answer.to_string().contains(url));
         assert_eq!(server.count(), before + 1, "no fetch: {url}");
+        run += 1;
     }
+    ran("metadata-url", run);
 }
 
 #[tokio::test]

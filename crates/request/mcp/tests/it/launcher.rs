@@ -58,6 +58,166 @@ async fn only_a_verified_program_starts() {
     }
 }
 
+/// Starts the program, and gives what it said or why it was not started.
+async fn said(launcher: &Launcher, program: &Program) -> Result<String, String> {
+    let mut process = launcher.start(program);
+    let mut text = Vec::new();
+    loop {
+        match process.outputs.recv().await {
+            Some(Output::Started) => {}
+            Some(Output::Bytes(bytes)) => text.extend_from_slice(&bytes),
+            Some(Output::Ended(why)) if text.is_empty() => return Err(why),
+            _ => return Ok(String::from_utf8(text).unwrap()),
+        }
+    }
+}
+
+fn at(path: &std::path::Path, args: &[&str]) -> Program {
+    let path = path.to_str().unwrap().to_owned();
+    Program {
+        digests: vec![(
+            path.clone(),
+            Digest::of(&std::fs::read(&path).unwrap()).to_string(),
+        )],
+        path,
+        args: args.iter().map(|a| (*a).to_owned()).collect(),
+    }
+}
+
+fn mode(path: &std::path::Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_started_that_others_could_swap() {
+    let (launcher, _child) = launcher();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let inner = root.join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let copy = inner.join("server");
+    std::fs::copy(program(), &copy).unwrap();
+    assert_eq!(
+        said(&launcher, &at(&copy, &["environment"]))
+            .await
+            .unwrap()
+            .trim(),
+        "[]"
+    );
+
+    let link = root.join("link");
+    std::os::unix::fs::symlink(&copy, &link).unwrap();
+    let why = said(&launcher, &at(&link, &["environment"])).await.unwrap_err();
+    assert!(
+        why.contains("symbolic link") && why.contains("inner/server"),
+        "{why}"
+    );
+    let way = root.join("way");
+    std::os::unix::fs::symlink(&inner, &way).unwrap();
+    let why = said(&launcher, &at(&way.join("server"), &["environment"]))
+        .await
+        .unwrap_err();
+    assert!(why.contains("symbolic link"), "{why}");
+
+    mode(&inner, 0o777);
+    let why = said(&launcher, &at(&copy, &["environment"])).await.unwrap_err();
+    assert!(why.contains("lets others replace"), "{why}");
+    mode(&inner, 0o755);
+
+    let script = inner.join("script");
+    std::fs::write(&script, "#!/usr/bin/env node\n").unwrap();
+    mode(&script, 0o755);
+    let why = said(&launcher, &at(&script, &[])).await.unwrap_err();
+    assert!(why.contains("is a script"), "{why}");
+}
+
+/// The path is turned to another program all the while; only the digested one ever speaks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_changes_while_it_is_started_starts_nothing_else() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (launcher, _child) = launcher();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (place, spare) = (root.join("server"), root.join("spare"));
+    std::fs::copy(program(), &place).unwrap();
+    let echo = ["/usr/bin/echo", "/bin/echo"]
+        .iter()
+        .find(|p| std::path::Path::new(p).exists())
+        .unwrap();
+    std::fs::copy(echo, &spare).unwrap();
+    let wanted = at(&place, &["environment"]);
+    let done = std::sync::Arc::new(AtomicBool::new(false));
+    let flipping = std::thread::spawn({
+        let (done, third) = (std::sync::Arc::clone(&done), root.join("third"));
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                for (from, to) in [(&place, &third), (&spare, &place), (&third, &spare)] {
+                    std::fs::rename(from, to).unwrap();
+                }
+                std::thread::yield_now();
+            }
+        }
+    });
+    let mut started = 0;
+    for _ in 0..150 {
+        if let Ok(text) = said(&launcher, &wanted).await {
+            assert_eq!(text.trim(), "[]", "another program ran");
+            started += 1;
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    flipping.join().unwrap();
+    assert!(started > 0, "it was never found in its place");
+}
+
+#[tokio::test]
+async fn a_program_inherits_no_descriptor_of_the_launcher() {
+    let (launcher, _child) = launcher();
+    let ls = std::fs::canonicalize("/bin/ls").unwrap();
+    let listed = said(&launcher, &at(&ls, &["/proc/self/fd"])).await.unwrap();
+    // What this test was itself started with passes through; nothing of the launcher does.
+    let plain = std::process::Command::new(&ls)
+        .arg("/proc/self/fd")
+        .output()
+        .unwrap();
+    let plain = String::from_utf8(plain.stdout).unwrap();
+    let plain: Vec<&str> = plain.split_whitespace().collect();
+    assert!(plain.contains(&"2"), "{plain:?}");
+    for descriptor in listed.split_whitespace() {
+        assert!(plain.contains(&descriptor), "{descriptor} in {listed}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_was_swapped_is_not_run_again() {
+    let (launcher, _child) = launcher();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().canonicalize().unwrap().join("server.sh");
+    std::fs::write(&script, "echo first").unwrap();
+    let name = script.to_str().unwrap().to_owned();
+    let mut program = at(&std::fs::canonicalize("/bin/sh").unwrap(), &[&name]);
+    let why = program.require_files_named().unwrap_err();
+    assert_eq!(why, ProgramError::ArgumentNoDigest(name.clone()));
+    program
+        .digests
+        .push((name.clone(), Digest::of(b"echo first").to_string()));
+    assert_eq!(program.require_files_named(), Ok(()));
+    assert_eq!(said(&launcher, &program).await.unwrap(), "first\n");
+    std::fs::write(&script, "echo second").unwrap();
+    let why = said(&launcher, &program).await.unwrap_err();
+    assert!(why.contains("changed") && why.contains(&name), "{why}");
+    program.args = vec![
+        format!("--config={name}x"),
+        format!("-c={}", folder.path().display()),
+    ];
+    assert_eq!(program.require_files_named(), Ok(()), "neither is a file");
+    program.args = vec!["--config=/etc/passwd".to_owned()];
+    assert!(matches!(
+        program.require_files_named(),
+        Err(ProgramError::ArgumentNoDigest(_))
+    ));
+}
+
 #[test]
 fn the_form_of_an_order() {
     let good = own(&["--flag", "a b"]);

@@ -21,8 +21,11 @@ const KEYS_MAX: usize = 4_096;
 /// How assertions are judged.
 #[derive(Debug, Clone)]
 pub struct AssertionConfig {
-    /// Difference between clocks that is borne with. Default 30 s.
+    /// How long after `exp` an assertion is still taken, for clocks that differ. Default 30 s.
     pub leeway: Duration,
+    /// How far ahead of ours the clock of a client may run. This long after a start a client that was registered
+    /// before has to wait, because what it signs could have been used before. Default 5 s.
+    pub ahead_max: Duration,
     /// The longest time an assertion may have left, and have from `iat` to `exp`. Default 300 s.
     pub lifetime_max: Duration,
     /// Assertions that are remembered as used, in all. Default 262,144.
@@ -35,6 +38,7 @@ impl Default for AssertionConfig {
     fn default() -> Self {
         Self {
             leeway: Duration::from_secs(30),
+            ahead_max: Duration::from_secs(5),
             lifetime_max: Duration::from_secs(300),
             remembered_max: 262_144,
             remembered_per_client_max: 16_384,
@@ -55,14 +59,24 @@ pub enum AssertionError {
     #[error("assertion was used before: sign a new one with a new `jti` for every request")]
     Replayed,
     /// It could have been used before this process began to remember.
-    #[error("assertion was made before this server started: sign a new one")]
-    TooEarly,
+    #[error("assertion could have been used before this server started: sign a new one {}", when(*.retry_after))]
+    TooEarly {
+        /// Seconds from now on which a new one passes, if the clocks agree.
+        retry_after: u64,
+    },
     /// The signature, the shape or a claim is wrong.
     #[error("assertion is not usable: {0}")]
     Token(#[from] TokenError),
     /// So many live assertions that no more can be remembered.
     #[error("too many assertions at once: wait a few minutes, or use a token for several requests")]
     TooMany,
+}
+
+fn when(retry_after: u64) -> String {
+    match retry_after {
+        0 => "now".to_owned(),
+        seconds => format!("in {seconds} s"),
+    }
 }
 
 impl AssertionError {
@@ -73,7 +87,7 @@ impl AssertionError {
             Self::Audience => "assertion.audience",
             Self::Client => "assertion.client",
             Self::Replayed => "assertion.replayed",
-            Self::TooEarly => "assertion.too-early",
+            Self::TooEarly { .. } => "assertion.too-early",
             Self::Token(error) => error.code(),
             Self::TooMany => "assertion.too-many",
         }
@@ -143,7 +157,7 @@ pub struct AssertionVerifier {
 }
 
 impl AssertionVerifier {
-    /// A verifier that started now: what was signed earlier may have been used before and is refused.
+    /// A verifier that started now: what could have been used before is refused.
     #[must_use]
     pub fn new(config: AssertionConfig, started_at: Time) -> Self {
         let used = ReplayMemory::new(config.remembered_max, config.remembered_per_client_max);
@@ -151,7 +165,7 @@ impl AssertionVerifier {
             config,
             used,
             keys: Cache::new(KEYS_MAX),
-            started_at: Time::from_secs(started_at.secs()),
+            started_at,
         }
     }
 
@@ -183,7 +197,7 @@ impl AssertionVerifier {
         if !is_audience(claims.get("aud"), issuer) && !is_audience(claims.get("aud"), &with_slash) {
             return Err(AssertionError::Audience);
         }
-        let expires_at = self.require_alive(claims, now)?;
+        let expires_at = self.require_alive(claims, client, now)?;
         let jti = text(claims, "jti")?;
         let (owner, token_hash) = (hash(client, ""), hash(client, &jti));
         match self
@@ -200,13 +214,18 @@ impl AssertionVerifier {
         }
     }
 
-    fn require_alive(&self, claims: &Map<String, Value>, now: Time) -> Result<Time, AssertionError> {
+    fn require_alive(
+        &self,
+        claims: &Map<String, Value>,
+        client: &Client,
+        now: Time,
+    ) -> Result<Time, AssertionError> {
         let (issued_at, expires_at) = (seconds(claims, "iat")?, seconds(claims, "exp")?);
         let not_before = claims
             .contains_key("nbf")
             .then(|| seconds(claims, "nbf"))
             .transpose()?;
-        let latest = now.after(self.config.leeway);
+        let latest = now.after(self.config.ahead_max);
         if now >= expires_at.after(self.config.leeway) {
             return Err(AssertionError::Token(TokenError::Expired));
         }
@@ -220,10 +239,24 @@ impl AssertionVerifier {
         {
             return Err(AssertionError::Token(TokenError::Lifetime));
         }
-        if issued_at < self.started_at {
-            return Err(AssertionError::TooEarly);
+        // Before the start, up to its very instant, everything up to this `iat` passed.
+        let usable_before = self.started_at.after(self.config.ahead_max);
+        if client.created_at < self.started_at && issued_at <= usable_before {
+            return Err(AssertionError::TooEarly {
+                retry_after: self.wait(now),
+            });
         }
         Ok(expires_at)
+    }
+
+    /// Seconds until a client whose clock agrees with ours can sign what passes: `iat` holds whole seconds.
+    fn wait(&self, now: Time) -> u64 {
+        let first = self
+            .started_at
+            .after(self.config.ahead_max)
+            .secs()
+            .saturating_add(1);
+        u64::try_from(first.saturating_sub(now.secs())).unwrap_or_default()
     }
 
     /// The registered key, parsed once.

@@ -75,10 +75,56 @@ fn a_client_proves_its_key_once_per_assertion() {
         let restarted = AssertionVerifier::new(AssertionConfig::default(), at(1));
         assert_eq!(
             judge(&restarted, &client, &text, 6),
-            Err(AssertionError::TooEarly),
+            Err(AssertionError::TooEarly { retry_after: 1 }),
             "so a restart refuses the old"
         );
     }
+}
+
+#[test]
+fn nothing_that_could_be_used_before_a_start_is_usable_after_it() {
+    let key = key(SigningAlgorithm::Es256, 3);
+    let client = client(1, &key);
+    for micros in [0, 1, 500_000, 999_999] {
+        let start = bailiwick_base::Time::from_micros(at(100).micros() + micros);
+        for iat in 90..=115_i64 {
+            let text = changed(
+                &key,
+                "JWT",
+                json!({"iat": at(iat).secs(), "exp": at(iat + 120).secs()}),
+            );
+            // The last life ends as the next begins.
+            let before = (80..=100).any(|now| judge(&verifier(), &client, &text, now).is_ok());
+            let after = |now| {
+                judge(
+                    &AssertionVerifier::new(AssertionConfig::default(), start),
+                    &client,
+                    &text,
+                    now,
+                )
+            };
+            let usable = (101..=130).any(|now| after(now).is_ok());
+            assert!(!(before && usable), "iat {iat} with a start at 100.{micros:06}");
+            assert_eq!(usable, iat > 105, "nobody waits longer than that: iat {iat}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_registered_after_the_start_need_not_wait_and_others_are_told_how_long() {
+    let key = key(SigningAlgorithm::Es256, 3);
+    let old = client(1, &key);
+    let verifier = AssertionVerifier::new(AssertionConfig::default(), at(0));
+    let text = changed(&key, "JWT", json!({}));
+    let early = judge(&verifier, &old, &text, 2).unwrap_err();
+    assert_eq!(early, AssertionError::TooEarly { retry_after: 4 });
+    assert!(early.to_string().contains("sign a new one in 4 s"), "{early}");
+    let new = Client {
+        created_at: at(1),
+        ..old
+    };
+    assert_eq!(judge(&verifier, &new, &text, 2), Ok(()));
+    assert_eq!(judge(&verifier, &new, &text, 2), Err(AssertionError::Replayed));
 }
 
 /// The claims as the client signs them, with some of them changed; null takes one out.
