@@ -10,6 +10,7 @@ mod body;
 mod claim;
 mod command;
 mod deps;
+mod effective;
 mod issue;
 mod oauth;
 mod problem;
@@ -86,7 +87,7 @@ fn authzen_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{check, clients, count, identities, kill, logs, policies, servers, tasks, tenants};
+    use v1::{check, clients, count, identities, kill, logs, marks, policies, servers, tasks, tenants};
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -111,14 +112,17 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/tasks/{id}/close", tasks::close)
         .get("/v1/tenants/{tenant}/servers", servers::list)
         .post("/v1/tenants/{tenant}/servers", servers::add)
+        .get("/v1/tenants/{tenant}/servers/{name}", servers::find)
         .post("/v1/tenants/{tenant}/servers/{name}/pin", servers::pin)
         .get("/v1/tenants/{tenant}/policies", policies::read)
         .put("/v1/tenants/{tenant}/policies", policies::write)
         .post("/v1/tenants/{tenant}/check", check::handler)
         .get("/v1/tenants/{tenant}/count", count::of_tenant)
+        .get("/v1/tenants/{tenant}/marks", marks::of_tenant)
         .post("/v1/tenants/{tenant}/kill", kill::kill)
         .post("/v1/tenants/{tenant}/resume", kill::resume)
         .get("/v1/all-tenants/count", count::of_all)
+        .get("/v1/all-tenants/marks", marks::of_all)
         .post("/v1/all-tenants/kill", kill::kill_all)
         .post("/v1/all-tenants/resume", kill::resume_all)
         .get("/v1/logs", logs::list)
