@@ -13,7 +13,9 @@ use crate::repo::Repo;
 use crate::test::setup;
 
 pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    println!("building bailiwick (the first time takes some minutes) …");
     let program = generate::built_binary(repo)?;
+    println!("looking for Node and the official filesystem MCP server …");
     let mut demo = Command::new(program);
     demo.current_dir(&repo.root).arg("demo");
     match setup::node_packages(repo) {

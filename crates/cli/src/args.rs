@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Count(Count),
     /// Decide a call and say why, without acting (exit 0 permit, 4 deny, 5 approval needed)
     Check(Check),
-    /// Kill by scope: token, task, identity, agent, owner, issuer, server, tool, tenant, all
+    /// Kill by scope: token, task, identity, agent, owner, issuer, server, tool, tenant, all; `kill ls` lists stops
     Kill(Stop),
     /// Like kill, but can be lifted
     Suspend(Stop),
@@ -226,7 +226,7 @@ pub(crate) struct Check {
 
 #[derive(Args)]
 pub(crate) struct Stop {
-    /// Scope
+    /// Scope; `ls` lists what is stopped now
     #[arg(value_enum)]
     pub(crate) scope: Scope,
     /// Which one; none for tenant and all
@@ -243,6 +243,9 @@ pub(crate) struct Stop {
     /// Data folder of the running service: go over its socket, which works when the network listener is overrun
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
+    /// With `ls`: every tenant
+    #[arg(long)]
+    pub(crate) all_tenants: bool,
     /// Sole operator: waive the second signature for issuer, tenant and all; recorded
     #[arg(long)]
     pub(crate) break_glass: bool,
@@ -254,6 +257,8 @@ pub(crate) enum Scope {
     All,
     Identity,
     Issuer,
+    /// No scope: list the marks in force
+    Ls,
     Owner,
     Server,
     Task,
@@ -360,7 +365,7 @@ pub(crate) enum Client {
         /// Public JWK to register
         #[arg(long, conflicts_with = "generate")]
         jwk: Option<PathBuf>,
-        /// Make a key pair here and write the private JWK to this new file (0600)
+        /// Make a key pair here and write the private key (PEM, PKCS #8) to this new file (0600)
         #[arg(long)]
         generate: Option<PathBuf>,
         /// Algorithm of a generated key
@@ -404,7 +409,7 @@ pub(crate) enum Task {
         /// How many
         #[arg(long, default_value_t = 1)]
         count: u32,
-        /// Write the token to this file (0600)
+        /// Write the token to this file (0600); a token of the same task is replaced
         #[arg(long)]
         token_file: Option<PathBuf>,
     },
@@ -426,6 +431,11 @@ pub(crate) enum Server {
     Add(Box<NewServer>),
     /// List servers and the state of their tools
     Ls,
+    /// Show one server: owner, expiry, tools with their whole digests
+    Show {
+        /// Server name
+        name: String,
+    },
     /// Accept the present definitions of a server's tools
     Pin {
         /// Server name

@@ -61,7 +61,7 @@ pub(crate) fn read_context(global: &Global) -> Result<Context, Failure> {
     let path = context_path(global)?;
     let text = std::fs::read(&path).map_err(|error| {
         Failure::new(
-            exit::UNREACHABLE,
+            exit::USAGE,
             "cli.no-context",
             format!("no context at `{}`: {error}", path.display()),
         )
@@ -73,7 +73,7 @@ pub(crate) fn read_context(global: &Global) -> Result<Context, Failure> {
             "cli.context",
             format!("context `{}` is not valid: {error}", path.display()),
         )
-        .hint("run `bailiwick claim` again")
+        .hint("restore the file from a copy, or give another one: --context FILE")
     })
 }
 

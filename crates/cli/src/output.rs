@@ -206,6 +206,15 @@ impl Paper {
     }
 }
 
+/// A state in force with the mark that is the reason; the stored state for a service that does not tell more.
+pub(crate) fn state(effective: &str, stored: &str, stopped_by: Option<&String>) -> String {
+    let state = if effective.is_empty() { stored } else { effective };
+    match stopped_by {
+        Some(mark) => format!("{state} ({mark})"),
+        None => state.to_owned(),
+    }
+}
+
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     // A reader that went away (`| head`) is not an error of ours.

@@ -8,7 +8,7 @@ use bailiwick_wire::Operator;
 use super::Done;
 use crate::args::{Claim, Global};
 use crate::client::{Context, certificates, context_path};
-use crate::files;
+use crate::files::NewFile;
 use crate::output::{Failure, Output, exit};
 
 pub(crate) async fn run(command: Claim, global: &Global, output: &Output) -> Done {
@@ -60,21 +60,22 @@ async fn claim(
     };
     let key =
         OperatorKey::generate().map_err(|error| Failure::new(exit::ERROR, "cli.key", error.to_string()))?;
+    let key_path = path.with_extension("key");
+    let (key_file, context_file) = (NewFile::take(&key_path)?, NewFile::take(path)?);
     let operator: Operator = bailiwick_server::operator::claim(&data.join("claim.sock"), name, &key)
         .await
         .map_err(Failure::from)?;
-    let key_file = path.with_extension("key");
-    files::write_private(&key_file, key.seed().reveal().as_slice())?;
+    key_file.fill(key.seed().reveal().as_slice())?;
     let context = Context {
         server: operator.base.clone(),
         data: std::fs::canonicalize(data).ok(),
         ca,
         operator: operator.id.clone(),
-        key_file,
+        key_file: key_path,
         tenant,
     };
     let text = serde_json::to_vec_pretty(&context)
         .map_err(|error| Failure::usage(format!("context cannot be written: {error}")))?;
-    files::write_private(path, &text)?;
+    context_file.fill(&text)?;
     Ok(operator)
 }

@@ -6,7 +6,7 @@ use bailiwick_wire::{Client as Row, NewClient, Page};
 use super::Done;
 use crate::args::{Client as Command, Global};
 use crate::client::Client;
-use crate::files;
+use crate::files::{self, NewFile};
 use crate::output::{Failure, Output, exit};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
@@ -18,13 +18,15 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             generate,
             algorithm,
         } => {
-            let jwk = match (jwk, &generate) {
+            let file = generate.as_deref().map(NewFile::take).transpose()?;
+            let mut private_key = None;
+            let jwk = match (jwk, &file) {
                 (Some(path), _) => serde_json::from_slice(&files::read(&path)?)
                     .map_err(|error| Failure::usage(format!("`{}` is not a JWK: {error}", path.display())))?,
-                (None, Some(path)) => {
+                (None, Some(_)) => {
                     let (private, public) =
                         generate_client_key(&algorithm).map_err(|error| Failure::usage(error.to_string()))?;
-                    files::write_private(path, private.reveal().as_bytes())?;
+                    private_key = Some(private);
                     public
                 }
                 (None, None) => {
@@ -36,7 +38,12 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                 jwk,
                 expires_at: None,
             };
-            let added: Row = client.post(&client.path("clients")?, &body).await?;
+            let path = client.path("clients")?;
+            // The key is kept first: a client whose key is lost would have to be registered again.
+            if let (Some(file), Some(private)) = (file, &private_key) {
+                file.fill(private.reveal().as_bytes())?;
+            }
+            let added = register(&client, &path, &body, generate.as_deref()).await?;
             output.result(&added, |paper| {
                 paper.pairs(&[
                     ("client", paper.strong(&added.client_id)),
@@ -66,4 +73,18 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
     }
     Ok(exit::OK)
+}
+
+/// A key that was made for a client which the service did not take opens nothing: it goes away again.
+async fn register(
+    client: &Client,
+    path: &str,
+    body: &NewClient,
+    made: Option<&std::path::Path>,
+) -> Result<Row, Failure> {
+    let answer = client.post(path, body).await;
+    if let (Err(_), Some(unused)) = (&answer, made) {
+        let _gone = std::fs::remove_file(unused);
+    }
+    answer
 }

@@ -5,7 +5,7 @@ use bailiwick_wire::{Identity, Labels, NewIdentity, Owner, Page, StateChange};
 use super::Done;
 use crate::args::{Global, Id, NewIdentity as NewArgs};
 use crate::client::Client;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, exit, state};
 
 pub(crate) async fn run(command: Id, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -102,7 +102,7 @@ fn list(paper: &mut Paper, page: &Page<Identity>) {
             i.id.clone(),
             i.name.clone(),
             i.kind.clone(),
-            i.state.clone(),
+            state(&i.effective, &i.state, i.stopped_by.as_ref()),
             i.owner.team.clone(),
             i.expires_at.clone(),
         ]
@@ -118,15 +118,13 @@ fn list(paper: &mut Paper, page: &Page<Identity>) {
 }
 
 fn show(paper: &mut Paper, identity: &Identity) {
-    let state = match &identity.state_reason {
-        Some(reason) => format!("{} ({reason})", identity.state),
-        None => identity.state.clone(),
-    };
+    let state = state(&identity.effective, &identity.state, identity.stopped_by.as_ref());
     let mut pairs = vec![
         ("id", paper.strong(&identity.id)),
         ("name", identity.name.clone()),
         ("kind", identity.kind.clone()),
         ("state", state),
+        ("reason", identity.state_reason.clone().unwrap_or_default()),
         (
             "owner",
             format!("{} <{}>", identity.owner.team, identity.owner.contact),
@@ -144,5 +142,6 @@ fn show(paper: &mut Paper, identity: &Identity) {
     if let Some(workflow) = &identity.labels.workflow {
         pairs.push(("workflow", workflow.clone()));
     }
+    pairs.retain(|(_, value)| !value.is_empty());
     paper.pairs(&pairs);
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use bailiwick_wire::{DryRun, KillReceipt, KillRequest, SelectorKind};
+use bailiwick_wire::{DryRun, KillReceipt, KillRequest, Mark, Page, SelectorKind};
 
 use super::Done;
 use crate::args::{Global, Scope, Stop};
@@ -19,7 +19,9 @@ pub(crate) enum Verb {
 
 pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
-    let scope = selector(stop.scope);
+    let Some(scope) = selector(stop.scope) else {
+        return list(&client, stop.all_tenants, output).await;
+    };
     let name = name_of(&stop, &client)?;
     if verb == Verb::Kill && !stop.dry_run && !stop.yes {
         confirm(&stop, &name)?;
@@ -44,7 +46,10 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
         return Ok(exit::OK);
     }
     let receipt: KillReceipt = client.stop(&path, &body, stop.data.as_deref()).await?;
-    output.result(&receipt, |paper| show(paper, &receipt));
+    output.result(&receipt, |paper| match verb {
+        Verb::Resume => show_resumed(paper, &receipt),
+        Verb::Kill | Verb::Suspend => show(paper, &receipt),
+    });
     let silent = verb != Verb::Resume && receipt.points.is_empty();
     Ok(if silent { exit::UNACKNOWLEDGED } else { exit::OK })
 }
@@ -87,8 +92,51 @@ fn confirm(stop: &Stop, name: &str) -> Result<(), Failure> {
     ))
 }
 
-fn selector(scope: Scope) -> SelectorKind {
-    match scope {
+/// What is stopped right now.
+async fn list(client: &Client, all: bool, output: &Output) -> Done {
+    let path = if all || client.tenant().is_err() {
+        "/v1/all-tenants/marks".to_owned()
+    } else {
+        client.path("marks")?
+    };
+    let page: Page<Mark> = client.get(&path).await?;
+    output.result(&page, |paper| {
+        let rows = page.items.iter().map(|m| {
+            let scope = match &m.name {
+                Some(name) => format!("{} ({name})", m.scope),
+                None => m.scope.clone(),
+            };
+            vec![
+                m.tenant.clone().unwrap_or_else(|| "(installation)".to_owned()),
+                m.effect.clone(),
+                scope,
+                m.since.clone().unwrap_or_else(|| "now".to_owned()),
+                m.epoch.to_string(),
+                m.by.clone().unwrap_or_default(),
+                if m.reversible { "yes" } else { "no" }.to_owned(),
+                m.reason.clone().unwrap_or_default(),
+            ]
+        });
+        paper.table(
+            &[
+                "tenant",
+                "effect",
+                "scope",
+                "since",
+                "epoch",
+                "by",
+                "reversible",
+                "reason",
+            ],
+            rows.collect(),
+            "nothing is stopped by a mark",
+        );
+    });
+    Ok(exit::OK)
+}
+
+fn selector(scope: Scope) -> Option<SelectorKind> {
+    Some(match scope {
         Scope::Agent => SelectorKind::Agent,
         Scope::All => SelectorKind::All,
         Scope::Identity => SelectorKind::Identity,
@@ -99,13 +147,14 @@ fn selector(scope: Scope) -> SelectorKind {
         Scope::Tenant => SelectorKind::Tenant,
         Scope::Token => SelectorKind::Token,
         Scope::Tool => SelectorKind::Tool,
-    }
+        Scope::Ls => return None,
+    })
 }
 
 fn show_dry(paper: &mut Paper, dry: &DryRun) {
     paper.pairs(&[
         ("identities", dry.identities.len().to_string()),
-        ("open tasks", dry.tasks.len().to_string()),
+        ("open tasks it cuts into", dry.tasks.len().to_string()),
         ("calls in flight", dry.calls_in_flight.to_string()),
         (
             "reversible",
@@ -116,8 +165,27 @@ fn show_dry(paper: &mut Paper, dry: &DryRun) {
             },
         ),
     ]);
+    let named = |id: &String| match dry.names.get(id) {
+        Some(name) => format!("{id}  {name}"),
+        None => id.clone(),
+    };
     for identity in &dry.identities {
-        paper.line(format!("would stop  {identity}"));
+        paper.line(format!("would stop  identity  {}", named(identity)));
+    }
+    for task in &dry.tasks {
+        paper.line(format!("would stop  task      {}", named(task)));
+    }
+}
+
+fn show_resumed(paper: &mut Paper, receipt: &KillReceipt) {
+    paper.pairs(&[
+        ("resumed", paper.strong(&receipt.scope)),
+        ("suspension", "lifted".to_owned()),
+        ("log position", receipt.position.to_string()),
+        ("committed after", format!("{} µs", receipt.committed_us)),
+    ]);
+    for mark in &receipt.still {
+        paper.line(format!("still stopped by the {mark}"));
     }
 }
 

@@ -133,7 +133,7 @@ async fn export_openings(client: &Client, log: &ExportedLog, dir: &Path) -> Resu
         from += max;
     }
     let file = dir.join(&log.log).join("openings.jsonl");
-    files::write_private(&file, &lines)?;
+    files::replace_private(&file, &lines)?;
     Ok(file)
 }
 

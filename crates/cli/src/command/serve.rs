@@ -146,10 +146,17 @@ impl Folder {
 
     pub(crate) fn kept(path: &Path) -> Result<Self, Failure> {
         std::fs::create_dir_all(path).map_err(|e| Failure::io("make", path, &e))?;
-        Ok(Self {
-            path: path.to_owned(),
-            keep: true,
-        })
+        let mut held = std::fs::read_dir(path).map_err(|e| Failure::io("read", path, &e))?;
+        if held.next().is_some() {
+            let detail = format!("`{}` is not empty: the story begins with nothing", path.display());
+            return Err(Failure::usage(detail).hint(format!(
+                "give a new folder; to go on with a kept one: bailiwick serve --data {}",
+                path.join("data").display()
+            )));
+        }
+        // Programs that are started in folders of their own are told whole paths.
+        let path = std::fs::canonicalize(path).map_err(|e| Failure::io("read", path, &e))?;
+        Ok(Self { path, keep: true })
     }
 
     pub(crate) fn path(&self) -> &Path {

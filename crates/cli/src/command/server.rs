@@ -11,7 +11,7 @@ use super::id::{encoded, expiry, owner};
 use crate::args::{Global, NewServer as NewArgs, Server};
 use crate::client::Client;
 use crate::files;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, exit, state};
 
 pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -31,6 +31,11 @@ pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Do
                     paper.line("");
                 }
             });
+        }
+        Server::Show { name } => {
+            let path = client.path(&format!("servers/{}", encoded(&name)))?;
+            let server: Row = client.get(&path).await?;
+            output.result(&server, |paper| show_whole(paper, &server));
         }
         Server::Pin { name, tools } => {
             let path = client.path(&format!("servers/{}/pin", encoded(&name)))?;
@@ -77,23 +82,40 @@ fn digest(given: &str) -> Result<String, Failure> {
 }
 
 fn show(paper: &mut Paper, server: &Row) {
-    paper.pairs(&[
+    facts(paper, server);
+    tools(paper, server, 16);
+}
+
+/// With the whole digests, of the tools and of the program's files.
+fn show_whole(paper: &mut Paper, server: &Row) {
+    facts(paper, server);
+    tools(paper, server, 64);
+}
+
+fn facts(paper: &mut Paper, server: &Row) {
+    let mut pairs = vec![
         ("server", paper.strong(&server.name)),
+        ("state", state(&server.effective, "", server.stopped_by.as_ref())),
         ("identity", server.identity.clone()),
-        ("connection", server.connection.clone()),
-        ("endpoint", server.endpoint.clone()),
-    ]);
-    for digest in &server.digests {
-        paper.line(format!("verifies  {digest}"));
+    ];
+    if let Some(owner) = &server.owner {
+        pairs.push(("owner", format!("{} <{}>", owner.team, owner.contact)));
     }
-    for allowance in &server.allowances {
-        paper.line(format!("allows    {allowance}"));
-    }
+    pairs.extend(server.purpose.iter().map(|p| ("purpose", p.clone())));
+    pairs.extend(server.expires_at.iter().map(|at| ("expires", at.clone())));
+    pairs.push(("connection", server.connection.clone()));
+    pairs.extend(server.digests.iter().map(|d| ("must match", d.clone())));
+    pairs.extend(server.allowances.iter().map(|a| ("allows", a.clone())));
+    pairs.push(("endpoint", server.endpoint.clone()));
+    paper.pairs(&pairs);
+}
+
+fn tools(paper: &mut Paper, server: &Row, digits: usize) {
     let rows = server.tools.iter().map(|t| {
         vec![
             t.name.clone(),
-            t.state.clone(),
-            t.digest.chars().take(16).collect(),
+            state(&t.effective, &t.state, t.stopped_by.as_ref()),
+            t.digest.chars().take(digits).collect(),
         ]
     });
     paper.table(&["tool", "state", "digest"], rows.collect(), "no tools");

@@ -5,14 +5,14 @@ use std::path::Path;
 use bailiwick_wire::{
     CloseTask, NewTask, OpenedTask, Page, Task as Row, Token, TokenBatch, TokenBatchRequest,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Done;
 use super::id::encoded;
 use crate::args::{Global, Task};
 use crate::client::Client;
-use crate::files;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::files::{self, NewFile};
+use crate::output::{Failure, Output, Paper, exit, state};
 
 pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -35,8 +35,9 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
                 requested_by,
                 issue: !no_token,
             };
+            let file = token_file.as_deref().map(NewFile::take).transpose()?;
             let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
-            print_opened(&opened, token_file.as_deref(), output)?;
+            print_opened(&opened, token_file.as_deref().zip(file), output)?;
         }
         Task::Token {
             task,
@@ -57,7 +58,7 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
                     vec![
                         t.id.clone(),
                         t.identity.clone(),
-                        t.state.clone(),
+                        state(&t.effective, &t.state, t.stopped_by.as_ref()),
                         t.closes_at.clone(),
                         t.purpose.clone(),
                     ]
@@ -81,17 +82,20 @@ async fn tokens(
     token_file: Option<&Path>,
 ) -> Result<(), Failure> {
     let path = client.path(&format!("tasks/{}/tokens", encoded(task)))?;
+    if let Some(file) = token_file {
+        require_own(file, task)?;
+    }
     let batch: TokenBatch = client.post(&path, &TokenBatchRequest { count }).await?;
     if let Some(file) = token_file {
         let text: Vec<&str> = batch.tokens.iter().map(|t| t.access_token.as_str()).collect();
-        files::write_private(file, text.join("\n").as_bytes())?;
+        files::replace_private(file, text.join("\n").as_bytes())?;
         let document = json!({"token_file": file, "count": batch.tokens.len(), "decision": batch.decision});
         output.result(&document, |paper| {
-            paper.line(format!(
-                "{} tokens written to {}",
-                batch.tokens.len(),
-                file.display()
-            ));
+            let tokens = match batch.tokens.len() {
+                1 => "1 token".to_owned(),
+                more => format!("{more} tokens"),
+            };
+            paper.line(format!("{tokens} written to {}", file.display()));
         });
     } else {
         output.result(&batch, |paper| {
@@ -101,15 +105,40 @@ async fn tokens(
     Ok(())
 }
 
+/// A renewed token takes the place of one of the same task, and of nothing else.
+fn require_own(file: &Path, task: &str) -> Result<(), Failure> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let text = files::read_text(file)?;
+    let held = super::token::claims(text.lines().next().unwrap_or_default());
+    if held.is_ok_and(|claims| claims.get("task").and_then(Value::as_str) == Some(task)) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        exit::USAGE,
+        "cli.file-exists",
+        format!(
+            "`{}` exists and holds no token of task `{task}`: it is not overwritten",
+            file.display()
+        ),
+    )
+    .hint("give another name, or remove the file if nothing needs it any more"))
+}
+
 /// With a token file the document on standard output holds no secret.
-fn print_opened(opened: &OpenedTask, token_file: Option<&Path>, output: &Output) -> Result<(), Failure> {
-    if let (Some(file), Some(token)) = (token_file, &opened.token) {
-        files::write_private(file, token.access_token.as_bytes())?;
+fn print_opened(
+    opened: &OpenedTask,
+    token_file: Option<(&Path, NewFile)>,
+    output: &Output,
+) -> Result<(), Failure> {
+    if let (Some((file, taken)), Some(token)) = (token_file, &opened.token) {
+        taken.fill(token.access_token.as_bytes())?;
         let document = json!({"task": opened.task, "token_file": file, "expires_in": token.expires_in});
         output.result(&document, |paper| {
             show(paper, &opened.task);
             paper.line(format!(
-                "token   {} (expires in {} s)",
+                "token     {} (expires in {} s)",
                 file.display(),
                 token.expires_in
             ));
@@ -132,14 +161,16 @@ fn print_opened(opened: &OpenedTask, token_file: Option<&Path>, output: &Output)
 }
 
 fn show(paper: &mut Paper, task: &Row) {
-    paper.pairs(&[
+    let mut pairs = vec![
         ("task", paper.strong(&task.id)),
         ("identity", task.identity.clone()),
         ("purpose", task.purpose.clone()),
-        ("state", task.state.clone()),
+        (
+            "state",
+            state(&task.effective, &task.state, task.stopped_by.as_ref()),
+        ),
         ("closes", task.closes_at.clone()),
-    ]);
-    for scope in &task.can {
-        paper.line(format!("can       {scope}"));
-    }
+    ];
+    pairs.extend(task.can.iter().map(|scope| ("can", scope.clone())));
+    paper.pairs(&pairs);
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(command: Tenant, global: &Global, output: &Output) -> Do
                         t.name.clone(),
                         t.employees.to_string(),
                         t.algorithm.clone(),
-                        t.state.clone(),
+                        crate::output::state(&t.effective, &t.state, t.stopped_by.as_ref()),
                     ]
                 });
                 paper.table(

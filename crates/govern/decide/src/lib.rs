@@ -29,6 +29,7 @@ mod marks;
 pub mod policy;
 mod reason;
 mod snapshot;
+mod standing;
 mod stop;
 mod view;
 
@@ -41,3 +42,4 @@ pub use fact::Fact;
 pub use mark::{Mark, MarkEffect, MarkScope};
 pub use reason::DenyReason;
 pub use snapshot::{Snapshot, SnapshotError};
+pub use standing::Thing;

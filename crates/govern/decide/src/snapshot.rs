@@ -303,6 +303,11 @@ impl Snapshot {
         }
     }
 
+    /// Stops that are in force here and that no committed mark stands behind yet.
+    pub fn uncommitted(&self) -> impl Iterator<Item = &Mark> {
+        self.pending.values()
+    }
+
     /// With `mark` set, at once; the epoch and the position stay.
     #[must_use]
     pub fn with_mark(&self, mark: &Mark) -> Self {

@@ -57,7 +57,7 @@ pub use engine::StoreConfig;
 pub use error::StoreError;
 pub use identity::{Identities, IdentityFilter};
 pub use log::Opening;
-pub use mark::{Marks, SetMark};
+pub use mark::{MarkOrder, Marks, SetMark};
 pub use operator::Operators;
 pub use page::Page;
 pub use policy::{Policies, PolicySet};

@@ -35,6 +35,11 @@ const SPAN_OF: &str = concat!(
     columns!(),
     " FROM log_entry WHERE tenant = $4 AND log_index >= $1 AND log_index < $2 ORDER BY log_index LIMIT $3"
 );
+const INSTANT: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM log_entry WHERE tenant = $1 AND at = $2 AND kind = $3 ORDER BY log_index LIMIT $4"
+);
 const POSITION_AT: &str = "SELECT log_index FROM log_entry WHERE at <= $1 ORDER BY log_index DESC LIMIT 1";
 const TIME_AT: &str = "SELECT at FROM log_entry WHERE log_index = $1";
 
@@ -262,6 +267,19 @@ impl View {
                 self.fetch(SPAN_OF, values).await?
             }
         };
+        rows.into_iter().map(sealed_from).collect()
+    }
+
+    /// Stored entries of one kind and instant.
+    pub(crate) async fn at_instant(
+        &mut self,
+        tenant: &TenantId,
+        kind: &str,
+        at: Time,
+        max: usize,
+    ) -> Result<Vec<Sealed>, StoreError> {
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        let rows = self.fetch(INSTANT, args![tenant.as_str(), at, kind, max]).await?;
         rows.into_iter().map(sealed_from).collect()
     }
 

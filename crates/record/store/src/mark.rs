@@ -35,7 +35,20 @@ const PUT: &str = concat!(
     ") VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, scope, effect) DO UPDATE \
      SET epoch = excluded.epoch, at = excluded.at, digest = excluded.digest"
 );
+/// Entries of one instant: a batch of commands shares it.
+const INSTANT_MAX: usize = 1_000;
 const DELETE: &str = "DELETE FROM mark WHERE tenant = $1 AND scope = $2 AND effect = $3";
+
+/// Who set a mark and why, as the state log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkOrder {
+    /// `operator:…` or `system:…`.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Index of the entry.
+    pub index: u64,
+}
 
 /// A mark and when it was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +198,47 @@ impl<S: Source> Marks<'_, S> {
             .into_iter()
             .map(from_row)
             .collect()
+    }
+}
+
+impl<S: Source> Marks<'_, S> {
+    /// Who set a mark and why; `None` when its entry cannot be found or opened any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn order(&mut self, set: &SetMark) -> Result<Option<MarkOrder>, StoreError> {
+        let view = self.0.view();
+        let tenant = tenant_of(&set.mark.scope);
+        view.require(&tenant)?;
+        let command = match set.mark.effect {
+            MarkEffect::Kill => "mark.kill",
+            MarkEffect::Suspend => "mark.suspend",
+        };
+        let wanted = (scope_text(&set.mark.scope), set.mark.epoch.0);
+        for sealed in view
+            .at_instant(&tenant, &format!("state.{command}"), set.at, INSTANT_MAX)
+            .await?
+        {
+            let opening = match view.open(sealed) {
+                Ok(opening) => opening,
+                Err(StoreError::Seal(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let payload = opening.value()?;
+            let object = payload.pointer("/objects/0");
+            let found =
+                object.and_then(|o| Some((o.get("id")?.as_str()?, o.pointer("/after/epoch")?.as_u64()?)));
+            if found != Some((wanted.0.as_str(), wanted.1)) {
+                continue;
+            }
+            let text = |name| payload.get(name).and_then(Value::as_str).map(str::to_owned);
+            return Ok(Some(MarkOrder {
+                actor: text("actor").unwrap_or_default(),
+                reason: text("reason"),
+                index: opening.index,
+            }));
+        }
+        Ok(None)
     }
 }
 

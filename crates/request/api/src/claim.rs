@@ -88,5 +88,5 @@ fn already() -> RouteError {
         "claim.done",
         "this installation has an operator already",
     )
-    .hint("an operator adds others with their own session")
+    .hint("use the context file that the first claim wrote: --context FILE")
 }

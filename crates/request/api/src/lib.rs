@@ -10,6 +10,7 @@ mod body;
 mod claim;
 mod command;
 mod deps;
+mod effective;
 mod issue;
 mod oauth;
 mod problem;
@@ -88,7 +89,7 @@ fn authzen_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{check, clients, count, identities, logs, policies, servers, tasks, tenants};
+    use v1::{check, clients, count, identities, logs, marks, policies, servers, tasks, tenants};
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -107,12 +108,15 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/tasks/{id}/close", tasks::close)
         .get("/v1/tenants/{tenant}/servers", servers::list)
         .post("/v1/tenants/{tenant}/servers", servers::add)
+        .get("/v1/tenants/{tenant}/servers/{name}", servers::find)
         .post("/v1/tenants/{tenant}/servers/{name}/pin", servers::pin)
         .get("/v1/tenants/{tenant}/policies", policies::read)
         .put("/v1/tenants/{tenant}/policies", policies::write)
         .post("/v1/tenants/{tenant}/check", check::handler)
         .get("/v1/tenants/{tenant}/count", count::of_tenant)
+        .get("/v1/tenants/{tenant}/marks", marks::of_tenant)
         .get("/v1/all-tenants/count", count::of_all)
+        .get("/v1/all-tenants/marks", marks::of_all)
         .get("/v1/logs", logs::list)
         .get("/v1/logs/{log}/proof", logs::prove)
         .get("/v1/logs/{log}/entries", logs::entries)

@@ -39,7 +39,10 @@ impl RouteError {
         Self::new(
             StatusCode::NOT_FOUND,
             "request.not-found",
-            format!("no such {what} in this tenant"),
+            match what {
+                "tenant" | "log" | "entry" => format!("no such {what}"),
+                _ => format!("no such {what} in this tenant"),
+            },
         )
     }
 

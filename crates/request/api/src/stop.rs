@@ -270,13 +270,14 @@ impl Deps {
         let members = self.members(&stop.scope);
         let (first, rest) = members.split_at(members.len().min(MEMBERS_MAX));
         let (following, first, whole) = (context.clone().alone(), first.to_vec(), stop.clone());
+        let deps = self.clone();
         let receipt = self
             .store
             .transact(context, async move |tx: &mut Tx| {
                 let epoch = write_mark(tx, &whole, &first).await?;
                 match &whole.scope {
                     MarkScope::Identity(id) => {
-                        answer(&crate::v1::identities::to_wire(&stopped(tx, id).await?))
+                        answer(&crate::v1::identities::to_wire(&deps, &stopped(tx, id).await?))
                     }
                     _ => answer(&epoch.0),
                 }

@@ -66,6 +66,12 @@ pub struct Identity {
     pub kind: String,
     /// `probation`, `active`, `suspended`, `retired`.
     pub state: String,
+    /// What holds now, stops and times taken into account: the state, or `expired`, `killed`.
+    #[serde(default)]
+    pub effective: String,
+    /// The mark that stops it, such as `kill of agent report-writer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
     /// Why it is suspended or retired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<String>,

@@ -1,5 +1,7 @@
 //! Kill, suspend, resume.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What a kill selects.
@@ -57,6 +59,9 @@ pub struct DryRun {
     pub identities: Vec<String>,
     /// Open tasks, by id.
     pub tasks: Vec<String>,
+    /// Names of the identities and purposes of the tasks, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
     /// Calls in flight now.
     pub calls_in_flight: u64,
     /// Whether it can be undone.
@@ -91,6 +96,40 @@ pub struct KillReceipt {
     pub cancelled_calls: u64,
     /// Probes of each enforcement point.
     pub points: Vec<PointReading>,
-    /// What stopped.
+    /// What stopped; on a resume, what runs again unless something else holds it.
     pub stopped: DryRun,
+    /// On a resume, the marks that still stop the scope, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still: Vec<String>,
+}
+
+/// `GET /v1/tenants/{tenant}/marks` and `/v1/all-tenants/marks`: what is stopped right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Tenant; absent for the installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Scope in words, such as `agent report-writer`.
+    pub scope: String,
+    /// Name of the identity, or purpose of the task, where the scope is an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `kill` or `suspend`.
+    pub effect: String,
+    /// Whether `resume` lifts it.
+    pub reversible: bool,
+    /// When; absent while it is only in the memory and the kill journal of this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The epoch it holds from.
+    pub epoch: u64,
+    /// Who ordered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Index of its entry in the state log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
 }

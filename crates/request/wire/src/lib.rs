@@ -21,7 +21,7 @@ mod tenant;
 pub use check::{CheckAnswer, CheckRequest};
 pub use count::{Count, CountExplained, KindCount, StateCount};
 pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
-pub use kill::{DryRun, KillReceipt, KillRequest, PointReading, SelectorKind};
+pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
 pub use log::{LogEntry, NamedLog, NodeHealth};
 pub use operator::{ClaimRequest, Operator};
 pub use page::Page;

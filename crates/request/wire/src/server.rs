@@ -49,6 +49,12 @@ pub struct Tool {
     pub name: String,
     /// `pinned`, `drifted` or `new`.
     pub state: String,
+    /// What holds now, stops and times taken into account: the state, or `killed`, `suspended`.
+    #[serde(default)]
+    pub effective: String,
+    /// The mark that stops it, such as `kill of agent report-writer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
     /// SHA-256 of the canonical definition.
     pub digest: String,
 }
@@ -62,11 +68,26 @@ pub struct Server {
     pub tenant: String,
     /// Its identity.
     pub identity: String,
-    /// Endpoint or program.
-    pub connection: String,
-    /// Files that are verified before each start: `FILE=SHA256`.
+    /// What holds now, stops and times taken into account: `active`, `expired`, `retired`, `killed`, `suspended`.
+    #[serde(default)]
+    pub effective: String,
+    /// The mark that stops it, such as `kill of agent report-writer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// `FILE=SHA256` that must match before each start of the program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<String>,
+    /// Endpoint or program.
+    pub connection: String,
     /// Flags that widen what it may connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowances: Vec<String>,

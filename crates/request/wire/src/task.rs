@@ -50,6 +50,12 @@ pub struct Task {
     pub closes_at: String,
     /// `open` or `closed`.
     pub state: String,
+    /// What holds now, stops and times taken into account: `open`, `waiting`, `lapsed`, `closed`, `killed`, `suspended`, `expired`.
+    #[serde(default)]
+    pub effective: String,
+    /// The mark that stops it, such as `kill of agent report-writer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
 }
 
 /// Answer of `POST …/tasks`.

@@ -32,6 +32,12 @@ pub struct Tenant {
     pub issuer: String,
     /// `active` or `closed`.
     pub state: String,
+    /// What holds now, stops and times taken into account: `active`, `closed`, `killed`, `suspended`.
+    #[serde(default)]
+    pub effective: String,
+    /// The mark that stops it, such as `kill of agent report-writer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
     /// When it was added.
     pub created_at: String,
 }

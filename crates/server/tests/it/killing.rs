@@ -182,6 +182,83 @@ async fn a_kill_reports_a_refusal_at_every_enforcement_point_and_counts_what_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_listing_shows_what_is_stopped_and_by_what() {
+    for (n, _) in world().await.scopes().into_iter().enumerate() {
+        let world = world().await;
+        let (scope, name) = world.scopes().swap_remove(n);
+        let order = json!({"break_glass": true});
+        world.order("kill", scope, &name, order).await.ok();
+        let marks = world.bed.get("/v1/tenants/acme/marks").await.ok();
+        let shown = format!("{scope} {name}");
+        assert_eq!(marks["items"][0]["scope"], shown.trim(), "{marks}");
+        assert_eq!(marks["items"][0]["reversible"], false);
+        let reason = marks["items"][0]["reason"].as_str().unwrap();
+        assert!(reason.starts_with("a drill"), "{marks}");
+        assert!(
+            marks["items"][0]["by"].as_str().unwrap().starts_with("operator:"),
+            "{marks}"
+        );
+        let list = async |what: &str| {
+            let path = format!("/v1/tenants/acme/{what}");
+            world.bed.get(&path).await.ok()["items"][0].clone()
+        };
+        let (server, task) = (list("servers").await, list("tasks").await);
+        let tenant = world.bed.get("/v1/tenants").await.ok()["items"][0].clone();
+        let wide = matches!(scope, "tenant" | "all" | "issuer");
+        assert_eq!(tenant["effective"] == "killed", wide, "{scope}: {tenant}");
+        assert_eq!(
+            server["effective"] == "killed",
+            wide || scope == "server",
+            "{scope}: {server}"
+        );
+        let tools = server["tools"].as_array().unwrap();
+        let echo = tools.iter().find(|t| t["name"] == "echo").unwrap();
+        assert_eq!(
+            echo["effective"] == "killed",
+            wide || matches!(scope, "server" | "tool"),
+            "{scope}: {server}"
+        );
+        let stopped = wide || matches!(scope, "agent" | "identity" | "owner" | "task");
+        assert_eq!(task["effective"] == "killed", stopped, "{scope}: {task}");
+        assert_eq!(task["stopped_by"].is_string(), stopped, "{scope}: {task}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_server_or_a_tool_counts_the_tasks_that_are_granted_something_there() {
+    let world = world().await;
+    for (scope, name) in [("server", "files"), ("tool", "files:echo")] {
+        let dry = world
+            .order("kill", scope, name, json!({"dry_run": true}))
+            .await
+            .ok();
+        assert_eq!(dry["tasks"], json!([world.task]), "{scope}");
+        assert!(dry["names"][&world.task].is_string(), "{dry}");
+    }
+    let unknown = world.order("kill", "tool", "files:ecco", json!({})).await;
+    assert_eq!(unknown.status, 404, "{}", unknown.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_added_to_a_killed_tenant_and_a_resume_says_what_still_holds() {
+    let world = world().await;
+    world
+        .order("kill", "server", "files", json!({"suspend": true}))
+        .await
+        .ok();
+    let order = json!({"break_glass": true});
+    world.order("kill", "tenant", "acme", order).await.ok();
+    let resumed = world.order("resume", "server", "files", json!({})).await.ok();
+    assert_eq!(resumed["still"], json!(["kill of tenant acme"]));
+    let added = world
+        .bed
+        .post("/v1/tenants/acme/identities", &identity("late"))
+        .await;
+    assert_eq!(added.status, 422);
+    assert_eq!(added.json()["code"], "tenant.killed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_changes_nothing() {
     let world = world().await;
     let (state, decisions) = (

@@ -188,6 +188,7 @@ const CASES: &[Case] = &[
     case("POST /v1/tenants/{tenant}/servers", Door::Operator, |_| {
         server("fresh", "http://127.0.0.1:1/mcp")
     }),
+    named("GET /v1/tenants/{tenant}/servers/{name}", Door::Operator, none),
     named(
         "POST /v1/tenants/{tenant}/servers/{name}/pin",
         Door::Operator,
@@ -216,7 +217,9 @@ const CASES: &[Case] = &[
         Door::Operator,
         |names| json!({"scope": "identity", "name": names.identity, "reason": "a drill"}),
     ),
+    case("GET /v1/tenants/{tenant}/marks", Door::Operator, none),
     case("GET /v1/all-tenants/count", Door::Operator, none),
+    case("GET /v1/all-tenants/marks", Door::Operator, none),
     case("POST /v1/all-tenants/kill", Door::Operator, all),
     case("POST /v1/all-tenants/resume", Door::Operator, all),
     case("GET /v1/logs", Door::Operator, none),

@@ -437,7 +437,12 @@ pub(crate) async fn marks(bed: Bed) {
     );
     assert_eq!(bed.tx(Reach::Installation, all).await.unwrap().epoch, Epoch(10));
     let mut reader = bed.store.reader(&acme).await.unwrap();
-    assert_eq!(reader.mark().list().await.unwrap().len(), scopes.len());
+    let listed = reader.mark().list().await.unwrap();
+    assert_eq!(listed.len(), scopes.len());
+    for set in &listed {
+        let order = reader.mark().order(set).await.unwrap().unwrap();
+        assert_eq!(order.reason.as_deref(), Some("drill"), "{set:?}");
+    }
 }
 
 pub(crate) async fn a_lifted_suspension_leaves_a_kill(bed: Bed) {

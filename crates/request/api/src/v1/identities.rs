@@ -13,6 +13,7 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed};
+use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
 use crate::received::Received;
 use crate::session::Session;
@@ -27,15 +28,16 @@ pub(crate) async fn add(
     let wanted = registration(&deps, &tenant, &body)?;
     let transition = inventory::register(wanted, &deps.limits, deps.clock.now())
         .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
-    let shown = to_wire(&transition.after);
+    let asked = deps.clone();
     let receipt = deps
         .command(
             &session,
             &tenant,
             ("identities", &body),
             async move |tx: &mut Tx| {
+                require_not_killed(&asked, transition.after.id.tenant())?;
                 tx.identity().apply(transition.clone()).await?;
-                answer(&shown)
+                answer(&to_wire(&asked, &transition.after))
             },
         )
         .await?;
@@ -91,7 +93,10 @@ pub(crate) async fn list(
 ) -> Result<Json<wire::Page<wire::Identity>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let snapshot = deps.cell.load();
-    let mut items: Vec<wire::Identity> = snapshot.identities(&tenant).map(|i| to_wire(i)).collect();
+    let mut items: Vec<wire::Identity> = snapshot
+        .identities(&tenant)
+        .map(|i| shown(&View::new(&deps, &snapshot), i))
+        .collect();
     items.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     Ok(Json(wire::Page::whole(items)))
 }
@@ -107,7 +112,7 @@ pub(crate) async fn find(
     let identity = snapshot
         .identity(&id)
         .ok_or_else(|| RouteError::not_found("identity"))?;
-    Ok(Json(to_wire(identity)))
+    Ok(Json(shown(&View::new(&deps, &snapshot), identity)))
 }
 
 type Change = fn(Identity, &str, Time) -> Result<Transition<Identity>, Refusal>;
@@ -162,6 +167,7 @@ async fn change(
     let id = super::identity(&deps, &tenant, &named)?;
     let asked = (format!("identities/{id}/{verb}"), body.clone());
     let reason = body.reason.unwrap_or_default();
+    let doors = deps.clone();
     let receipt = deps
         .command(
             &session,
@@ -174,7 +180,7 @@ async fn change(
                     .await?
                     .ok_or_else(|| RouteError::not_found("identity"))?;
                 let transition = change(identity, &reason, tx.now())?;
-                let shown = to_wire(&transition.after);
+                let shown = to_wire(&doors, &transition.after);
                 tx.identity().apply(transition).await?;
                 answer(&shown)
             },
@@ -183,13 +189,20 @@ async fn change(
     Ok(committed(&receipt, StatusCode::OK))
 }
 
-pub(crate) fn to_wire(identity: &Identity) -> wire::Identity {
+pub(crate) fn to_wire(deps: &Deps, identity: &Identity) -> wire::Identity {
+    shown(&View::new(deps, &deps.cell.load()), identity)
+}
+
+fn shown(view: &View<'_>, identity: &Identity) -> wire::Identity {
+    let effective = view.identity(identity);
     wire::Identity {
         id: identity.id.to_string(),
         tenant: identity.id.tenant().to_string(),
         name: identity.name.clone(),
         kind: identity.kind.to_string(),
         state: identity.state.to_string(),
+        effective: effective.state,
+        stopped_by: effective.stopped_by,
         state_reason: identity.state.reason().map(str::to_owned),
         origin: identity.origin.to_string(),
         platform: identity.platform.clone(),

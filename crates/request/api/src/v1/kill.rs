@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName};
-use bailiwick_decide::{MarkEffect, MarkScope};
+use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
+use bailiwick_grant::Grant;
 use bailiwick_inventory::{self as inventory, State as IdentityState};
 use bailiwick_store::{Receipt, Tx};
 use bailiwick_wire::{self as wire, SelectorKind};
@@ -15,6 +16,7 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
+use crate::effective::{View, in_words, scope_in_words};
 use crate::problem::RouteError;
 use crate::received::Received;
 use crate::session::Session;
@@ -82,7 +84,7 @@ async fn run(
         }
     };
     let mut response = Json(wire::KillReceipt {
-        scope: shown(&scope),
+        scope: scope_in_words(&scope),
         effect: if body.suspend { "suspend" } else { "kill" }.to_owned(),
         epoch: receipt.epoch.0,
         position: receipt.pos.0,
@@ -91,6 +93,7 @@ async fn run(
         cancelled_calls: done.as_ref().map_or(0, |d| d.cancelled),
         points: done.map(|d| d.points).unwrap_or_default(),
         stopped,
+        still: Vec::new(),
     })
     .into_response();
     mark_replayed(&mut response, &receipt);
@@ -243,9 +246,25 @@ pub(crate) fn scope(
             })?;
             let server = ServerName::parse(server).map_err(|e| malformed(&e))?;
             let tool = ToolName::parse(tool).map_err(|e| malformed(&e))?;
+            require_tool(&snapshot, tenant, &server, &tool)?;
             MarkScope::Tool(tenant.clone(), server, tool)
         }
     })
+}
+
+/// A tool that is not there yet cannot be meant: it would be refused for not being pinned.
+fn require_tool(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    server: &ServerName,
+    tool: &ToolName,
+) -> Result<(), RouteError> {
+    let Some(known) = snapshot.server(tenant, server) else {
+        let servers: Vec<&str> = snapshot.servers(tenant).map(|s| s.name.as_str()).collect();
+        return require_known("server", server.as_str(), servers.into_iter());
+    };
+    let tools = known.pins.iter().map(|p| p.name.as_str());
+    require_known("tool", tool.as_str(), tools)
 }
 
 /// A stop that names nothing is a slip of the pen, and whoever made it believes that something was stopped.
@@ -265,42 +284,32 @@ fn require_known<'a>(
     })
 }
 
-fn shown(scope: &MarkScope) -> String {
-    match scope {
-        MarkScope::Agent(_, label) => format!("agent {label}"),
-        MarkScope::All => "all".to_owned(),
-        MarkScope::Identity(id) => format!("identity {id}"),
-        MarkScope::Issuer(_, issuer) => format!("issuer {issuer}"),
-        MarkScope::Owner(_, team) => format!("owner {team}"),
-        MarkScope::Server(_, server) => format!("server {server}"),
-        MarkScope::Task(id) => format!("task {id}"),
-        MarkScope::Tenant(id) => format!("tenant {id}"),
-        MarkScope::Token(id) => format!("token {id}"),
-        MarkScope::Tool(_, server, tool) => format!("tool {server}:{tool}"),
-    }
-}
-
 fn dry_run(deps: &Deps, scope: &MarkScope, effect: MarkEffect) -> wire::DryRun {
     let snapshot = deps.cell.load();
     let tenants: Vec<TenantId> = match scope {
         MarkScope::All => snapshot.tenants().map(|(t, _)| t.id.clone()).collect(),
         _ => vec![reach_tenant(scope)],
     };
+    let view = View::new(deps, &snapshot);
     let mut out = wire::DryRun {
         reversible: effect == MarkEffect::Suspend,
         ..wire::DryRun::default()
     };
     for tenant in &tenants {
-        for (task, _) in snapshot.tasks(tenant) {
-            let open = task.state == bailiwick_credential::TaskState::Open;
-            if open && (names_task(scope, &task.id) || names_identity(&snapshot, scope, &task.identity)) {
+        for (task, grant) in snapshot.tasks(tenant) {
+            let open = matches!(view.task(task).state.as_str(), "open" | "suspended" | "waiting");
+            let named =
+                names_task(scope, &task.id, grant) || names_identity(&snapshot, scope, &task.identity);
+            if open && named {
                 out.tasks.push(task.id.to_string());
+                out.names.insert(task.id.to_string(), task.purpose.clone());
             }
         }
         for identity in snapshot.identities(tenant) {
             let living = !matches!(identity.state, IdentityState::Retired { .. });
             if living && names_identity(&snapshot, scope, &identity.id) {
                 out.identities.push(identity.id.to_string());
+                out.names.insert(identity.id.to_string(), identity.name.clone());
             }
         }
     }
@@ -315,15 +324,20 @@ fn reach_tenant(scope: &MarkScope) -> TenantId {
     }
 }
 
-fn names_task(scope: &MarkScope, task: &TaskId) -> bool {
-    matches!(scope, MarkScope::Task(named) if named == task)
+/// Whether a stop cuts into a task: by its id, or because it is granted something on what stops.
+fn names_task(scope: &MarkScope, task: &TaskId, grant: &Grant) -> bool {
+    match scope {
+        MarkScope::Task(named) => named == task,
+        MarkScope::Server(_, server) => grant.scopes.iter().any(|s| s.server == *server),
+        MarkScope::Tool(_, server, tool) => grant
+            .scopes
+            .iter()
+            .any(|s| s.server == *server && s.action.as_ref().is_none_or(|a| a.as_str() == tool.as_str())),
+        _ => false,
+    }
 }
 
-fn names_identity(
-    snapshot: &bailiwick_decide::Snapshot,
-    scope: &MarkScope,
-    id: &bailiwick_base::IdentityId,
-) -> bool {
+fn names_identity(snapshot: &Snapshot, scope: &MarkScope, id: &bailiwick_base::IdentityId) -> bool {
     let Some(identity) = snapshot.identity(id) else {
         return false;
     };
@@ -375,7 +389,7 @@ async fn lift(
         return Ok(Json(stopped).into_response());
     }
     require_plain("resume.reason-malformed", "reason", &body.reason, REASON_MAX)?;
-    let (lifted, reason) = (scope.clone(), body.reason.clone());
+    let (lifted, resumed, reason) = (scope.clone(), scope.clone(), body.reason.clone());
     let members = match scope {
         MarkScope::Agent(..) | MarkScope::Owner(..) => deps.members(&scope),
         _ => Vec::new(),
@@ -389,7 +403,7 @@ async fn lift(
         .await
         .map_err(|e: CommandError| RouteError::from(e))?;
     let mut response = Json(wire::KillReceipt {
-        scope: shown(&scope),
+        scope: scope_in_words(&scope),
         effect: "resume".to_owned(),
         epoch: receipt.epoch.0,
         position: receipt.pos.0,
@@ -398,10 +412,38 @@ async fn lift(
         cancelled_calls: 0,
         points: Vec::new(),
         stopped,
+        still: standing_on(deps, &resumed),
     })
     .into_response();
     mark_replayed(&mut response, &receipt);
     Ok(response)
+}
+
+/// What still stops the things of a scope whose suspension was lifted.
+fn standing_on(deps: &Deps, scope: &MarkScope) -> Vec<String> {
+    let snapshot = deps.cell.load();
+    let tenant = reach_tenant(scope);
+    let mut things: Vec<Thing<'_>> = match scope {
+        MarkScope::All => snapshot.tenants().map(|(t, _)| Thing::Tenant(&t.id)).collect(),
+        MarkScope::Identity(id) => vec![Thing::Identity(id)],
+        MarkScope::Server(_, server) => vec![Thing::Server(&tenant, server)],
+        MarkScope::Task(id) => vec![Thing::Task(id)],
+        MarkScope::Tool(_, server, tool) => vec![Thing::Tool(&tenant, server, tool)],
+        MarkScope::Agent(..)
+        | MarkScope::Issuer(..)
+        | MarkScope::Owner(..)
+        | MarkScope::Tenant(_)
+        | MarkScope::Token(_) => vec![Thing::Tenant(&tenant)],
+    };
+    let members = deps.members(scope);
+    things.extend(members.iter().map(Thing::Identity));
+    let marks = things
+        .into_iter()
+        .filter_map(|thing| snapshot.mark_on(thing, &deps.issuer(&tenant)));
+    let mut still: Vec<String> = marks.map(|mark| in_words(&mark)).collect();
+    still.sort();
+    still.dedup();
+    still
 }
 
 async fn lift_in(
@@ -517,6 +559,7 @@ pub(crate) async fn resume_identity(
     let id = super::identity(deps, &tenant, named)?;
     let asked = (format!("identities/{id}/resume"), body.clone());
     let reason = body.reason.unwrap_or_default();
+    let doors = deps.clone();
     let receipt = deps
         .command(
             session,
@@ -529,7 +572,7 @@ pub(crate) async fn resume_identity(
                     .lookup(&id)
                     .await?
                     .ok_or_else(|| RouteError::not_found("identity"))?;
-                answer(&super::identities::to_wire(&resumed))
+                answer(&super::identities::to_wire(&doors, &resumed))
             },
         )
         .await?;

@@ -6,6 +6,7 @@ pub(crate) mod count;
 pub(crate) mod identities;
 pub(crate) mod kill;
 pub(crate) mod logs;
+pub(crate) mod marks;
 pub(crate) mod policies;
 pub(crate) mod servers;
 pub(crate) mod tasks;

@@ -19,6 +19,7 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, request_digest};
+use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
 use crate::session::Session;
 
@@ -81,14 +82,16 @@ async fn look_and_add(
                 .hint("start the upstream server, or mend its address; nothing was added")
         })?;
     let server = plan(deps, &name, &identity.after, &connection, id, seen)?;
-    let shown = to_wire(deps, &server.after);
+    let doors = deps.clone();
+    let registered = identity.after.clone();
     deps.command(session, tenant, ("servers", asked), async move |tx: &mut Tx| {
         tx.identity().apply(identity.clone()).await?;
         if let (Some(transition), Some(secret)) = (&credential, &secret) {
             tx.credential().seal(transition.clone(), secret).await?;
         }
+        require_not_killed(&doors, &server.after.tenant)?;
         tx.server().apply(server.clone()).await?;
-        answer(&shown)
+        answer(&to_wire(&doors, &server.after, Some(&registered)))
     })
     .await
 }
@@ -232,9 +235,34 @@ pub(crate) async fn list(
 ) -> Result<Json<wire::Page<wire::Server>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let snapshot = deps.cell.load();
-    let mut items: Vec<wire::Server> = snapshot.servers(&tenant).map(|s| to_wire(&deps, s)).collect();
+    let mut items: Vec<wire::Server> = snapshot
+        .servers(&tenant)
+        .map(|s| to_wire(&deps, s, None))
+        .collect();
     items.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Json(wire::Page::whole(items)))
+}
+
+pub(crate) async fn find(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    _: Session,
+) -> Result<Json<wire::Server>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let snapshot = deps.cell.load();
+    let found = ServerName::parse(&named)
+        .ok()
+        .and_then(|name| snapshot.server(&tenant, &name));
+    match found {
+        Some(server) => Ok(Json(to_wire(&deps, server, None))),
+        None => {
+            let near = super::nearest(&named, snapshot.servers(&tenant).map(|s| s.name.as_str()));
+            Err(RouteError::not_found("server").hint(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "list them with `bailiwick server ls`".to_owned(),
+            }))
+        }
+    }
 }
 
 /// Accepts the definitions as the server shows them now.
@@ -273,7 +301,7 @@ pub(crate) async fn pin(
                 .await?
                 .ok_or_else(|| RouteError::not_found("server"))?;
             let transition = inventory::pin_tools(server, seen.clone(), only.as_deref(), &limits)?;
-            let shown = to_wire(&doors, &transition.after);
+            let shown = to_wire(&doors, &transition.after, None);
             tx.server().apply(transition).await?;
             answer(&shown)
         })
@@ -301,15 +329,21 @@ fn only(known: &UpstreamServer, body: &wire::PinRequest) -> Result<Option<Vec<To
     Ok(Some(out))
 }
 
-fn to_wire(deps: &Deps, server: &UpstreamServer) -> wire::Server {
-    let (mut allowances, mut verified) = (Vec::new(), Vec::new());
+/// `registered` is its identity where the snapshot does not have it yet.
+fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) -> wire::Server {
+    let snapshot = deps.cell.load();
+    let view = View::new(deps, &snapshot);
+    let effective = view.server(server);
+    let identity = registered.or_else(|| snapshot.identity(&server.identity).map(AsRef::as_ref));
+    let mut allowances = Vec::new();
+    let mut digests = Vec::new();
     let connection = match &server.connection {
         Connection::Exec {
             program,
             args,
-            digests,
+            digests: wanted,
         } => {
-            verified.extend(digests.iter().map(|(file, digest)| format!("{file}={digest}")));
+            digests.extend(wanted.iter().map(|(file, digest)| format!("{file}={digest}")));
             let mut line = program.clone();
             for arg in args {
                 line.push(' ');
@@ -333,17 +367,30 @@ fn to_wire(deps: &Deps, server: &UpstreamServer) -> wire::Server {
         name: server.name.to_string(),
         tenant: server.tenant.to_string(),
         identity: server.identity.to_string(),
+        effective: effective.state,
+        stopped_by: effective.stopped_by,
+        owner: identity.map(|i| wire::Owner {
+            team: i.owner.team.clone(),
+            contact: i.owner.contact.clone(),
+        }),
+        purpose: identity.map(|i| i.purpose.clone()),
+        expires_at: identity.map(|i| i.expires_at.to_string()),
+        digests,
         connection,
-        digests: verified,
         allowances,
         endpoint: format!("{}/{}", deps.audience(&server.tenant), server.name),
         tools: server
             .pins
             .iter()
-            .map(|p| wire::Tool {
-                name: p.name.to_string(),
-                state: p.state.as_str().to_owned(),
-                digest: p.digest.to_string(),
+            .map(|p| {
+                let effective = view.tool(server, p);
+                wire::Tool {
+                    name: p.name.to_string(),
+                    state: p.state.as_str().to_owned(),
+                    effective: effective.state,
+                    stopped_by: effective.stopped_by,
+                    digest: p.digest.to_string(),
+                }
             })
             .collect(),
         created_at: server.created_at.to_string(),

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed};
+use crate::effective::{View, require_not_killed};
 use crate::issue;
 use crate::problem::RouteError;
 use crate::session::Session;
@@ -37,9 +38,10 @@ pub(crate) async fn open(
         .clone()
         .unwrap_or_else(|| format!("operator:{}", session.operator));
     let (purpose, window) = (body.purpose.clone(), Duration::from_secs(body.for_secs));
-    let (context, issues, limits) = (deps.clone(), body.issue, deps.credential_limits.clone());
+    let (doors, issues) = (deps.clone(), body.issue);
     let receipt = deps
         .command(&session, &tenant, ("tasks", &body), async move |tx: &mut Tx| {
+            require_not_killed(&doors, identity.tenant())?;
             let holder = living(tx, &identity).await?;
             let wanted = TaskPlan {
                 id: task.clone(),
@@ -50,7 +52,7 @@ pub(crate) async fn open(
                 opens_at: None,
                 closes_at: tx.now().after(window),
             };
-            let transition = credential::open_task(wanted, &limits, tx.now())?;
+            let transition = credential::open_task(wanted, &doors.credential_limits, tx.now())?;
             let granted = Grant {
                 id: grant.clone(),
                 task: transition.after.id.clone(),
@@ -59,12 +61,13 @@ pub(crate) async fn open(
                 expires_at: transition.after.closes_at,
             };
             require_compiles(&granted)?;
-            require_servers(&context.cell.load(), &granted)?;
-            require_unkilled(&context, &granted)?;
+            let snapshot = doors.cell.load();
+            require_servers(&snapshot, &granted)?;
+            require_unkilled(&doors, &granted)?;
             if issues {
-                issue::require_issuable(&context, &transition.after, &granted)?;
+                issue::require_issuable(&doors, &transition.after, &granted)?;
             }
-            let shown = to_wire(&transition.after, &granted);
+            let shown = to_wire(&View::new(&doors, &snapshot), &transition.after, &granted);
             tx.task().open(transition, granted).await?;
             answer(&shown)
         })
@@ -260,6 +263,7 @@ pub(crate) async fn close(
     let task = TaskId::parse(&tenant, &id).map_err(|_| RouteError::not_found("task"))?;
     let asked = (format!("tasks/{task}/close"), body.clone());
     let reason = body.reason.unwrap_or_else(|| "work is done".to_owned());
+    let doors = deps.clone();
     let receipt = deps
         .command(
             &session,
@@ -272,7 +276,8 @@ pub(crate) async fn close(
                     .await?
                     .ok_or_else(|| RouteError::not_found("task"))?;
                 let transition = credential::close_task(open, &reason, tx.now())?;
-                let shown = to_wire(&transition.after, &granted);
+                let snapshot = doors.cell.load();
+                let shown = to_wire(&View::new(&doors, &snapshot), &transition.after, &granted);
                 tx.task().apply(transition).await?;
                 answer(&shown)
             },
@@ -288,12 +293,17 @@ pub(crate) async fn list(
 ) -> Result<Json<wire::Page<wire::Task>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let snapshot = deps.cell.load();
-    let mut items: Vec<wire::Task> = snapshot.tasks(&tenant).map(|(t, g)| to_wire(t, g)).collect();
+    let view = View::new(&deps, &snapshot);
+    let mut items: Vec<wire::Task> = snapshot
+        .tasks(&tenant)
+        .map(|(t, g)| to_wire(&view, t, g))
+        .collect();
     items.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(Json(wire::Page::whole(items)))
 }
 
-fn to_wire(task: &Task, granted: &Grant) -> wire::Task {
+fn to_wire(view: &View<'_>, task: &Task, granted: &Grant) -> wire::Task {
+    let effective = view.task(task);
     wire::Task {
         id: task.id.to_string(),
         tenant: task.id.tenant().to_string(),
@@ -308,6 +318,8 @@ fn to_wire(task: &Task, granted: &Grant) -> wire::Task {
             credential::TaskState::Open => "open".to_owned(),
             credential::TaskState::Closed { .. } => "closed".to_owned(),
         },
+        effective: effective.state,
+        stopped_by: effective.stopped_by,
     }
 }
 

@@ -13,6 +13,7 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, request_digest};
+use crate::effective::{View, require_not_killed};
 use crate::problem::{RouteError, chain};
 use crate::session::Session;
 
@@ -48,12 +49,18 @@ pub(crate) async fn add(
         .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
     make_keys(&deps, &tenant, algorithm).await?;
     let context = deps.context(&session, Reach::from(&tenant), request_digest("tenants", &body)?)?;
-    let shown = to_wire(&deps, &transition.after, algorithm);
+    let asked = deps.clone();
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
+            require_not_killed(&asked, &transition.after.id)?;
             tx.tenant().add(transition.clone(), algorithm).await?;
-            answer(&shown)
+            let snapshot = asked.cell.load();
+            answer(&to_wire(
+                &View::new(&asked, &snapshot),
+                &transition.after,
+                algorithm,
+            ))
         })
         .await?;
     Ok(committed(&receipt, StatusCode::CREATED))
@@ -80,21 +87,25 @@ pub(crate) async fn list(
     _: Session,
 ) -> Result<Json<wire::Page<wire::Tenant>>, RouteError> {
     let snapshot = deps.cell.load();
+    let view = View::new(&deps, &snapshot);
     let items = snapshot
         .tenants()
-        .map(|(tenant, algorithm)| to_wire(&deps, tenant, algorithm))
+        .map(|(tenant, algorithm)| to_wire(&view, tenant, algorithm))
         .collect();
     Ok(Json(wire::Page::whole(items)))
 }
 
-fn to_wire(deps: &Deps, tenant: &Tenant, algorithm: SigningAlgorithm) -> wire::Tenant {
+fn to_wire(view: &View<'_>, tenant: &Tenant, algorithm: SigningAlgorithm) -> wire::Tenant {
+    let effective = view.tenant(tenant);
     wire::Tenant {
         tenant: tenant.id.to_string(),
         name: tenant.name.clone(),
         employees: tenant.employees,
         algorithm: algorithm.to_string(),
-        issuer: deps.issuer(&tenant.id),
+        issuer: view.deps.issuer(&tenant.id),
         state: tenant.state.as_str().to_owned(),
+        effective: effective.state,
+        stopped_by: effective.stopped_by,
         created_at: tenant.created_at.to_string(),
     }
 }

@@ -1,0 +1,102 @@
+//! `/v1/tenants/{tenant}/marks` and `/v1/all-tenants/marks`: what is stopped right now.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use bailiwick_base::{Digest, TenantId};
+use bailiwick_decide::{Mark, MarkEffect, MarkScope, Snapshot};
+use bailiwick_inventory::installation;
+use bailiwick_store::{Reach, Tx};
+use bailiwick_wire as wire;
+
+use crate::Deps;
+use crate::command::{CommandError, answer, store_error};
+use crate::effective::scope_in_words;
+use crate::problem::RouteError;
+use crate::session::Session;
+
+/// The marks of a tenant, and those of the installation, which stop it as well.
+pub(crate) async fn of_tenant(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Mark>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let mut items = marks(&deps, None).await?;
+    items.extend(marks(&deps, Some(&tenant)).await?);
+    Ok(Json(wire::Page::whole(items)))
+}
+
+/// Reading every tenant's stops is an act of its own and leaves its own entry.
+pub(crate) async fn of_all(
+    State(deps): State<Deps>,
+    session: Session,
+) -> Result<Json<wire::Page<wire::Mark>>, RouteError> {
+    let context = deps.context(&session, Reach::DangerAllTenants, Digest::default())?;
+    deps.store
+        .transact(context, async move |_: &mut Tx| answer(&()))
+        .await
+        .map_err(|e: CommandError| RouteError::from(e))?;
+    let snapshot = deps.cell.load();
+    let tenants: Vec<TenantId> = snapshot.tenants().map(|(t, _)| t.id.clone()).collect();
+    let mut items = marks(&deps, None).await?;
+    for tenant in &tenants {
+        items.extend(marks(&deps, Some(tenant)).await?);
+    }
+    Ok(Json(wire::Page::whole(items)))
+}
+
+async fn marks(deps: &Deps, tenant: Option<&TenantId>) -> Result<Vec<wire::Mark>, RouteError> {
+    let reach = tenant.map_or(Reach::Installation, Reach::from);
+    let snapshot = deps.cell.load();
+    let mut reader = deps.store.reader(reach).await.map_err(|e| store_error(&e))?;
+    let mut items = Vec::new();
+    for set in reader.mark().list().await.map_err(|e| store_error(&e))? {
+        let order = reader.mark().order(&set).await.map_err(|e| store_error(&e))?;
+        let mut item = to_wire(&snapshot, tenant, &set.mark);
+        item.since = Some(set.at.to_string());
+        if let Some(order) = order {
+            (item.by, item.reason, item.index) = (Some(order.actor), order.reason, Some(order.index));
+        }
+        items.push(item);
+    }
+    for mark in snapshot
+        .uncommitted()
+        .filter(|m| owner_of(&m.scope).as_ref() == tenant)
+    {
+        let mut item = to_wire(&snapshot, tenant, mark);
+        item.reason = Some("in force on this node; not in the state log yet".to_owned());
+        items.push(item);
+    }
+    Ok(items)
+}
+
+fn owner_of(scope: &MarkScope) -> Option<TenantId> {
+    match crate::stop::reach_of(scope) {
+        Reach::Tenant(tenant) if tenant != installation() => Some(tenant),
+        _ => None,
+    }
+}
+
+fn to_wire(snapshot: &Snapshot, tenant: Option<&TenantId>, mark: &Mark) -> wire::Mark {
+    let name = match &mark.scope {
+        MarkScope::Identity(id) => snapshot.identity(id).map(|i| i.name.clone()),
+        MarkScope::Task(id) => snapshot.task(id).map(|(t, _)| t.purpose.clone()),
+        _ => None,
+    };
+    wire::Mark {
+        tenant: tenant.map(ToString::to_string),
+        scope: scope_in_words(&mark.scope),
+        name,
+        effect: match mark.effect {
+            MarkEffect::Kill => "kill",
+            MarkEffect::Suspend => "suspend",
+        }
+        .to_owned(),
+        reversible: mark.effect == MarkEffect::Suspend,
+        since: None,
+        epoch: mark.epoch.0,
+        by: None,
+        reason: None,
+        index: None,
+    }
+}
