@@ -11,6 +11,7 @@ pub mod doors;
 mod drivers;
 pub mod evidence;
 mod http;
+mod intact;
 mod keys;
 mod listener;
 mod logs;
