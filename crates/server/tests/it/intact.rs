@@ -58,6 +58,7 @@ async fn a_part_that_is_gone_stops_the_start() {
     bed.stop().await;
     for name in [
         "kill.journal",
+        "keys/installation.key",
         "log/state/vkey",
         "log/state/checkpoint",
         "log/decisions",
