@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bailiwick_api::Deps;
 use bailiwick_base::Epoch;
-use bailiwick_journal::StateTiles;
+use bailiwick_journal::{JournalError, StateTiles};
 use bailiwick_mcp::Gateway;
-use bailiwick_store::{Entry, Store};
+use bailiwick_pep::SnapshotCell;
+use bailiwick_store::{Entry, Store, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -68,10 +69,12 @@ fn note_epoch(epoch: Epoch) {
     metrics::gauge!("bailiwick_epoch").set(epoch.0 as f64);
 }
 
-/// Publishes committed entries of the state log as tiles, in order.
+/// Publishes committed entries of the state log as tiles, in order. Entries that do not follow what is signed
+/// end all work on this store: nothing is signed behind a divergence, and nobody is answered from it.
 pub(crate) async fn publish_state(
     tiles: Arc<StateTiles>,
     store: Store,
+    cell: Arc<SnapshotCell>,
     mut committed: UnboundedReceiver<Vec<Entry>>,
 ) {
     while let Some(first) = committed.recv().await {
@@ -79,46 +82,85 @@ pub(crate) async fn publish_state(
         while let Ok(more) = committed.try_recv() {
             entries.extend(more);
         }
-        let taken = {
-            let tiles = Arc::clone(&tiles);
-            let publish = move || tiles.publish(entries.iter().map(|e| (e.index, e.leaf.as_slice())));
-            tokio::task::spawn_blocking(publish).await
+        let failed = match offer(&tiles, entries).await {
+            Ok(()) => continue,
+            Err(error) => error,
         };
-        let failed = match taken {
-            Ok(Ok(_)) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(failed, "state log not published; catching up from the store");
-        catch_up(&tiles, &store).await;
+        tracing::warn!(%failed, "state log not published; catching up from the store");
+        match catch_up(&tiles, &store).await {
+            Err(error) if error.is_divergence() => {
+                tracing::error!(
+                    %error,
+                    "the store is not the one whose log is signed: every call and command is refused; stop, and \
+                     put back the newest `state.db`, or the whole data folder of one backup"
+                );
+                cell.expire();
+                store.close().await;
+                return;
+            }
+            Err(error) => tracing::error!(%error, "state log could not be published"),
+            Ok(()) => {}
+        }
     }
 }
 
+/// Why the published log is behind the store.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Behind {
+    /// The tiles do not take the entries.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Whoever published them ended.
+    #[error("the state log's publisher stopped: {0}")]
+    Publisher(#[from] tokio::task::JoinError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store has fewer entries than were signed.
+    #[error("the store has {stored} entries, but {signed} of the state log are signed")]
+    Older {
+        /// Entries in the store.
+        stored: u64,
+        /// Entries in the tiles.
+        signed: u64,
+    },
+}
+
+impl Behind {
+    /// The store tells another history than the one that is signed.
+    pub(crate) fn is_divergence(&self) -> bool {
+        matches!(
+            self,
+            Self::Older { .. }
+                | Self::Journal(JournalError::Rewritten { .. } | JournalError::OutOfOrder { .. })
+                | Self::Store(StoreError::LogCorrupt { .. })
+        )
+    }
+}
+
+async fn offer(tiles: &Arc<StateTiles>, entries: Vec<Entry>) -> Result<(), Behind> {
+    let tiles = Arc::clone(tiles);
+    let publish = move || tiles.publish(entries.iter().map(|e| (e.index, e.leaf.as_slice())));
+    tokio::task::spawn_blocking(publish).await??;
+    Ok(())
+}
+
 /// Publishes whatever the store has and the tiles do not.
-pub(crate) async fn catch_up(tiles: &Arc<StateTiles>, store: &Store) {
+pub(crate) async fn catch_up(tiles: &Arc<StateTiles>, store: &Store) -> Result<(), Behind> {
     loop {
-        let entries = match store.entries(tiles.size(), CATCH_UP).await {
-            Ok(entries) => entries,
-            Err(error) => {
-                tracing::error!(%error, "state log entries could not be read");
-                return;
-            }
-        };
-        if entries.is_empty() {
-            return;
+        // The last entry that is signed comes along, to be compared.
+        let signed = tiles.size();
+        let entries = store.entries(signed.saturating_sub(1), CATCH_UP).await?;
+        let stored = entries.last().map_or(signed.saturating_sub(1), |e| e.index + 1);
+        if stored < signed {
+            return Err(Behind::Older { stored, signed });
         }
-        let tiles = Arc::clone(tiles);
-        let publish = move || tiles.publish(entries.iter().map(|e| (e.index, e.leaf.as_slice())));
-        match tokio::task::spawn_blocking(publish).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "state log could not be published");
-                return;
-            }
-            Err(error) => {
-                tracing::error!(%error, "state log publisher stopped");
-                return;
-            }
+        if stored == signed && signed == 0 {
+            return Ok(());
+        }
+        offer(tiles, entries).await?;
+        if stored == signed {
+            return Ok(());
         }
     }
 }

@@ -95,6 +95,27 @@ fn log_folder(data: &Path, log: &str) -> Option<PathBuf> {
         .find(|f| f.join(VKEY_FILE).is_file())
 }
 
+/// Both logs, or what is missing: a log that is gone is a fault and not one log less to look at.
+fn require_logs(data: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+    let logs = LOGS.map(|log| (log, log_folder(data, log)));
+    ensure!(
+        logs.iter().any(|(_, folder)| folder.is_some()),
+        "`{}` holds no log: give a data folder or an exported folder",
+        data.display()
+    );
+    let each = logs.into_iter().map(|(log, folder)| {
+        let folder = folder.with_context(|| {
+            format!(
+                "log `{log}` in `{}` is missing, or its file `{VKEY_FILE}` is: put it back from the backup of \
+                 the whole data folder",
+                data.display()
+            )
+        })?;
+        Ok((log, folder))
+    });
+    each.collect()
+}
+
 /// Checks every log below `data`. With `key`, the checkpoint of the log of that origin must carry it.
 ///
 /// # Errors
@@ -105,10 +126,7 @@ pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogRe
         .transpose()
         .context("the given verifier key is malformed")?;
     let mut reports = Vec::new();
-    for log in LOGS {
-        let Some(folder) = log_folder(data, log) else {
-            continue;
-        };
+    for (log, folder) in require_logs(data)? {
         let own = read_vkey(&folder)?;
         let verifier = match &given {
             Some(given) if given.name() == own.name() => given.clone(),
@@ -124,11 +142,6 @@ pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogRe
             data.display()
         );
     }
-    ensure!(
-        !reports.is_empty(),
-        "`{}` holds no log: give a data folder or an exported folder",
-        data.display()
-    );
     Ok(reports)
 }
 
@@ -174,10 +187,7 @@ fn read_vkey(folder: &Path) -> anyhow::Result<NoteVerifier> {
 pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>> {
     ensure!(!dir.exists(), "`{}` exists: give a new folder", dir.display());
     let mut exported = Vec::new();
-    for log in LOGS {
-        let Some(from) = log_folder(data, log) else {
-            continue;
-        };
+    for (log, from) in require_logs(data)? {
         let to = dir.join(log);
         std::fs::create_dir_all(&to).with_context(|| format!("cannot make `{}`", to.display()))?;
         copy_file(&from.join("checkpoint"), &to.join("checkpoint"))?;
@@ -198,7 +208,6 @@ pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>
             openings: None,
         });
     }
-    ensure!(!exported.is_empty(), "`{}` holds no log", data.display());
     Ok(exported)
 }
 

@@ -12,6 +12,7 @@ pub mod doors;
 mod drivers;
 pub mod evidence;
 mod http;
+mod intact;
 mod keys;
 mod listener;
 mod logs;

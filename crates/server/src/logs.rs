@@ -162,7 +162,9 @@ impl LogDoor for Logs {
             }
             if state && self.tiles.checkpoint().checkpoint().size <= index {
                 // Committed and not published yet: this one does not wait for its turn.
-                crate::drivers::catch_up(&self.tiles, &self.store).await;
+                crate::drivers::catch_up(&self.tiles, &self.store)
+                    .await
+                    .map_err(failed)?;
             }
             let prove = || {
                 if state {

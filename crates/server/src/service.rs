@@ -204,7 +204,12 @@ impl Service {
         } = self;
         let (tiles, committed) = publisher;
         let mut running = JoinSet::new();
-        running.spawn(drivers::publish_state(tiles, deps.store.clone(), committed));
+        running.spawn(drivers::publish_state(
+            tiles,
+            deps.store.clone(),
+            Arc::clone(&deps.cell),
+            committed,
+        ));
         running.spawn(drivers::heartbeat(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(gateway, stop.clone()));
         running.spawn(drivers::upkeep(telemetry, stop.clone()));
@@ -349,6 +354,8 @@ async fn note_insecure(deps: &Deps, address: &str) -> anyhow::Result<()> {
 }
 
 async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Ground> {
+    let began = crate::intact::Parts::look(&config.data);
+    began.require_kill_journal()?;
     // First, for its lock: a second service on this folder must not get as far as the store, where it would
     // fence the one that runs.
     let (kill_journal, unsettled) =
@@ -371,7 +378,12 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         node: NodeName::parse(&config.node)?,
         observer: Some(observer(&cell, &keyring, &issuers, base_url, entries)),
     };
+    if config.served_store().is_none() {
+        began.require_store()?;
+    }
     let store = Store::open(store_config(config)?, deps).await.context("store")?;
+    let stored = store.position().await.context("store")?.0.0;
+    began.require_logs(stored)?;
     cell.publish(store.facts().await.context("store")?)
         .context("the snapshot cannot be built")?;
     cell.heard(clock.monotonic());
@@ -415,7 +427,10 @@ async fn open_logs(
     let state = named(state_dir, state_origin, &state_key)?;
     let decisions = named(decisions_dir, decisions_origin, &decisions_key)?;
     let tiles = Arc::new(StateTiles::open(&state.dir, &state.origin, state_key).context("state log")?);
-    drivers::catch_up(&tiles, store).await;
+    crate::intact::compare(&tiles, store).await?;
+    drivers::catch_up(&tiles, store)
+        .await
+        .context("state log cannot be brought up to the store")?;
     let log = open_log(config, node, &decisions, clock, keyring, decisions_key)?;
     Ok(Logs {
         state,

@@ -60,6 +60,12 @@ pub enum KeysError {
     /// The name of a log cannot stand in a signed note.
     #[error("log origin `{0}` cannot name a key: use printable text without spaces and without +")]
     Origin(String),
+    /// A key file that was there is gone.
+    #[error("key file `{}` is missing: put it back from the backup of the whole data folder", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// A passphrase of too few characters.
     #[error("passphrase is too short: use at least {min} characters")]
     PassphraseShort {
@@ -124,6 +130,7 @@ impl KeysError {
             Self::Io { .. } => "keys.io",
             Self::KeyState { .. } => "keys.key-state",
             Self::Origin(_) => "keys.origin",
+            Self::Missing { .. } => "keys.missing",
             Self::PassphraseShort { .. } => "keys.passphrase-short",
             Self::PrivateKey => "keys.private-key",
             Self::PublicKey(_) => "keys.public-key",

@@ -117,3 +117,9 @@ fn flush_folder(folder: &Path) -> Result<(), KeysError> {
         .and_then(|f| f.sync_all())
         .map_err(failed("flush folder", folder))
 }
+
+/// Whether the folder has anything in it.
+pub(crate) fn holds_any(folder: &Path) -> Result<bool, KeysError> {
+    let mut entries = std::fs::read_dir(folder).map_err(failed("list", folder))?;
+    Ok(entries.next().is_some())
+}

@@ -79,12 +79,17 @@ impl Keyring {
         for part in [folder.to_owned(), folder.join(TENANTS), folder.join(LOGS)] {
             files::ensure_folder(&part)?;
         }
+        let began = folder.join(ROOT_FILE).exists();
         let root_key = open_root(&folder.join(ROOT_FILE), &unseal, entropy.as_ref())?;
         drop(unseal);
         let root = Cipher::new(&root_key).map_err(|_| KeysError::Generate)?;
         let path = folder.join(INSTALLATION_FILE);
         let installation = match read_bundle(&path, &root, "installation", "")? {
             Some(bundle) => bundle,
+            // It is made with the root key; payloads of the installation open with this one alone.
+            None if began && files::holds_any(&folder.join(LOGS))? => {
+                return Err(KeysError::Missing { path });
+            }
             None => {
                 let bundle = Bundle::make(Vec::new(), entropy.as_ref())?;
                 write_sealed(&path, &root, "installation", "", bundle.encode().as_slice())?;

@@ -101,6 +101,24 @@ pub enum StoreError {
         /// The newest known here.
         known: i64,
     },
+    /// The store is behind what was signed of its own log.
+    #[error(
+        "the store has {stored} entries, but {signed} of the state log are published and signed: this store is older than its log; put back the newest `state.db`, or the whole data folder of one backup"
+    )]
+    OlderThanLog {
+        /// Entries in the store.
+        stored: u64,
+        /// Entries under the signed checkpoint.
+        signed: u64,
+    },
+    /// The store's entries are not those that were signed.
+    #[error(
+        "the first {size} entries of the store are not those that the state log's checkpoint was signed over: the store or the log was rewritten; put back the whole data folder of one backup"
+    )]
+    OtherThanSigned {
+        /// Entries under the signed checkpoint.
+        size: u64,
+    },
     /// An id of another tenant inside a transaction.
     #[error("an id of tenant `{found}` was used in a transaction of `{expected}`")]
     OtherTenant {
@@ -152,6 +170,32 @@ pub enum StoreError {
         column: &'static str,
         /// Key of the row.
         row: String,
+    },
+    /// The state log tells of a row that is not there, or not as it was written.
+    #[error(
+        "`{table}` `{row}` of `{tenant}`, recorded by entry {index} of the state log, is missing from the store or altered: put back the newest `state.db`, or the whole data folder of one backup"
+    )]
+    RowMissing {
+        /// Table.
+        table: &'static str,
+        /// Its name in the record.
+        row: String,
+        /// Tenant.
+        tenant: String,
+        /// Index of the entry.
+        index: u64,
+    },
+    /// A row that no entry of the state log tells of.
+    #[error(
+        "a row of `{table}` of `{tenant}` (digest `{digest}`) stands in no entry of the state log: put back the newest `state.db`, or the whole data folder of one backup"
+    )]
+    RowUnrecorded {
+        /// Table.
+        table: &'static str,
+        /// Tenant.
+        tenant: String,
+        /// Digest in the row.
+        digest: String,
     },
     /// Sealing or opening failed.
     #[error("a sealed value could not be written or read")]
@@ -217,12 +261,16 @@ impl StoreError {
             Self::LogCorrupt { .. } => "store.log-corrupt",
             Self::NoSuchPosition { .. } => "log.no-such-position",
             Self::NewerSchema { .. } => "store.newer-schema",
+            Self::OlderThanLog { .. } => "store.older-than-log",
+            Self::OtherThanSigned { .. } => "store.other-than-signed",
             Self::OtherTenant { .. } => "store.other-tenant",
             Self::Panicked { .. } => "store.panicked",
             Self::Plaintext { .. } => "store.plaintext",
             Self::ReadOnly { .. } => "store.read-only",
             Self::RoleTooStrong { .. } => "store.role-too-strong",
             Self::RowCorrupt { .. } => "store.row-corrupt",
+            Self::RowMissing { .. } => "store.row-missing",
+            Self::RowUnrecorded { .. } => "store.row-unrecorded",
             Self::Seal(_) => "store.seal",
             Self::StateWithoutEntry => "store.state-without-entry",
             Self::Stopped => "store.stopped",

@@ -75,7 +75,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`], above all [`StoreError::RowCorrupt`]: nobody decides on half a snapshot.
     pub async fn facts(&self) -> Result<Vec<Fact>, StoreError> {
-        let mut view = self.every().await?;
+        self.every().await?.facts().await
+    }
+}
+
+impl View {
+    pub(crate) async fn facts(&mut self) -> Result<Vec<Fact>, StoreError> {
+        let view = self;
         let head = view.head().await?;
         let mut facts = vec![Fact::EpochFloor(Epoch(head.floor))];
         facts.extend(

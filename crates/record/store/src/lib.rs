@@ -24,6 +24,7 @@
 
 mod changes;
 mod client;
+mod compare;
 mod context;
 mod count;
 mod credential;
@@ -50,6 +51,7 @@ mod tx;
 mod writer;
 
 pub use client::Clients;
+pub use compare::{Anchor, Compared, Inspection, Signed};
 pub use context::{Actor, Context, Lane, Reach, RequestId};
 pub use count::{At, Counted, Recount};
 pub use credential::Credentials;

@@ -195,7 +195,7 @@ pub(crate) struct Sealed {
     tenant_seq: u64,
     kind: String,
     at: Time,
-    leaf: Vec<u8>,
+    pub(crate) leaf: Vec<u8>,
     payload: Vec<u8>,
 }
 
@@ -315,6 +315,15 @@ impl View {
 impl Sealed {
     pub(crate) fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The epoch its leaf names.
+    pub(crate) fn epoch(&self) -> Result<u64, StoreError> {
+        let leaf = Leaf::decode(&self.leaf).map_err(|_| StoreError::LogCorrupt {
+            index: self.index,
+            what: "its leaf is not in canonical form",
+        })?;
+        Ok(leaf.epoch)
     }
 
     pub(crate) fn tenant_seq(&self) -> u64 {

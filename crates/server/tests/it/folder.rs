@@ -11,7 +11,7 @@ use crate::bed::{Bed, config};
 use crate::desk::Desk;
 
 /// What a start says that does not succeed.
-async fn refusal(config: Config) -> String {
+pub(crate) async fn refusal(config: Config) -> String {
     let machine = Machine {
         clock: std::sync::Arc::new(crate::clock::ShiftedClock::new()),
         launcher: None,

@@ -20,6 +20,7 @@ mod folder;
 mod forged;
 mod fresh;
 mod ground;
+mod intact;
 mod killing;
 mod outsiders;
 mod pinning;

@@ -3,6 +3,9 @@
 //!
 //! ```text
 //! page 0    "BwKill1\n" and the number of pages; written once
+//!         512  4  magic "BwKf" once something was flushed
+//!         516  8  number of the last entry that was flushed, written after its flush
+//!         524 32  SHA-256 of bytes 512..524
 //! page n    0  4  magic "BwK1"
 //!           4  4  length of the entry
 //!           8  8  number of the entry, from 1
@@ -15,9 +18,14 @@
 //!
 //! Writing needs no space and no metadata. A write that reached the page cache outlives the process; only
 //! loss of power before [`KillJournal::flush`] can lose it, and then nobody was told `committed`.
+//!
+//! A page that does not verify is taken for such a torn write only when its number is above the last flushed
+//! one and every flushed number is there; any other damage stops the start. A torn page becomes a settled one
+//! without an entry, so that numbers have no gap.
 
 mod entry;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -42,6 +50,9 @@ const ENTRY_MAX: usize = SETTLED_AT - HEAD;
 const FILE_MAGIC: [u8; 8] = *b"BwKill1\n";
 const ENTRY_MAGIC: [u8; 4] = *b"BwK1";
 const SETTLED_MAGIC: [u8; 4] = *b"BwKs";
+const FLUSHED_MAGIC: [u8; 4] = *b"BwKf";
+const FLUSHED_AT: usize = 512;
+const FLUSHED_LEN: usize = 44;
 
 /// Where an entry stands, for [`KillJournal::settle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +64,16 @@ pub struct Slot {
 /// The kill journal cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KillJournalError {
+    /// Bytes of an entry that was durable are not what was written.
+    #[error(
+        "page {page} of `{path}` is damaged, and a kill that was answered may stand in it: put the file back from the backup of the whole data folder"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The page, from 0.
+        page: u64,
+    },
     /// An entry that verifies does not read as one.
     #[error("entry `{number}` of `{path}` cannot be read: {reason}")]
     Entry {
@@ -104,7 +125,7 @@ pub enum KillJournalError {
         path: PathBuf,
     },
     /// The file is not a kill journal, or was cut.
-    #[error("`{path}` is not a whole kill journal: restore it, or move it away to start an empty one")]
+    #[error("`{path}` is not a whole kill journal: put it back from the backup of the whole data folder")]
     NotWhole {
         /// The file.
         path: PathBuf,
@@ -123,6 +144,8 @@ struct Pages {
     /// State of page `n + 1`.
     states: Vec<Page>,
     next_number: u64,
+    /// Number of the last entry that the file says is flushed.
+    flushed: u64,
 }
 
 /// The kill journal of this node.
@@ -168,38 +191,45 @@ impl KillJournal {
         }
         let bytes = fs::read(path).map_err(failed("reading"))?;
         let (pages, _) = bytes.as_chunks::<PAGE>();
-        let whole = bytes.len() == PAGES as usize * PAGE && pages.first() == Some(&first_page());
-        if !whole {
+        let flushed = pages.first().and_then(read_first);
+        let (true, Some(flushed)) = (bytes.len() == PAGES as usize * PAGE, flushed) else {
             return Err(KillJournalError::NotWhole {
                 path: path.to_owned(),
             });
-        }
+        };
         let mut journal = Self {
             path: path.to_owned(),
             file,
             pages: Mutex::new(Pages {
                 states: Vec::new(),
                 next_number: 1,
+                flushed,
             }),
             flush_failed: AtomicBool::new(false),
             torn: 0,
         };
-        let unsettled = journal.read_pages(pages)?;
+        let unsettled = journal.read_pages(pages, flushed)?;
         // What a killed process left in the page cache is made durable before it is acted on.
         journal.flush()?;
         Ok((journal, unsettled))
     }
 
-    fn read_pages(&mut self, pages: &[[u8; PAGE]]) -> Result<Vec<(Slot, KillEntry)>, KillJournalError> {
-        let mut unsettled = Vec::new();
-        let (mut states, mut last) = (Vec::new(), 0);
+    fn read_pages(
+        &mut self,
+        pages: &[[u8; PAGE]],
+        flushed: u64,
+    ) -> Result<Vec<(Slot, KillEntry)>, KillJournalError> {
+        let (mut unsettled, mut states, mut torn, mut numbers) =
+            (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
         for (page, bytes) in (0..).zip(pages).skip(1) {
             let Some((number, entry)) = read_entry(page, bytes) else {
-                self.torn += usize::from(*bytes != [0; PAGE]);
+                if *bytes != [0; PAGE] {
+                    torn.push((page, raw_number(bytes)));
+                }
                 states.push(Page::Free);
                 continue;
             };
-            last = last.max(number);
+            numbers.insert(number);
             if is_settled(page, number, bytes) {
                 states.push(Page::Settled(number));
                 continue;
@@ -212,11 +242,76 @@ impl KillJournal {
             unsettled.push((Slot { page, number }, entry));
         }
         unsettled.sort_by_key(|(slot, _)| slot.number);
+        let free = (1..)
+            .zip(pages.iter().skip(1))
+            .filter(|(_, bytes)| **bytes == [0; PAGE]);
+        let free: Vec<u64> = free.map(|(page, _)| page).collect();
+        self.torn = torn.len();
+        let lost = self.lost_numbers(&torn, &free, &numbers, flushed)?;
+        let places = torn.iter().map(|(page, _)| *page).chain(free);
+        for (number, page) in lost.iter().zip(places) {
+            self.write_blank(page, *number)?;
+            let place = usize::try_from(page - 1).unwrap_or(usize::MAX);
+            if let Some(state) = states.get_mut(place) {
+                *state = Page::Settled(*number);
+            }
+        }
+        let last = lost.into_iter().chain(numbers).max().unwrap_or(0);
         self.pages = Mutex::new(Pages {
             states,
             next_number: last.saturating_add(1),
+            flushed,
         });
         Ok(unsettled)
+    }
+
+    /// The numbers that torn writes took and never gave to an entry. Every number up to `flushed` has its entry
+    /// as long as no page was used twice, and a page that was cannot be mistaken for an older one.
+    fn lost_numbers(
+        &self,
+        torn: &[(u64, Option<u64>)],
+        free: &[u64],
+        numbers: &BTreeSet<u64>,
+        flushed: u64,
+    ) -> Result<Vec<u64>, KillJournalError> {
+        let damaged = |page| KillJournalError::Damaged {
+            path: self.path.clone(),
+            page,
+        };
+        if free.is_empty() {
+            // Pages were used again, or none is left: only a number that can be read says that it is new.
+            let new = |n: &u64| *n > flushed && !numbers.contains(n);
+            return torn
+                .iter()
+                .map(|(page, number)| number.filter(new).ok_or_else(|| damaged(*page)))
+                .collect();
+        }
+        let last = numbers.last().copied().unwrap_or(0);
+        let missing: Vec<u64> = (1..=last.max(flushed)).filter(|n| !numbers.contains(n)).collect();
+        if missing.first().is_some_and(|first| *first <= flushed) {
+            let page = torn.first().map(|(page, _)| *page).or(free.first().copied());
+            return Err(damaged(page.unwrap_or(0)));
+        }
+        let beyond = last.saturating_add(1)..;
+        let wanted = missing.len().max(torn.len());
+        Ok(missing.into_iter().chain(beyond).take(wanted).collect())
+    }
+
+    /// A settled page without an entry.
+    fn write_blank(&self, page: u64, number: u64) -> Result<(), KillJournalError> {
+        let mut bytes = entry_page(page, number, b"");
+        fill(&mut bytes, SETTLED_AT, &settled_bytes(page, number));
+        self.write_at(&bytes, page * PAGE as u64)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), KillJournalError> {
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(|source| KillJournalError::File {
+                action: "writing",
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Every change under the lock is one assignment, made after the write.
@@ -252,13 +347,7 @@ impl KillJournal {
         })?;
         let page = place as u64 + 1;
         let bytes = entry_page(page, number, &encoded);
-        self.file
-            .write_all_at(&bytes, page * PAGE as u64)
-            .map_err(|source| KillJournalError::File {
-                action: "writing",
-                path: self.path.clone(),
-                source,
-            })?;
+        self.write_at(&bytes, page * PAGE as u64)?;
         if let Some(state) = pages.states.get_mut(place) {
             *state = Page::Unsettled(number);
         }
@@ -276,6 +365,7 @@ impl KillJournal {
                 path: self.path.clone(),
             });
         }
+        let written = self.lock().next_number.saturating_sub(1);
         self.file.sync_data().map_err(|source| {
             self.flush_failed.store(true, Ordering::Release);
             KillJournalError::File {
@@ -283,7 +373,13 @@ impl KillJournal {
                 path: self.path.clone(),
                 source,
             }
-        })
+        })?;
+        let mut pages = self.lock();
+        if pages.flushed < written {
+            self.write_at(&flushed_bytes(written), FLUSHED_AT as u64)?;
+            pages.flushed = written;
+        }
+        Ok(())
     }
 
     /// Frees the page of an entry that the state log has. Not flushed: if this is lost, the entry comes back
@@ -303,13 +399,7 @@ impl KillJournal {
             return Ok(());
         }
         let offset = slot.page * PAGE as u64 + SETTLED_AT as u64;
-        self.file
-            .write_all_at(&settled_bytes(slot.page, slot.number), offset)
-            .map_err(|source| KillJournalError::File {
-                action: "writing",
-                path: self.path.clone(),
-                source,
-            })?;
+        self.write_at(&settled_bytes(slot.page, slot.number), offset)?;
         *state = Page::Settled(slot.number);
         Ok(())
     }
@@ -363,6 +453,35 @@ fn first_page() -> [u8; PAGE] {
     fill(&mut page, 0, &FILE_MAGIC);
     fill(&mut page, FILE_MAGIC.len(), &PAGES.to_be_bytes());
     page
+}
+
+/// The number of the last flushed entry, 0 before the first; `None` when it is no first page.
+fn read_first(page: &[u8; PAGE]) -> Option<u64> {
+    let end = FLUSHED_AT + FLUSHED_LEN;
+    let mut rest = *page;
+    fill(&mut rest, FLUSHED_AT, &[0; FLUSHED_LEN]);
+    let said = page.get(FLUSHED_AT..end).filter(|_| rest == first_page())?;
+    if said == [0; FLUSHED_LEN] {
+        return Some(0);
+    }
+    let number = u64::from_be_bytes(said.get(4..12)?.try_into().ok()?);
+    (said == flushed_bytes(number)).then_some(number)
+}
+
+fn flushed_bytes(number: u64) -> [u8; FLUSHED_LEN] {
+    let mut bytes = [0; FLUSHED_LEN];
+    fill(&mut bytes, 0, &FLUSHED_MAGIC);
+    fill(&mut bytes, 4, &number.to_be_bytes());
+    let mut sha = Sha256::new();
+    sha.update(bytes.get(..12).unwrap_or_default());
+    fill(&mut bytes, 12, &sha.finish().0);
+    bytes
+}
+
+/// The number of a page whose beginning at least looks like an entry.
+fn raw_number(page: &[u8; PAGE]) -> Option<u64> {
+    let number = page.get(8..16)?.try_into().ok().map(u64::from_be_bytes)?;
+    (page.get(..4)? == ENTRY_MAGIC).then_some(number)
 }
 
 fn fill(page: &mut [u8], at: usize, bytes: &[u8]) {

@@ -90,21 +90,34 @@ fn a_crash_after_any_step_comes_back_with_what_was_written() {
     crashed("the second one settled", &[3]);
 }
 
-#[test]
-fn torn_and_altered_pages_are_no_entries_and_hurt_no_others() {
-    let dir = folder();
-    let path = dir.path().join("kill.journal");
-    let (journal, _) = open(&path);
+/// Three entries of which the first `flushed` are flushed, as the file's bytes.
+fn three(path: &Path, flushed: u64) -> Vec<u8> {
+    let (journal, _) = open(path);
     for n in 0..3 {
         journal.write(&entry(n)).unwrap();
+        if n + 1 == flushed {
+            journal.flush().unwrap();
+        }
     }
     drop(journal);
-    let bytes = fs::read(&path).unwrap();
-    let file = File::options().write(true).open(&path).unwrap();
-    let used = PAGE + bytes[PAGE..2 * PAGE].iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    fs::read(path).unwrap()
+}
+
+fn used(bytes: &[u8]) -> usize {
+    PAGE + bytes[PAGE..2 * PAGE].iter().rposition(|byte| *byte != 0).unwrap() + 1
+}
+
+#[test]
+fn a_torn_write_that_nobody_was_told_of_is_no_entry_and_hurts_no_others() {
+    let dir = folder();
+    let path = dir.path().join("kill.journal");
+    let bytes = three(&path, 0);
+    let used = used(&bytes);
     for at in PAGE..used {
         // Torn here: the rest never reached the disk.
-        file.write_all_at(&vec![0; used - at], at as u64).unwrap();
+        let mut torn = bytes.clone();
+        torn[at..used].fill(0);
+        fs::write(&path, &torn).unwrap();
         let (journal, back) = open(&path);
         assert_eq!(
             back.iter().map(|(_, e)| e.request.as_str()).collect::<Vec<_>>(),
@@ -112,18 +125,53 @@ fn torn_and_altered_pages_are_no_entries_and_hurt_no_others() {
             "{at}"
         );
         assert_eq!(journal.torn(), usize::from(at > PAGE));
+        journal.write(&entry(3)).unwrap();
+        journal.flush().unwrap();
         drop(journal);
-        file.write_all_at(&bytes[at..used], at as u64).unwrap();
-        file.write_all_at(&[bytes[at] ^ 0x20], at as u64).unwrap();
-        let (journal, back) = open(&path);
-        assert_eq!((back.len(), journal.torn()), (2, 1), "flipped at {at}");
-        drop(journal);
-        file.write_all_at(&bytes[at..=at], at as u64).unwrap();
+        assert_eq!(left(&path).len(), 3, "and the next start is a plain one: {at}");
     }
-    assert_eq!(left(&path).len(), 3);
-    // A page that was copied elsewhere is not that page's entry.
-    file.write_all_at(&bytes[PAGE..2 * PAGE], 9 * PAGE as u64)
-        .unwrap();
+}
+
+#[test]
+fn a_flushed_page_that_is_not_what_was_written_stops_the_start_with_its_number() {
+    let dir = folder();
+    let path = dir.path().join("kill.journal");
+    let bytes = three(&path, 3);
+    let used = used(&bytes);
+    let refused = |bytes: &[u8], at: usize| {
+        fs::write(&path, bytes).unwrap();
+        match KillJournal::open(&path) {
+            Err(KillJournalError::Damaged { page: 1, .. }) => {}
+            other => panic!("byte {at}: {other:?}"),
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was replaced");
+    };
+    for at in PAGE..used {
+        for bit in [0x01, 0x20] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= bit;
+            refused(&flipped, at);
+        }
+        let mut cut = bytes.clone();
+        cut[at..used].fill(0);
+        if at > PAGE {
+            refused(&cut, at);
+        }
+    }
+    // Without the page nothing else says which one it was: the first free one is named.
+    let mut gone = bytes.clone();
+    gone[PAGE..2 * PAGE].fill(0);
+    refused(&gone, PAGE);
+    for at in 512..556 {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert!(
+            matches!(KillJournal::open(&path), Err(KillJournalError::NotWhole { .. })),
+            "byte {at}"
+        );
+    }
+    fs::write(&path, &bytes).unwrap();
     assert_eq!(left(&path).len(), 3);
 }
 

@@ -125,6 +125,31 @@ impl Engine {
         }
     }
 
+    /// Opens what is there to be looked at: nothing is made or brought up to date.
+    pub(crate) async fn inspect(config: &StoreConfig) -> Result<Self, StoreError> {
+        match config {
+            StoreConfig::Postgres { url } => {
+                let options = postgres::options(url)?;
+                let readers = postgres::pool(&options, 1);
+                Ok(Self::Postgres {
+                    options: Box::new(options),
+                    readers,
+                })
+            }
+            StoreConfig::Sqlite { path } => {
+                let options = sqlite::options(path);
+                let mut first = sqlite::connect(&options, path).await?;
+                sqlite::integral(&mut first, path).await?;
+                let readers = sqlite::pool(&options, 1);
+                Ok(Self::Sqlite {
+                    options: Box::new(options),
+                    readers,
+                    path: path.clone(),
+                })
+            }
+        }
+    }
+
     /// A connection for the writer.
     pub(crate) async fn connect(&self) -> Result<Conn, StoreError> {
         Ok(match self {

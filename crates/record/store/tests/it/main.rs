@@ -12,6 +12,7 @@
 mod aggregates;
 mod bed;
 mod cases;
+mod compare;
 mod counting;
 mod crash;
 mod files;

@@ -1,0 +1,340 @@
+//! The rows against the log: every object that entries tell of is replayed and must have its row, no row may be
+//! there that no entry tells of, and the first entries must be those whose checkpoint was signed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bailiwick_audit::merkle::{Frontier, RootHash, leaf_hash};
+use bailiwick_base::{Digest, TenantId};
+use serde_json::Value;
+
+use bailiwick_decide::Fact;
+
+use crate::context::Reach;
+use crate::engine::Engine;
+use crate::engine::StoreConfig;
+use crate::error::StoreError;
+use crate::log::Opening;
+use crate::row::Fields;
+use crate::store::{Store, StoreDeps};
+use crate::tx::{Ground, View};
+
+/// Entries read at once.
+const CHUNK: u32 = 2_000;
+/// The command whose entries tie another log to this one.
+const ANCHOR: &str = "log.anchor";
+
+/// Tables whose rows carry the digest that their entries name, under the type in the entries.
+const TABLES: [(&str, &str); 9] = [
+    ("client", "SELECT tenant, digest FROM client"),
+    ("credential", "SELECT tenant, digest FROM credential"),
+    ("grant", "SELECT tenant, digest FROM task_grant"),
+    ("identity", "SELECT tenant, digest FROM identity"),
+    ("mark", "SELECT tenant, digest FROM mark"),
+    ("operator", "SELECT tenant, digest FROM operator"),
+    ("policy", "SELECT tenant, digest FROM policy"),
+    ("server", "SELECT tenant, digest FROM server"),
+    ("task", "SELECT tenant, digest FROM task"),
+];
+/// Its key is its tenant, so its row says whose it is.
+const TENANT: (&str, &str) = ("tenant", "SELECT tenant, digest FROM tenant");
+
+/// What was signed of the state log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signed {
+    /// Entries under the checkpoint.
+    pub size: u64,
+    /// Its root.
+    pub root: RootHash,
+}
+
+/// Where another log stood when this entry was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor {
+    /// Index of the entry in the state log.
+    pub index: u64,
+    /// Entries of the other log.
+    pub size: u64,
+    /// Their root.
+    pub root: RootHash,
+}
+
+/// What a comparison found in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Entries replayed.
+    pub entries: u64,
+    /// Entries whose payload does not open because the tenant's key was erased.
+    pub erased: u64,
+    /// The last anchor of each log, by origin.
+    pub anchors: BTreeMap<String, Anchor>,
+}
+
+impl Anchor {
+    /// The command and the detail of its entry, for [`crate::Tx::note`].
+    #[must_use]
+    pub fn note(origin: &str, size: u64, root: &RootHash) -> (&'static str, Value) {
+        let root = Digest(root.0).to_string();
+        (
+            ANCHOR,
+            serde_json::json!({ "origin": origin, "size": size, "root": root }),
+        )
+    }
+
+    fn read(index: u64, payload: &Value) -> Option<(String, Self)> {
+        let detail = payload.get("detail")?;
+        let root = parse_hex(detail.get("root")?.as_str()?)?;
+        let anchor = Self {
+            index,
+            size: detail.get("size")?.as_u64()?,
+            root: RootHash(root),
+        };
+        Some((detail.get("origin")?.as_str()?.to_owned(), anchor))
+    }
+}
+
+/// A store that is only looked at: nothing is migrated, no writer starts, nobody is fenced.
+pub struct Inspection {
+    engine: Engine,
+    ground: Arc<Ground>,
+}
+
+impl Inspection {
+    /// Opens what is there, beside a service that may be running on it.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the place and the fix.
+    pub async fn open(config: &StoreConfig, deps: StoreDeps) -> Result<Self, StoreError> {
+        Ok(Self {
+            engine: Engine::inspect(config).await?,
+            ground: Arc::new(Ground {
+                clock: deps.clock,
+                sealer: deps.sealer,
+                node: deps.node,
+            }),
+        })
+    }
+
+    async fn every(&self) -> Result<View, StoreError> {
+        let reach = Reach::DangerAllTenants;
+        let conn = self.engine.read(&reach.rows()).await?;
+        Ok(View::new(conn, reach, Arc::clone(&self.ground)))
+    }
+
+    /// As [`Store::facts`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn facts(&self) -> Result<Vec<Fact>, StoreError> {
+        self.every().await?.facts().await
+    }
+
+    /// As [`Store::compare`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn compare(&self, signed: Signed) -> Result<Compared, StoreError> {
+        self.every().await?.compare(signed).await
+    }
+}
+
+impl Store {
+    /// Replays the whole log: the entries that `signed` covers are those it was signed over, each payload is
+    /// the one its leaf commits to, and the rows are exactly what the entries lead to.
+    ///
+    /// # Errors
+    /// [`StoreError::OlderThanLog`], [`StoreError::OtherThanSigned`], [`StoreError::RowMissing`],
+    /// [`StoreError::RowUnrecorded`], [`StoreError::LogCorrupt`].
+    pub async fn compare(&self, signed: Signed) -> Result<Compared, StoreError> {
+        self.every().await?.compare(signed).await
+    }
+}
+
+type Live = BTreeMap<(TenantId, &'static str, String), (u64, String)>;
+
+#[derive(Default)]
+struct Replay {
+    live: Live,
+    seqs: BTreeMap<TenantId, u64>,
+    erased: BTreeMap<TenantId, u64>,
+    found: Compared,
+    epoch: u64,
+    floor: u64,
+}
+
+impl Replay {
+    fn take(&mut self, opening: &Opening) -> Result<(), StoreError> {
+        let index = opening.index;
+        let wrong = |what| StoreError::LogCorrupt { index, what };
+        let payload = opening.value()?;
+        let objects = payload
+            .get("objects")
+            .and_then(Value::as_array)
+            .ok_or_else(|| wrong("its payload has no objects"))?;
+        for object in objects {
+            self.take_object(&opening.tenant, index, object)
+                .ok_or_else(|| wrong("an object in it is malformed"))?;
+        }
+        if opening.kind.strip_prefix("state.") == Some(ANCHOR) {
+            let (origin, anchor) =
+                Anchor::read(index, &payload).ok_or_else(|| wrong("the anchor in it is malformed"))?;
+            self.found.anchors.insert(origin, anchor);
+        }
+        Ok(())
+    }
+
+    fn take_object(&mut self, tenant: &TenantId, index: u64, object: &Value) -> Option<()> {
+        let kind = object.get("type")?.as_str()?;
+        let id = object.get("id")?.as_str()?;
+        if kind == "epoch" {
+            self.floor = object.pointer("/after/floor")?.as_u64()?;
+            return Some(());
+        }
+        let (table, _) = TABLES.iter().chain([&TENANT]).find(|(name, _)| *name == kind)?;
+        let (before, after) = (object.get("before")?, object.get("after")?);
+        let shown = if after.is_null() { before } else { after };
+        // A suspension and a kill of one scope stand side by side.
+        let id = match shown.get("effect").and_then(Value::as_str) {
+            Some(effect) => format!("{effect} {id}"),
+            None => id.to_owned(),
+        };
+        let key = (tenant.clone(), *table, id);
+        if after.is_null() {
+            self.live.remove(&key)?;
+        } else {
+            let digest = after.get("digest")?.as_str()?.to_owned();
+            self.live.insert(key, (index, digest));
+        }
+        Some(())
+    }
+
+    fn take_seq(&mut self, tenant: &TenantId, seq: u64) -> bool {
+        let last = self.seqs.entry(tenant.clone()).or_default();
+        *last += 1;
+        *last == seq
+    }
+}
+
+impl View {
+    pub(crate) async fn compare(&mut self, signed: Signed) -> Result<Compared, StoreError> {
+        let head = self.head().await?;
+        if head.size < signed.size {
+            return Err(StoreError::OlderThanLog {
+                stored: head.size,
+                signed: signed.size,
+            });
+        }
+        let replay = self.replay_all(head.size, signed).await?;
+        if head.floor != replay.floor || head.epoch < replay.epoch.max(replay.floor) {
+            return Err(StoreError::RowCorrupt {
+                table: "epoch",
+                column: "epoch",
+                row: "1".to_owned(),
+            });
+        }
+        self.compare_rows(&replay).await?;
+        Ok(replay.found)
+    }
+
+    async fn replay_all(&mut self, size: u64, signed: Signed) -> Result<Replay, StoreError> {
+        let (mut replay, mut tree, mut next) = (Replay::default(), Frontier::new(), 0);
+        let other = StoreError::OtherThanSigned { size: signed.size };
+        while next < size {
+            let chunk = self.span(next, size, CHUNK, None).await?;
+            if chunk.is_empty() {
+                return Err(missing(next));
+            }
+            for sealed in chunk {
+                if sealed.index() != next {
+                    return Err(missing(next));
+                }
+                if next < signed.size {
+                    tree.append(leaf_hash(&sealed.leaf)).map_err(|_| other.clone())?;
+                }
+                next += 1;
+                if next == signed.size && tree.root() != signed.root {
+                    return Err(other);
+                }
+                replay.epoch = replay.epoch.max(sealed.epoch()?);
+                if !replay.take_seq(&sealed.tenant, sealed.tenant_seq()) {
+                    return Err(StoreError::LogCorrupt {
+                        index: next - 1,
+                        what: "its number within the tenant does not follow the one before",
+                    });
+                }
+                let tenant = sealed.tenant.clone();
+                match self.open(sealed) {
+                    Ok(opening) => replay.take(&opening)?,
+                    Err(StoreError::Seal(bailiwick_base::SealError::NoKey(_))) => {
+                        replay.found.erased += 1;
+                        *replay.erased.entry(tenant).or_default() += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        replay.found.entries = next;
+        Ok(replay)
+    }
+
+    async fn compare_rows(&mut self, replay: &Replay) -> Result<(), StoreError> {
+        for (table, sql) in TABLES.into_iter().chain([TENANT]) {
+            let mut rows: BTreeMap<(TenantId, String), u64> = BTreeMap::new();
+            for cells in self.fetch(sql, Vec::new()).await? {
+                let mut f = Fields::of(table, cells);
+                let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+                *rows.entry((tenant, f.digest("digest")?.to_string())).or_default() += 1;
+            }
+            for ((tenant, kind, id), (index, digest)) in &replay.live {
+                if *kind != table {
+                    continue;
+                }
+                let home = if table == TENANT.0 {
+                    TenantId::parse(id).unwrap_or_else(|_| tenant.clone())
+                } else {
+                    tenant.clone()
+                };
+                if rows.remove(&(home, digest.clone())).is_none() {
+                    return Err(StoreError::RowMissing {
+                        table,
+                        row: id.clone(),
+                        tenant: tenant.to_string(),
+                        index: *index,
+                    });
+                }
+            }
+            // What a tenant was told in entries that no longer open is not compared.
+            let extra = rows
+                .into_keys()
+                .find(|(tenant, _)| !replay.erased.contains_key(tenant));
+            if let Some((tenant, digest)) = extra {
+                return Err(StoreError::RowUnrecorded {
+                    table,
+                    tenant: tenant.to_string(),
+                    digest,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 32 bytes in lower case hexadecimal.
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != out.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(out)
+}
+
+fn missing(index: u64) -> StoreError {
+    StoreError::LogCorrupt {
+        index,
+        what: "it is missing",
+    }
+}

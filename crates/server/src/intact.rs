@@ -1,0 +1,103 @@
+//! Whether the parts of a data folder belong to one history: asked before anything is made, opened or answered.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use bailiwick_journal::StateTiles;
+use bailiwick_store::{Signed, Store};
+
+use crate::evidence::{LOGS, VKEY_FILE};
+
+/// What a log of an installation that has begun always has.
+const LOG_FILES: [&str; 3] = ["checkpoint", "origin", VKEY_FILE];
+/// Where the rest is to come from.
+const FIX: &str = "put it back from the backup of the whole data folder";
+
+/// What was in the data folder before this start made anything.
+pub(crate) struct Parts {
+    data: PathBuf,
+    root_key: bool,
+    tenant_keys: bool,
+    kill_journal: bool,
+    store: bool,
+    /// The state log has a checkpoint over at least one entry.
+    signed: bool,
+    /// Files of the logs that are missing.
+    missing: Vec<PathBuf>,
+}
+
+impl Parts {
+    pub(crate) fn look(data: &Path) -> Self {
+        let log = data.join("log");
+        let files = LOGS.iter().flat_map(|name| {
+            let log = &log;
+            LOG_FILES.iter().map(move |file| log.join(name).join(file))
+        });
+        let state = log.join("state");
+        Self {
+            data: data.to_owned(),
+            root_key: data.join("keys/root.key").exists(),
+            tenant_keys: std::fs::read_dir(data.join("keys/tenants"))
+                .is_ok_and(|mut entries| entries.next().is_some()),
+            kill_journal: data.join("kill.journal").exists(),
+            store: std::fs::metadata(data.join("state.db")).is_ok_and(|meta| meta.len() > 0),
+            signed: state.join("tile").exists(),
+            missing: files.filter(|file| !file.is_file()).collect(),
+        }
+    }
+
+    /// The first start makes the kill journal before anything else: where there are keys, there was one.
+    pub(crate) fn require_kill_journal(&self) -> Result<()> {
+        ensure!(
+            self.kill_journal || !(self.root_key || self.store || self.signed),
+            "`{}` is missing, and kills that the state log does not have yet stand only there: {FIX}",
+            self.data.join("kill.journal").display()
+        );
+        Ok(())
+    }
+
+    /// An empty store beside logs or keys would be an installation that anybody at the claim socket could take.
+    pub(crate) fn require_store(&self) -> Result<()> {
+        let there = match (self.signed, self.tenant_keys) {
+            (true, _) => "a state log that was signed",
+            (false, true) => "keys of tenants",
+            (false, false) => return Ok(()),
+        };
+        ensure!(
+            self.store,
+            "`{}` is missing or empty beside {there}: {FIX}",
+            self.data.join("state.db").display()
+        );
+        Ok(())
+    }
+
+    /// Both logs are made before the first entry is committed: a store with entries has had both.
+    pub(crate) fn require_logs(&self, stored: u64) -> Result<()> {
+        let Some(first) = self.missing.first().filter(|_| stored > 0) else {
+            return Ok(());
+        };
+        anyhow::bail!(
+            "`{}` is missing, but the store has {stored} entries: {FIX}",
+            first.display()
+        )
+    }
+}
+
+/// Refuses a store that is older than its signed log, tells another history, or lacks rows that entries tell of.
+pub(crate) async fn compare(tiles: &Arc<StateTiles>, store: &Store) -> Result<()> {
+    let shown = tiles.checkpoint();
+    let signed = Signed {
+        size: shown.checkpoint().size,
+        root: shown.checkpoint().root,
+    };
+    let compared = store
+        .compare(signed)
+        .await
+        .context("the store is not what its state log tells")?;
+    tracing::debug!(
+        entries = compared.entries,
+        "the store is what its state log tells"
+    );
+    Ok(())
+}
