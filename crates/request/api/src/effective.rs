@@ -135,7 +135,7 @@ pub(crate) fn require_not_killed(deps: &Deps, tenant: &bailiwick_base::TenantId)
     let snapshot = deps.cell.load();
     match snapshot.mark_on(Thing::Tenant(tenant), &deps.issuer(tenant)) {
         Some(mark) if mark.effect == MarkEffect::Kill => Err(RouteError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::FORBIDDEN,
             "tenant.killed",
             format!(
                 "nothing can be added here: the {} stands, and cannot be lifted",

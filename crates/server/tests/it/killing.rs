@@ -254,7 +254,7 @@ async fn nothing_is_added_to_a_killed_tenant_and_a_resume_says_what_still_holds(
         .bed
         .post("/v1/tenants/acme/identities", &identity("late"))
         .await;
-    assert_eq!(added.status, 422);
+    assert_eq!(added.status, 403);
     assert_eq!(added.json()["code"], "tenant.killed");
 }
 
@@ -348,7 +348,7 @@ async fn a_killed_issuer_issues_nothing_more_also_after_a_restart() {
         assert!(!world.passes(&world.token).await, "{moment}");
         let before = world.tasks().await;
         let opened = world.open(&["files:*"]).await;
-        opened.refused(403, "token.revoked");
+        opened.refused(403, "tenant.killed");
         assert_eq!(world.tasks().await, before, "{moment}: no task is left behind");
         let path = format!("/v1/tenants/acme/tasks/{}/tokens", world.task);
         world
