@@ -19,16 +19,18 @@ suite("kill", async () => {
         await installation.addHttpServer("files", desk.url, { tenant });
         await installation.addHttpServer("desk", desk.url, { tenant });
     }
+    // The one that is killed; no task can be opened for it afterwards.
+    await installation.addHttpServer("drawer", desk.url);
     let made = 0;
     /** Two callers that are alike but for the scope that is stopped: the one that falls under it, and a bystander. */
-    const pair = async (differ = {}) => {
+    const pair = async ({ scopes = SCOPES, ...differ } = {}) => {
         made += 1;
         const one = await installation.addIdentity(`victim-${made}`, { owner: `team-${made}`, agent: `agent-${made}`, ...differ });
         const two = await installation.addIdentity(`bystander-${made}`, { owner: "others", agent: "others" });
         return {
             identity: one,
-            victim: await installation.openTask(one.id, SCOPES),
-            bystander: await installation.openTask(two.id, SCOPES)
+            victim: await installation.openTask(one.id, scopes),
+            bystander: await installation.openTask(two.id, scopes)
         };
     };
     return {
@@ -116,22 +118,22 @@ test("kill owner: every identity of that team", async context => {
 
 test("kill tool: that tool of that server, for everybody", async context => {
     const { installation, works, call, pair } = context;
-    const { victim } = await pair();
-    await works(victim.token, "desk");
-    await installation.kill("tool", "desk:echo");
-    await stopped(context, () => call(victim.token, "desk"), "mark.killed");
+    const { victim } = await pair({ scopes: ["files:*", "drawer:*"] });
+    await works(victim.token, "drawer");
+    await installation.kill("tool", "drawer:echo");
+    await stopped(context, () => call(victim.token, "drawer"), "mark.killed");
     await works(victim.token, "files");
-    const hold = call(victim.token, "desk", "read_text_file");
+    const hold = call(victim.token, "drawer", "read_text_file");
     assert.ok((await hold).result, "other tools go on");
 });
 
 test("kill server: all of it, for everybody", async context => {
     const { installation, works, call, pair } = context;
-    const { victim } = await pair();
+    const { victim } = await pair({ scopes: ["files:*", "drawer:*"] });
     await works(victim.token, "files");
-    assert.ok((await call(victim.token, "desk", "read_text_file")).result);
-    await installation.kill("server", "desk");
-    await stopped(context, () => call(victim.token, "desk", "read_text_file"), "mark.killed");
+    assert.ok((await call(victim.token, "drawer", "read_text_file")).result);
+    await installation.kill("server", "drawer");
+    await stopped(context, () => call(victim.token, "drawer", "read_text_file"), "mark.killed");
     await works(victim.token, "files");
 });
 
