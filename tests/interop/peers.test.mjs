@@ -106,7 +106,9 @@ function cases(driver) {
         assert.equal(ended.ended.error.kind, "aborted");
         assert.equal(ended.next.ok, true);
         const events = readFileSync(fixtureLog, "utf8").trim().split("\n").map(line => JSON.parse(line).event);
-        assert.deepEqual(events, ["started", "cancelled", "started", "finished"]);
+        // The client does not wait for its cancellation to arrive, so the next call may begin before it.
+        assert.equal(events[0], "started");
+        assert.deepEqual(events.toSorted(), ["cancelled", "finished", "started", "started"]);
     });
 
     test(`${driver} and server-everything over HTTP`, async () => {
