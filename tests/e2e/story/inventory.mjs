@@ -25,7 +25,7 @@ test("identities of every kind are counted, exactly", async context => {
     }
     await installation.refused(
         ["id", "add", "x", "--kind", "robot", "--owner", "a", "--owner-contact", "a@acme.example", "--purpose", "p", "--expires", "1d"],
-        1,
+        2,
         "identity.kind"
     );
     const count = await installation.cli(["count", "--explain"]);
@@ -104,7 +104,7 @@ test("a tenant sees and counts only its own", async ({ installation }) => {
     assert.equal(missing.message, never.message, "what is another's looks like what never was");
     await installation.refused(["id", "ls"], 8, undefined, { tenant: "nobody" });
     await installation.refused(["tenant", "add", "globex", "--name", "Again", "--employees", "1"], 1, undefined, { tenant: null });
-    await installation.refused(["tenant", "add", "Not A Slug", "--name", "x", "--employees", "1"], 1, "tenant.malformed", { tenant: null });
+    await installation.refused(["tenant", "add", "Not A Slug", "--name", "x", "--employees", "1"], 2, "tenant.malformed", { tenant: null });
 });
 
 test("a name that is nearly right is suggested", async ({ installation }) => {
