@@ -127,6 +127,7 @@ keys.folder-open|error|others may enter the folder of the keys
 keys.generate|error|a key pair could not be made
 keys.io|error|a key file could not be read or written
 keys.key-state|error|the signing key is not there, or not in the state for this
+keys.missing|error|a key that was there is not any more
 keys.origin|error|the name of a log cannot name a key
 keys.passphrase-short|error|the passphrase is too short
 keys.private-key|error|the private key is not readable
@@ -195,12 +196,16 @@ store.leaf|error|a log entry could not be written
 store.limit|error|more than a limit of the store allows
 store.log-corrupt|error|the state log and the rows do not agree
 store.newer-schema|error|a newer version wrote the database
+store.older-than-log|error|the store has fewer entries than its log signed; put back the newest one
 store.other-tenant|error|an id of another tenant was used inside a transaction
+store.other-than-signed|error|the entries of the store are not those that were signed
 store.panicked|error|a command stopped inside the store; nothing was changed
 store.plaintext|error|the connection to the database is not encrypted and verified
 store.read-only|error|the data folder cannot be written
 store.role-too-strong|error|the database role could pass by row security
 store.row-corrupt|error|a stored value is not what was written
+store.row-missing|error|a row that the log tells of is missing or altered
+store.row-unrecorded|error|the store has a row that the log does not tell of
 store.seal|error|a sealed value could not be written or read
 store.state-without-entry|error|a transaction changed state and appended no entry; it was not committed
 store.stopped|error|the store is closed

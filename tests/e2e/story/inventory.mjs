@@ -63,13 +63,14 @@ test("the number at an earlier position stays what it was", async ({ installatio
     assert.ok(now.explained.entries > early.explained.entries);
     const then = await installation.cli(["count", "--explain", "--at", String(early.position)]);
     const { explained, ...cells } = then;
-    const { explained: _, ...before } = early;
+    const { explained: _, expired, ...before } = early;
+    assert.deepEqual([expired, cells.expired], [0, undefined], "what is past its expiry is known for the present alone");
     assert.deepEqual(cells, before);
     assert.equal(explained.equal, true);
     const byTime = await installation.cli(["count", "--at", early.as_of]);
     assert.equal(byTime.total, early.total);
     await installation.refused(["count", "--at", String(now.position + 1_000)], 1);
-    await installation.refused(["count", "--at", "yesterday"], 1);
+    await installation.refused(["count", "--at", "yesterday"], 2);
 });
 
 test("every position has its number, and the last is today's", async ({ installation }) => {

@@ -30,6 +30,7 @@ const NOT_CODES: &[&str] = &[
     "kill.journal",
     "listen.address",
     "listen.insecure",
+    "log.anchor",
     "mark.kill",
     "mark.lift",
     "mark.suspend",
