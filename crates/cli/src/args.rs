@@ -5,18 +5,30 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-const EXAMPLES: &str = "\
+macro_rules! five {
+    () => {
+        "\
 Examples:
   bailiwick demo                                   a governed agent end to end, then a server to play with
   bailiwick count --explain                        how many machine identities, exactly, and why
   bailiwick task open --identity invoices --purpose \"read March\" --for 15m \\
       --can 'filesystem:read_text_file(path under \"/srv/invoices\")'
   bailiwick kill identity invoices --reason \"leaked\" --yes
-  bailiwick log verify                             recompute and check every log of this installation
+  bailiwick log verify                             recompute and check every log of this installation"
+    };
+}
+
+/// Five examples.
+pub(crate) const FIVE: &str = five!();
+
+const EXAMPLES: &str = concat!(
+    five!(),
+    "
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete or stale, 4 denied, 5 approval needed,
 6 an enforcement point did not acknowledge, 7 verification failed, 8 not found,
-69 server not reachable, 130 interrupted";
+69 server not reachable, 130 interrupted"
+);
 
 /// Every agent acts only inside its bailiwick.
 #[derive(Parser)]
@@ -25,7 +37,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// Options every command takes.

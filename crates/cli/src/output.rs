@@ -60,10 +60,27 @@ impl Failure {
     }
 }
 
+/// What the service misses was left out of the command line.
+const LEFT_OUT: [&str; 11] = [
+    "identity.expiry-missing",
+    "identity.owner-contact-missing",
+    "identity.owner-missing",
+    "identity.purpose-missing",
+    "identity.reason-missing",
+    "server.digest-missing",
+    "task.purpose-missing",
+    "task.reason-missing",
+    "task.requester-missing",
+    "tenant.employees-missing",
+    "text.name-missing",
+];
+
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let exit = match problem.status {
+            400 => exit::USAGE,
             401 | 403 => exit::DENIED,
+            422 if LEFT_OUT.contains(&problem.code.as_str()) => exit::USAGE,
             404 => exit::NOT_FOUND,
             503 => exit::INCOMPLETE,
             _ => exit::ERROR,

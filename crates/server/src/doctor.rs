@@ -47,6 +47,10 @@ fn folder(data: &Path) -> Finding {
             format!("data folder `{shown}`: {error}"),
             format!("bailiwick serve --data {shown}"),
         ),
+        Ok(meta) if !meta.is_dir() => mend(
+            format!("data folder `{shown}` is no folder"),
+            "bailiwick doctor --data DIR, with the folder the service was started with".to_owned(),
+        ),
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => mend(
             format!("data folder `{shown}` is open to others"),
             format!("chmod 700 {shown}"),

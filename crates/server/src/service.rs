@@ -264,6 +264,11 @@ fn make_data_folder(data: &Path) -> anyhow::Result<()> {
                 )
             })?;
     }
+    ensure!(
+        data.is_dir(),
+        "data folder `{}` is no folder: give one, or a path where it can be made",
+        data.display()
+    );
     let mode = std::fs::metadata(data)
         .with_context(|| format!("data folder `{}` cannot be read", data.display()))?
         .permissions()

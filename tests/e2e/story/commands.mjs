@@ -54,6 +54,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["client", "ls"]);
     await works(["server", "add", "files", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8", ...ANSWERABLE]);
     await works(["server", "ls"]);
+    await works(["server", "show", "files"]);
     desk.tools.push({ name: "extra", description: "new", inputSchema: { type: "object" } });
     await works(["server", "pin", "files"]);
     const opened = await works(["task", "open", "--identity", "worker", "--purpose", "p", "--can", "files:*"]);
@@ -106,7 +107,8 @@ test("the exit codes are those of the help text", async ({ installation }) => {
     await installation.addIdentity("table");
     const table = [
         [0, ["tenant", "ls"]],
-        [1, ["id", "add", "x", "--kind", "agent"]],
+        [1, ["id", "activate", "table"]],
+        [2, ["id", "add", "x", "--kind", "agent"]],
         [2, ["id", "add"]],
         [2, ["no-such-command"]],
         [2, ["task", "open", "--identity", "table", "--purpose", "p", "--for", "soon"]],
@@ -166,7 +168,7 @@ test("no colour and no escape codes where the output is no terminal", async ({ i
     assert.ok(forced.stdout.includes("\u001b[1m"));
 });
 
-test("the service that is not there is exit code 69, the context that is not there too", async ({ installation }) => {
+test("the service that is not there is exit code 69, a context that is not there is usage", async ({ installation }) => {
     const context = JSON.parse(readFileSync(installation.context, "utf8"));
     const file = join(installation.folder, "nowhere.json");
     writeFileSync(file, JSON.stringify({ ...context, server: "http://127.0.0.1:9" }), { mode: 0o600 });
@@ -174,7 +176,8 @@ test("the service that is not there is exit code 69, the context that is not the
     assert.equal(result.code, 69);
     assert.equal(oneDocument(result.stdout).code, "cli.unreachable");
     const absent = await runBinary(["--json", "--context", join(installation.folder, "absent.json"), "tenant", "ls"], { folder: installation.folder });
-    assert.equal(absent.code, 69);
+    assert.equal(absent.code, 2);
+    assert.equal(oneDocument(absent.stdout).code, "cli.no-context");
     assert.match(oneDocument(absent.stdout).hint, /claim/);
 });
 
@@ -184,7 +187,45 @@ test("completions are written for every shell", async ({ installation }) => {
         assert.equal(result.code, 0);
         assert.match(result.stdout, /bailiwick/);
         assert.match(result.stdout, /break-glass/);
+        const document = await runBinary(["completions", shell, "--json"], { folder: installation.folder });
+        assert.equal(oneDocument(document.stdout).shell, shell);
+        assert.equal(oneDocument(document.stdout).script.trimEnd(), result.stdout.trimEnd());
     }
+});
+
+test("the name alone prints a first screen with five examples and no hidden command", async ({ installation }) => {
+    const screen = await runBinary([], { folder: installation.folder });
+    assert.equal(screen.code, 0, screen.stderr);
+    assert.equal(screen.stderr, "");
+    assert.equal([...screen.stdout.matchAll(/^ {2}bailiwick /gm)].length, 5, screen.stdout);
+    assert.doesNotMatch(screen.stdout, /launcher|builtin-mcp/);
+    const tree = await runBinary(["--json"], { folder: installation.folder });
+    assert.equal(oneDocument(tree.stdout).name, "bailiwick");
+});
+
+test("what was left out or misspelled is a usage error", async ({ installation }) => {
+    const add = ["id", "add", "late", "--kind", "agent", "--owner", "o", "--owner-contact", "c", "--purpose", "p"];
+    await installation.refused(add, 2, "identity.expiry-missing");
+    await installation.refused([...add, "--expires", "soon"], 2, "cli.usage");
+    await installation.refused(["count", "--at", "soon"], 2, "count.at");
+    await installation.refused(["id", "frobnicate"], 2, "cli.usage");
+});
+
+test("the count shows each tenant, the split of its states, and what is before the first entry", async ({ installation }) => {
+    await installation.addTenant("counted");
+    await installation.addIdentity("new", { activate: false, tenant: "counted" });
+    await installation.addIdentity("old", { tenant: "counted" });
+    const all = await installation.cli(["count", "--all-tenants"], { tenant: null });
+    const line = all.tenants.find(each => each.tenant === "counted");
+    assert.deepEqual([line.total, line.states.active, line.states.probation, line.employees], [2, 1, 1, 120]);
+    assert.equal(all.tenants.reduce((sum, each) => sum + each.total, 0), all.total);
+    const words = await installation.run(["count", "--tenant", "counted"], { json: false, tenant: null });
+    assert.match(words.stdout, /^2 machine identities in service in counted/);
+    assert.match(words.stdout, /active 1, in probation 1; past their expiry, so that calls are denied: 0/);
+    const first = await installation.cli(["count", "--at", "2020-01-01T00:00:00Z"]);
+    assert.deepEqual([first.position, first.as_of, first.total], [0, null, 0]);
+    const before = await installation.run(["count", "--at", "2020-01-01T00:00:00Z"], { json: false });
+    assert.match(before.stdout, /at log position 0, before the first entry/);
 });
 
 test("configuration: flag over environment over file over default, and each tells its origin", async ({ installation }) => {
@@ -193,7 +234,7 @@ test("configuration: flag over environment over file over default, and each tell
     const env = { BAILIWICK_TOKENS__TTL_SECS: "90", BAILIWICK_LISTEN__ADDRESS: "127.0.0.1:2" };
     const shown = await runBinary(["--json", "config", "show", "--config", config, "--listen", "127.0.0.1:3", "--origin"], { folder: installation.folder, env });
     assert.equal(shown.code, 0, shown.stderr);
-    const rows = Object.fromEntries(oneDocument(shown.stdout).map(row => [row.key, row]));
+    const rows = Object.fromEntries(oneDocument(shown.stdout).items.map(row => [row.key, row]));
     assert.deepEqual([rows.node.value, rows.node.origin.endsWith("precedence.toml")], ["from-file", true]);
     assert.deepEqual([rows["tokens.ttl_secs"].value, rows["tokens.ttl_secs"].origin], [90, "environment"]);
     assert.deepEqual([rows["listen.address"].value, rows["listen.address"].origin], ["127.0.0.1:3", "flag"]);
@@ -276,6 +317,9 @@ test("check explains a decision and records it", async ({ installation }) => {
 
 test("the binary under test is the one that was built", async ({ installation }) => {
     const version = await runBinary(["version", "--json"], { folder: installation.folder });
+    const { profile, target } = oneDocument(version.stdout);
+    assert.ok(["debug", "release"].includes(profile), profile);
+    assert.match(target, /^\w+-linux$/);
     const manifest = readFileSync(join(import.meta.dirname, "../../../Cargo.toml"), "utf8");
     assert.equal(oneDocument(version.stdout).version, /^version = "([^"]+)"/m.exec(manifest)[1], BINARY);
 });

@@ -285,8 +285,8 @@ test("closing a task ends all its tokens", async ({ installation, clients, issue
 
 test("a task without scope, with a malformed one, or for somebody who is not there is refused", async ({ installation }) => {
     const open = (...more) => ["task", "open", "--identity", "worker", "--purpose", "p", ...more];
-    await installation.refused(open(), 1, "grant.empty");
-    const malformed = await installation.refused(open("--can", "files:read_text_file(path below x)"), 1, "grant.scope-malformed");
+    await installation.refused(open(), 2, "grant.empty");
+    const malformed = await installation.refused(open("--can", "files:read_text_file(path below x)"), 2, "grant.scope-malformed");
     assert.match(malformed.message, /\d+/, "the position is named");
     assert.match((await installation.refused(open("--can", "flies:read_text_file"), 1, "grant.server-unknown")).hint, /files/);
     assert.match((await installation.refused(open("--can", "files:read_text_fiel"), 1, "grant.tool-unknown")).hint, /read_text_file/);

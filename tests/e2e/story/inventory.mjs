@@ -25,7 +25,7 @@ test("identities of every kind are counted, exactly", async context => {
     }
     await installation.refused(
         ["id", "add", "x", "--kind", "robot", "--owner", "a", "--owner-contact", "a@acme.example", "--purpose", "p", "--expires", "1d"],
-        1,
+        2,
         "identity.kind"
     );
     const count = await installation.cli(["count", "--explain"]);
@@ -63,13 +63,14 @@ test("the number at an earlier position stays what it was", async ({ installatio
     assert.ok(now.explained.entries > early.explained.entries);
     const then = await installation.cli(["count", "--explain", "--at", String(early.position)]);
     const { explained, ...cells } = then;
-    const { explained: _, ...before } = early;
+    const { explained: _, expired, ...before } = early;
+    assert.deepEqual([expired, cells.expired], [0, undefined], "what is past its expiry is known for the present alone");
     assert.deepEqual(cells, before);
     assert.equal(explained.equal, true);
     const byTime = await installation.cli(["count", "--at", early.as_of]);
     assert.equal(byTime.total, early.total);
     await installation.refused(["count", "--at", String(now.position + 1_000)], 1);
-    await installation.refused(["count", "--at", "yesterday"], 1);
+    await installation.refused(["count", "--at", "yesterday"], 2);
 });
 
 test("every position has its number, and the last is today's", async ({ installation }) => {
@@ -104,7 +105,7 @@ test("a tenant sees and counts only its own", async ({ installation }) => {
     assert.equal(missing.message, never.message, "what is another's looks like what never was");
     await installation.refused(["id", "ls"], 8, undefined, { tenant: "nobody" });
     await installation.refused(["tenant", "add", "globex", "--name", "Again", "--employees", "1"], 1, undefined, { tenant: null });
-    await installation.refused(["tenant", "add", "Not A Slug", "--name", "x", "--employees", "1"], 1, "tenant.malformed", { tenant: null });
+    await installation.refused(["tenant", "add", "Not A Slug", "--name", "x", "--employees", "1"], 2, "tenant.malformed", { tenant: null });
 });
 
 test("a name that is nearly right is suggested", async ({ installation }) => {

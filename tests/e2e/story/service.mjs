@@ -131,6 +131,15 @@ test("doctor finds what is open to others and prints the command that mends it",
     chmodSync(installation.data, 0o700);
 });
 
+test("a file in the place of the data folder is called one", async ({ installation }) => {
+    const file = join(installation.folder, "not-a-folder");
+    writeFileSync(file, "x");
+    const served = await runBinary(["serve", "--data", file, "--listen", "127.0.0.1:0"], { folder: installation.folder });
+    assert.equal(served.code, 1);
+    assert.match(served.stderr, /not-a-folder` is no folder/);
+    assert.doesNotMatch(served.stderr, /open to others/);
+});
+
 test("an upstream that cannot be reached gives a clear answer and no claim of success", async ({ installation, desk }) => {
     const gone = await Desk.open();
     await installation.addHttpServer("gone", gone.url);
@@ -154,7 +163,7 @@ test("an upstream that cannot be reached gives a clear answer and no claim of su
     const plain = await installation.run([...add(desk.url), "--allow-address", "127.0.0.0/8"]);
     assert.notEqual(plain.code, 0, "http: without --allow-plaintext");
     assert.match(`${plain.json.message} ${plain.json.hint}`, /plaintext/);
-    await installation.refused(["server", "add", "half", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8"], 1, "identity.owner-missing");
+    await installation.refused(["server", "add", "half", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8"], 2, "identity.owner-missing");
 });
 
 test("an answer that carries the upstream credential, or is too long, is withheld", async ({ installation }) => {
@@ -514,6 +523,10 @@ test("the demo leaves a server with four commands to try, and takes all away on 
         const result = await runBinary(words, { folder, env: { BAILIWICK_CONTEXT: context, BAILIWICK_TENANT: "acme" } });
         assert.ok([0, 4].includes(result.code), `${words.join(" ")}: ${result.stderr}`);
     }
+    const count = await runBinary(["count", "--json"], { folder, env: { BAILIWICK_CONTEXT: context, BAILIWICK_TENANT: "acme" } });
+    const story = /(\d+) in service \((\d+) active, (\d+) in probation\)/.exec(text).slice(1).map(Number);
+    const { total } = JSON.parse(count.stdout);
+    assert.deepEqual([story[0], story[1] + story[2]], [total, total], "the story's number is the one the first command answers");
     child.kill("SIGINT");
     assert.ok([0, 130].includes(await ended));
     assert.ok(!existsSync(context), "the temporary folder is gone");

@@ -1,5 +1,7 @@
 //! `bailiwick config`.
 
+use bailiwick_wire::Page;
+
 use super::Done;
 use super::serve::sources;
 use crate::args::Config;
@@ -14,8 +16,9 @@ pub(crate) fn run(command: Config, output: &Output) -> Done {
         }
         Config::Show { serve, origin } => {
             let rows = bailiwick_server::Config::effective(&sources(&serve))?;
-            output.result(&rows, |paper| {
-                for row in &rows {
+            let page = Page::whole(rows);
+            output.result(&page, |paper| {
+                for row in &page.items {
                     let from = if origin {
                         format!("    # {}", row.origin)
                     } else {

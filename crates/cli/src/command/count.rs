@@ -27,17 +27,29 @@ pub(crate) async fn run(command: Count, global: &Global, output: &Output) -> Don
 }
 
 fn show(paper: &mut Paper, count: &Answer) {
+    let place = match &count.as_of {
+        Some(as_of) => format!("log position {} ({as_of})", count.position),
+        None => "log position 0, before the first entry".to_owned(),
+    };
     paper.line(format!(
-        "{} active machine identities in {} at log position {} ({})",
+        "{} machine identities in service in {} at {place}",
         paper.strong(&count.total.to_string()),
         count.tenant,
-        count.position,
-        count.as_of
+    ));
+    let parts = count.split();
+    let expired = match count.expired {
+        Some(expired) => format!("; past their expiry, so that calls are denied: {expired}"),
+        None => String::new(),
+    };
+    paper.line(format!(
+        "of these active {}, in probation {}{expired}",
+        parts.active, parts.probation
     ));
     paper.line(format!(
         "registered {}, shadow {}; apart: suspended {}, retired {}; employees {}",
         count.registered, count.shadow, count.suspended, count.retired, count.employees
     ));
+    tenants(paper, count);
     let rows = count.kinds.iter().map(|k| {
         vec![
             k.kind.clone(),
@@ -71,4 +83,37 @@ fn show(paper: &mut Paper, count: &Answer) {
             ("covers", explained.coverage.clone()),
         ]);
     }
+}
+
+/// A line per tenant, where all are counted.
+fn tenants(paper: &mut Paper, count: &Answer) {
+    if count.tenants.is_empty() {
+        return;
+    }
+    let rows = count.tenants.iter().map(|t| {
+        vec![
+            t.tenant.clone(),
+            t.total.to_string(),
+            t.states.active.to_string(),
+            t.states.probation.to_string(),
+            t.states.suspended.to_string(),
+            t.states.retired.to_string(),
+            t.employees.to_string(),
+        ]
+    });
+    let head = [
+        "tenant",
+        "in service",
+        "active",
+        "probation",
+        "suspended",
+        "retired",
+        "employees",
+    ];
+    paper.table(&head, rows.collect(), "");
+    let listed: u64 = count.tenants.iter().map(|t| t.total).sum();
+    if listed < count.total {
+        paper.line(format!("{} more in tenants not listed", count.total - listed));
+    }
+    paper.line("");
 }

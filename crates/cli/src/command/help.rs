@@ -1,5 +1,6 @@
 //! The command tree, the codes and the version, for people and for programs.
 
+use bailiwick_wire::Page;
 use clap::{Command, CommandFactory};
 use serde_json::{Value, json};
 
@@ -7,11 +8,51 @@ use super::Done;
 use crate::args::Cli;
 use crate::output::{Output, exit};
 
+/// What was built, when the build is told: `BAILIWICK_COMMIT=$(git rev-parse HEAD) cargo build`.
+const COMMIT: Option<&str> = option_env!("BAILIWICK_COMMIT");
+
 pub(crate) fn version(output: &Output) -> Done {
-    let document = json!({"name": "bailiwick", "version": env!("CARGO_PKG_VERSION")});
-    output.result(&document, |paper| {
-        paper.line(concat!("bailiwick ", env!("CARGO_PKG_VERSION")))
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    let document = json!({
+        "name": "bailiwick", "version": env!("CARGO_PKG_VERSION"), "commit": COMMIT, "profile": profile,
+        "target": target,
     });
+    output.result(&document, |paper| {
+        paper.line(concat!("bailiwick ", env!("CARGO_PKG_VERSION")));
+        paper.pairs(&[
+            ("commit", COMMIT.unwrap_or("not told at the build").to_owned()),
+            ("profile", profile.to_owned()),
+            ("target", target.clone()),
+        ]);
+    });
+    Ok(exit::OK)
+}
+
+/// The first screen: what it is, and five examples.
+pub(crate) fn first_screen(output: &Output) -> Done {
+    if output.is_json() {
+        return tree(output);
+    }
+    crate::output::print(&format!(
+        "Bailiwick governs machine identities: each has an owner, a purpose and an end; every call is decided\n\
+         and recorded before it is forwarded; one command stops an agent in the middle of a call.\n\n{}\n\n\
+         All commands: bailiwick help. One command: bailiwick COMMAND --help.",
+        crate::args::FIVE
+    ));
+    Ok(exit::OK)
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell, output: &Output) -> Done {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "bailiwick", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let document = json!({"shell": shell.to_string(), "script": script});
+    output.result(&document, |paper| paper.line(script.trim_end()));
     Ok(exit::OK)
 }
 
@@ -52,9 +93,10 @@ fn node(command: &Command) -> Value {
 }
 
 pub(crate) fn codes(output: &Output) -> Done {
-    let codes = bailiwick_server::codes();
-    output.result(&codes, |paper| {
-        let rows = codes
+    let page = Page::whole(bailiwick_server::codes());
+    output.result(&page, |paper| {
+        let rows = page
+            .items
             .iter()
             .map(|c| vec![c.code.to_owned(), c.sort.to_owned(), c.meaning.to_owned()]);
         paper.table(&["code", "sort", "meaning"], rows.collect(), "");

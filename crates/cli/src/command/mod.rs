@@ -20,8 +20,6 @@ mod token;
 
 use std::future::Future;
 
-use clap::CommandFactory;
-
 use crate::args::{Cli, Command};
 use crate::output::{Failure, Output, exit};
 
@@ -30,7 +28,10 @@ pub(crate) type Done = Result<u8, Failure>;
 
 pub(crate) fn run(cli: Cli, output: &Output) -> Done {
     let global = cli.common;
-    match cli.command {
+    let Some(command) = cli.command else {
+        return help::first_screen(output);
+    };
+    match command {
         Command::Demo(demo) => demo::run(demo, &global, output),
         Command::Dev(dev) => serve::dev(dev, &global, output),
         Command::Serve(serve) => serve::serve(&serve, output),
@@ -51,10 +52,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Token(token) => token::run(token, output),
         Command::Config(config) => config::run(config, output),
         Command::Doctor(doctor) => doctor::run(&doctor, &global, output),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bailiwick", &mut std::io::stdout());
-            Ok(exit::OK)
-        }
+        Command::Completions { shell } => help::completions(shell, output),
         Command::Version => help::version(output),
         Command::Help => help::tree(output),
         Command::Codes => help::codes(output),

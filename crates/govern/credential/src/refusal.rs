@@ -37,6 +37,9 @@ pub enum Refusal {
         /// The latest that is allowed.
         max: Time,
     },
+    /// The identity's own end has passed.
+    #[error("identity expired at {0}: no task can be opened for it; register a new one")]
+    IdentityEnded(Time),
     /// The grant of the task has no scope left.
     #[error("task grants nothing: open a task with at least one --can")]
     NothingGranted,
@@ -102,6 +105,7 @@ impl Refusal {
             Self::ControlCharacter(_) => "text.control-character",
             Self::ExpiryPast { .. } => "credential.expiry-past",
             Self::ExpiryTooFar { .. } => "credential.expiry-too-far",
+            Self::IdentityEnded(_) => "identity.expired",
             Self::NothingGranted => "task.nothing-granted",
             Self::OtherOwner(_) => "credential.other-owner",
             Self::PurposeMissing => "task.purpose-missing",

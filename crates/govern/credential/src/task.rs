@@ -53,6 +53,9 @@ pub fn open_task(plan: TaskPlan, limits: &Limits, now: Time) -> Result<Transitio
         let (seconds, max) = (window.as_secs(), limits.task_window_max.as_secs());
         return Err(Refusal::WindowTooLong { seconds, max });
     }
+    if plan.identity_expires_at <= now {
+        return Err(Refusal::IdentityEnded(plan.identity_expires_at));
+    }
     if plan.closes_at > plan.identity_expires_at {
         return Err(Refusal::ExpiryTooFar {
             at: plan.closes_at,

@@ -45,13 +45,47 @@ pub struct Count {
     pub employees: u64,
     /// Position of the state log at which this holds.
     pub position: u64,
-    /// Time of the entry at that position.
-    pub as_of: String,
+    /// Time of the last entry before that position; none at position 0, before the first entry.
+    pub as_of: Option<String>,
+    /// Of the total, how many are past their expiry, so that their calls are denied. Known for the present alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<u64>,
     /// Per kind.
     pub kinds: Vec<KindCount>,
+    /// Per tenant, where all are counted; at most the first 1,000 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantCount>,
     /// How it was found, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explained: Option<CountExplained>,
+}
+
+impl Count {
+    /// The states of all kinds and origins together; probation and active are the total.
+    #[must_use]
+    pub fn split(&self) -> StateCount {
+        let mut sum = StateCount::default();
+        for states in self.kinds.iter().flat_map(|k| [k.registered, k.shadow]) {
+            sum.probation += states.probation;
+            sum.active += states.active;
+            sum.suspended += states.suspended;
+            sum.retired += states.retired;
+        }
+        sum
+    }
+}
+
+/// One tenant among all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantCount {
+    /// Tenant.
+    pub tenant: String,
+    /// Probation or active.
+    pub total: u64,
+    /// The states.
+    pub states: StateCount,
+    /// Employees, for the ratio.
+    pub employees: u64,
 }
 
 /// How a count was found and re-checked.

@@ -19,7 +19,7 @@ mod task;
 mod tenant;
 
 pub use check::{CheckAnswer, CheckRequest};
-pub use count::{Count, CountExplained, KindCount, StateCount};
+pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
 pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
 pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
 pub use log::{LogEntry, NamedLog, NodeHealth};

@@ -13,6 +13,7 @@ mod asking;
 mod bed;
 mod claiming;
 mod clock;
+mod codes;
 mod counting;
 mod desk;
 mod faults;

@@ -65,8 +65,8 @@ pub(super) async fn tell(setting: &Setting, output: &Output) -> Result<Figures, 
     kill(&client, &agent_id, &mut teller, &mut figures).await?;
     after_kill(setting, &mut agent, &mut teller, &mut figures).await?;
     prove(setting, &client, &refused, &mut teller, &mut figures).await?;
+    second_agent(setting, &client, &opened, &mut teller).await?;
     count(&client, &mut teller, &mut figures).await?;
-    second_agent(setting, &client, &opened).await?;
     Ok(figures)
 }
 
@@ -438,15 +438,26 @@ async fn count(client: &Client, teller: &mut Teller<'_>, figures: &mut Figures) 
     if !explained.equal {
         return Err(broken("the count differs from the recount"));
     }
+    let parts = count.split();
     teller.line(&format!(
-        "   {} active ({} retired) at log position {}, equal to a recount from {} log entries",
-        count.total, count.retired, count.position, explained.entries
+        "   {} in service ({} active, {} in probation), {} retired, at log position {}",
+        count.total, parts.active, parts.probation, count.retired, count.position
+    ));
+    teller.line(&format!(
+        "   equal to a recount from {} log entries",
+        explained.entries
     ));
     Ok(())
 }
 
 /// A second agent stays alive, so that the commands printed at the end have something to work on.
-async fn second_agent(setting: &Setting, client: &Client, first: &OpenedTask) -> Result<(), Failure> {
+async fn second_agent(
+    setting: &Setting,
+    client: &Client,
+    first: &OpenedTask,
+    teller: &mut Teller<'_>,
+) -> Result<(), Failure> {
+    teller.step("A second agent takes the work over; it stays, so that there is something to try afterwards");
     let expires = bailiwick_server::now()
         .after(Duration::from_secs(90 * 86_400))
         .to_string();
@@ -456,6 +467,9 @@ async fn second_agent(setting: &Setting, client: &Client, first: &OpenedTask) ->
             &new_agent("report-writer-2", expires),
         )
         .await?;
+    let activate = client.path(&format!("identities/{}/activate", successor.id))?;
+    let successor: Identity = client.post(&activate, &StateChange::default()).await?;
+    teller.line(&format!("   {} is {}", successor.name, successor.state));
     let body = NewTask {
         identity: successor.id,
         purpose: first.task.purpose.clone(),

@@ -41,6 +41,7 @@ fn a_task_opens_with_a_window_a_purpose_and_a_requester() {
         refused(|p| p.closes_at = at(7 * 86_400 + 1)),
         "task.window-too-long"
     );
+    assert_eq!(refused(|p| p.identity_expires_at = at(-5)), "identity.expired");
     assert_eq!(
         refused(|p| p.identity_expires_at = at(3_599)),
         "credential.expiry-too-far"

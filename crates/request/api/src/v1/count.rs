@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use bailiwick_base::{Digest, Time};
-use bailiwick_inventory::{Count, Kind, Origin, States};
+use bailiwick_inventory::{Count, Kind, Origin, State as Standing, States};
 use bailiwick_store::{At, Counted, Reach, Tx};
 use bailiwick_wire as wire;
 use serde::Deserialize;
@@ -12,6 +12,9 @@ use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
 use crate::problem::RouteError;
 use crate::session::Session;
+
+/// Tenants that are listed one by one.
+const TENANTS_MAX: usize = 1_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,11 +74,63 @@ async fn count(deps: &Deps, reach: Reach, tenant: String, asked: &Asked) -> Resu
         .await
         .map_err(|e| store_error(&e))?;
     let explained = if asked.explain {
-        Some(explain(deps, reach, &counted).await?)
+        Some(explain(deps, reach.clone(), &counted).await?)
     } else {
         None
     };
-    Ok(to_wire(tenant, &counted, explained))
+    let mut answer = to_wire(tenant, &counted, explained);
+    if asked.at.is_none() {
+        answer.expired = Some(expired(deps, &reach));
+    }
+    if matches!(reach, Reach::DangerAllTenants) {
+        answer.tenants = each_tenant(deps, counted.position).await?;
+    }
+    Ok(answer)
+}
+
+/// How many in service are past their expiry now: they count until somebody retires them, and may do nothing.
+fn expired(deps: &Deps, reach: &Reach) -> u64 {
+    let (snapshot, now) = (deps.cell.load(), deps.clock.now());
+    let all = matches!(reach, Reach::DangerAllTenants);
+    let tenants = snapshot
+        .tenants()
+        .filter(|(t, _)| all || *reach == Reach::from(&t.id));
+    let late = tenants
+        .flat_map(|(t, _)| snapshot.identities(&t.id))
+        .filter(|identity| {
+            matches!(identity.state, Standing::Probation | Standing::Active) && identity.expires_at <= now
+        });
+    late.count() as u64
+}
+
+/// A line for each tenant there is now, at the position of the whole.
+async fn each_tenant(
+    deps: &Deps,
+    position: bailiwick_base::StatePos,
+) -> Result<Vec<wire::TenantCount>, RouteError> {
+    let tenants: Vec<_> = deps
+        .cell
+        .load()
+        .tenants()
+        .map(|(t, _)| t.id.clone())
+        .take(TENANTS_MAX)
+        .collect();
+    let mut lines = Vec::with_capacity(tenants.len());
+    for tenant in tenants {
+        let counted = deps
+            .store
+            .count(&tenant, At::Position(position))
+            .await
+            .map_err(|e| store_error(&e))?;
+        let whole = to_wire(tenant.to_string(), &counted, None);
+        lines.push(wire::TenantCount {
+            states: whole.split(),
+            tenant: whole.tenant,
+            total: whole.total,
+            employees: whole.employees,
+        });
+    }
+    Ok(lines)
 }
 
 async fn explain(deps: &Deps, reach: Reach, counted: &Counted) -> Result<wire::CountExplained, RouteError> {
@@ -106,7 +161,9 @@ fn to_wire(tenant: String, counted: &Counted, explained: Option<wire::CountExpla
         retired: count.retired(),
         employees: counted.employees,
         position: counted.position.0,
-        as_of: counted.as_of.to_string(),
+        as_of: (counted.position.0 > 0).then(|| counted.as_of.to_string()),
+        expired: None,
+        tenants: Vec::new(),
         kinds: count.kinds().map(|kind| kind_to_wire(count, kind)).collect(),
         explained,
     }

@@ -34,7 +34,9 @@ pub enum ProgramError {
     #[error("argument `{0}` names a file without a digest: add `--digest {0}`")]
     ArgumentNoDigest(String),
     /// Another digest than the given one.
-    #[error("file `{0}` changed: its SHA-256 is not the one it was added with")]
+    #[error(
+        "file `{0}` has another SHA-256 than was given for it: compare `sha256sum {0}`, and give the digest of the file you mean"
+    )]
     Changed(String),
     /// Not 64 hexadecimal digits.
     #[error("digest of `{0}` is not 64 hexadecimal digits")]

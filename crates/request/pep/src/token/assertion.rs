@@ -232,11 +232,17 @@ impl AssertionVerifier {
         if issued_at > latest || not_before.is_some_and(|at| at > latest) {
             return Err(AssertionError::Token(TokenError::NotYetValid));
         }
+        if expires_at <= issued_at {
+            // Within the leeway of its end it is still looked at: what has passed is called so.
+            return Err(AssertionError::Token(if now >= expires_at {
+                TokenError::Expired
+            } else {
+                let rule = "it has to be later than `iat`";
+                TokenError::Claim { claim: "exp", rule }
+            }));
+        }
         let longest = self.config.lifetime_max;
-        if expires_at <= issued_at
-            || expires_at.since(issued_at) > longest
-            || expires_at > latest.after(longest)
-        {
+        if expires_at.since(issued_at) > longest || expires_at > latest.after(longest) {
             return Err(AssertionError::Token(TokenError::Lifetime));
         }
         // Before the start, up to its very instant, everything up to this `iat` passed.

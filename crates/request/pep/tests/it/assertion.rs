@@ -182,6 +182,15 @@ fn every_claim_of_an_assertion_counts() {
         Err(AssertionError::Token(TokenError::Expired))
     );
     assert_eq!(
+        answer(json!({"exp": at(-10).secs(), "iat": at(0).secs()})),
+        Err(AssertionError::Token(TokenError::Expired)),
+        "past, and before `iat` as well"
+    );
+    assert!(matches!(
+        answer(json!({"exp": at(20).secs(), "iat": at(20).secs()})),
+        Err(AssertionError::Token(TokenError::Claim { claim: "exp", .. }))
+    ));
+    assert_eq!(
         answer(json!({"exp": at(301).secs()})),
         Err(AssertionError::Token(TokenError::Lifetime))
     );

@@ -1,0 +1,128 @@
+//! The list of codes against the sources: every code that is used is listed, and none that is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Texts of the form of a code that are none: kinds of log entries, files, hosts, and fields.
+const NOT_CODES: &[&str] = &[
+    "action.name",
+    "bailiwick.tenant",
+    "checkpoint.new",
+    "claim.invalid",
+    "claim.sock",
+    "client.register",
+    "context.json",
+    "context.task",
+    "credential.add-upstream",
+    "credential.remove",
+    "epoch.raise-floor",
+    "grant.digest",
+    "grant.identity",
+    "identity.activate",
+    "identity.extend",
+    "identity.reassign",
+    "identity.register",
+    "identity.resume",
+    "identity.retire",
+    "identity.suspend",
+    "installation.key",
+    "key.pem",
+    "kill.journal",
+    "listen.address",
+    "listen.insecure",
+    "log.anchor",
+    "mark.kill",
+    "mark.lift",
+    "mark.suspend",
+    "openings.jsonl",
+    "operator.claim",
+    "operator.json",
+    "policy.replace",
+    "refusal.tlog-proof",
+    "root.key",
+    "rpc.invalid",
+    "salaries.txt",
+    "server.add",
+    "server.credential-forget",
+    "server.credential-replace",
+    "server.drift",
+    "server.pin",
+    "socket.invalid",
+    "state.db",
+    "task.close",
+    "task.open",
+    "tenant.add",
+    "tenant.close",
+    "token.issue",
+    "unseal.key",
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() && name != "tests" && name != "examples" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            found.push(path);
+        }
+    }
+}
+
+/// A text of the form `room.what-is-wrong`.
+fn is_code(text: &str) -> bool {
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    text.split_once('.')
+        .is_some_and(|(room, rest)| word(room) && rest.split('-').all(word))
+}
+
+/// Every literal of the form of a code, with the file it stands in.
+fn literals() -> BTreeMap<String, PathBuf> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    sources(&crates, &mut files);
+    assert!(files.len() > 200, "{} files", files.len());
+    let mut found = BTreeMap::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for part in lines
+            .flat_map(|line| line.split('"'))
+            .filter(|part| is_code(part))
+        {
+            found.insert(part.to_owned(), file.clone());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_code_of_the_sources_is_listed_with_its_meaning_and_none_that_is_not_used() {
+    let listed = bailiwick_server::codes();
+    let names: BTreeSet<&str> = listed.iter().map(|c| c.code).collect();
+    assert_eq!(names.len(), listed.len(), "a code is listed twice");
+    for code in &listed {
+        assert!(is_code(code.code), "{}", code.code);
+        assert!(
+            ["denial", "refusal", "error"].contains(&code.sort),
+            "{}",
+            code.code
+        );
+        assert!(
+            code.meaning.len() > 10 && !code.meaning.ends_with('.'),
+            "{}",
+            code.code
+        );
+    }
+    let used = literals();
+    for (literal, file) in &used {
+        assert!(
+            names.contains(literal.as_str()) != NOT_CODES.contains(&literal.as_str()),
+            "`{literal}` in {} has to stand either in the table of codes.rs or among what is no code",
+            file.display()
+        );
+    }
+    for name in names.iter().chain(NOT_CODES) {
+        assert!(used.contains_key(*name), "`{name}` is used nowhere");
+    }
+}
