@@ -19,6 +19,7 @@ mod logs;
 pub mod operator;
 mod places;
 mod ports;
+mod rates;
 mod recorder;
 mod service;
 mod telemetry;
