@@ -16,6 +16,7 @@ mod intact;
 mod keys;
 mod listener;
 mod logs;
+mod measures;
 pub mod operator;
 mod places;
 mod ports;
