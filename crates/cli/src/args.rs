@@ -499,6 +499,8 @@ pub(crate) enum Policy {
         /// Cedar file; - for standard input
         file: PathBuf,
     },
+    /// Print the schema: the types and actions a policy may name
+    Schema,
 }
 
 #[derive(Subcommand)]

@@ -84,6 +84,9 @@ pub fn builtin_mcp(root: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("built-in server for `{}`", root.display()))
 }
 
+pub use bailiwick_decide::policy::DEFAULTS as DEFAULT_POLICIES;
+pub use bailiwick_grant::SCHEMA as POLICY_SCHEMA;
+
 /// Checks Cedar text against the schema, offline.
 ///
 /// # Errors
