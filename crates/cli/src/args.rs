@@ -511,6 +511,8 @@ pub(crate) enum Policy {
         /// Cedar file; - for standard input
         file: PathBuf,
     },
+    /// Print the schema: the types and actions a policy may name
+    Schema,
 }
 
 #[derive(Subcommand)]

@@ -16,9 +16,11 @@ mod intact;
 mod keys;
 mod listener;
 mod logs;
+mod measures;
 pub mod operator;
 mod places;
 mod ports;
+mod rates;
 mod recorder;
 mod service;
 mod telemetry;
@@ -81,6 +83,9 @@ pub fn builtin_mcp(root: &Path) -> anyhow::Result<()> {
     run(bailiwick_mcp::builtin::serve_stdio(root))?
         .with_context(|| format!("built-in server for `{}`", root.display()))
 }
+
+pub use bailiwick_decide::policy::DEFAULTS as DEFAULT_POLICIES;
+pub use bailiwick_grant::SCHEMA as POLICY_SCHEMA;
 
 /// Checks Cedar text against the schema, offline.
 ///

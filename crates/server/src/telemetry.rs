@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::Telemetry;
+use crate::measures;
 
 /// What must be kept alive, and flushed at the end.
 pub(crate) struct Signals {
@@ -135,7 +136,10 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     if let Some(handle) = held.as_ref() {
         return Ok(handle.clone());
     }
-    let handle = PrometheusBuilder::new().install_recorder().context("metrics")?;
+    let handle = measures::builder()
+        .and_then(PrometheusBuilder::install_recorder)
+        .context("metrics")?;
+    measures::describe();
     *held = Some(handle.clone());
     Ok(handle)
 }

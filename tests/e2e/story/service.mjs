@@ -51,11 +51,17 @@ test("the probes answer, and metrics have names with units", async ({ installati
     const metrics = await (await fetch(`${installation.url}/metrics`)).text();
     const names = [...metrics.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => [name, kind]);
     assert.ok(names.length >= 1, metrics.slice(0, 400));
+    const typed = new Set(names.map(([name]) => name));
+    for (const [, sample] of metrics.matchAll(/^([a-z_]+)[ {]/gm)) {
+        assert.ok(typed.has(sample) || typed.has(sample.replace(/_(bucket|count|sum)$/, "")), sample);
+    }
     for (const [name, kind] of names) {
         assert.match(name, /^bailiwick_[a-z_]+$/);
         if (kind === "counter") {
             assert.match(name, /_total$/);
         }
+        assert.notEqual(kind, "summary", name);
+        assert.match(metrics, new RegExp(`^# HELP ${name} [A-Z].+\\.$`, "m"));
     }
     assert.equal((await fetch(`${installation.url}/no/such/path`)).status, 404);
 });

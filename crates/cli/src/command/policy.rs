@@ -21,9 +21,14 @@ pub(crate) fn run(command: Policy, global: &Global, output: &Output) -> Done {
                     "policy.invalid",
                     format!("`{}`: {error}", file.display()),
                 )
-                .hint("see content/policies/schema.cedarschema for the types a policy may name")
+                .hint("`bailiwick policy schema` prints the types a policy may name")
             })?;
             output.result(&json!({"valid": true}), |paper| paper.line("valid"));
+            Ok(exit::OK)
+        }
+        Policy::Schema => {
+            let schema = bailiwick_server::POLICY_SCHEMA;
+            output.result(&json!({"schema": schema}), |paper| paper.line(schema.trim_end()));
             Ok(exit::OK)
         }
     }
@@ -32,7 +37,17 @@ pub(crate) fn run(command: Policy, global: &Global, output: &Output) -> Done {
 async fn get(global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
     let text: PolicyText = client.get(&client.path("policies")?).await?;
-    output.result(&text, |paper| paper.line(&text.cedar));
+    output.result(&text, |paper| {
+        if text.cedar.trim().is_empty() {
+            // As comments, so that what is printed can be edited and set.
+            paper.line("// This tenant has no policies of its own. The default policies are in force:");
+            for line in bailiwick_server::DEFAULT_POLICIES.lines() {
+                paper.line(format!("// {line}").trim_end());
+            }
+        } else {
+            paper.line(&text.cedar);
+        }
+    });
     Ok(exit::OK)
 }
 

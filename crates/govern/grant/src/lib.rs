@@ -34,7 +34,7 @@ pub use details::{DETAIL_TYPE, from_authorization_details, to_authorization_deta
 pub use error::{CompileError, DetailsError, ScopeError};
 pub use model::{Condition, Grant, Literal, Operator, Rate, Scope};
 pub use reason::Refusal;
-pub use schema::{Declared, Mentions, SchemaError, schema_for};
+pub use schema::{BASE as SCHEMA, Declared, Mentions, SchemaError, schema_for};
 pub use scope::parse_scope;
 pub use transition::open;
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::vocabulary::{ACTION, IDENTITY, OWN_TYPES, View};
 
 /// The part of the schema that people read.
-pub(crate) const BASE: &str = include_str!("../../../../content/policies/schema.cedarschema");
+pub const BASE: &str = include_str!("../../../../content/policies/schema.cedarschema");
 
 /// Why there is no schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,7 @@ use bailiwick_audit::entry::{Kind, Opening};
 use bailiwick_audit::merkle::{ConsistencyProof, InclusionProof, LeafHash};
 use bailiwick_audit::note::{NoteSigner, NoteVerifier, SignerError};
 use bailiwick_audit::proof::ProofFile;
-use bailiwick_base::{Clock, Digest, Epoch, NodeName, SealContext, Sealer, StatePos, TenantId};
+use bailiwick_base::{Clock, Digest, Epoch, NodeName, SealContext, Sealer, StatePos, TenantId, Time};
 use bailiwick_keys::LogSigner;
 use tokio::sync::oneshot;
 
@@ -36,6 +36,8 @@ pub const PAYLOAD_MAX: usize = 64 * 1024;
 pub const INSTALLATION_REF: &str = "installation";
 
 const MIB: u64 = 1 << 20;
+/// Entries between two looks while the start of a span is searched.
+const RECALL_STEP: u64 = 4096;
 /// Smallest segment: takes the longest frame.
 const SEGMENT_MIN: u64 = 256 << 10;
 
@@ -434,6 +436,45 @@ impl DecisionLog {
             }
         }
         Ok(cursor.frame()?.map(|(frame, _)| LogEntry::from_frame(&frame)))
+    }
+
+    /// Hands `each` the newest entries in order: every one from `since` on and a few before it, of the last
+    /// `entries_max` at most. `true` when entries since then were left out.
+    ///
+    /// # Errors
+    /// [`JournalError::File`], [`JournalError::Damaged`], [`JournalError::Leaf`], and what `each` returns.
+    pub fn recall<E: From<JournalError>>(
+        &self,
+        since: Time,
+        entries_max: u64,
+        mut each: impl FnMut(&LogEntry) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let size = self.size();
+        let floor = size.saturating_sub(entries_max);
+        let since = u64::try_from(since.micros()).unwrap_or(0);
+        let (mut from, mut reached) = (size, size == 0);
+        while !reached && from > floor {
+            from = from.saturating_sub(RECALL_STEP).max(floor);
+            reached = match self.entry(from)? {
+                Some(entry) => from == 0 || entry.leaf()?.at < since,
+                None => false,
+            };
+        }
+        let Some(place) = self.milestones.before(from).filter(|_| size > 0) else {
+            return Ok(!reached);
+        };
+        let mut cursor = Cursor::at(&self.dir, place, Sums::Verify)?;
+        while cursor.place().next < size {
+            if !cursor.advance()? {
+                return Err(cursor
+                    .damaged(cursor.place().offset, "an entry that was durable is gone")
+                    .into());
+            }
+            if let Some((frame, _)) = cursor.frame()? {
+                each(&LogEntry::from_frame(&frame))?;
+            }
+        }
+        Ok(!reached)
     }
 
     /// The `.tlog-proof` file of entry `index` with its payload and the key that opens its commitment, for a

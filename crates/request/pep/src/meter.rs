@@ -3,7 +3,8 @@
 //! Up to [`EXACT_MAX`] calls a window every call is remembered with its time, so the count is exact. Above that
 //! the window is kept in 64 slots and the oldest slot counts as a whole: the count may be too high by a 64th of
 //! the window, never too low. Memory is bounded: when there is no room for another series, its calls count as
-//! more than any rate allows.
+//! more than any rate allows. After a restart the calls of the windows that are still open are counted again from
+//! the decision log; as far as that cannot be read, those windows count as full.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -43,6 +44,8 @@ struct Series {
 struct Book {
     series: BTreeMap<(TaskId, usize), Series>,
     swept_at: Option<Time>,
+    /// What tasks that were open then had done by then is not known.
+    unknown_until: Option<Time>,
 }
 
 pub(crate) struct Meter {
@@ -78,6 +81,19 @@ impl Meter {
             .entry(key)
             .or_insert_with(|| Series::new(allowance, now));
         series.count(allowance, now)
+    }
+
+    /// From here on, a window that reaches back to `until` or before counts as full.
+    pub(crate) fn forget_until(&self, until: Time) {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.unknown_until = book.unknown_until.max(Some(until));
+    }
+
+    /// Whether a window that ends now reaches into what is not known of a task opened at `opened_at`.
+    pub(crate) fn is_unknown(&self, opened_at: Time, window: Duration, now: Time) -> bool {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.unknown_until
+            .is_some_and(|until| opened_at <= until && now.before(window) <= until)
     }
 
     /// Takes back a call that was kept (its count was within the allowance) and then refused for another reason.

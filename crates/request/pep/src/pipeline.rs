@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bailiwick_base::{Clock, DecisionId, EntropyError, Ids, TaskId, TenantId, Time};
 use bailiwick_decide::{
-    Call, Decision, DenyReason, Door, Effect, Principal, RateReading, Reasons, Snapshot, decide,
+    Call, Decision, DenyReason, Door, Effect, Principal, Rate, RateReading, Reasons, Snapshot, decide,
 };
 use futures_util::future::join_all;
 use smallvec::SmallVec;
@@ -142,6 +142,40 @@ impl Pep {
             flights: Flights::default(),
             counters: Counters::new(),
         }
+    }
+
+    /// Counts a call that was permitted at `at`, before this process began. Oldest first.
+    pub fn recall(&self, call: &Call, at: Time) {
+        let Some(task) = task_of(call) else {
+            return;
+        };
+        for (scope, rate) in self.cell.load().rates_of(call) {
+            self.count_again(task, scope, rate, at);
+        }
+    }
+
+    /// The same for a call whose names the log does not hold: it counts for every rate of its task.
+    pub fn recall_unnamed(&self, task: &TaskId, at: Time) {
+        let snapshot = self.cell.load();
+        let scopes = snapshot.task(task).map(|(_, grant)| &grant.scopes);
+        for (scope, granted) in scopes.into_iter().flatten().enumerate() {
+            if let Some(rate) = granted.rate {
+                self.count_again(task, scope, rate, at);
+            }
+        }
+    }
+
+    fn count_again(&self, task: &TaskId, scope: usize, rate: Rate, at: Time) {
+        let allowance = Allowance {
+            calls: rate.calls,
+            window: rate.window,
+        };
+        self.meter.count(task, scope, allowance, at);
+    }
+
+    /// What was permitted until `until` could not be counted again: rates that look back so far are exceeded.
+    pub fn forget_until(&self, until: Time) {
+        self.meter.forget_until(until);
     }
 
     /// The snapshot every call is judged by.
@@ -306,7 +340,14 @@ impl Pep {
                 calls: rate.calls,
                 window: rate.window,
             };
-            let calls = self.meter.count(&task, scope, allowance, now);
+            let is_unknown = snapshot
+                .task(&task)
+                .is_none_or(|(task, _)| self.meter.is_unknown(task.opens_at, rate.window, now));
+            let calls = if is_unknown {
+                u32::MAX
+            } else {
+                self.meter.count(&task, scope, allowance, now)
+            };
             if calls <= rate.calls {
                 kept.push(scope);
             }

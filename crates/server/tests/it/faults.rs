@@ -232,7 +232,7 @@ async fn decision_log_full() {
     );
     assert_eq!(bed.send("GET", "/healthz", &[], "").await.status, 200);
     let metrics = bed.send("GET", "/metrics", &[], "").await;
-    assert!(metrics.text().contains("bailiwick_"), "{}", metrics.text());
+    every_metric_is_described(&metrics.text());
     // A kill does not wait for the decision log.
     let killed = bed.kill("acme", "identity", &plan.identities[0]).await.ok();
     assert_eq!(killed["effect"], "kill");
@@ -406,4 +406,33 @@ async fn under_load_on_a_queue_of_one_whatever_is_allowed_is_recorded() {
         .filter(|e| e["payload"]["effect"] == "permit" && e["payload"]["action"] == "tools/call")
         .count();
     assert!(permits >= allowed, "{permits} records for {allowed} calls");
+}
+
+/// Every sample belongs to a metric with a text and a kind, and no kind is a summary.
+fn every_metric_is_described(exposed: &str) {
+    let said = |word: &str| -> std::collections::BTreeMap<&str, &str> {
+        let lines = exposed.lines().filter_map(|line| line.strip_prefix(word));
+        lines.filter_map(|line| line.split_once(' ')).collect()
+    };
+    let (helps, kinds) = (said("# HELP "), said("# TYPE "));
+    assert!(
+        kinds.contains_key("bailiwick_decision_log_flush_seconds"),
+        "{exposed}"
+    );
+    let samples = exposed
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for sample in samples {
+        let name = sample.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|part| name.strip_suffix(part).filter(|base| kinds.contains_key(base)))
+            .unwrap_or(name);
+        let kind = kinds.get(family).unwrap_or_else(|| panic!("no kind: {sample}"));
+        assert_ne!(*kind, "summary", "{sample}");
+        assert!(
+            helps.get(family).is_some_and(|help| help.ends_with('.')),
+            "no text: {sample}"
+        );
+    }
 }

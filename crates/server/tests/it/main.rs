@@ -26,6 +26,7 @@ mod killing;
 mod outsiders;
 mod pinning;
 mod proving;
+mod rates;
 mod sessions;
 mod sweep;
 mod texts;

@@ -35,7 +35,8 @@ pub const POLICIES_MAX: usize = 4 * 1024 * 1024;
 /// Operators and brackets of one policy; bounds how deep its expressions can nest.
 pub const OPERATORS_MAX: usize = 1000;
 
-const DEFAULTS: &str = include_str!("../../../../../content/policies/default.cedar");
+/// The policies that stand beside those of every tenant.
+pub const DEFAULTS: &str = include_str!("../../../../../content/policies/default.cedar");
 
 static BUILTIN: LazyLock<Arc<TenantPolicies>> = LazyLock::new(|| Arc::new(TenantPolicies::read("")));
 
@@ -85,19 +86,41 @@ pub fn validate(text: &str) -> Result<(), PolicyError> {
         mentions.merge(&found);
     }
     let declared: Vec<Declared> = supplied.declared().cloned().collect();
-    let schema = schema_for(&mentions, &declared).map_err(|e| PolicyError::at(text, 0, e.to_string()))?;
+    let schema = schema_for(&mentions, &declared).map_err(|e| {
+        namespaced(text, &mentions).unwrap_or_else(|| PolicyError::at(text, 0, e.to_string()))
+    })?;
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
-    if let Some(error) = result.validation_errors().next() {
-        return Err(PolicyError::of(text, &DetailedError::from(error)));
+    if let Some(error) = first(text, result.validation_errors().map(DetailedError::from)) {
+        return Err(error);
     }
     // A forbid that can never apply guards nothing, whatever its author thinks.
     let impossible = result
         .validation_warnings()
-        .find(|w| matches!(w, ValidationWarning::ImpossiblePolicy(_)));
-    match impossible {
-        None => Ok(()),
-        Some(warning) => Err(PolicyError::of(text, &DetailedError::from(warning))),
-    }
+        .filter(|w| matches!(w, ValidationWarning::ImpossiblePolicy(_)));
+    first(text, impossible.map(DetailedError::from)).map_or(Ok(()), Err)
+}
+
+/// The first offence in the text. Cedar gives them in no order, one for each action a policy may apply to.
+fn first(text: &str, offences: impl Iterator<Item = DetailedError>) -> Option<PolicyError> {
+    offences
+        .map(|error| PolicyError::of(text, &error))
+        .min_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)))
+}
+
+/// The place of the first entity type with a namespace: the schema has none.
+fn namespaced(text: &str, mentions: &Mentions) -> Option<PolicyError> {
+    let names = mentions.types.iter().filter(|name| name.contains("::"));
+    let found = names.filter_map(|name| {
+        let mut places = text.match_indices(name.as_str()).map(|(at, _)| at);
+        let is_code = |at: &usize| {
+            let line = text.get(..*at).and_then(|before| before.rsplit('\n').next());
+            line.is_some_and(|line| !line.contains("//"))
+        };
+        Some((places.find(is_code)?, name))
+    });
+    let (at, name) = found.min()?;
+    let message = format!("`{name}` names a namespace, and entity types here have none");
+    Some(PolicyError::at(text, at, message))
 }
 
 /// The set as Cedar read it, the same policies under their own names, and what they declare.

@@ -186,3 +186,21 @@ fn policies_see_the_principal_the_server_and_the_arguments() {
         }
     }
 }
+
+#[test]
+fn a_namespace_is_refused_where_it_stands() {
+    let text = "// Billing::Invoice is not known here\nforbid (\n  principal,\n  action, resource is Billing::Invoice);\n";
+    let error = validate(text).unwrap_err();
+    assert_eq!((error.line, error.column), (4, 23), "{error}");
+    assert!(error.message.contains("`Billing::Invoice`"), "{error}");
+}
+
+#[test]
+fn the_same_fault_is_told_in_the_same_words() {
+    let text = "forbid (principal, action, resource)\nwhen { context.nothing == 1 };\n";
+    let told = validate(text).unwrap_err();
+    assert_eq!(told.line, 2, "{told}");
+    for _ in 0..50 {
+        assert_eq!(validate(text).unwrap_err(), told);
+    }
+}
