@@ -118,7 +118,7 @@ fn every_code_of_the_sources_is_listed_with_its_meaning_and_none_that_is_not_use
     for (literal, file) in &used {
         assert!(
             names.contains(literal.as_str()) != NOT_CODES.contains(&literal.as_str()),
-            "`{literal}` in {} has to stand either in the table of codes.rs or among what is no code",
+            "`{literal}` in {} has to stand either in content/codes.txt or among what is no code",
             file.display()
         );
     }
