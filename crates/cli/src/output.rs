@@ -61,7 +61,8 @@ impl Failure {
 }
 
 /// What the service misses was left out of the command line.
-const LEFT_OUT: [&str; 11] = [
+const LEFT_OUT: [&str; 12] = [
+    "grant.empty",
     "identity.expiry-missing",
     "identity.owner-contact-missing",
     "identity.owner-missing",

@@ -70,6 +70,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);
     await works(["policy", "get"]);
+    await works(["policy", "schema"]);
     await works(["count", "--explain"]);
     await works(["suspend", "task", opened.task.id]);
     await works(["resume", "task", opened.task.id]);

@@ -95,7 +95,7 @@ async fn a_folder_that_is_open_or_cannot_be_written_stops_the_start_with_the_fix
     fs::write(&file, b"").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let said = refusal(config(&file, |_| {})).await;
-    assert!(said.contains("cannot be written"), "{said}");
+    assert!(said.contains("is no folder: give one"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,7 +49,7 @@ async fn only_a_verified_program_starts() {
         path,
         args: Vec::new(),
     };
-    for (program, why) in [(wrong, "changed"), (writable, "only its owner may write")] {
+    for (program, why) in [(wrong, "another SHA-256"), (writable, "only its owner may write")] {
         let mut process = launcher.start(&program);
         match process.outputs.recv().await {
             Some(Output::Ended(text)) => assert!(text.contains(why), "{text}"),
@@ -205,7 +205,7 @@ async fn a_script_that_was_swapped_is_not_run_again() {
     assert_eq!(said(&launcher, &program).await.unwrap(), "first\n");
     std::fs::write(&script, "echo second").unwrap();
     let why = said(&launcher, &program).await.unwrap_err();
-    assert!(why.contains("changed") && why.contains(&name), "{why}");
+    assert!(why.contains("another SHA-256") && why.contains(&name), "{why}");
     program.args = vec![
         format!("--config={name}x"),
         format!("-c={}", folder.path().display()),
