@@ -84,7 +84,10 @@ impl Programs {
             words.iter().map(fill).collect()
         };
         if let Some(("peer", name)) = run.measure.first().and_then(|word| word.split_once('/')) {
-            return self.peers.measure(name, &filled(&run.measure));
+            let shared = self.shared.to_string_lossy();
+            let words = filled(&run.measure).into_iter();
+            let words: Vec<String> = words.map(|word| word.replace("{shared}", &shared)).collect();
+            return self.peers.measure(name, &words);
         }
         for words in &run.serve {
             let mut server = self.command(words, port, &folder, run.serve_cores.as_deref())?;
