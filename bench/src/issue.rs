@@ -89,8 +89,8 @@ pub(crate) async fn run(folder: &Path, span: Duration) -> anyhow::Result<()> {
         tenants.push((*algorithm, Tenant::add(&installation, *algorithm, span).await?));
     }
     let queued = installation.queued(folder, CORE).await?;
-    // Assertions made in the second in which a server started are refused: they may have been used before.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    // Assertions that could have been used before a server started are refused.
+    tokio::time::sleep(Duration::from_secs(7)).await;
     let servers = [("queued", &queued), ("durable", &installation.service)];
     let mut number = 0;
     for (algorithm, tenant) in &tenants {

@@ -158,6 +158,8 @@ impl World {
             Fact::Policies(self.tenant.clone(), self.policies().into()),
             Fact::Position(StatePos(7), Epoch(5)),
         ];
+        // The server is an identity too.
+        facts.push(Fact::Identity(Arc::new(self.identity(self.n + 1))));
         for k in 0..self.n {
             facts.push(Fact::Identity(Arc::new(self.identity(k))));
             facts.push(Fact::Task(Arc::new(self.task(k)), Arc::new(self.grant(k)?)));
