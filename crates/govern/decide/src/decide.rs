@@ -414,18 +414,16 @@ fn require_pin(server: Option<&ServerEntry>, aim: &Aim<'_>) -> Result<(), Refuse
     if item.kind != ItemKind::Tool {
         return Ok(());
     }
+    let (reason, why) = match server.tools.get(item.name).map(|t| t.state) {
+        Some(PinState::Pinned) => return Ok(()),
+        Some(PinState::Drifted) => (DenyReason::ToolDrifted, "changed since it was pinned"),
+        Some(PinState::New) | None => (DenyReason::ToolNotPinned, "is not pinned"),
+    };
     let name = bailiwick_base::limits::shown(item.name);
-    match server.tools.get(item.name).map(|t| t.state) {
-        Some(PinState::Pinned) => Ok(()),
-        Some(PinState::Drifted) => Err(Refused::new(
-            DenyReason::ToolDrifted,
-            format!("tool `{}:{name}` changed since it was pinned", item.server),
-        )),
-        Some(PinState::New) | None => Err(Refused::new(
-            DenyReason::ToolNotPinned,
-            format!("tool `{}:{name}` is not pinned", item.server),
-        )),
-    }
+    Err(Refused::new(
+        reason,
+        format!("tool `{}:{name}` {why}", item.server),
+    ))
 }
 
 /// Whether the caller holds any scope on the server: in its token, or without a token in its task's grant.

@@ -110,11 +110,11 @@ pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted
 /// An argument that a policy reads has one spelling: a server that compares names more laxly than we do would
 /// take another one, neither granted nor forbidden, for it.
 fn require_one_spelling(concerned: &[&Compiled], arguments: &Map<String, Value>) -> Result<(), Refused> {
-    let named = |compiled: &&Compiled| {
+    let found = concerned.iter().find_map(|compiled| {
         let mut args = compiled.needs.args.iter();
-        args.find_map(|(_, arg)| Some((arg.clone(), namesake(arguments, arg)?)))
-    };
-    let Some((compiled, (arg, other))) = concerned.iter().find_map(|c| Some((*c, named(c)?))) else {
+        args.find_map(|(_, arg)| Some((compiled, arg, namesake(arguments, arg)?)))
+    });
+    let Some((compiled, arg, other)) = found else {
         return Ok(());
     };
     Err(Refused {
@@ -123,7 +123,7 @@ fn require_one_spelling(concerned: &[&Compiled], arguments: &Map<String, Value>)
         text: format!(
             "argument `{}` could be read as `{}`, on which it depends: leave it out, or spell it so",
             shown(other),
-            shown(&arg)
+            shown(arg)
         ),
     })
 }

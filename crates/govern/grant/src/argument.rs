@@ -141,6 +141,9 @@ fn is_plain(path: &str) -> bool {
     if path.contains('\\') || path.split('/').any(|s| s == "..") {
         return false;
     }
+    if !path.contains('%') {
+        return true;
+    }
     // `%25` first: a path that is decoded twice is read as it is after the last time.
     let mut decoded = path.to_ascii_lowercase();
     while decoded.contains("%25") {

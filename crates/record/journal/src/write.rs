@@ -114,7 +114,7 @@ impl Writer {
         let mut batch = Vec::new();
         let mut is_alone = false;
         while let Some(mut taken) = self.queue.take(batch, is_alone) {
-            is_alone = taken.len() == 1;
+            is_alone = taken.iter().filter(|record| record.waiter.is_some()).count() == 1;
             metrics::histogram!("bailiwick_decision_log_batch_records").record(as_f64(taken.len()));
             if let Err(failure) = self.write_batch(&mut taken) {
                 self.fail(failure, &mut taken);

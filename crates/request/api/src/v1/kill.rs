@@ -65,8 +65,9 @@ async fn run(
     } else {
         MarkEffect::Kill
     };
-    let stopped = dry_run(deps, &scope, effect);
+    let before = deps.cell.load();
     if body.dry_run {
+        let stopped = dry_run(deps, &scope, effect, &before, deps.in_flight(&scope));
         return Ok(Json(stopped).into_response());
     }
     let stop = Stop {
@@ -83,6 +84,7 @@ async fn run(
             (Arc::clone(&done.receipt), Some(done))
         }
     };
+    let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
     let mut response = Json(wire::KillReceipt {
         scope: scope_in_words(&scope),
         effect: if body.suspend { "suspend" } else { "kill" }.to_owned(),
@@ -90,9 +92,10 @@ async fn run(
         position: receipt.pos.0,
         denied_us: done.as_ref().map_or(0, |d| micros(d.denied)),
         committed_us: done.as_ref().map_or(0, |d| micros(d.committed)),
-        cancelled_calls: done.as_ref().map_or(0, |d| d.cancelled),
+        cancelled_calls: cancelled,
         points: done.map(|d| d.points).unwrap_or_default(),
-        stopped,
+        // Reckoned last: listing a large tenant must not hold up its stop.
+        stopped: dry_run(deps, &scope, effect, &before, cancelled),
         still: Vec::new(),
     })
     .into_response();
@@ -284,22 +287,28 @@ fn require_known<'a>(
     })
 }
 
-fn dry_run(deps: &Deps, scope: &MarkScope, effect: MarkEffect) -> wire::DryRun {
-    let snapshot = deps.cell.load();
+/// What a command stops, or would stop, of what there was before it.
+fn dry_run(
+    deps: &Deps,
+    scope: &MarkScope,
+    effect: MarkEffect,
+    snapshot: &Snapshot,
+    calls_in_flight: u64,
+) -> wire::DryRun {
     let tenants: Vec<TenantId> = match scope {
         MarkScope::All => snapshot.tenants().map(|(t, _)| t.id.clone()).collect(),
         _ => vec![reach_tenant(scope)],
     };
-    let view = View::new(deps, &snapshot);
+    let view = View::new(deps, snapshot);
     let mut out = wire::DryRun {
         reversible: effect == MarkEffect::Suspend,
+        calls_in_flight,
         ..wire::DryRun::default()
     };
     for tenant in &tenants {
         for (task, grant) in snapshot.tasks(tenant) {
             let open = matches!(view.task(task).state.as_str(), "open" | "suspended" | "waiting");
-            let named =
-                names_task(scope, &task.id, grant) || names_identity(&snapshot, scope, &task.identity);
+            let named = names_task(scope, &task.id, grant) || names_identity(snapshot, scope, &task.identity);
             if open && named {
                 out.tasks.push(task.id.to_string());
                 out.names.insert(task.id.to_string(), task.purpose.clone());
@@ -307,13 +316,12 @@ fn dry_run(deps: &Deps, scope: &MarkScope, effect: MarkEffect) -> wire::DryRun {
         }
         for identity in snapshot.identities(tenant) {
             let living = !matches!(identity.state, IdentityState::Retired { .. });
-            if living && names_identity(&snapshot, scope, &identity.id) {
+            if living && names_identity(snapshot, scope, &identity.id) {
                 out.identities.push(identity.id.to_string());
                 out.names.insert(identity.id.to_string(), identity.name.clone());
             }
         }
     }
-    out.calls_in_flight = deps.in_flight(scope);
     out
 }
 
@@ -384,7 +392,8 @@ async fn lift(
 ) -> Result<Response, RouteError> {
     let received = deps.clock.monotonic();
     let context = deps.context(session, reach_of(&scope), request_digest("resume", body)?)?;
-    let stopped = dry_run(deps, &scope, MarkEffect::Suspend);
+    let (before, calls) = (deps.cell.load(), deps.in_flight(&scope));
+    let stopped = dry_run(deps, &scope, MarkEffect::Suspend, &before, calls);
     if body.dry_run {
         return Ok(Json(stopped).into_response());
     }
