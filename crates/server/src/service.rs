@@ -319,10 +319,13 @@ fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
     Ok(wanted)
 }
 
-/// A file of this user alone that is there whole or not at all.
+/// A file of this user alone that is there whole or not at all. What is there already is not written anew.
 fn write_whole(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
+    if std::fs::read(file).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
     let draft = file.with_extension("new");
     let write = || {
         let mut open = std::fs::OpenOptions::new();

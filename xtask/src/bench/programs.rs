@@ -162,10 +162,12 @@ impl Programs {
 }
 
 fn build_ours(repo: &Repo, plan: &Plan) -> Outcome<()> {
-    let (binaries, examples) = (plan.programs("ours"), plan.programs("example"));
+    let (mut binaries, examples) = (plan.programs("ours"), plan.programs("example"));
     if binaries.is_empty() && examples.is_empty() {
         return Ok(());
     }
+    // What our measuring programs start, from the folder that they stand in.
+    binaries.insert("bailiwick");
     let mut cargo = Command::new(process::cargo());
     cargo
         .current_dir(&repo.root)
