@@ -16,6 +16,7 @@ use bailiwick_mcp::GatewayConfig;
 use bailiwick_wire::NodeHealth;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
@@ -146,6 +147,22 @@ fn untraced(deps: &Deps, gateway: Router, probes: Probes, front: Front) -> Route
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
+    let panicked = CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+        metrics::counter!("bailiwick_panics_total").increment(1);
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    });
+    let bodies = Arc::clone(&front.bodies);
+    // One layer of layers, outermost first: each that a router is given by itself costs every request a box.
+    let around = ServiceBuilder::new()
+        .layer(panicked)
+        .layer(fixed(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(middleware::from_fn_with_state(Arc::new(front), admit))
+        .layer(middleware::from_fn_with_state(bodies, budget::count));
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
@@ -155,21 +172,7 @@ fn untraced(deps: &Deps, gateway: Router, probes: Probes, front: Front) -> Route
         .merge(gateway)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&front.bodies),
-            budget::count,
-        ))
-        .layer(middleware::from_fn_with_state(Arc::new(front), admit))
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
-        .layer(fixed(
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            metrics::counter!("bailiwick_panics_total").increment(1);
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }))
+        .layer(around)
 }
 
 async fn alive() -> &'static str {
