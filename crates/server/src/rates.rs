@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bailiwick_audit::entry::Kind;
 use bailiwick_base::{DecisionId, IdentityId, Sealer, ServerName, TaskId, TenantId, Time};
-use bailiwick_decide::{Arguments, Call, Door, ItemKind, NamedEntity, Principal, Snapshot, Target};
+use bailiwick_decide::{Arguments, Call, Door, ItemKind, Principal, Snapshot, Target};
 use bailiwick_journal::{DecisionLog, JournalError, LogEntry};
 use bailiwick_pep::Pep;
 use serde_json::{Map, Value};
@@ -122,16 +122,7 @@ fn target(payload: &Map<String, Value>) -> Option<Target> {
         });
     }
     let (kind, id) = resource?;
-    Some(Target::Named {
-        action,
-        action_properties: Map::new(),
-        resource: NamedEntity {
-            kind: kind.to_owned(),
-            id: id.to_owned(),
-            properties: Map::new(),
-        },
-        context: Map::new(),
-    })
+    Some(bailiwick_api::named(&action, kind, id))
 }
 
 fn item_kind(text: &str) -> Option<ItemKind> {

@@ -23,6 +23,7 @@ mod v1;
 
 use axum::Router;
 
+pub use authzen::named;
 pub use claim::claim_router;
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use problem::RouteError;

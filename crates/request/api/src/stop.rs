@@ -10,8 +10,7 @@ use std::time::Duration;
 use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TokenId};
 use bailiwick_credential::{Claims, ScopeSet, TaskState};
 use bailiwick_decide::{
-    Arguments, Bearer, Call, Door, Effect, ItemKind, Mark, MarkEffect, MarkScope, NamedEntity, Principal,
-    Target,
+    Arguments, Bearer, Call, Door, Effect, ItemKind, Mark, MarkEffect, MarkScope, Principal, Target,
 };
 use bailiwick_inventory::{self as inventory, State};
 use bailiwick_journal::{KillEntry, KillMark, Slot};
@@ -21,6 +20,7 @@ use bailiwick_wire as wire;
 use http::StatusCode;
 
 use crate::Deps;
+use crate::authzen::named;
 use crate::command::{CommandError, answer};
 use crate::problem::RouteError;
 use crate::session::Session;
@@ -412,12 +412,7 @@ fn probe_target(scope: &MarkScope, door: Door, claims: &Arc<Claims>, token: Toke
             claims: Arc::clone(claims),
             tokens: vec![token],
         },
-        _ => Target::Named {
-            action: "probe".to_owned(),
-            action_properties: serde_json::Map::new(),
-            resource: NamedEntity::default(),
-            context: serde_json::Map::new(),
-        },
+        _ => named("probe", "", ""),
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) mod metadata;
 use bailiwick_base::TenantId;
 use bailiwick_decide::{Arguments, Bearer, Call, Decision, Door, Effect, NamedEntity, Principal, Target};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
 use crate::Deps;
@@ -59,12 +59,7 @@ fn authenticate(
             .map_err(|e| RouteError::broken("randomness failed", &e))?,
         door: Door::Authzen,
         principal: Principal::Bearer(bearer.clone()),
-        target: Target::Named {
-            action: "evaluate".to_owned(),
-            action_properties: serde_json::Map::new(),
-            resource: NamedEntity::default(),
-            context: serde_json::Map::new(),
-        },
+        target: named("evaluate", "", ""),
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };
@@ -72,6 +67,21 @@ fn authenticate(
         return Err(unauthorized(reason.code()));
     }
     Ok((tenant, bearer))
+}
+
+/// An action on a resource of that type and id; nothing more is said about either.
+#[must_use]
+pub fn named(action: &str, kind: &str, id: &str) -> Target {
+    Target::Named {
+        action: action.to_owned(),
+        action_properties: Map::new(),
+        resource: NamedEntity {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            properties: Map::new(),
+        },
+        context: Map::new(),
+    }
 }
 
 fn call_of(deps: &Deps, tenant: &TenantId, question: Question) -> Result<Call, RouteError> {

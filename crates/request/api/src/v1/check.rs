@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use bailiwick_base::{ServerName, TaskId, TenantId};
-use bailiwick_decide::{Arguments, Call, Door, Effect, ItemKind, NamedEntity, Principal, Target};
+use bailiwick_decide::{Arguments, Call, Door, Effect, ItemKind, Principal, Target};
 use bailiwick_wire as wire;
-use serde_json::Map;
 use smallvec::SmallVec;
 
 use crate::Deps;
+use crate::authzen::named;
 use crate::body::Strict;
 use crate::problem::RouteError;
 use crate::session::Session;
@@ -117,14 +117,5 @@ fn target(action: &str, resource: &str) -> Result<Target, RouteError> {
             format!("`{resource}` is neither server:item nor type/id"),
         )
     })?;
-    Ok(Target::Named {
-        action: action.to_owned(),
-        action_properties: Map::new(),
-        resource: NamedEntity {
-            kind: kind.to_owned(),
-            id: id.to_owned(),
-            properties: Map::new(),
-        },
-        context: Map::new(),
-    })
+    Ok(named(action, kind, id))
 }
