@@ -247,9 +247,7 @@ async fn only_an_enforcement_point_may_ask_and_only_about_its_own_tenant() {
     let world = World::build().await;
     let desk = Desk::open().await;
     let bed = &world.bed;
-    bed.add_server("acme", "files", &desk).await;
-    let worker = bed.add_identity("acme", "worker").await;
-    let (task, token) = bed.open_task("acme", &worker, &["files:echo(a = 1)"]).await;
+    let (worker, task, token) = bed.add_worker(&desk, &["files:echo(a = 1)"]).await;
     let (question, _) = scenario().swap_remove(0);
     bed.bearing(&token, "/access/v1/evaluation", &question)
         .await

@@ -377,6 +377,14 @@ impl Bed {
         )
     }
 
+    /// The identity `worker` in `acme` with a task on the desk as server `files`: its id, the task, its token.
+    pub(crate) async fn add_worker(&self, desk: &Desk, can: &[&str]) -> (String, String, String) {
+        self.add_server("acme", "files", desk).await;
+        let identity = self.add_identity("acme", "worker").await;
+        let (task, token) = self.open_task("acme", &identity, can).await;
+        (identity, task, token)
+    }
+
     /// A tool call through the gateway, as a client of 2026-07-28 sends it.
     pub(crate) async fn call(
         &self,

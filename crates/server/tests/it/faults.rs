@@ -379,9 +379,7 @@ async fn under_load_on_a_queue_of_one_whatever_is_allowed_is_recorded() {
     let bed = Bed::start_with(|config| config.log.queue_max = 1).await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (_, token) = bed.open_task("acme", &identity, &["files:echo"]).await;
+    let (_, _, token) = bed.add_worker(&desk, &["files:echo"]).await;
     let calls = (0..200).map(|_| bed.call(&token, "acme", "files", "echo", json!({})));
     let answers = futures_util::future::join_all(calls).await;
     let (mut allowed, mut unrecorded) = (0, 0);

@@ -41,9 +41,7 @@ async fn every_file_of_the_data_folder_is_this_users_alone() {
     let mut bed = Bed::start().await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (_, token) = bed.open_task("acme", &identity, &["files:echo"]).await;
+    let (identity, _, token) = bed.add_worker(&desk, &["files:echo"]).await;
     bed.call(&token, "acme", "files", "echo", json!({})).await.ok();
     bed.kill("acme", "identity", &identity).await.ok();
     bed.restart().await;

@@ -24,11 +24,7 @@ async fn world_of(algorithm: &str) -> World {
     let desk = Desk::open().await;
     let tenant = json!({"tenant": "acme", "name": "Acme", "employees": 7, "algorithm": algorithm});
     bed.post("/v1/tenants", &tenant).await.ok();
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (task, token) = bed
-        .open_task("acme", &identity, &["files:echo", "authzen:evaluate"])
-        .await;
+    let (identity, task, token) = bed.add_worker(&desk, &["files:echo", "authzen:evaluate"]).await;
     World {
         bed,
         desk,

@@ -12,11 +12,7 @@ async fn a_silent_store_stops_calls_and_issuing_and_both_come_back() {
     let bed = Bed::start().await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (task, token) = bed
-        .open_task("acme", &identity, &["files:echo", "authzen:evaluate"])
-        .await;
+    let (identity, task, token) = bed.add_worker(&desk, &["files:echo", "authzen:evaluate"]).await;
     let call = || bed.call(&token, "acme", "files", "echo", json!({}));
     assert!(call().await.ok()["result"].is_object());
     // Six seconds pass at once: the last word of the store is older than the five that are borne with.

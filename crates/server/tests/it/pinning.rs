@@ -24,9 +24,7 @@ async fn a_changed_definition_blocks_its_tool_until_it_is_pinned_and_is_recorded
     let bed = Bed::start().await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (_, token) = bed.open_task("acme", &identity, &["files:*"]).await;
+    let (_, _, token) = bed.add_worker(&desk, &["files:*"]).await;
     let call = |name: &'static str| bed.call(&token, "acme", "files", name, json!({}));
     assert!(call("echo").await.ok()["result"].is_object());
 

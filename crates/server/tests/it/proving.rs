@@ -15,9 +15,7 @@ async fn history() -> Bed {
     let bed = Bed::start().await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (_, token) = bed.open_task("acme", &identity, &["files:echo"]).await;
+    let (identity, _, token) = bed.add_worker(&desk, &["files:echo"]).await;
     for n in 0..20 {
         bed.call(&token, "acme", "files", "echo", json!({"n": n}))
             .await

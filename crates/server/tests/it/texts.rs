@@ -336,11 +336,7 @@ async fn sweep() {
     .await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
-    let (_, token) = bed
-        .open_task("acme", &identity, &["files:*", "authzen:evaluate"])
-        .await;
+    let (identity, _, token) = bed.add_worker(&desk, &["files:*", "authzen:evaluate"]).await;
     let world = World { bed, identity, token };
     let kept: usize = stream::iter(&texts)
         .map(|text| {

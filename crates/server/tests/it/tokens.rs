@@ -101,12 +101,8 @@ async fn world() -> World {
     let bed = Bed::start().await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "files", &desk).await;
-    let identity = bed.add_identity("acme", "worker").await;
+    let (identity, task, _) = bed.add_worker(&desk, &["files:echo", "files:hold"]).await;
     let client = Client::register(&bed, "acme", &identity).await;
-    let (task, _) = bed
-        .open_task("acme", &identity, &["files:echo", "files:hold"])
-        .await;
     World {
         bed,
         desk,
@@ -242,6 +238,7 @@ async fn an_assertion_proves_one_client_once_to_one_issuer() {
         }
     };
     let with = |change: &dyn Fn(&mut Value)| client.assertion_with(&bed, "acme", |c| change(c));
+    let without = |claim: &str| with(&|c| drop(c.as_object_mut().unwrap().remove(claim)));
     refused(
         "the token endpoint as audience",
         with(&|c| c["aud"] = json!(format!("{BASE}/t/acme/token"))),
@@ -257,11 +254,7 @@ async fn an_assertion_proves_one_client_once_to_one_issuer() {
         with(&|c| c["aud"] = json!([format!("{BASE}/t/acme"), "https://x.example"])),
     )
     .await;
-    refused(
-        "no audience",
-        with(&|c| drop(c.as_object_mut().unwrap().remove("aud"))),
-    )
-    .await;
+    refused("no audience", without("aud")).await;
     refused(
         "expired",
         with(&|c| {
@@ -271,16 +264,8 @@ async fn an_assertion_proves_one_client_once_to_one_issuer() {
     )
     .await;
     refused("too long-lived", with(&|c| c["exp"] = json!(now + 7_200))).await;
-    refused(
-        "no expiry",
-        with(&|c| drop(c.as_object_mut().unwrap().remove("exp"))),
-    )
-    .await;
-    refused(
-        "no jti",
-        with(&|c| drop(c.as_object_mut().unwrap().remove("jti"))),
-    )
-    .await;
+    refused("no expiry", without("exp")).await;
+    refused("no jti", without("jti")).await;
     refused(
         "an issuer that is not the client",
         with(&|c| c["iss"] = json!("somebody")),

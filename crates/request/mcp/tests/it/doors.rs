@@ -33,6 +33,13 @@ fn echo(meta: &Value) -> Value {
     )
 }
 
+fn challenge_of(response: &http::Response<Body>) -> String {
+    response.headers()["www-authenticate"]
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
 const GOOD: [(&str, &str); 3] = [
     ("mcp-protocol-version", "2026-07-28"),
     ("mcp-method", "tools/call"),
@@ -144,18 +151,12 @@ async fn challenges_are_those_of_the_standard() {
     none.headers_mut().remove("authorization");
     let response = world.send(none).await;
     assert_eq!(response.status(), 401);
-    assert_eq!(
-        response.headers()["www-authenticate"],
-        format!("Bearer {metadata}").as_str()
-    );
+    assert_eq!(challenge_of(&response), format!("Bearer {metadata}"));
     let response = world
         .send(modern("forged", "up", json!(1), "tools/list", json!({})))
         .await;
     assert_eq!(response.status(), 401);
-    let challenge = response.headers()["www-authenticate"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let challenge = challenge_of(&response);
     assert!(
         challenge.contains(metadata) && challenge.contains("error=\"invalid_token\""),
         "{challenge}"
@@ -166,10 +167,7 @@ async fn challenges_are_those_of_the_standard() {
         .send(modern("t", "up", json!(1), "tools/call", json!({"name": "hang"})))
         .await;
     assert_eq!(response.status(), 403);
-    let challenge = response.headers()["www-authenticate"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let challenge = challenge_of(&response);
     assert!(
         challenge.contains("error=\"insufficient_scope\", scope=\"up:hang\""),
         "{challenge}"
@@ -391,9 +389,6 @@ async fn lists_show_only_what_may_be_used() {
         ))
         .await;
     assert_eq!(response.status(), 403);
-    let challenge = response.headers()["www-authenticate"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let challenge = challenge_of(&response);
     assert!(challenge.contains("scope=\"up:prompts/get\""), "{challenge}");
 }
