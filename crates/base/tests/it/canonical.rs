@@ -1,9 +1,8 @@
 use std::fs;
 
 use bailiwick_base::{canonical, json};
+use bailiwick_vectors as vectors;
 use serde_json::{Value, json};
-
-use crate::vectors;
 
 #[test]
 fn jcs_documents_become_their_exact_bytes() {

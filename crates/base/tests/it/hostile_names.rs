@@ -3,9 +3,8 @@
 use std::fs;
 
 use bailiwick_base::{AgentLabel, IdentityId, NodeName, ServerName, TaskId, TenantId, Time, ToolName};
+use bailiwick_vectors as vectors;
 use serde_json::Value;
-
-use crate::vectors;
 
 /// Kept exactly, or refused with a message that cannot forge a line or turn the reading direction.
 fn kept_or_refused<T: ToString>(what: &str, text: &str, parsed: Result<T, impl ToString>) -> bool {

@@ -1,9 +1,8 @@
 use std::fs;
 
 use bailiwick_base::json::{self, JsonError};
+use bailiwick_vectors as vectors;
 use serde_json::{Value, json};
-
-use crate::vectors;
 
 const MAX: usize = 1 << 20;
 

@@ -9,4 +9,3 @@ mod canonical;
 mod hostile_names;
 mod json_suite;
 mod public_key;
-mod vectors;

@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use bailiwick_base::{PublicKey, PublicKeyError, SigningAlgorithm};
+use bailiwick_vectors as vectors;
 use serde_json::{Map, Value, json};
-
-use crate::vectors;
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bailiwick_vectors as vectors;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::bed::{Answer, BASE, Bed, claims_of, modern, sign};
 use crate::desk::Desk;
-use crate::vectors;
 
 struct World {
     bed: Bed,

@@ -31,7 +31,6 @@ mod sessions;
 mod sweep;
 mod texts;
 mod tokens;
-mod vectors;
 
 /// Tasks of the tests themselves.
 #[expect(

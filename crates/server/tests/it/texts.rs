@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+use bailiwick_vectors as vectors;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -10,7 +11,6 @@ use tokio::process::Command;
 
 use crate::bed::{Answer, Bed, identity, server, task};
 use crate::desk::Desk;
-use crate::vectors;
 
 /// Set for the process that sweeps.
 const SWEEP: &str = "IT_TEXT_SWEEP";

@@ -4,31 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::PathBuf;
 
 use bailiwick_decide::policy::Sliced;
 use cedar_policy::{Context, Decision, Entities, EntityId, EntityUid, PolicySet, Request, Schema};
 use serde_json::Value;
 
 const EXPECTED: usize = 3921;
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests find the shared vectors through BAILIWICK_SHARED"
-)]
-fn archive() -> Option<PathBuf> {
-    let root = std::env::var_os("BAILIWICK_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../../shared"),
-        PathBuf::from,
-    );
-    let file = root.join("data/vectors/cedar-corpus/corpus-tests.tar.gz");
-    if file.exists() {
-        return Some(file);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing", file.display());
-    println!("SKIPPED: cedar-corpus: set BAILIWICK_SHARED to the folder of the shared data");
-    None
-}
 
 /// The files of a tar archive (POSIX ustar): blocks of 512 bytes, name first, size in octal at 124.
 fn untar(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
@@ -115,9 +96,11 @@ fn run(test: &Value, files: &BTreeMap<String, Vec<u8>>) -> Result<usize, String>
 
 #[test]
 fn the_whole_corpus() {
-    let Some(path) = archive() else { return };
+    let Some(folder) = bailiwick_vectors::folder("cedar-corpus") else {
+        return;
+    };
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).unwrap();
+    let file = std::fs::File::open(folder.join("corpus-tests.tar.gz")).unwrap();
     flate2::read::GzDecoder::new(file)
         .read_to_end(&mut bytes)
         .unwrap();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -147,29 +146,6 @@ pub(crate) fn log_of(entries: impl IntoIterator<Item = Vec<u8>>) -> Log {
         checkpoint,
         writer,
     }
-}
-
-/// The folder of a vector set; `None` after a loud line where the shared data
-/// is not there. Under `CI=true` that is a failure.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by environment where the vectors are"
-)]
-pub(crate) fn vectors(set: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("BAILIWICK_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../../shared"),
-        PathBuf::from,
-    );
-    let folder = root.join("data/vectors").join(set);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "vectors `{set}` are missing under CI=true"
-    );
-    println!("SKIPPED: vectors `{set}`: set BAILIWICK_SHARED to the folder of the shared data");
-    None
 }
 
 /// The `Count:` of a set's README.

@@ -4,7 +4,7 @@ use std::fs;
 
 use bailiwick_audit::note::{Note, NoteError, NoteSignature, NoteSigner as _, NoteVerifier, key_id};
 
-use crate::fixture::{Key, readme_count, vectors};
+use crate::fixture::{Key, readme_count};
 
 fn signed(text: &str, keys: &[&Key]) -> Note {
     let mut note = Note::new(text.to_owned()).unwrap();
@@ -204,7 +204,7 @@ fn hex(text: &str) -> Vec<u8> {
 /// and so is every signature that only some verifiers accept.
 #[test]
 fn ed25519_edge() {
-    let Some(folder) = vectors("ed25519-edge") else {
+    let Some(folder) = bailiwick_vectors::folder("ed25519-edge") else {
         return;
     };
     let bytes = fs::read(folder.join("ed25519vectors.json")).unwrap();

@@ -14,7 +14,7 @@ use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::tile::{Entries, Prover, TileId, TileKind, TileWriter};
 use serde_json::Value;
 
-use crate::fixture::{Files, readme_count, vectors};
+use crate::fixture::{Files, readme_count};
 
 fn base64(text: &str) -> Vec<u8> {
     use base64::Engine as _;
@@ -142,7 +142,7 @@ fn expected_refusals(set: &str) -> BTreeSet<String> {
 
 #[test]
 fn merkle_rfc6962() {
-    let Some(folder) = vectors("merkle-rfc6962") else {
+    let Some(folder) = bailiwick_vectors::folder("merkle-rfc6962") else {
         return;
     };
     let mut refusals = expected_refusals("merkle-rfc6962");
@@ -190,7 +190,7 @@ fn merkle_rfc6962() {
 
 #[test]
 fn merkle_own() {
-    let Some(folder) = vectors("merkle-own") else {
+    let Some(folder) = bailiwick_vectors::folder("merkle-own") else {
         return;
     };
     let set: Value = serde_json::from_slice(&fs::read(folder.join("vectors.json")).unwrap()).unwrap();
@@ -267,7 +267,7 @@ fn written_root(leaves: &[Vec<u8>], cut: u64, size: u64) -> RootHash {
 
 #[test]
 fn tlog_tiles() {
-    let Some(folder) = vectors("tlog-tiles") else {
+    let Some(folder) = bailiwick_vectors::folder("tlog-tiles") else {
         return;
     };
     let vkey = fs::read_to_string(folder.join("log.vkey")).unwrap();

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use bailiwick_mcp::{AddressRange, Endpoint, GuardError, is_public};
+use bailiwick_vectors as vectors;
 use serde_json::{Value, json};
 
 use crate::server::Server;
-use crate::vectors;
 use crate::world::{World, json_of, modern};
 
 fn allowed(url: &str, addresses: &[&str]) -> bool {
@@ -24,9 +24,10 @@ fn allowed(url: &str, addresses: &[&str]) -> bool {
 
 #[test]
 fn the_url_vectors() {
-    let Some(set) = vectors::read("ssrf-urls/urls.json") else {
+    let Some(folder) = vectors::folder("ssrf-urls") else {
         return;
     };
+    let set = vectors::json(&folder.join("urls.json"));
     let mut run = 0;
     let mut wrong = Vec::new();
     for case in set["urls"]
@@ -48,7 +49,7 @@ fn the_url_vectors() {
         run += 1;
     }
     assert_eq!(wrong, Vec::<Value>::new());
-    vectors::ran("ssrf-urls", run, 152);
+    vectors::report("ssrf-urls", run, 152);
 }
 
 fn dns_verdict(case: &Value) -> bool {

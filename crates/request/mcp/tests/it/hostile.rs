@@ -8,14 +8,20 @@ use bailiwick_base::{Digest, ServerName};
 use bailiwick_decide::{Connection, PinState};
 use bailiwick_mcp::launcher::Program;
 use bailiwick_mcp::{Endpoint, digest_of_definition};
+use bailiwick_vectors as vectors;
 use serde_json::{Value, json};
 
 use crate::server::{Server, tool};
-use crate::vectors;
 use crate::world::{World, call, envelope, in_session, json_of, message, modern, open, tenant_id, text_of};
 
 fn cases() -> Option<Vec<Value>> {
-    vectors::read("mcp-hostile/cases.json").map(|set| set.as_array().unwrap().clone())
+    let folder = vectors::folder("mcp-hostile")?;
+    Some(
+        vectors::json(&folder.join("cases.json"))
+            .as_array()
+            .unwrap()
+            .clone(),
+    )
 }
 
 fn of(class: &str) -> Vec<Value> {
@@ -59,7 +65,7 @@ fn every_case_belongs_to_a_class_that_is_run() {
 fn ran(class: &str, run: usize) {
     if cases().is_some() {
         let expected = RUN.iter().find(|(name, _)| *name == class).map(|(_, n)| *n);
-        vectors::ran(&format!("mcp-hostile {class}"), run, expected.unwrap());
+        vectors::report(&format!("mcp-hostile {class}"), run, expected.unwrap());
     }
 }
 

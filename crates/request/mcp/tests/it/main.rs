@@ -21,5 +21,4 @@ mod parsers;
 mod pins;
 mod server;
 mod tls;
-mod vectors;
 mod world;

@@ -2,9 +2,8 @@
 
 use bailiwick_base::{PublicKey, PublicKeyError};
 use bailiwick_pep::token::{Compact, TokenError};
+use bailiwick_vectors as vectors;
 use serde_json::{Map, Value};
-
-use crate::vectors;
 
 /// The public half of a JWK that holds both.
 pub(crate) fn public(jwk: &Value) -> Map<String, Value> {

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use bailiwick_base::{Digest, PublicKey, TenantId, Time};
 use bailiwick_pep::token::{KeySource, Rfc9068, TokenError, Verifier, VerifierConfig};
+use bailiwick_vectors as vectors;
 use serde_json::Value;
-
-use crate::vectors;
 
 pub(crate) struct Case {
     pub(crate) id: String,

@@ -13,6 +13,5 @@ mod forgery;
 mod pipeline;
 mod recorder;
 mod token;
-mod vectors;
 mod world;
 mod wycheproof;

@@ -11,12 +11,12 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use aws_lc_rs::{hkdf, hmac, pbkdf2};
 use bailiwick_base::{PublicKey, PublicKeyError};
 use bailiwick_pep::token::Compact;
+use bailiwick_vectors as vectors;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::cookbook::public;
-use crate::vectors::{self, hex};
 
 #[test]
 fn wycheproof_runs_whole() {
@@ -406,4 +406,12 @@ fn pbkdf2_sha256(_: &Value, test: &Value) -> Result<Outside, String> {
         &mut out,
     );
     agree(out == hex(&test["dk"]), test, None)
+}
+
+fn hex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
