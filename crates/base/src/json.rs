@@ -147,11 +147,39 @@ mod shape {
     use serde::de::value::{MapDeserializer, SeqDeserializer};
     use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
     use serde::forward_to_deserialize_any;
-    use serde_json::{Error, Value};
+    use serde_json::Value;
+
+    use crate::limits::shown;
+    use crate::nearest;
+
+    /// Why a value is not of the shape that is wanted.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    pub(super) struct Misfit(String);
+
+    impl de::Error for Misfit {
+        fn custom<T: std::fmt::Display>(message: T) -> Self {
+            Self(message.to_string())
+        }
+
+        fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+            let near = nearest(field, expected.iter().copied());
+            let next = match (near, expected) {
+                (Some(near), _) => format!("did you mean `{near}`?"),
+                (None, []) => "there are no members here".to_owned(),
+                (None, known) => format!("expected one of `{}`", known.join("`, `")),
+            };
+            Self(format!("unknown field `{}`, {next}", shown(field)))
+        }
+    }
+
+    fn foreign(error: serde_json::Error) -> Misfit {
+        Misfit(error.to_string())
+    }
 
     pub(super) struct Shaped(pub(super) Value);
 
-    impl<'de> IntoDeserializer<'de, Error> for Shaped {
+    impl<'de> IntoDeserializer<'de, Misfit> for Shaped {
         type Deserializer = Self;
         fn into_deserializer(self) -> Self {
             self
@@ -159,9 +187,9 @@ mod shape {
     }
 
     impl<'de> Deserializer<'de> for Shaped {
-        type Error = Error;
+        type Error = Misfit;
 
-        fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
             match self.0 {
                 Value::Array(items) => {
                     let mut items = SeqDeserializer::new(items.into_iter().map(Shaped));
@@ -176,11 +204,11 @@ mod shape {
                     members.end()?;
                     Ok(read)
                 }
-                plain => plain.deserialize_any(visitor),
+                plain => plain.deserialize_any(visitor).map_err(foreign),
             }
         }
 
-        fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
             match self.0 {
                 Value::Null => visitor.visit_none(),
                 _ => visitor.visit_some(self),
@@ -192,7 +220,7 @@ mod shape {
             _: &'static str,
             _: &'static [&'static str],
             visitor: V,
-        ) -> Result<V::Value, Error> {
+        ) -> Result<V::Value, Misfit> {
             let unexpected = match &self.0 {
                 Value::Array(_) => Unexpected::Seq,
                 _ => return self.deserialize_any(visitor),
@@ -204,7 +232,7 @@ mod shape {
             self,
             _: &'static str,
             visitor: V,
-        ) -> Result<V::Value, Error> {
+        ) -> Result<V::Value, Misfit> {
             visitor.visit_newtype_struct(self)
         }
 
@@ -213,8 +241,8 @@ mod shape {
             name: &'static str,
             variants: &'static [&'static str],
             visitor: V,
-        ) -> Result<V::Value, Error> {
-            self.0.deserialize_enum(name, variants, visitor)
+        ) -> Result<V::Value, Misfit> {
+            self.0.deserialize_enum(name, variants, visitor).map_err(foreign)
         }
 
         forward_to_deserialize_any! {

@@ -19,6 +19,7 @@ mod id;
 pub mod json;
 pub mod limits;
 mod name;
+mod nearest;
 mod public_key;
 mod sealer;
 mod secret;
@@ -34,6 +35,7 @@ pub use id::{
     TaskId, TokenId,
 };
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
+pub use nearest::nearest;
 pub use public_key::{PublicKey, PublicKeyError, SignatureError};
 pub use sealer::{SealContext, SealError, Sealer};
 pub use secret::Secret;

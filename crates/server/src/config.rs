@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bailiwick_base::NodeName;
+use bailiwick_base::{NodeName, nearest};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -403,21 +403,32 @@ fn describe(error: &figment::Error) -> anyhow::Error {
         .clone()
         .into_iter()
         .map(|e| {
-            let at = e
-                .metadata
-                .as_ref()
-                .map(|m| m.name.to_string())
-                .unwrap_or_default();
+            let at = match e.metadata.as_ref().map(|m| (&m.source, &m.name)) {
+                Some((Some(figment::Source::File(file)), _)) => file.display().to_string(),
+                Some((_, name)) => name.to_string(),
+                None => String::new(),
+            };
             let key = e.path.join(".");
             let key = if key.is_empty() {
                 String::new()
             } else {
                 format!("key `{key}`: ")
             };
-            format!("{key}{} (in {at})", e.kind)
+            format!("{key}{} (in {at})", fault(&e.kind))
         })
         .collect();
     anyhow::anyhow!("configuration is not valid: {}", lines.join("; "))
+}
+
+/// What is wrong with a key; an unknown one with the known one that it is most like.
+fn fault(kind: &figment::error::Kind) -> String {
+    let figment::error::Kind::UnknownField(key, known) = kind else {
+        return kind.to_string();
+    };
+    match nearest(key, known.iter().copied()) {
+        Some(near) => format!("`{key}` is not known, did you mean `{near}`?"),
+        None => format!("`{key}` is not known, expected one of `{}`", known.join("`, `")),
+    }
 }
 
 fn flatten(prefix: &str, value: &serde_json::Value, row: &mut impl FnMut(String, &serde_json::Value)) {

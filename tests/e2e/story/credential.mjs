@@ -287,7 +287,10 @@ test("a task without scope, with a malformed one, or for somebody who is not the
     const open = (...more) => ["task", "open", "--identity", "worker", "--purpose", "p", ...more];
     await installation.refused(open(), 2, "grant.empty");
     const malformed = await installation.refused(open("--can", "files:read_text_file(path below x)"), 2, "grant.scope-malformed");
-    assert.match(malformed.message, /\d+/, "the position is named");
+    assert.match(malformed.message, /`files:read_text_file\(path below x\)` \(`--can`\), byte \d+/, "the argument and the position are named");
+    const unknown = await installation.refused(open("--can", "files:read_text_file(nosuch = 1)"), 1, "grant.argument-unknown");
+    assert.match(unknown.message, /takes no argument `nosuch`/);
+    assert.match(unknown.hint, /`path`/);
     assert.match((await installation.refused(open("--can", "flies:read_text_file"), 1, "grant.server-unknown")).hint, /files/);
     assert.match((await installation.refused(open("--can", "files:read_text_fiel"), 1, "grant.tool-unknown")).hint, /read_text_file/);
     await installation.refused(["task", "open", "--identity", "nobody", "--purpose", "p", "--can", SCOPE], 8);

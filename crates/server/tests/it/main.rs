@@ -28,6 +28,7 @@ mod pinning;
 mod proving;
 mod rates;
 mod sessions;
+mod slips;
 mod sweep;
 mod texts;
 mod tokens;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName};
+use bailiwick_base::{
+    AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, nearest,
+};
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
 use bailiwick_inventory::{self as inventory, State as IdentityState};
@@ -281,7 +283,7 @@ fn require_known<'a>(
         return Ok(());
     }
     let error = RouteError::not_found(what);
-    Err(match super::nearest(name, names) {
+    Err(match nearest(name, names) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error,
     })

@@ -1,5 +1,6 @@
 //! Administration (PAP): every command is one transaction with its own entry in the state log.
 
+mod arguments;
 pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod count;
@@ -12,7 +13,7 @@ pub(crate) mod servers;
 pub(crate) mod tasks;
 pub(crate) mod tenants;
 
-use bailiwick_base::{IdentityId, TenantId, Time};
+use bailiwick_base::{IdentityId, TenantId, Time, nearest};
 use bailiwick_inventory::Owner;
 
 use crate::Deps;
@@ -54,35 +55,6 @@ pub(crate) fn identity(deps: &Deps, tenant: &TenantId, named: &str) -> Result<Id
     }
 }
 
-/// The most alike of some names, when one is alike enough to be a slip.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    names
-        .map(|name| (distance(wanted, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= 2.max(name.len() / 4))
-        .map(|(_, name)| name.to_owned())
-}
-
-/// Levenshtein distance of two short names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(128).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(128).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let above = *cell;
-            left = (left + 1).min(above + 1).min(diagonal + usize::from(x != *y));
-            diagonal = above;
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
-}
-
 pub(crate) fn time(field: &str, text: &str) -> Result<Time, RouteError> {
     Time::parse(text).map_err(|e| RouteError::invalid("request.time", format!("`{field}`: {e}")))
 }
@@ -92,19 +64,4 @@ pub(crate) fn owner(owner: Option<bailiwick_wire::Owner>) -> Option<Owner> {
         team: o.team,
         contact: o.contact,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{distance, nearest};
-
-    #[test]
-    fn slips_are_recognised_and_strangers_are_not() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(
-            nearest("invocies", ["payroll", "invoices"].into_iter()),
-            Some("invoices".to_owned())
-        );
-        assert_eq!(nearest("quarterly", ["payroll", "invoices"].into_iter()), None);
-    }
 }

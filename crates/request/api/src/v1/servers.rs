@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bailiwick_base::{Digest, Secret, ServerName, TenantId, ToolName, Transition};
+use bailiwick_base::{Digest, Secret, ServerName, TenantId, ToolName, Transition, nearest};
 use bailiwick_credential::{self as credential, UpstreamSecretPlan};
 use bailiwick_inventory::{
     self as inventory, Connection, Identity, Kind, Labels, NewServer, Registration, SeenTool, UpstreamServer,
@@ -256,7 +256,7 @@ pub(crate) async fn find(
     match found {
         Some(server) => Ok(Json(to_wire(&deps, server, None))),
         None => {
-            let near = super::nearest(&named, snapshot.servers(&tenant).map(|s| s.name.as_str()));
+            let near = nearest(&named, snapshot.servers(&tenant).map(|s| s.name.as_str()));
             Err(RouteError::not_found("server").hint(match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "list them with `bailiwick server ls`".to_owned(),
@@ -317,7 +317,7 @@ fn only(known: &UpstreamServer, body: &wire::PinRequest) -> Result<Option<Vec<To
     for text in &body.tools {
         let name = ToolName::parse(text).map_err(|e| RouteError::invalid("server.tool", e.to_string()))?;
         if !known.pins.iter().any(|p| p.name == name) {
-            let near = super::nearest(text, known.pins.iter().map(|p| p.name.as_str()));
+            let near = nearest(text, known.pins.iter().map(|p| p.name.as_str()));
             let error = RouteError::not_found("tool");
             return Err(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),

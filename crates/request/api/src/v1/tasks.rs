@@ -5,16 +5,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{IdentityId, TaskId, TenantId};
+use bailiwick_base::{IdentityId, TaskId, TenantId, limits, nearest};
 use bailiwick_credential::{self as credential, Task, TaskPlan};
 use bailiwick_decide::{Arguments, Call, DenyReason, Door, ItemKind, MarkEffect, Principal, Target};
 use bailiwick_grant::{self as grant, Grant, Scope};
-use bailiwick_inventory::Identity;
+use bailiwick_inventory::{Identity, ToolPin};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::{HeaderValue, StatusCode, header};
 use smallvec::SmallVec;
 
+use super::arguments;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed};
@@ -105,10 +106,8 @@ async fn living(tx: &mut Tx, id: &IdentityId) -> Result<Identity, CommandError> 
 
 fn scopes(body: &wire::NewTask) -> Result<Vec<Scope>, RouteError> {
     let mut scopes = Vec::new();
-    for (n, text) in body.can.iter().enumerate() {
-        let scope = grant::parse_scope(text)
-            .map_err(|e| RouteError::invalid("grant.scope-malformed", format!("`can[{n}]`: {e}")))?;
-        scopes.push(scope);
+    for text in &body.can {
+        scopes.push(grant::parse_scope(text).map_err(|e| malformed(text, &e))?);
     }
     if !body.authorization_details.is_empty() {
         let details = serde_json::Value::Array(body.authorization_details.clone());
@@ -125,6 +124,18 @@ fn scopes(body: &wire::NewTask) -> Result<Vec<Scope>, RouteError> {
         .hint("give at least one, e.g. --can 'files:read_text_file(path under \"/srv/in\")'"));
     }
     Ok(scopes)
+}
+
+/// The scope as its writer wrote it, and the place in it.
+fn malformed(text: &str, error: &grant::ScopeError) -> RouteError {
+    let detail = format!(
+        "scope `{}` (`--can`), byte {}: expected {}, found {}",
+        limits::shown(text),
+        error.position,
+        error.expected,
+        error.found
+    );
+    RouteError::invalid("grant.scope-malformed", detail)
 }
 
 fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
@@ -154,7 +165,7 @@ fn require_servers(snapshot: &bailiwick_decide::Snapshot, granted: &Grant) -> Re
         let Some(server) = snapshot.server(tenant, &scope.server) else {
             let detail = format!("no server `{}` in this tenant", scope.server);
             let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.server-unknown", detail);
-            let near = super::nearest(
+            let near = nearest(
                 scope.server.as_str(),
                 snapshot.servers(tenant).map(|s| s.name.as_str()),
             );
@@ -165,16 +176,40 @@ fn require_servers(snapshot: &bailiwick_decide::Snapshot, granted: &Grant) -> Re
             .into());
         };
         let Some(action) = &scope.action else { continue };
-        let known = server.pins.iter().any(|p| p.name == *action) || action.as_str().contains('/');
-        if !known {
-            let detail = format!("server `{}` has no tool `{action}`", scope.server);
-            let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.tool-unknown", detail);
-            let near = super::nearest(action.as_str(), server.pins.iter().map(|p| p.name.as_str()));
-            return Err(match near {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("see its tools with `bailiwick server ls`"),
+        match server.pins.iter().find(|p| p.name == *action) {
+            Some(pin) => require_arguments(scope, pin)?,
+            None if action.as_str().contains('/') => {}
+            None => {
+                let detail = format!("server `{}` has no tool `{action}`", scope.server);
+                let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.tool-unknown", detail);
+                let near = nearest(action.as_str(), server.pins.iter().map(|p| p.name.as_str()));
+                return Err(match near {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint("see its tools with `bailiwick server ls`"),
+                }
+                .into());
             }
-            .into());
+        }
+    }
+    Ok(())
+}
+
+/// A condition on an argument that the pinned tool does not take could never hold.
+fn require_arguments(scope: &Scope, pin: &ToolPin) -> Result<(), CommandError> {
+    if scope.conditions.is_empty() {
+        return Ok(());
+    }
+    let taken = arguments::Arguments::of(&pin.definition);
+    for condition in &scope.conditions {
+        if let Err(stranger) = taken.require_known(&condition.arg) {
+            let detail = format!(
+                "scope `{}` (`--can`): tool `{}` takes no argument `{}`",
+                limits::shown(&scope.to_string()),
+                pin.name,
+                stranger.name
+            );
+            let error = RouteError::new(StatusCode::UNPROCESSABLE_ENTITY, "grant.argument-unknown", detail);
+            return Err(error.hint(stranger.hint()).into());
         }
     }
     Ok(())
