@@ -26,12 +26,24 @@ pub struct LogReport {
     pub origin: String,
     /// The key its checkpoint was verified with.
     pub vkey: String,
+    /// Where that key is from.
+    pub key_from: KeyFrom,
     /// Entries under the checkpoint.
     pub size: u64,
     /// Root hash.
     pub root: String,
     /// Each fault with its position; none when sound.
     pub findings: Vec<String>,
+}
+
+/// Where a verifier key is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyFrom {
+    /// The folder that is verified: it vouches for itself.
+    Folder,
+    /// The reader.
+    Given,
 }
 
 impl LogReport {
@@ -128,11 +140,11 @@ pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogRe
     let mut reports = Vec::new();
     for (log, folder) in require_logs(data)? {
         let own = read_vkey(&folder)?;
-        let verifier = match &given {
-            Some(given) if given.name() == own.name() => given.clone(),
-            _ => own,
+        let (verifier, from) = match &given {
+            Some(given) if given.name() == own.name() => (given.clone(), KeyFrom::Given),
+            _ => (own, KeyFrom::Folder),
         };
-        reports.push(verify_log(log, &folder, &verifier)?);
+        reports.push(verify_log(log, &folder, &verifier, from)?);
     }
     if let Some(given) = &given {
         ensure!(
@@ -145,7 +157,12 @@ pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogRe
     Ok(reports)
 }
 
-fn verify_log(log: &str, folder: &Path, verifier: &NoteVerifier) -> anyhow::Result<LogReport> {
+fn verify_log(
+    log: &str,
+    folder: &Path,
+    verifier: &NoteVerifier,
+    key_from: KeyFrom,
+) -> anyhow::Result<LogReport> {
     let origin = Origin::parse(verifier.name())?;
     // The state log has one writer. Decisions are taken side by side, each on the epoch and the position it
     // names, and stand in the order in which they became durable.
@@ -168,6 +185,7 @@ fn verify_log(log: &str, folder: &Path, verifier: &NoteVerifier) -> anyhow::Resu
         log: log.to_owned(),
         origin: verifier.name().to_owned(),
         vkey: verifier.vkey(),
+        key_from,
         size,
         root,
         findings: report.findings.iter().map(ToString::to_string).collect(),
@@ -180,20 +198,26 @@ fn read_vkey(folder: &Path) -> anyhow::Result<NoteVerifier> {
     NoteVerifier::parse(text.trim()).with_context(|| format!("`{}` is malformed", file.display()))
 }
 
-/// Copies checkpoints, tiles and verifier keys into a new folder: the checkpoint first, then what it covers.
+/// Copies checkpoints, verifier keys and the tiles of just those checkpoints into a new folder.
 ///
 /// # Errors
 /// When the folder exists, holds no log, or cannot be written.
 pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>> {
     ensure!(!dir.exists(), "`{}` exists: give a new folder", dir.display());
+    let logs = require_logs(data)?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     let mut exported = Vec::new();
-    for (log, from) in require_logs(data)? {
+    for (log, from) in logs {
         let to = dir.join(log);
-        std::fs::create_dir_all(&to).with_context(|| format!("cannot make `{}`", to.display()))?;
-        copy_file(&from.join("checkpoint"), &to.join("checkpoint"))?;
+        let key = read_vkey(&from)?;
+        bailiwick_journal::export(&from, key.name(), &key, &to, None).with_context(|| {
+            format!(
+                "log `{log}` cannot be exported: run `bailiwick log verify --data {}`",
+                data.display()
+            )
+        })?;
         copy_file(&from.join(VKEY_FILE), &to.join(VKEY_FILE))?;
-        copy_tree(&from.join("tile"), &to.join("tile"))?;
-        let report = verify_log(log, &to, &read_vkey(&to)?)?;
+        let report = verify_log(log, &to, &key, KeyFrom::Folder)?;
         if let Some(finding) = report.findings.first() {
             bail!(
                 "log `{log}` is not sound, {finding}: run `bailiwick log verify --data {}`",
@@ -214,24 +238,6 @@ pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>
 fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::copy(from, to)
         .with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))?;
-    Ok(())
-}
-
-/// A file that goes away while we copy was a partial tile that a fuller one replaced.
-fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
-    if !from.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("cannot list `{}`", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else if entry.path().exists() {
-            copy_file(&entry.path(), &target)?;
-        }
-    }
     Ok(())
 }
 

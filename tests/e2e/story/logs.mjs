@@ -70,7 +70,13 @@ test("both logs verify, by their own folder and by a key from elsewhere", async 
     }
     assert.ok(logs.decisions.integrated >= 2 * CALLS - CALLS / 5, "decisions and outcomes");
     figure("logs: entries (state, decisions)", `${logs.state.integrated}, ${logs.decisions.integrated}`);
-    assert.equal((await ours(exported, logs.decisions.vkey)).code, 0);
+    const given = await ours(exported, logs.decisions.vkey);
+    assert.equal(given.code, 0);
+    assert.deepEqual(given.logs.map(log => [log.log, log.key_from]), [["state", "folder"], ["decisions", "given"]]);
+    const words = await installation.run(["log", "verify", "--data", exported, "--key", logs.decisions.vkey], { json: false });
+    const told = words.stdout.split("\n").filter(line => line.startsWith("  by "));
+    assert.ok(told[0].startsWith(`  by ${logs.state.vkey} (the folder's own key`), words.stdout);
+    assert.equal(told[1], `  by ${logs.decisions.vkey} (the key given with --key)`);
     const strange = logs.decisions.vkey.replace(/.$/, last => (last === "A" ? "B" : "A"));
     assert.equal((await ours(exported, strange)).code, 7);
     assert.equal((await ours("/proc")).code, 7, "a folder without a log proves nothing");

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bailiwick_server::evidence::{self, ExportedLog, LogReport};
+use bailiwick_base::Time;
+use bailiwick_server::evidence::{self, ExportedLog, KeyFrom, LogReport};
 use bailiwick_wire::{LogEntry, NamedLog, Page};
 use http::Method;
 use hyper::body::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Done;
 use super::id::encoded;
@@ -70,6 +71,11 @@ fn verify(data: &Path, key: Option<&str>, output: &Output) -> Done {
                 report.size,
                 report.root
             ));
+            let from = match report.key_from {
+                KeyFrom::Folder => "the folder's own key; give one from elsewhere with --key",
+                KeyFrom::Given => "the key given with --key",
+            };
+            paper.line(format!("  by {} ({from})", report.vkey));
             for finding in &report.findings {
                 paper.line(format!("  {finding}"));
             }
@@ -164,17 +170,30 @@ async fn tail(log: &str, lines: u64, global: &Global, output: &Output) -> Done {
         .get(&format!("/v1/logs/{}/entries?last={lines}", encoded(log)))
         .await?;
     output.result(&page, |paper| {
-        for entry in &page.items {
-            let payload = entry
-                .payload
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let kind = entry.leaf.get("kind").and_then(|k| k.as_str()).unwrap_or("?");
-            paper.line(format!("{:>8}  {kind}  {payload}", entry.index));
-        }
+        paper.table(
+            &["index", "time", "kind", "epoch", "payload"],
+            page.items.iter().map(row).collect(),
+            "no entries",
+        );
     });
     Ok(exit::OK)
+}
+
+/// An entry in columns; a payload whose key was erased, or that is of another's, is not there.
+fn row(entry: &LogEntry) -> Vec<String> {
+    let of_leaf = |name: &str| entry.leaf.get(name);
+    let micros = of_leaf("at").and_then(Value::as_i64);
+    let kind = of_leaf("kind").and_then(Value::as_str);
+    vec![
+        entry.index.to_string(),
+        micros.map_or_else(|| "-".to_owned(), |at| Time::from_micros(at).to_string()),
+        kind.unwrap_or("-").to_owned(),
+        of_leaf("epoch").map_or_else(|| "-".to_owned(), ToString::to_string),
+        entry
+            .payload
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), ToString::to_string),
+    ]
 }
 
 /// `bailiwick verify FILE`: needs no server and no configuration.

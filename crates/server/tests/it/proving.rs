@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bailiwick_server::doctor::examine;
-use bailiwick_server::evidence::{LogReport, export_folder, verify_folder, verify_proof};
+use bailiwick_server::evidence::{KeyFrom, LogReport, export_folder, verify_folder, verify_proof};
 use serde_json::json;
 
 use crate::bed::Bed;
@@ -90,23 +90,40 @@ async fn a_proof_verifies_offline_and_no_other_file_or_key_does() {
     let proven = verify_proof(&proof.bytes, &vkey("decisions")).unwrap();
     assert_eq!(proven.leaf, permit["leaf"]);
     bed.stop().await;
-    assert!(sound(&verify_folder(&bed.data(), Some(&vkey("state"))).unwrap()));
+    let reports = verify_folder(&bed.data(), Some(&vkey("state"))).unwrap();
+    assert!(sound(&reports));
+    // Each log tells which key it was verified with, and who gave it.
+    let told: Vec<(&str, &str, KeyFrom)> = reports
+        .iter()
+        .map(|r| (r.log.as_str(), r.vkey.as_str(), r.key_from))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("state", vkey("state").as_str(), KeyFrom::Given),
+            ("decisions", vkey("decisions").as_str(), KeyFrom::Folder),
+        ]
+    );
+}
+
+/// Every file below, by name.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
 }
 
 /// The files that hold the entries of a log, the largest first.
 fn bundles(folder: &Path) -> Vec<PathBuf> {
-    fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, out);
-            } else {
-                out.push(path);
-            }
-        }
-    }
-    let mut all = Vec::new();
-    walk(&folder.join("tile/entries"), &mut all);
+    let mut all = files(&folder.join("tile/entries"));
     all.sort_by_key(|p| std::cmp::Reverse(fs::metadata(p).unwrap().len()));
     all
 }
@@ -116,10 +133,27 @@ async fn an_export_verifies_by_itself_and_every_damage_is_found() {
     let mut bed = history().await;
     bed.stop().await;
     assert!(sound(&verify_folder(&bed.data(), None).unwrap()));
+    // A tile that an earlier, shorter tree had, as a log leaves them behind until they are full.
+    for log in ["state", "decisions"] {
+        let stale = bed.data().join("log").join(log).join("tile/entries/000.p/1");
+        fs::create_dir_all(stale.parent().unwrap()).unwrap();
+        fs::write(stale, b"stale").unwrap();
+    }
     let export = bed.folder().join("export");
     let exported = export_folder(&bed.data(), &export).unwrap();
     assert_eq!(exported.len(), 2);
     assert!(sound(&verify_folder(&export, None).unwrap()));
+    for log in &exported {
+        let mut wanted: Vec<PathBuf> = bailiwick_audit::tile::tiles_between(0, log.size)
+            .map(|tile| log.folder.join(tile.path()))
+            .collect();
+        wanted.sort();
+        assert_eq!(
+            files(&log.folder.join("tile")),
+            wanted,
+            "the tiles of this size and no other"
+        );
+    }
     assert!(
         export_folder(&bed.data(), &export).is_err(),
         "never into a folder that exists"
