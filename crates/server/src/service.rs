@@ -150,13 +150,20 @@ impl Service {
         if insecure {
             note_insecure(&parts.deps, &config.listen.address).await?;
         }
+        let listening = Listening {
+            base_url,
+            data: config.data.clone(),
+            claimed: operators > 0,
+            insecure,
+        };
+        note_start(
+            &listening,
+            &listener,
+            &parts.deps,
+            (&parts.publisher.0, &parts.log),
+        )?;
         Ok(Self {
-            listening: Listening {
-                base_url,
-                data: config.data.clone(),
-                claimed: operators > 0,
-                insecure,
-            },
+            listening,
             listener,
             router: router(&parts.deps, parts.gateway.router(), probes, parts.front),
             claim,
@@ -200,9 +207,11 @@ impl Service {
             publisher,
             gateway,
             telemetry,
+            listening,
             ..
         } = self;
         let (tiles, committed) = publisher;
+        let state = Arc::clone(&tiles);
         let mut running = JoinSet::new();
         running.spawn(drivers::publish_state(
             tiles,
@@ -229,6 +238,12 @@ impl Service {
                 "the last records have no checkpoint yet; the next start publishes them"
             );
         }
+        tracing::info!(
+            base_url = %listening.base_url,
+            state_entries = state.checkpoint().checkpoint().size,
+            decision_entries = log.checkpoint().checkpoint().size,
+            "stopped"
+        );
         signals.flush();
     }
 
@@ -340,6 +355,25 @@ fn write_whole(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         std::fs::rename(&draft, file)
     };
     write().with_context(|| format!("`{}` cannot be written", file.display()))
+}
+
+/// What this start found, in one line of the log.
+fn note_start(
+    listening: &Listening,
+    listener: &Listener,
+    deps: &Deps,
+    (state, decisions): (&StateTiles, &DecisionLog),
+) -> anyhow::Result<()> {
+    tracing::info!(
+        address = %listener.address()?,
+        base_url = %listening.base_url,
+        data = %listening.data.display(),
+        tenants = deps.cell.load().tenants().count(),
+        state_entries = state.checkpoint().checkpoint().size,
+        decision_entries = decisions.checkpoint().checkpoint().size,
+        "started"
+    );
+    Ok(())
 }
 
 /// Plaintext beyond loopback is somebody's decision: it stands in the state log.

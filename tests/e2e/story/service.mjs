@@ -127,6 +127,39 @@ test("no secret in argument lists, environments, log lines or files", async ({ i
     rmSync(file);
 });
 
+test("a start, a kill and a stop each have a line in the log, the kill with what was measured", async () => {
+    const own = await Installation.start("lines");
+    const events = () => own.service.lines
+        .filter(line => line.startsWith("{"))
+        .map(line => JSON.parse(line))
+        .map(event => ({ level: event.level, ...(event.fields ?? event) }));
+    const only = message => {
+        const found = events().filter(event => event.message === message);
+        assert.equal(found.length, 1, `${message}: ${own.service.text}`);
+        assert.equal(found[0].level, "INFO");
+        return found[0];
+    };
+    try {
+        const started = only("started");
+        assert.equal(`http://${started.address}`, own.url);
+        assert.equal(started.data, own.data);
+        assert.deepEqual([started.tenants, started.state_entries, started.decision_entries], [0, 0, 0]);
+        await own.addIdentity("worker", {});
+        const receipt = await own.cli(["kill", "identity", "worker", "--reason", "test", "--yes"]);
+        const killed = only("kill or suspension committed");
+        assert.deepEqual(
+            [killed.effect, killed.scope, killed.epoch, killed.position, killed.denied_us, killed.committed_us],
+            ["kill", receipt.scope, receipt.epoch, receipt.position, receipt.denied_us, receipt.committed_us]
+        );
+        assert.ok(killed.committed_us >= killed.denied_us && killed.denied_us > 0, JSON.stringify(killed));
+        await own.service.stop();
+        const stopped = only("stopped");
+        assert.equal(stopped.state_entries, receipt.position, "everything committed is under the last checkpoint");
+    } finally {
+        await own.stop();
+    }
+});
+
 test("doctor finds what is open to others and prints the command that mends it", async ({ installation }) => {
     const sound = await installation.run(["doctor", "--data", installation.data]);
     assert.equal(sound.code, 0, sound.stdout);

@@ -115,6 +115,13 @@ pub(crate) fn in_words(mark: &Mark) -> String {
     format!("{what} of {}", scope_in_words(&mark.scope))
 }
 
+pub(crate) fn effect_in_words(effect: MarkEffect) -> &'static str {
+    match effect {
+        MarkEffect::Kill => "kill",
+        MarkEffect::Suspend => "suspend",
+    }
+}
+
 pub(crate) fn scope_in_words(scope: &MarkScope) -> String {
     match scope {
         MarkScope::Agent(_, label) => format!("agent {label}"),

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{
-    AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, nearest,
+    AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, limits, nearest,
 };
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
@@ -18,11 +18,11 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
-use crate::effective::{View, in_words, scope_in_words};
+use crate::effective::{View, effect_in_words, in_words, scope_in_words};
 use crate::problem::RouteError;
 use crate::received::Received;
 use crate::session::Session;
-use crate::stop::{Stop, reach_of};
+use crate::stop::{Stop, Stopped, reach_of};
 
 /// Longest reason, in bytes.
 const REASON_MAX: usize = 1_024;
@@ -83,13 +83,14 @@ async fn run(
         Some(receipt) => (receipt, None),
         None => {
             let done = deps.stop(session, stop, request, command.at).await?;
+            note_stop(session, &scope, effect, &done);
             (Arc::clone(&done.receipt), Some(done))
         }
     };
     let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
     let mut response = Json(wire::KillReceipt {
         scope: scope_in_words(&scope),
-        effect: if body.suspend { "suspend" } else { "kill" }.to_owned(),
+        effect: effect_in_words(effect).to_owned(),
         epoch: receipt.epoch.0,
         position: receipt.pos.0,
         denied_us: done.as_ref().map_or(0, |d| micros(d.denied)),
@@ -103,6 +104,21 @@ async fn run(
     .into_response();
     mark_replayed(&mut response, &receipt);
     Ok(response)
+}
+
+/// What was stopped, its mark, and how long that took, in one line of the log.
+fn note_stop(session: &Session, scope: &MarkScope, effect: MarkEffect, done: &Stopped) {
+    tracing::info!(
+        scope = %limits::shown(&scope_in_words(scope)),
+        effect = effect_in_words(effect),
+        epoch = done.receipt.epoch.0,
+        position = done.receipt.pos.0,
+        operator = %session.operator,
+        denied_us = micros(done.denied),
+        committed_us = micros(done.committed),
+        cancelled_calls = done.cancelled,
+        "kill or suspension committed"
+    );
 }
 
 /// What the room would refuse is refused before anything is stopped, unless it is refused because this very

@@ -10,7 +10,7 @@ use bailiwick_wire as wire;
 
 use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
-use crate::effective::scope_in_words;
+use crate::effective::{effect_in_words, scope_in_words};
 use crate::problem::RouteError;
 use crate::session::Session;
 
@@ -87,11 +87,7 @@ fn to_wire(snapshot: &Snapshot, tenant: Option<&TenantId>, mark: &Mark) -> wire:
         tenant: tenant.map(ToString::to_string),
         scope: scope_in_words(&mark.scope),
         name,
-        effect: match mark.effect {
-            MarkEffect::Kill => "kill",
-            MarkEffect::Suspend => "suspend",
-        }
-        .to_owned(),
+        effect: effect_in_words(mark.effect).to_owned(),
         reversible: mark.effect == MarkEffect::Suspend,
         since: None,
         epoch: mark.epoch.0,
