@@ -12,6 +12,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::listener::require_private;
+
 /// Names behind `BAILIWICK_` that are the command line's own, and what begins like those of tests.
 const FOREIGN: [&str; 6] = ["ca", "config", "context", "tenant", "shared", "demo_node_modules"];
 const FOREIGN_PREFIX: &str = "test_";
@@ -377,6 +379,36 @@ impl Config {
             "refusing to listen on {address} without TLS: set listen.tls_certificate and listen.tls_key, or accept \
              plaintext with --insecure-listen"
         );
+        Ok(())
+    }
+
+    /// Refuses secrets and keys that others than this user may read; what does not exist yet is made private.
+    ///
+    /// # Errors
+    /// Names every file or folder and the command that mends it.
+    pub fn require_private(&self) -> anyhow::Result<()> {
+        let named = [
+            ("keys.unseal_file", &self.keys.unseal_file),
+            ("listen.tls_key", &self.listen.tls_key),
+            ("store.url_file", &self.store.url_file),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(key, file)| Some((key, file.as_ref()?)));
+        let mut open: Vec<String> = named
+            .filter_map(|(key, file)| {
+                let error = require_private(file).err()?;
+                Some(format!("config key `{key}`: {error:#}"))
+            })
+            .collect();
+        if self.data.exists() {
+            let kept = crate::doctor::examine_secrets(&self.data);
+            open.extend(
+                kept.into_iter()
+                    .filter_map(|f| Some(format!("{}: {}", f.what, f.mend?))),
+            );
+        }
+        ensure!(open.is_empty(), "{}", open.join("; "));
         Ok(())
     }
 

@@ -1,9 +1,15 @@
 //! `bailiwick doctor`: what is not as it should be, each with the command that mends it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bailiwick_base::{Entropy, NodeName};
+use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
+use bailiwick_store::{Compared, Inspection, StoreConfig, StoreDeps};
 use serde::Serialize;
+
+use crate::clock::SystemClock;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
@@ -26,17 +32,73 @@ fn mend(what: String, mend: String) -> Finding {
 }
 
 /// Looks at the data folder of an installation.
-#[must_use]
-pub fn examine(data: Option<&Path>) -> Vec<Finding> {
+pub async fn examine(data: Option<&Path>) -> Vec<Finding> {
     let Some(data) = data else {
         return vec![mend(
             "no data folder is known".to_owned(),
             "bailiwick doctor --data DIR, or bailiwick claim --data DIR --name NAME".to_owned(),
         )];
     };
-    let mut findings = vec![folder(data)];
-    findings.push(private_file(&data.join("unseal.key"), "unseal key"));
+    let mut findings = examine_secrets(data);
     findings.push(logs(data));
+    if findings.iter().all(|finding| finding.mend.is_none()) {
+        findings.push(store(data).await);
+    }
+    findings
+}
+
+/// Compares the store with its sound state log, read only and beside a service that may run on it.
+async fn store(data: &Path) -> Finding {
+    let file = data.join("state.db");
+    let unseal = data.join("unseal.key");
+    if !file.is_file() {
+        return fine("the store is not kept in the data folder".to_owned());
+    }
+    // Without either the keyring would have to be made, and nothing is made here.
+    if !unseal.is_file() || !data.join("keys/root.key").is_file() {
+        return fine("the store is not compared: its keys are not in the data folder".to_owned());
+    }
+    match compare(data, file, unseal).await {
+        Ok(compared) => fine(format!(
+            "the store is what its state log tells, {} entries",
+            compared.entries
+        )),
+        Err(error) => mend(
+            format!("store: {error:#}"),
+            "put the whole data folder back from its backup; bailiwick serve does not start on it".to_owned(),
+        ),
+    }
+}
+
+async fn compare(data: &Path, store: PathBuf, unseal: PathBuf) -> anyhow::Result<Compared> {
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let keyring = Keyring::open(&data.join("keys"), Unseal::File(unseal), entropy)?;
+    let deps = StoreDeps {
+        clock: Arc::new(SystemClock::new()),
+        sealer: Arc::new(keyring),
+        node: NodeName::parse("doctor")?,
+        observer: None,
+    };
+    let signed = crate::evidence::signed_state(data)?;
+    let store = Inspection::open(&StoreConfig::embedded(store), deps).await?;
+    Ok(store.compare(signed).await?)
+}
+
+/// Looks at who may read what the data folder keeps secret.
+pub(crate) fn examine_secrets(data: &Path) -> Vec<Finding> {
+    let mut findings = vec![folder(data), private_file(&data.join("unseal.key"), "unseal key")];
+    findings.extend(
+        bailiwick_keys::open_to_others(&data.join("keys"))
+            .into_iter()
+            .map(|place| {
+                let mode = if place.is_dir() { 700 } else { 600 };
+                let shown = place.display();
+                mend(
+                    format!("keys: `{shown}` is open to others"),
+                    format!("chmod {mode} {shown}"),
+                )
+            }),
+    );
     findings
 }
 

@@ -9,6 +9,7 @@ use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::proof::ProofFile;
 use bailiwick_audit::tile::TileSource;
 use bailiwick_base::Digest;
+use bailiwick_store::Signed;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -173,14 +174,13 @@ fn verify_log(
     });
     let report = fsck_log(&Tiles(folder), &origin, std::slice::from_ref(verifier), content)
         .with_context(|| format!("log `{log}` cannot be read"))?;
-    let signed = std::fs::read(folder.join("checkpoint")).ok().and_then(|bytes| {
-        let signed = SignedCheckpoint::verify(&bytes, &origin, std::slice::from_ref(verifier)).ok()?;
-        Some((
-            signed.checkpoint().size,
-            Digest(signed.checkpoint().root.0).to_string(),
-        ))
-    });
-    let (size, root) = signed.unwrap_or((report.size, String::new()));
+    let signed = read_checkpoint(folder, verifier).ok();
+    let (size, root) = signed
+        .as_ref()
+        .map(SignedCheckpoint::checkpoint)
+        .map_or((report.size, String::new()), |c| {
+            (c.size, Digest(c.root.0).to_string())
+        });
     Ok(LogReport {
         log: log.to_owned(),
         origin: verifier.name().to_owned(),
@@ -189,6 +189,25 @@ fn verify_log(
         size,
         root,
         findings: report.findings.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// The checkpoint of a log, if that key signed it.
+fn read_checkpoint(folder: &Path, verifier: &NoteVerifier) -> anyhow::Result<SignedCheckpoint> {
+    let file = folder.join("checkpoint");
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let origin = Origin::parse(verifier.name())?;
+    SignedCheckpoint::verify(&bytes, &origin, std::slice::from_ref(verifier))
+        .with_context(|| format!("`{}`", file.display()))
+}
+
+/// What the state log of a data folder has signed, by its own key.
+pub(crate) fn signed_state(data: &Path) -> anyhow::Result<Signed> {
+    let folder = log_folder(data, "state").context("the state log is missing")?;
+    let signed = read_checkpoint(&folder, &read_vkey(&folder)?)?;
+    Ok(Signed {
+        size: signed.checkpoint().size,
+        root: signed.checkpoint().root,
     })
 }
 

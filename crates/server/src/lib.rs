@@ -20,7 +20,6 @@ mod measures;
 pub mod operator;
 mod places;
 mod ports;
-mod rates;
 mod recorder;
 mod service;
 mod telemetry;

@@ -158,15 +158,13 @@ fn acceptor(config: &Listen) -> anyhow::Result<Option<TlsAcceptor>> {
     Ok(Some(TlsAcceptor::from(Arc::new(tls))))
 }
 
-/// A key file that others may read is refused, not warned about.
+/// A key file that others may read is refused, not warned about. A pipe has no mode that means anything.
 pub(crate) fn require_private(file: &std::path::Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(file)
-        .with_context(|| format!("cannot read `{}`", file.display()))?
-        .permissions()
-        .mode();
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let about = std::fs::metadata(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let mode = about.permissions().mode();
     anyhow::ensure!(
-        mode & 0o077 == 0,
+        about.file_type().is_fifo() || mode & 0o077 == 0,
         "`{}` may be read by others (mode {:o}): chmod 600 {}",
         file.display(),
         mode & 0o777,

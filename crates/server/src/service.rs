@@ -33,7 +33,7 @@ use crate::logs::{Logs, Named};
 use crate::ports::{Drift, Look, Secrets, Tasks, Tokens};
 use crate::recorder::JournalRecorder;
 use crate::telemetry::Signals;
-use crate::{drivers, keys, rates, telemetry};
+use crate::{drivers, keys, telemetry};
 
 /// Where a running service can be reached.
 #[derive(Debug, Clone)]
@@ -583,7 +583,8 @@ fn wire(
         ground.ids.clone(),
         config.record_budget(),
     ));
-    rates::recount(&pep, &ground.log, &*ground.keyring, ground.clock.now()).context("decision log")?;
+    bailiwick_api::recount_rates(&pep, &ground.log, &*ground.keyring, ground.clock.now())
+        .context("decision log")?;
     let verifier = Verifier::new(Arc::clone(&ground.issuers), VerifierConfig::default());
     let verifier = Arc::new(verifier);
     let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());

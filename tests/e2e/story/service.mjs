@@ -163,6 +163,7 @@ test("a start, a kill and a stop each have a line in the log, the kill with what
 test("doctor finds what is open to others and prints the command that mends it", async ({ installation }) => {
     const sound = await installation.run(["doctor", "--data", installation.data]);
     assert.equal(sound.code, 0, sound.stdout);
+    assert.ok(sound.json.findings.some(finding => /the store is what its state log tells/.test(finding.what)), sound.stdout);
     chmodSync(installation.data, 0o755);
     const open = await installation.run(["doctor", "--data", installation.data]);
     assert.equal(open.code, 1);

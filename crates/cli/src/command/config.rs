@@ -12,6 +12,7 @@ pub(crate) fn run(command: Config, output: &Output) -> Done {
         Config::Check(serve) => {
             let config = bailiwick_server::Config::read(&sources(&serve))?;
             config.require_safe()?;
+            config.require_private()?;
             output.result(&serde_json::json!({"valid": true}), |paper| paper.line("valid"));
         }
         Config::Show { serve, origin } => {

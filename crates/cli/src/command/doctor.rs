@@ -12,7 +12,7 @@ pub(crate) fn run(command: &Doctor, global: &Global, output: &Output) -> Done {
         .data
         .clone()
         .or_else(|| read_context(global).ok().and_then(|c| c.data));
-    let findings = bailiwick_server::doctor::examine(data.as_deref());
+    let findings = bailiwick_server::run(bailiwick_server::doctor::examine(data.as_deref()))?;
     let sound = findings.iter().all(|f| f.mend.is_none());
     output.result(&json!({"sound": sound, "findings": findings}), |paper| {
         for finding in &findings {

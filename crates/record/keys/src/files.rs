@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -116,6 +116,27 @@ fn flush_folder(folder: &Path) -> Result<(), KeysError> {
     File::open(folder)
         .and_then(|f| f.sync_all())
         .map_err(failed("flush folder", folder))
+}
+
+/// What others than the owner may enter, read or write of a keyring's folder, in order; nothing where there is none.
+#[must_use]
+pub fn open_to_others(folder: &Path) -> Vec<PathBuf> {
+    let mut open = Vec::new();
+    let mut places = vec![folder.to_owned()];
+    while let Some(place) = places.pop() {
+        let Ok(about) = fs::metadata(&place) else {
+            continue;
+        };
+        if about.is_dir() && !place.is_symlink() {
+            let inside = fs::read_dir(&place).into_iter().flatten();
+            places.extend(inside.filter_map(|entry| Some(entry.ok()?.path())));
+        }
+        if about.permissions().mode() & OTHERS != 0 {
+            open.push(place);
+        }
+    }
+    open.sort();
+    open
 }
 
 /// Whether the folder has anything in it.

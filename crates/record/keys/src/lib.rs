@@ -35,6 +35,7 @@ mod unseal;
 pub use client::{AssertionPlan, ClientKey};
 pub use entropy::SystemEntropy;
 pub use error::KeysError;
+pub use files::open_to_others;
 pub use jwk::{PublicJwk, jwks};
 pub use keyring::{KeyState, Keyring};
 pub use log::LogSigner;

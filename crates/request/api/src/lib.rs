@@ -14,6 +14,7 @@ mod effective;
 mod issue;
 mod oauth;
 mod problem;
+mod rates;
 mod received;
 pub mod session;
 mod stop;
@@ -23,10 +24,10 @@ mod v1;
 
 use axum::Router;
 
-pub use authzen::named;
 pub use claim::claim_router;
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use problem::RouteError;
+pub use rates::recount_rates;
 pub use stop::Unsettled;
 use table::Doors;
 pub use table::Route;

@@ -97,6 +97,47 @@ async fn a_folder_that_is_open_or_cannot_be_written_stops_the_start_with_the_fix
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_the_configuration_names_every_secret_that_others_may_read() {
+    let mut bed = Bed::start().await;
+    bed.stop().await;
+    let mut config = bed.config();
+    let outside = tempfile::tempdir().unwrap();
+    let own = |name: &str| {
+        let file = outside.path().join(name);
+        fs::write(&file, b"x").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    };
+    config.keys.unseal_file = Some(own("unseal"));
+    config.listen.tls_key = Some(own("tls.key"));
+    config.store.url_file = Some(own("url"));
+    config.require_private().unwrap();
+    let inside = ["unseal.key", "keys/root.key", "keys/installation.key"].map(|name| bed.data().join(name));
+    let files = ["unseal", "tls.key", "url"].map(|name| outside.path().join(name));
+    let all: Vec<_> = files.into_iter().chain(inside).collect();
+    for file in &all {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let keys = bed.data().join("keys");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o750)).unwrap();
+    let told = config.require_private().unwrap_err().to_string();
+    for file in &all {
+        let fix = format!("chmod 600 {}", file.display());
+        assert!(told.contains(&fix), "{fix}: {told}");
+    }
+    assert!(told.contains(&format!("chmod 700 {}", keys.display())), "{told}");
+    for key in ["keys.unseal_file", "listen.tls_key", "store.url_file"] {
+        assert!(told.contains(&format!("config key `{key}`")), "{key}: {told}");
+    }
+    config.keys.unseal_file = Some(outside.path().join("nothing"));
+    let told = config.require_private().unwrap_err().to_string();
+    assert!(
+        told.contains("config key `keys.unseal_file`: cannot read"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_others_may_read_stops_the_start() {
     let mut bed = Bed::start().await;
     bed.stop().await;

@@ -226,18 +226,19 @@ async fn doctor_names_what_is_wrong_with_the_command_that_mends_it() {
     use std::os::unix::fs::PermissionsExt;
     let mut bed = history().await;
     bed.stop().await;
-    let wrong = || -> Vec<(String, String)> {
-        let findings = examine(Some(&bed.data()));
+    let data = bed.data();
+    let wrong = async || -> Vec<(String, String)> {
+        let findings = examine(Some(&data)).await;
         assert!(findings.len() >= 3);
         let mend = |f: bailiwick_server::doctor::Finding| Some((f.what, f.mend?));
         findings.into_iter().filter_map(mend).collect()
     };
-    assert!(wrong().is_empty(), "{:?}", wrong());
+    assert!(wrong().await.is_empty(), "{:?}", wrong().await);
     let narrow =
         |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     narrow(&bed.data(), 0o755);
-    let [(what, mend)] = &wrong()[..] else {
-        panic!("{:?}", wrong())
+    let [(what, mend)] = &wrong().await[..] else {
+        panic!("{:?}", wrong().await)
     };
     assert!(
         what.contains("open to others") && mend.starts_with("chmod 700"),
@@ -246,8 +247,8 @@ async fn doctor_names_what_is_wrong_with_the_command_that_mends_it() {
     narrow(&bed.data(), 0o700);
     let unseal = bed.data().join("unseal.key");
     narrow(&unseal, 0o640);
-    let [(what, mend)] = &wrong()[..] else {
-        panic!("{:?}", wrong())
+    let [(what, mend)] = &wrong().await[..] else {
+        panic!("{:?}", wrong().await)
     };
     assert!(
         what.contains("may be read by others") && mend.starts_with("chmod 600"),
@@ -258,14 +259,48 @@ async fn doctor_names_what_is_wrong_with_the_command_that_mends_it() {
     let mut bytes = fs::read(&bundle).unwrap();
     bytes[40] ^= 1;
     fs::write(&bundle, &bytes).unwrap();
-    let [(what, mend)] = &wrong()[..] else {
-        panic!("{:?}", wrong())
+    let [(what, mend)] = &wrong().await[..] else {
+        panic!("{:?}", wrong().await)
     };
     assert!(
         what.contains("faults") && mend.starts_with("bailiwick log verify"),
         "{what} {mend}"
     );
-    let nowhere = examine(Some(Path::new("/nonexistent/data")));
+    let nowhere = examine(Some(Path::new("/nonexistent/data"))).await;
     assert!(nowhere.iter().any(|f| f.mend.is_some()));
-    assert!(examine(None).iter().all(|f| f.mend.is_some()));
+    assert!(examine(None).await.iter().all(|f| f.mend.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_compares_the_store_with_its_signed_log_beside_a_running_service() {
+    let mut bed = history().await;
+    let of_store = async |data: &Path| {
+        let findings = examine(Some(data)).await;
+        let found = findings.into_iter().find(|f| f.what.contains("store"));
+        found.map(|f| (f.what, f.mend)).unwrap()
+    };
+    let before = bed.entries("state").await.len();
+    let (what, mend) = of_store(&bed.data()).await;
+    assert!(
+        mend.is_none() && what.contains("is what its state log tells"),
+        "{what}"
+    );
+    assert_eq!(bed.entries("state").await.len(), before, "it only looked");
+    bed.add_identity("acme", "later").await;
+    bed.stop().await;
+    let (kept, newer) = (bed.data().join("state.db"), bed.folder().join("newer.db"));
+    fs::copy(&kept, &newer).unwrap();
+    // Another installation's store: what was signed is not in it.
+    let mut other = history().await;
+    other.stop().await;
+    fs::copy(other.data().join("state.db"), &kept).unwrap();
+    let (what, mend) = of_store(&bed.data()).await;
+    let mend = mend.unwrap();
+    assert!(
+        what.starts_with("store: ") && mend.contains("backup"),
+        "{what} {mend}"
+    );
+    fs::copy(&newer, &kept).unwrap();
+    let (what, mend) = of_store(&bed.data()).await;
+    assert!(mend.is_none(), "{what}");
 }

@@ -70,8 +70,7 @@ fn authenticate(
 }
 
 /// An action on a resource of that type and id; nothing more is said about either.
-#[must_use]
-pub fn named(action: &str, kind: &str, id: &str) -> Target {
+pub(crate) fn named(action: &str, kind: &str, id: &str) -> Target {
     Target::Named {
         action: action.to_owned(),
         action_properties: Map::new(),

@@ -10,6 +10,8 @@ use bailiwick_journal::{DecisionLog, JournalError, LogEntry};
 use bailiwick_pep::Pep;
 use serde_json::{Map, Value};
 
+use crate::authzen::named;
+
 /// Newest entries of the log that are looked at. Windows that began before them count as full.
 const ENTRIES_MAX: u64 = 4 << 20;
 /// Entries of one flush may stand in another order than their times.
@@ -22,7 +24,7 @@ type Reach = BTreeMap<String, (TenantId, Duration)>;
 ///
 /// # Errors
 /// [`JournalError`] when the log cannot be read.
-pub(crate) fn recount(
+pub fn recount_rates(
     pep: &Pep,
     log: &DecisionLog,
     sealer: &dyn Sealer,
@@ -122,7 +124,7 @@ fn target(payload: &Map<String, Value>) -> Option<Target> {
         });
     }
     let (kind, id) = resource?;
-    Some(bailiwick_api::named(&action, kind, id))
+    Some(named(&action, kind, id))
 }
 
 fn item_kind(text: &str) -> Option<ItemKind> {
