@@ -2,7 +2,7 @@
 // codes, help, completions, configuration.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Desk } from "../lib/desk.mjs";
 import { BINARY, environment, Installation, oneDocument, runBinary } from "../lib/installation.mjs";
@@ -268,6 +268,41 @@ test("an unknown key of the configuration stops the start with its name", async 
     const missing = await runBinary(["config", "check", "--config", "/nonexistent.toml"], { folder: installation.folder });
     assert.equal(missing.code, 1);
     assert.match(missing.stderr, /nonexistent\.toml/);
+});
+
+test("a slip in a key of the configuration is told with the nearest key, a key file that others may read with its chmod", async ({ installation }) => {
+    const config = join(installation.folder, "slip.toml");
+    const check = async text => {
+        writeFileSync(config, text);
+        const result = await runBinary(["--json", "config", "check", "--config", config, "--data", installation.data], { folder: installation.folder });
+        return { code: result.code, message: oneDocument(result.stdout).message };
+    };
+    const slip = await check("[tokens]\nttl_sec = 60\n");
+    assert.equal(slip.code, 1);
+    assert.match(slip.message, /did you mean `ttl_secs`\?.*slip\.toml/);
+    const secret = join(installation.folder, "secret.key");
+    writeFileSync(secret, "x", { mode: 0o600 });
+    const text = `[keys]\nunseal_file = ${JSON.stringify(secret)}\n`;
+    assert.equal((await check(text)).code, 0);
+    chmodSync(secret, 0o644);
+    const open = await check(text);
+    assert.equal(open.code, 1);
+    assert.ok(open.message.includes("keys.unseal_file") && open.message.includes(`chmod 600 ${secret}`), open.message);
+});
+
+test("the end of a log is shown in columns with their names", async ({ installation }) => {
+    const shown = await installation.run(["log", "tail", "--log", "state", "-n", "5"], { json: false });
+    assert.equal(shown.code, 0, shown.stderr);
+    const [head, ...rows] = shown.stdout.trimEnd().split("\n");
+    assert.match(head, /^INDEX +TIME +KIND +EPOCH +PAYLOAD$/);
+    assert.equal(rows.length, 5);
+    const at = ["INDEX", "TIME", "KIND", "EPOCH", "PAYLOAD"].map(name => head.indexOf(name));
+    for (const row of rows) {
+        for (const column of at.slice(1)) {
+            assert.match(row.slice(column - 1, column + 1), /^ \S$/, `a column begins at ${column}: ${row}`);
+        }
+        assert.match(row.slice(at[1]), /^\d{4}-\d\d-\d\dT/);
+    }
 });
 
 test("dev gives an empty installation on loopback and takes it away", async ({ installation }) => {

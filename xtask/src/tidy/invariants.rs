@@ -136,6 +136,7 @@ fn tests_in(path: &str, source: &str) -> BTreeSet<String> {
         "rs" => rust::tests(&rust::tokens(source))
             .into_iter()
             .map(str::to_owned)
+            .chain(refused_programs(source))
             .collect(),
         "py" => declared(source, &["def ", "async def "])
             .filter(|name| name.starts_with("test"))
@@ -145,6 +146,15 @@ fn tests_in(path: &str, source: &str) -> BTreeSet<String> {
             .collect(),
         _ => called(source),
     }
+}
+
+/// Programs in the documentation that must not compile, called after the first line of their fence, such as
+/// `compile_fail,E0308`.
+fn refused_programs(source: &str) -> impl Iterator<Item = String> + '_ {
+    let fences = source
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("/// ```compile_fail,"));
+    fences.map(|code| format!("compile_fail,{}", code.trim_end()))
 }
 
 fn declared<'a>(source: &'a str, keywords: &'a [&str]) -> impl Iterator<Item = String> + 'a {

@@ -47,6 +47,21 @@ fn a_function_that_is_no_test_does_not_guard() {
 }
 
 #[test]
+fn a_program_that_must_not_compile_guards_by_its_code() {
+    let tree = architecture("- A: `crates/request/pep/src/permit.rs::compile_fail,E0308`");
+    let documented = |fence: &str| format!("/// Text.\n///\n/// ```{fence}\n/// x();\n/// ```\nstruct A;\n");
+    tree.file(
+        "crates/request/pep/src/permit.rs",
+        &documented("compile_fail,E0308"),
+    );
+    tree.passes(RULE);
+    for other in ["compile_fail,E0624", "compile_fail", "", "ignore"] {
+        tree.file("crates/request/pep/src/permit.rs", &documented(other));
+        tree.fails(RULE, "ARCHITECTURE.md:7", &["has no test `compile_fail,E0308`"]);
+    }
+}
+
+#[test]
 fn tests_of_other_languages_are_found() {
     let tree = architecture(
         "- A: `tests/interop/sdk.mjs::a kill cancels`\n- B: `tests/interop/sdk.py::test_kill`\n\
