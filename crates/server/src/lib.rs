@@ -5,7 +5,6 @@
 
 mod budget;
 mod clock;
-mod codes;
 mod config;
 pub mod doctor;
 pub mod doors;
@@ -29,8 +28,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+pub use bailiwick_api::{Code, codes};
 pub use clock::now;
-pub use codes::{Code, codes};
 pub use config::{Config, ConfigSources, EffectiveValue};
 pub use http::routes;
 pub use service::{Listening, Machine, Service, Stopper};

@@ -8,6 +8,7 @@
 mod authzen;
 mod body;
 mod claim;
+mod codes;
 mod command;
 mod deps;
 mod effective;
@@ -25,6 +26,7 @@ mod v1;
 use axum::Router;
 
 pub use claim::claim_router;
+pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use problem::RouteError;
 pub use rates::recount_rates;

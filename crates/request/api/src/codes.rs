@@ -37,4 +37,4 @@ pub fn codes() -> Vec<Code> {
 }
 
 /// Code, sort and meaning of what is not decided by the decision point, a line each.
-const OTHERS: &str = include_str!("../../../content/codes.txt");
+const OTHERS: &str = include_str!("../../../../content/codes.txt");
