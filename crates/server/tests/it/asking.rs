@@ -162,6 +162,50 @@ async fn a_batch_has_defaults_overrides_and_the_three_semantics() {
     world.many(&large).await.refused(400, "authzen.batch-too-large");
 }
 
+/// A shared member is copied for each item that takes it: one request of 1 MiB must not become tens of GiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_shares_is_bounded_by_how_many_share_it() {
+    let world = World::build().await;
+    let batch = |field: &str, shared: Value, items: usize| {
+        let mut body = question(alice(), json!({"name": "read"}), record("record-1", "active"));
+        body[field] = shared;
+        body["evaluations"] = Value::from(vec![json!({}); items]);
+        body
+    };
+    let long = "x".repeat(900 * 1024);
+    let deep = json!({"notes": vec![json!({"a": 1}); 60_000]});
+    for (field, shared) in [
+        ("context", json!({"notes": long})),
+        ("context", deep),
+        ("subject", json!({"type": "user", "id": long})),
+        (
+            "subject",
+            json!({"type": "user", "id": "alice", "properties": {"notes": long}}),
+        ),
+        (
+            "resource",
+            json!({"type": "record", "id": "1", "properties": {"notes": long}}),
+        ),
+        ("action", json!({"name": "read", "properties": {"notes": long}})),
+    ] {
+        let answer = world.many(&batch(field, shared, 1_024)).await;
+        let said = answer.json()["detail"].clone();
+        answer.refused(400, "authzen.batch-too-large");
+        let said = said.as_str().unwrap();
+        assert!(
+            said.contains(&format!("`{field}`")) && said.contains("4096"),
+            "{said}"
+        );
+    }
+    // What is the item's own is not shared, and what few share may be large.
+    let mut own = batch("context", json!({"notes": long}), 2);
+    assert_eq!(decisions(&world.many(&own).await), [true, true]);
+    own["evaluations"] = Value::from(vec![json!({"context": {}}); 512]);
+    assert_eq!(decisions(&world.many(&own).await), [true; 512]);
+    let small = batch("context", json!({"notes": "x".repeat(2_048)}), 1_024);
+    assert_eq!(decisions(&world.many(&small).await), [true; 1_024]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_400_and_what_is_unknown_is_ignored() {
     let world = World::build().await;

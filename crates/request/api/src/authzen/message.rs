@@ -9,6 +9,13 @@ use crate::problem::RouteError;
 
 /// Items of one batch.
 const BATCH_MAX: usize = 1_024;
+/// What the items of one batch may take of one shared member, all together: bytes of text, and
+/// [`VALUE_WEIGHT`] for each value.
+const SHARED_MAX: usize = 4 * 1024 * 1024;
+/// What a JSON value weighs beside its text: in memory a short one is much larger than its text.
+const VALUE_WEIGHT: usize = 64;
+/// The members that an item takes from the request when it has none of its own.
+const SHARED: [&str; 4] = ["action", "context", "resource", "subject"];
 
 /// How a batch is run (AuthZEN 1.0, evaluations semantics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +78,7 @@ pub(crate) fn questions(body: &Value, tenant: &TenantId, pep: &IdentityId) -> Re
             batch: false,
         });
     }
+    require_bounded(items, defaults)?;
     let items = items
         .iter()
         .map(|item| {
@@ -87,6 +95,49 @@ pub(crate) fn questions(body: &Value, tenant: &TenantId, pep: &IdentityId) -> Re
         semantic,
         batch: true,
     })
+}
+
+/// Every item that takes a shared member gets a copy of it, so the copies are counted before the first is made.
+fn require_bounded(items: &[Value], defaults: &Map<String, Value>) -> Result<(), RouteError> {
+    for name in SHARED {
+        let Some(shared) = defaults.get(name) else {
+            continue;
+        };
+        let takers = items.iter().filter(|item| item.get(name).is_none()).count();
+        let weight = weight(shared);
+        if takers.saturating_mul(weight) > SHARED_MAX {
+            let each = SHARED_MAX / takers.max(1);
+            let detail = format!(
+                "`{name}` is shared by {takers} evaluations and weighs {weight} bytes (its text, and \
+                 {VALUE_WEIGHT} for each value); {takers} may share {each}: make it smaller, or send fewer \
+                 evaluations at a time"
+            );
+            return Err(RouteError::invalid("authzen.batch-too-large", detail));
+        }
+    }
+    Ok(())
+}
+
+/// The text of a value and of all inside it, and [`VALUE_WEIGHT`] for each.
+fn weight(value: &Value) -> usize {
+    let mut sum = 0_usize;
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        let text = match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => {
+                open.extend(items);
+                0
+            }
+            Value::Object(members) => {
+                open.extend(members.values());
+                members.keys().map(String::len).sum()
+            }
+            Value::Bool(_) | Value::Null | Value::Number(_) => 0,
+        };
+        sum = sum.saturating_add(text).saturating_add(VALUE_WEIGHT);
+    }
+    sum
 }
 
 fn semantic(defaults: &Map<String, Value>) -> Result<Semantic, RouteError> {
