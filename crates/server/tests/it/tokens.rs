@@ -204,6 +204,17 @@ async fn requests_that_are_no_requests_are_refused_with_the_error_of_the_standar
             .await;
         oauth(&answer, 400, "invalid_request");
     }
+    // What narrows is never left out: a token would be wider than what was asked for.
+    let narrowed =
+        json!([{"type": "bailiwick_call", "locations": ["files"], "actions": ["echo"]}]).to_string();
+    for details in [narrowed.as_str(), "[]", "x"] {
+        let asked = format!("{whole}&{}", form(&[("authorization_details", details)]));
+        oauth(
+            &ask(&bed, "acme", asked).await,
+            400,
+            "invalid_authorization_details",
+        );
+    }
     let large = format!("{whole}&scope={}", "x".repeat(64 * 1024));
     ask(&bed, "acme", large).await.refused(413, "request.too-large");
     ask(&bed, "nobody", whole.clone())
@@ -217,6 +228,31 @@ async fn requests_that_are_no_requests_are_refused_with_the_error_of_the_standar
     oauth(&answer, 400, "invalid_request");
     // None of all these used the assertion up.
     ask(&bed, "acme", whole).await.ok();
+}
+
+/// What has no endpoint is not advertised: no authorization code, no PKCE, no details at the token endpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_names_what_is_served_and_no_more() {
+    let World { bed, .. } = world().await;
+    let metadata = bed
+        .send("GET", "/.well-known/oauth-authorization-server/t/acme", &[], "")
+        .await
+        .ok();
+    let issuer = format!("{BASE}/t/acme");
+    let mut algorithms: Vec<Value> = ["EdDSA", "ES256", "RS256"].map(Value::from).to_vec();
+    let told = &metadata["token_endpoint_auth_signing_alg_values_supported"];
+    algorithms.sort_by_key(|a| told.as_array().and_then(|t| t.iter().position(|x| x == a)));
+    let expected = json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/token"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "scopes_supported": ["files:*"],
+        "response_types_supported": [],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+    });
+    assert_eq!(metadata, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

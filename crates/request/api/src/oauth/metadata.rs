@@ -10,6 +10,9 @@ use crate::Deps;
 use crate::problem::RouteError;
 
 /// `GET /.well-known/oauth-authorization-server/t/{tenant}` and its two aliases.
+///
+/// It names what is served and no more. `response_types_supported` is required (RFC 8414 §2) and empty: there is
+/// no authorization endpoint. Authorization details are part of opening a task, not of the token endpoint.
 pub(crate) async fn authorization_server(
     State(deps): State<Deps>,
     Path(tenant): Path<String>,
@@ -28,13 +31,10 @@ pub(crate) async fn authorization_server(
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/jwks"),
         "scopes_supported": scopes,
-        "response_types_supported": ["code"],
+        "response_types_supported": [],
         "grant_types_supported": super::token::GRANT_TYPES,
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
-        "code_challenge_methods_supported": ["S256"],
-        "authorization_response_iss_parameter_supported": true,
-        "authorization_details_types_supported": [crate::v1::DETAILS_TYPE],
     })))
 }
 

@@ -19,9 +19,6 @@ use bailiwick_inventory::Owner;
 use crate::Deps;
 use crate::problem::RouteError;
 
-/// `type` of our authorization details (RFC 9396).
-pub(crate) const DETAILS_TYPE: &str = "bailiwick_call";
-
 /// The tenant of the path, when it exists.
 pub(crate) fn tenant(deps: &Deps, slug: &str) -> Result<TenantId, RouteError> {
     let tenant = TenantId::parse(slug).map_err(|e| RouteError::invalid("tenant.malformed", e.to_string()))?;
