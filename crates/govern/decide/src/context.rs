@@ -1,6 +1,7 @@
 //! The context of a call, as far as policies read it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bailiwick_base::IdentityId;
 use bailiwick_grant::vocabulary::{self, View};
@@ -32,6 +33,8 @@ impl Material<'_> {
     pub(crate) fn projected<'n>(&self, needs: impl IntoIterator<Item = &'n Needs>) -> Members {
         let mut out = Members::new();
         let mut views: [(View, Option<Members>); 6] = View::ALL.map(|view| (view, None));
+        // What one policy did not find the next does not look for.
+        let mut absent = BTreeSet::new();
         for needs in needs {
             for (view, members) in &mut views {
                 if needs.views.contains(view) {
@@ -46,10 +49,16 @@ impl Material<'_> {
                     continue;
                 };
                 let members = members.get_or_insert_default();
-                if !members.contains_key(arg)
-                    && let Some(value) = lookup(&self.arguments, arg).and_then(|v| shown(*view, v))
-                {
-                    members.insert(arg.clone(), value);
+                if members.contains_key(arg) || absent.contains(&(*view, arg)) {
+                    continue;
+                }
+                match lookup(&self.arguments, arg).and_then(|v| shown(*view, v)) {
+                    Some(value) => {
+                        members.insert(arg.clone(), value);
+                    }
+                    None => {
+                        absent.insert((*view, arg));
+                    }
                 }
             }
             for name in &needs.context {

@@ -1,6 +1,7 @@
 //! The policies: which are asked, what they see, and what their answers mean.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bailiwick_base::limits::shown;
 use bailiwick_grant::{namesake, vocabulary};
@@ -23,6 +24,10 @@ use crate::policy::compiled::Compiled;
 use crate::policy::index::Keyed;
 use crate::reason::DenyReason;
 use crate::view::{Aim, Caller};
+
+/// Members of `arguments`, those of objects in it too. Each that a policy reads is looked for among all of them
+/// in every spelling.
+const MEMBERS_MAX: usize = 4_096;
 
 /// Whether the plain way is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,10 +115,13 @@ pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted
 /// An argument that a policy reads has one spelling: a server that compares names more laxly than we do would
 /// take another one, neither granted nor forbidden, for it.
 fn require_one_spelling(concerned: &[&Compiled], arguments: &Map<String, Value>) -> Result<(), Refused> {
-    let found = concerned.iter().find_map(|compiled| {
-        let mut args = compiled.needs.args.iter();
-        args.find_map(|(_, arg)| Some((compiled, arg, namesake(arguments, arg)?)))
-    });
+    require_few_members(arguments)?;
+    let mut seen = BTreeSet::new();
+    let mut read = concerned
+        .iter()
+        .flat_map(|compiled| compiled.needs.args.iter().map(move |(_, arg)| (*compiled, arg)))
+        .filter(|(_, arg)| seen.insert(*arg));
+    let found = read.find_map(|(compiled, arg)| Some((compiled, arg, namesake(arguments, arg)?)));
     let Some((compiled, arg, other)) = found else {
         return Ok(());
     };
@@ -126,6 +134,24 @@ fn require_one_spelling(concerned: &[&Compiled], arguments: &Map<String, Value>)
             shown(arg)
         ),
     })
+}
+
+/// Looking for spellings takes as long as there are members, for each argument that policies read.
+fn require_few_members(arguments: &Map<String, Value>) -> Result<(), Refused> {
+    let mut members = 0_usize;
+    let mut open: SmallVec<[&Map<String, Value>; 4]> = SmallVec::new();
+    open.push(arguments);
+    while let Some(map) = open.pop() {
+        members = members.saturating_add(map.len());
+        if members > MEMBERS_MAX {
+            return Err(Refused::new(
+                DenyReason::ArgumentOutOfScope,
+                format!("`arguments` has more than {MEMBERS_MAX} members: send fewer at a time"),
+            ));
+        }
+        open.extend(map.values().filter_map(Value::as_object));
+    }
+    Ok(())
 }
 
 /// What the answers mean: an error denies, then a forbid, then a permit grants.

@@ -9,7 +9,7 @@ use bailiwick_decide::{
     Snapshot, Target, decide,
 };
 use bailiwick_inventory::{State, TenantState};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::world::*;
 
@@ -346,6 +346,28 @@ fn an_argument_with_a_namesake_is_refused_with_both_spellings() {
     }
     let args = json!({"path": "/srv/invoices/a", "HEAD": 1, "head": 2});
     permitted(&world, &tool_call(&[READ], "read_text_file", args));
+}
+
+#[test]
+fn more_members_than_are_looked_through_are_refused_with_the_limit() {
+    let world = world(&[READ]);
+    let flat = |count: usize| -> Map<String, Value> {
+        (1..count)
+            .map(|n| (format!("m{n}"), Value::from(1)))
+            .chain([("path".to_owned(), Value::from("/srv/invoices/a"))])
+            .collect()
+    };
+    let call = |args: Map<String, Value>| tool_call(&[READ], "read_text_file", Value::Object(args));
+    permitted(&world, &call(flat(4_096)));
+    // Members of objects inside count as well; those in lists are never looked at.
+    let mut inside = flat(2_000);
+    inside.insert("more".to_owned(), Value::Object(flat(2_095)));
+    permitted(&world, &call(inside.clone()));
+    inside.insert("rows".to_owned(), Value::from(vec![Value::Object(flat(100)); 50]));
+    for args in [flat(4_097), inside] {
+        let text = denied(&world, &call(args), DenyReason::ArgumentOutOfScope);
+        assert!(text.contains("`arguments`") && text.contains("4096"), "{text}");
+    }
 }
 
 #[test]
