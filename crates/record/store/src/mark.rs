@@ -1,6 +1,8 @@
 //! Marks, the epoch and its floor.
 
-use bailiwick_base::{AgentLabel, Epoch, IdentityId, ServerName, TaskId, TenantId, Time, TokenId, ToolName};
+use bailiwick_base::{
+    AgentLabel, Epoch, IdentityId, SealError, ServerName, TaskId, TenantId, Time, TokenId, ToolName,
+};
 use bailiwick_decide::{Fact, Mark, MarkEffect, MarkScope};
 use bailiwick_inventory::installation;
 use serde_json::{Map, Value, json};
@@ -202,10 +204,10 @@ impl<S: Source> Marks<'_, S> {
 }
 
 impl<S: Source> Marks<'_, S> {
-    /// Who set a mark and why; `None` when its entry cannot be found or opened any more.
+    /// Who set a mark and why; `None` when there is no entry of it, or the key of its tenant was erased.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; [`StoreError::Seal`] also when the entry was altered.
     pub async fn order(&mut self, set: &SetMark) -> Result<Option<MarkOrder>, StoreError> {
         let view = self.0.view();
         let tenant = tenant_of(&set.mark.scope);
@@ -221,7 +223,7 @@ impl<S: Source> Marks<'_, S> {
         {
             let opening = match view.open(sealed) {
                 Ok(opening) => opening,
-                Err(StoreError::Seal(_)) => return Ok(None),
+                Err(StoreError::Seal(SealError::NoKey(_))) => return Ok(None),
                 Err(error) => return Err(error),
             };
             let payload = opening.value()?;

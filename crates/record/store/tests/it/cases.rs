@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bailiwick_audit::entry::{Leaf, TENANT_SEQ_FIRST};
-use bailiwick_base::{Clock, Digest, StatePos, Time, Transition};
+use bailiwick_base::{Clock, Digest, StatePos, TenantId, Time, Transition};
 use bailiwick_decide::{MarkEffect, MarkScope};
 use bailiwick_inventory::{Identity, Refusal, State, activate, retire, suspend};
 use bailiwick_store::{IdentityFilter, Lane, Page, Reach, Receipt, StoreError, Tx};
@@ -639,6 +639,29 @@ pub(crate) async fn a_payload_belongs_to_its_leaf(bed: Bed) {
         matches!(recount, StoreError::LogCorrupt { index: 1, .. }),
         "{recount}"
     );
+}
+
+/// Who set a mark is unknown only when the tenant was erased: an entry that was altered is said to be.
+pub(crate) async fn an_altered_order_is_an_error_and_an_erased_one_unknown(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    for _ in 0..2 {
+        let stop = async |tx: &mut Tx| {
+            let scope = MarkScope::Tenant(TenantId::parse("acme").unwrap());
+            tx.mark().set(scope, MarkEffect::Suspend, "drill").await.map(drop)
+        };
+        bed.tx(&acme, stop).await.unwrap();
+    }
+    let order = async || {
+        let mut reader = bed.store.reader(&acme).await.unwrap();
+        let marks = reader.mark().list().await.unwrap();
+        reader.mark().order(&marks[0]).await
+    };
+    assert_eq!(order().await.unwrap().unwrap().reason.as_deref(), Some("drill"));
+    let swap = "UPDATE log_entry SET payload = (SELECT e.payload FROM log_entry AS e WHERE e.log_index = 1) WHERE log_index = 2";
+    tamper(&bed, swap).await;
+    assert_eq!(code(order().await), "store.seal");
+    bed.sealer.erase(&acme);
+    assert_eq!(order().await.unwrap(), None);
 }
 
 pub(crate) async fn an_opening_belongs_to_its_tenant(bed: Bed) {

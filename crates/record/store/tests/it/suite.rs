@@ -63,6 +63,7 @@ both_engines! {
         nothing_done_is_nothing_recorded,
         one_commit_serves_many,
         a_kill_goes_first,
+        an_altered_order_is_an_error_and_an_erased_one_unknown,
         commits_are_observed_in_order,
         pages_follow_ids,
         a_corrupt_row_is_named,
