@@ -7,7 +7,7 @@ use bailiwick_api::{BoxFuture, LogDoor, LookError};
 use bailiwick_audit::entry::{Leaf, Opening};
 use bailiwick_audit::proof::Evidence;
 use bailiwick_base::{TenantId, json};
-use bailiwick_journal::{DecisionLog, LogReader, StateTiles};
+use bailiwick_journal::{DecisionLog, LogReader, Passed, StateTiles};
 use bailiwick_keys::Keyring;
 use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Reach, Store};
@@ -32,6 +32,8 @@ pub(crate) struct Logs {
     pub(crate) decisions: Named,
     pub(crate) tiles: Arc<StateTiles>,
     pub(crate) log: Arc<DecisionLog>,
+    /// Places of the decision log that earlier pages have passed.
+    pub(crate) passed: Arc<Passed>,
     pub(crate) store: Store,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) cell: Arc<SnapshotCell>,
@@ -39,6 +41,9 @@ pub(crate) struct Logs {
 
 /// Index, leaf, and the payload where it opens.
 type Opened = (u64, Vec<u8>, Option<Vec<u8>>);
+
+/// Bytes of one page; the entry that goes beyond ends it.
+const PAGE_MAX: usize = 2 * 1024 * 1024;
 
 fn failed(error: impl std::fmt::Display) -> LookError {
     LookError(error.to_string())
@@ -58,33 +63,32 @@ impl Logs {
     }
 
     fn decision_entries(&self, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
-        let reader = LogReader::open(&self.decisions.dir, &self.decisions.origin).map_err(failed)?;
-        let mut out = Vec::new();
-        for entry in reader {
-            let entry = entry.map_err(failed)?;
-            if entry.index < from {
-                continue;
-            }
-            if out.len() == max {
-                break;
-            }
+        let until = self.log.size().min(from.saturating_add(max as u64));
+        let (dir, origin) = (&self.decisions.dir, &self.decisions.origin);
+        let page = LogReader::page(dir, origin, &self.passed, from..until, PAGE_MAX).map_err(failed)?;
+        let opened = page.into_iter().map(|entry| {
             let owner = self.tenant_of(entry.leaf().map_err(failed)?.tenant_ref);
             let payload = owner.and_then(|tenant| entry.open(self.keyring.as_ref(), tenant.as_ref()).ok());
-            out.push((entry.index, entry.leaf, payload));
-        }
-        Ok(out)
+            Ok((entry.index, entry.leaf, payload))
+        });
+        opened.collect()
     }
 
     async fn state_entries(&self, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(10_000);
-        let mut out = Vec::new();
+        let (mut out, mut bytes) = (Vec::new(), 0);
         for entry in self.store.entries(from, max).await.map_err(failed)? {
             let opening = self
                 .store
                 .opening(Reach::DangerAllTenants, entry.index)
                 .await
                 .map_err(failed)?;
-            out.push((entry.index, entry.leaf, opening.map(|o| o.payload)));
+            let payload = opening.map(|o| o.payload);
+            bytes += entry.leaf.len() + payload.as_ref().map_or(0, Vec::len);
+            out.push((entry.index, entry.leaf, payload));
+            if bytes >= PAGE_MAX {
+                break;
+            }
         }
         Ok(out)
     }

@@ -479,6 +479,7 @@ async fn open_logs(
         decisions,
         tiles,
         log: Arc::new(log),
+        passed: Arc::default(),
         store: store.clone(),
         keyring: Arc::clone(keyring),
         cell: Arc::clone(cell),

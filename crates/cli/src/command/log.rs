@@ -135,12 +135,35 @@ async fn export_openings(client: &Client, log: &ExportedLog, dir: &Path) -> Resu
     while from < log.size {
         let max = OPENINGS_MAX.min(log.size - from);
         let path = format!("/v1/logs/{}/openings?from={from}&max={max}", encoded(&log.log));
-        lines.extend_from_slice(&client.bytes(Method::GET, &path, Bytes::new()).await?);
-        from += max;
+        let page = client.bytes(Method::GET, &path, Bytes::new()).await?;
+        // A page ends early when it is large: go on behind its last line. Without a line nothing in it opens.
+        from = match last_index(&page)? {
+            Some(index) if index >= from => index + 1,
+            _ => from + max,
+        };
+        lines.extend_from_slice(&page);
     }
     let file = dir.join(&log.log).join("openings.jsonl");
     files::replace_private(&file, &lines)?;
     Ok(file)
+}
+
+/// The index in the last of these JSON lines.
+fn last_index(lines: &[u8]) -> Result<Option<u64>, Failure> {
+    let Some(line) = lines.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()) else {
+        return Ok(None);
+    };
+    let index = serde_json::from_slice::<Value>(line)
+        .ok()
+        .and_then(|line| line.get("index")?.as_u64());
+    let malformed = || {
+        Failure::new(
+            exit::ERROR,
+            "log.export",
+            "the service sent a line without an `index`",
+        )
+    };
+    index.map(Some).ok_or_else(malformed)
 }
 
 async fn list(global: &Global, output: &Output) -> Done {

@@ -51,6 +51,13 @@ impl Milestones {
         }
     }
 
+    /// The last place noted that is not behind the entry, however far before it.
+    pub(crate) fn nearest(&self, index: u64) -> Option<Place> {
+        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = usize::try_from(index / MILESTONE_EVERY).unwrap_or(usize::MAX);
+        places.get(wanted).or_else(|| places.last()).copied()
+    }
+
     /// The last place that is not behind the entry.
     pub(crate) fn before(&self, index: u64) -> Option<Place> {
         let places = self.0.read().unwrap_or_else(PoisonError::into_inner);

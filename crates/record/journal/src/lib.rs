@@ -57,6 +57,6 @@ pub use export::{Exported, OPENINGS, Openings, export};
 pub use folder::TileFolder;
 pub use kill::{KillEntry, KillJournal, KillJournalError, KillMark, Slot};
 pub use log::{Appending, DecisionLog, Deps, INSTALLATION_REF, LogConfig, NoteKey, PAYLOAD_MAX, Record};
-pub use reader::{LogEntry, LogReader};
+pub use reader::{LogEntry, LogReader, Passed};
 pub use replay::{Cut, Recovery};
 pub use state::StateTiles;

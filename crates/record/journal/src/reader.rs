@@ -1,11 +1,13 @@
 //! Entries back out of the segments, in order.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bailiwick_audit::entry::Leaf;
 use bailiwick_base::{Sealer, TenantId};
 
-use crate::cursor::{Cursor, Sums};
+use crate::cursor::{Cursor, Milestones, Sums};
 use crate::error::JournalError;
 use crate::frame::Frame;
 use crate::log::payload_context;
@@ -14,6 +16,10 @@ use crate::replay::Cut;
 /// How often a reader looks again before it calls what it saw damage.
 const LOOKS: u32 = 4;
 
+/// Places of one log that readers have passed, so that the next reader need not begin at the first entry.
+#[derive(Debug, Default)]
+pub struct Passed(Milestones);
+
 /// Reads a log's entries from the first one, verifying every frame. Also reads a log that is being written,
 /// up to what is there.
 #[derive(Debug)]
@@ -21,6 +27,7 @@ pub struct LogReader {
     dir: PathBuf,
     cursor: Option<Cursor>,
     cut: Option<Cut>,
+    passed: Option<Arc<Passed>>,
 }
 
 /// One entry as it is stored.
@@ -44,7 +51,62 @@ impl LogReader {
             dir: dir.to_owned(),
             cursor: Cursor::first(dir, origin, Sums::Verify)?,
             cut: None,
+            passed: None,
         })
+    }
+
+    /// In front of entry `index`, or behind the last one when there are fewer. Begins at the nearest place that
+    /// was `passed` before, and notes those it passes.
+    ///
+    /// # Errors
+    /// As [`LogReader::open`] and [`LogReader::next_entry`].
+    pub fn seek(dir: &Path, origin: &str, passed: &Arc<Passed>, index: u64) -> Result<Self, JournalError> {
+        let cursor = match passed.0.nearest(index) {
+            Some(place) => Some(Cursor::at(dir, place, Sums::Verify)?),
+            None => Cursor::first(dir, origin, Sums::Verify)?,
+        };
+        let mut reader = Self {
+            dir: dir.to_owned(),
+            cursor,
+            cut: None,
+            passed: Some(Arc::clone(passed)),
+        };
+        while reader.cursor.as_ref().is_some_and(|c| c.place().next < index) {
+            if !reader.advance()? {
+                break;
+            }
+        }
+        Ok(reader)
+    }
+
+    /// The entries of `range`, which must be durable (nobody may pass a place that a crash takes away), until they
+    /// have `bytes_max`: the one that goes beyond is the last.
+    ///
+    /// # Errors
+    /// As [`LogReader::open`] and [`LogReader::next_entry`].
+    pub fn page(
+        dir: &Path,
+        origin: &str,
+        passed: &Arc<Passed>,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<LogEntry>, JournalError> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        if range.is_empty() {
+            return Ok(page);
+        }
+        let mut reader = Self::seek(dir, origin, passed, range.start)?;
+        for _ in range {
+            if bytes >= bytes_max {
+                break;
+            }
+            let Some(entry) = reader.next_entry()? else {
+                break;
+            };
+            bytes += entry.leaf.len() + entry.sealed.len();
+            page.push(entry);
+        }
+        Ok(page)
     }
 
     /// The torn flush behind the last whole entry, once [`LogReader::next_entry`] has found the end. In a log
@@ -59,9 +121,24 @@ impl LogReader {
     /// # Errors
     /// [`JournalError::Damaged`] with the place.
     pub fn next_entry(&mut self) -> Result<Option<LogEntry>, JournalError> {
+        if !self.advance()? {
+            return Ok(None);
+        }
         let Some(cursor) = &mut self.cursor else {
             return Ok(None);
         };
+        let frame = cursor.frame()?;
+        Ok(frame.map(|(frame, _)| LogEntry::from_frame(&frame)))
+    }
+
+    /// Goes to the next frame; `false` behind the last whole one.
+    fn advance(&mut self) -> Result<bool, JournalError> {
+        let Some(cursor) = &mut self.cursor else {
+            return Ok(false);
+        };
+        if let Some(passed) = &self.passed {
+            passed.0.pass(cursor.place());
+        }
         let mut found = cursor.advance();
         // A log that is being written may have grown between two reads: look again before saying so.
         for _ in 0..LOOKS {
@@ -75,10 +152,8 @@ impl LogReader {
         if !found {
             self.cut = cursor.tail().and_then(|tail| tail.cut(&self.dir));
             cursor.refresh();
-            return Ok(None);
         }
-        let frame = cursor.frame()?;
-        Ok(frame.map(|(frame, _)| LogEntry::from_frame(&frame)))
+        Ok(found)
     }
 }
 

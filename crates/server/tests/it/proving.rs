@@ -121,6 +121,45 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// A page ends at its bytes as well, and pages one after the other hold every entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn openings_come_in_bounded_pages_that_leave_nothing_out() {
+    let bed = Bed::start().await;
+    bed.add_tenant("acme").await;
+    let pep = bed.add_identity("acme", "outside-pep").await;
+    let (_, token) = bed.open_task("acme", &pep, &["authzen:evaluate"]).await;
+    let item = |n: usize| json!({"resource": {"type": "record", "id": format!("{n}-{}", "x".repeat(900))}});
+    let batch = json!({
+        "subject": {"type": "user", "id": "alice"},
+        "action": {"name": "read"},
+        "evaluations": (0..1_000).map(item).collect::<Vec<_>>(),
+    });
+    for _ in 0..4 {
+        bed.bearing(&token, "/access/v1/evaluations", &batch).await.ok();
+    }
+    let logs = bed.get("/v1/logs").await.ok();
+    for log in ["state", "decisions"] {
+        let items = logs["items"].as_array().unwrap();
+        let total = items.iter().find(|l| l["log"] == log).unwrap()["sequenced"]
+            .as_u64()
+            .unwrap();
+        let (mut next, mut pages) = (0, 0);
+        while next < total {
+            let page = bed.get(&format!("/v1/logs/{log}/openings?from={next}")).await;
+            assert_eq!(page.status, 200, "{}", page.text());
+            assert!(page.bytes.len() < 3 * 1024 * 1024, "{} bytes", page.bytes.len());
+            for line in page.bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+                assert_eq!(line["index"], next);
+                next += 1;
+            }
+            pages += 1;
+        }
+        assert!(next == total && total > 0, "{log}: {next} of {total}");
+        assert_eq!(pages > 1, log == "decisions", "{log}: {pages} pages");
+    }
+}
+
 /// The files that hold the entries of a log, the largest first.
 fn bundles(folder: &Path) -> Vec<PathBuf> {
     let mut all = files(&folder.join("tile/entries"));

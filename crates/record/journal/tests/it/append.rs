@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use bailiwick_base::{SealError, TenantId};
 use bailiwick_journal::{
-    DecisionLog, INSTALLATION_REF, JournalError, LogConfig, LogReader, NotAppended, PAYLOAD_MAX, Record,
+    DecisionLog, INSTALLATION_REF, JournalError, LogConfig, LogReader, NotAppended, PAYLOAD_MAX, Passed,
+    Record,
 };
 
 use crate::rig::{
@@ -43,6 +44,38 @@ fn numbers_go_on_after_reopening() {
         .map(|(_, t, s)| format!("{t}/{s}"))
         .collect();
     assert_eq!(seqs, ["ref-acme/1", "ref-beta/1", "ref-beta/2", "ref-acme/2"]);
+}
+
+/// Each place is passed once: what stands before it is not read again.
+#[test]
+fn a_reader_begins_where_another_has_passed() {
+    let dir = folder();
+    let log = open(dir.path());
+    append_each(&log, &["acme"; 600]);
+    let passed = Arc::new(Passed::default());
+    let seek = |index| LogReader::seek(dir.path(), crate::rig::ORIGIN, &passed, index);
+    let rest = |index| -> Vec<u64> { seek(index).unwrap().map(|e| e.unwrap().index).collect() };
+    for from in [599, 256, 255, 0, 600, 601] {
+        assert_eq!(rest(from), (from..600).collect::<Vec<_>>(), "from {from}");
+    }
+    let page = |range, bytes_max| -> Vec<u64> {
+        let page = LogReader::page(dir.path(), crate::rig::ORIGIN, &passed, range, bytes_max).unwrap();
+        page.iter().map(|entry| entry.index).collect()
+    };
+    assert_eq!(page(300..310, usize::MAX), (300..310).collect::<Vec<_>>());
+    assert_eq!(page(300..310, 1), [300], "the entry that goes beyond is the last");
+    assert_eq!(page(310..310, usize::MAX), [0_u64; 0]);
+    append_each(&log, &["acme"; 1]);
+    assert_eq!(rest(599), [599, 600], "what was added is seen");
+    drop(log);
+    let path = segment(dir.path(), 0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let first = frames(&bytes)[0];
+    bytes[first.end - 1] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(rest(257), (257..601).collect::<Vec<_>>());
+    let damaged = seek(255).and_then(|mut reader| reader.next_entry()).unwrap_err();
+    assert!(matches!(damaged, JournalError::Damaged { .. }), "{damaged}");
 }
 
 #[test]
