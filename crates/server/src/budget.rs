@@ -64,12 +64,19 @@ impl Budget {
     fn lane(&self, path: &str) -> &Arc<Lane> {
         if path.starts_with("/v1/") {
             &self.operators
-        } else if path.starts_with("/t/") && path.ends_with("/token") {
+        } else if is_token_endpoint(path) {
             &self.newcomers
         } else {
             &self.calls
         }
     }
+}
+
+/// `/t/{tenant}/token` and nothing else: a server may be named `token` too.
+fn is_token_endpoint(path: &str) -> bool {
+    path.strip_prefix("/t/")
+        .and_then(|rest| rest.strip_suffix("/token"))
+        .is_some_and(|tenant| !tenant.is_empty() && !tenant.contains('/'))
 }
 
 /// What one request holds; given back when its answer begins.
