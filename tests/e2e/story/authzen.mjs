@@ -211,27 +211,42 @@ test("the enforcement point needs its own living token with the right scope", as
     await deadToken(installation.endpoint("files"), token);
 });
 
-test("a tenant's own policy narrows at once, and asks for a person where it says so", async ({ installation, desk }) => {
+test("a tenant's own policy narrows at once, and asks for a person where it says so", async ({ installation, desk, post }) => {
     const file = join(installation.folder, "narrow.cedar");
     const url = installation.endpoint("files");
     await installation.addIdentity("clerk");
     const { token } = await installation.openTask("clerk", ["files:*"]);
+    // The enforcement point's first task was killed.
+    const pep = await installation.openTask("outside-pep", ["authzen:evaluate"]);
+    const asked = question => post("/access/v1/evaluation", question, { bearer: pep.token });
     await permitted(url, token, "transfer", { amount: 1, to: "a" });
     writeFileSync(
         file,
         `${POLICIES}
 @id("no-transfers")
 forbid (principal, action == Action::"tools/call", resource == Tool::"files/transfer");
-@id("ask-before-echo")
+@id("no-secrets")
 forbid (principal, action == Action::"tools/call", resource == Tool::"files/echo")
 when { context.text has text && context.text.text == "secret" };
+@id("ask-before-echo")
+@hold("an operator looks first")
+permit (principal, action == Action::"tools/call", resource == Tool::"files/echo")
+when { context.text has text && context.text.text == "large" };
+@id("ask-before-reading")
+@hold("an operator looks first")
+permit (principal is user, action == Action::"read", resource is vault);
 `
     );
     await installation.cli(["policy", "set", file]);
     const before = desk.calls.length;
     await refusedCall(url, token, "transfer", { amount: 1, to: "a" }, "policy.forbidden");
     await refusedCall(url, token, "echo", { text: "secret" }, "policy.forbidden");
+    // What asks for a person is not done, and the answer says what it waits for.
+    const { reason } = await refusedCall(url, token, "echo", { text: "large" }, "policy.unknown-obligation");
+    assert.match(reason, /person must approve/);
     assert.equal(desk.calls.length, before);
+    const { body: held } = await asked({ subject: alice, action: action("read"), resource: { type: "vault", id: "v" } });
+    assert.deepEqual([held.decision, held.context.code], [false, "approval.required"]);
     await permitted(url, token, "echo", { text: "open" });
     assert.ok(!(await listTools(url, token)).includes("transfer"), "what is forbidden is not listed");
     writeFileSync(file, POLICIES);
