@@ -258,7 +258,7 @@ pub(crate) struct Stop {
     /// With `ls`: every tenant
     #[arg(long)]
     pub(crate) all_tenants: bool,
-    /// Sole operator: waive the second signature for issuer, tenant and all; recorded
+    /// Waive the second signature for issuer, tenant and all; recorded. The only way for now: there is one operator
     #[arg(long)]
     pub(crate) break_glass: bool,
 }

@@ -67,7 +67,7 @@ async fn claim(
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
-            // The socket registers the first operator only; others are added by an operator.
+            // The socket registers the first operator only; there is no way yet to add others.
             if tx.operator().count().await? > 0 {
                 return Err(CommandError::from(already()));
             }
