@@ -1,11 +1,11 @@
 //! The rows against the log: every object that entries tell of is replayed and must have its row, no row may be
 //! there that no entry tells of, and the first entries must be those whose checkpoint was signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bailiwick_audit::merkle::{Frontier, RootHash, leaf_hash};
-use bailiwick_base::{Digest, TenantId};
+use bailiwick_base::TenantId;
 use serde_json::Value;
 
 use bailiwick_decide::Fact;
@@ -21,8 +21,6 @@ use crate::tx::{Ground, View};
 
 /// Entries read at once.
 const CHUNK: u32 = 2_000;
-/// The command whose entries tie another log to this one.
-const ANCHOR: &str = "log.anchor";
 
 /// Tables whose rows carry the digest that their entries name, under the type in the entries.
 const TABLES: [(&str, &str); 9] = [
@@ -48,17 +46,6 @@ pub struct Signed {
     pub root: RootHash,
 }
 
-/// Where another log stood when this entry was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchor {
-    /// Index of the entry in the state log.
-    pub index: u64,
-    /// Entries of the other log.
-    pub size: u64,
-    /// Their root.
-    pub root: RootHash,
-}
-
 /// What a comparison found in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
@@ -66,31 +53,6 @@ pub struct Compared {
     pub entries: u64,
     /// Entries whose payload does not open because the tenant's key was erased.
     pub erased: u64,
-    /// The last anchor of each log, by origin.
-    pub anchors: BTreeMap<String, Anchor>,
-}
-
-impl Anchor {
-    /// The command and the detail of its entry, for [`crate::Tx::note`].
-    #[must_use]
-    pub fn note(origin: &str, size: u64, root: &RootHash) -> (&'static str, Value) {
-        let root = Digest(root.0).to_string();
-        (
-            ANCHOR,
-            serde_json::json!({ "origin": origin, "size": size, "root": root }),
-        )
-    }
-
-    fn read(index: u64, payload: &Value) -> Option<(String, Self)> {
-        let detail = payload.get("detail")?;
-        let root = parse_hex(detail.get("root")?.as_str()?)?;
-        let anchor = Self {
-            index,
-            size: detail.get("size")?.as_u64()?,
-            root: RootHash(root),
-        };
-        Some((detail.get("origin")?.as_str()?.to_owned(), anchor))
-    }
 }
 
 /// A store that is only looked at: nothing is migrated, no writer starts, nobody is fenced.
@@ -156,7 +118,7 @@ type Live = BTreeMap<(TenantId, &'static str, String), (u64, String)>;
 struct Replay {
     live: Live,
     seqs: BTreeMap<TenantId, u64>,
-    erased: BTreeMap<TenantId, u64>,
+    erased: BTreeSet<TenantId>,
     found: Compared,
     epoch: u64,
     floor: u64,
@@ -174,11 +136,6 @@ impl Replay {
         for object in objects {
             self.take_object(&opening.tenant, index, object)
                 .ok_or_else(|| wrong("an object in it is malformed"))?;
-        }
-        if opening.kind.strip_prefix("state.") == Some(ANCHOR) {
-            let (origin, anchor) =
-                Anchor::read(index, &payload).ok_or_else(|| wrong("the anchor in it is malformed"))?;
-            self.found.anchors.insert(origin, anchor);
         }
         Ok(())
     }
@@ -267,7 +224,7 @@ impl View {
                     Ok(opening) => replay.take(&opening)?,
                     Err(StoreError::Seal(bailiwick_base::SealError::NoKey(_))) => {
                         replay.found.erased += 1;
-                        *replay.erased.entry(tenant).or_default() += 1;
+                        replay.erased.insert(tenant);
                     }
                     Err(error) => return Err(error),
                 }
@@ -279,11 +236,11 @@ impl View {
 
     async fn compare_rows(&mut self, replay: &Replay) -> Result<(), StoreError> {
         for (table, sql) in TABLES.into_iter().chain([TENANT]) {
-            let mut rows: BTreeMap<(TenantId, String), u64> = BTreeMap::new();
+            let mut rows: BTreeSet<(TenantId, String)> = BTreeSet::new();
             for cells in self.fetch(sql, Vec::new()).await? {
                 let mut f = Fields::of(table, cells);
                 let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
-                *rows.entry((tenant, f.digest("digest")?.to_string())).or_default() += 1;
+                rows.insert((tenant, f.digest("digest")?.to_string()));
             }
             for ((tenant, kind, id), (index, digest)) in &replay.live {
                 if *kind != table {
@@ -294,7 +251,7 @@ impl View {
                 } else {
                     tenant.clone()
                 };
-                if rows.remove(&(home, digest.clone())).is_none() {
+                if !rows.remove(&(home, digest.clone())) {
                     return Err(StoreError::RowMissing {
                         table,
                         row: id.clone(),
@@ -305,8 +262,8 @@ impl View {
             }
             // What a tenant was told in entries that no longer open is not compared.
             let extra = rows
-                .into_keys()
-                .find(|(tenant, _)| !replay.erased.contains_key(tenant));
+                .into_iter()
+                .find(|(tenant, _)| !replay.erased.contains(tenant));
             if let Some((tenant, digest)) = extra {
                 return Err(StoreError::RowUnrecorded {
                     table,
@@ -317,19 +274,6 @@ impl View {
         }
         Ok(())
     }
-}
-
-/// 32 bytes in lower case hexadecimal.
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != out.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
 }
 
 fn missing(index: u64) -> StoreError {

@@ -51,7 +51,7 @@ mod tx;
 mod writer;
 
 pub use client::Clients;
-pub use compare::{Anchor, Compared, Inspection, Signed};
+pub use compare::{Compared, Inspection, Signed};
 pub use context::{Actor, Context, Lane, Reach, RequestId};
 pub use count::{At, Counted, Recount};
 pub use credential::Credentials;

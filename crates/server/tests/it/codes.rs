@@ -30,7 +30,6 @@ const NOT_CODES: &[&str] = &[
     "kill.journal",
     "listen.address",
     "listen.insecure",
-    "log.anchor",
     "mark.kill",
     "mark.lift",
     "mark.suspend",
