@@ -278,9 +278,12 @@ fn ratios(ours: &[f64], floor: &[f64], compare: Compare) -> Vec<f64> {
     divided.filter(|ratio| ratio.is_finite()).collect()
 }
 
+/// The middle value; between two middle ones, their mean.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    let upper = *values.get(values.len() / 2)?;
+    let lower = *values.get((values.len() - 1) / 2)?;
+    Some(f64::midpoint(lower, upper))
 }
 
 /// Three significant places, without a long tail.

@@ -132,6 +132,21 @@ fn the_ratio_is_the_median_of_the_rounds() {
 }
 
 #[test]
+fn between_two_middle_rounds_the_median_is_their_mean() {
+    let rows = judged(
+        &[(100.0, 0.0), (100.0, 0.0), (100.0, 0.0), (100.0, 0.0)],
+        &[(90.0, 10.0), (40.0, 40.0), (50.0, 24.0), (10.0, 14.0)],
+    );
+    let text = report(&rows);
+    for row in [
+        "| x1 | as fast as the floor, nearly | 100 req/s | – | 45.0 req/s | 0.45 (0.10 to 0.90) | ≥ 0.50 | **missed** |",
+        "| x2 | small | – | – | 19.0 MiB | 19.0 (10.0 to 40.0) | ≤ 20.0 | met |",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+}
+
+#[test]
 fn what_was_not_measured_says_why() {
     let plan = Plan::parse(PLAN).unwrap();
     let measured = Measured::from([
