@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use bailiwick_base::{Digest, Time};
-use bailiwick_inventory::{Count, Kind, Origin, State as Standing, States};
+use bailiwick_inventory::{self as inventory, Count, Kind, Origin, States};
 use bailiwick_store::{At, Counted, Reach, Tx};
 use bailiwick_wire as wire;
 use serde::Deserialize;
@@ -98,7 +98,10 @@ fn expired(deps: &Deps, reach: &Reach) -> u64 {
     let late = tenants
         .flat_map(|(t, _)| snapshot.identities(&t.id))
         .filter(|identity| {
-            matches!(identity.state, Standing::Probation | Standing::Active) && identity.expires_at <= now
+            matches!(
+                identity.state,
+                inventory::State::Probation | inventory::State::Active
+            ) && identity.expires_at <= now
         });
     late.count() as u64
 }
