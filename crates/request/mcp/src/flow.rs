@@ -258,7 +258,7 @@ impl Flow {
     /// A stateless server wants input: the caller is asked, if what it is asked is fit to be asked.
     fn take_input_required(&mut self, reply: Reply, result: &Map<String, Value>) -> Option<FlowStep> {
         let judged = if method::may_ask(self.inbound.verb) {
-            require_askable_inputs(result, &self.inbound.client.capabilities, self.upstream.host())
+            require_askable_inputs(result, &self.inbound.client().capabilities, self.upstream.host())
         } else {
             Err(AskRefusal::NotOffered)
         };
@@ -392,7 +392,7 @@ impl Flow {
         let judged = require_askable(
             &ask.method,
             &params,
-            &self.inbound.client.capabilities,
+            &self.inbound.client().capabilities,
             self.upstream.host(),
         );
         if let Err(refusal) = judged {

@@ -21,7 +21,7 @@ use crate::door;
 use crate::error::UpstreamError;
 use crate::frame::CallId;
 use crate::launcher::Launcher;
-use crate::method::{Era, Verb};
+use crate::method::{self, Era, Verb};
 use crate::param_headers::{self, ParamHeader};
 use crate::params::Params;
 use crate::pins::{Catalog, Inspection, PAGES_MAX};
@@ -111,13 +111,29 @@ pub(crate) struct Inbound {
     pub(crate) params: Params,
     /// The message as it came.
     pub(crate) body: Bytes,
-    /// The client in its own words.
-    pub(crate) client: Arc<Client>,
     /// The log level it asked for.
     pub(crate) log_level: Option<String>,
     pub(crate) param_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) accepts_events: bool,
+}
+
+impl Inbound {
+    /// The client in its own words. Those of a stateless call are read when something needs them, which most calls
+    /// never do.
+    pub(crate) fn client(&self) -> Arc<Client> {
+        if let Some(session) = &self.session {
+            return Arc::clone(&session.client);
+        }
+        let (info, capabilities) = match self.era {
+            Era::Legacy => (self.params.value("clientInfo"), self.params.value("capabilities")),
+            Era::Modern => (
+                self.params.meta_value(method::META_CLIENT),
+                self.params.meta_value(method::META_CAPABILITIES),
+            ),
+        };
+        Arc::new(Client::of(info, capabilities.and_then(Value::as_object)))
+    }
 }
 
 impl Gateway {
@@ -282,7 +298,11 @@ impl Gateway {
     ) -> Result<(Exchange, Era), UpstreamError> {
         let link = match &inbound.session {
             Some(session) => session.link.clone(),
-            None => upstream.link(&inbound.caller.bearer, &inbound.client).await?,
+            None => {
+                upstream
+                    .link(&inbound.caller.bearer, &|| inbound.client())
+                    .await?
+            }
         };
         match link {
             Link::Modern(server) => {

@@ -153,6 +153,10 @@ impl Params {
         self.members.iter().find(|m| m.name == name)
     }
 
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        Some(&self.member(name)?.value)
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.member(name)?.value.as_str()
     }
@@ -161,8 +165,12 @@ impl Params {
         self.member("_meta")?.value.as_object()
     }
 
+    pub(crate) fn meta_value(&self, key: &str) -> Option<&Value> {
+        self.meta()?.get(key)
+    }
+
     pub(crate) fn meta_text(&self, key: &str) -> Option<&str> {
-        self.meta()?.get(key)?.as_str()
+        self.meta_value(key)?.as_str()
     }
 
     pub(crate) fn progress_token(&self) -> Option<&Value> {

@@ -87,7 +87,7 @@ pub(crate) fn outgoing(
 
 fn with_envelope(inbound: &Inbound) -> Map<String, Value> {
     let mut meta = inbound.params.meta().cloned().unwrap_or_default();
-    meta.extend(peer::envelope(&inbound.client));
+    meta.extend(peer::envelope(&inbound.client()));
     if let Some(level) = &inbound.log_level {
         meta.insert(method::META_LOG_LEVEL.to_owned(), level.as_str().into());
     }

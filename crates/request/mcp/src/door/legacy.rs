@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{listen, modern, respond, tools};
 use crate::answer;
 use crate::bridge::results;
-use crate::client::Client;
+use crate::client::{self, TooLong, WORDS_MAX};
 use crate::error::UpstreamError;
 use crate::frame::{CallId, Frame, Shape};
 use crate::gateway::{Caller, Gateway, Inbound};
@@ -22,9 +22,6 @@ use crate::params::Params;
 use crate::session::{AskRoute, Bounds, Opening, Session, SessionRefusal};
 use crate::upstream::http::{PROTOCOL_VERSION, SESSION_ID};
 use crate::upstream::{Link, Upstream};
-
-/// Bytes of what a client says about itself; a session keeps it.
-const CLIENT_MAX: usize = 4_096;
 
 pub(super) async fn post(
     gateway: &Arc<Gateway>,
@@ -36,11 +33,8 @@ pub(super) async fn post(
     let Frame { body, shape } = frame;
     match shape {
         Shape::Call { id, method, .. } if method == "initialize" => {
-            let stated = |name: &str| params.member(name).map(|m| &m.value);
-            let capabilities = stated("capabilities").and_then(Value::as_object);
-            let client = gateway.clients.of(stated("clientInfo"), capabilities);
             let verb = (id, method, Verb::Initialize);
-            let inbound = inbound_of(&caller, parts, verb, params, body, Who::Newcomer(client));
+            let inbound = inbound_of(&caller, parts, verb, params, body, None);
             initialize(gateway, inbound).await
         }
         shape => {
@@ -58,14 +52,7 @@ pub(super) async fn post(
                         let text = answer::error(Some(&id), answer::METHOD_NOT_FOUND, "no such method", None);
                         return respond::json(200, text);
                     };
-                    let inbound = inbound_of(
-                        &caller,
-                        parts,
-                        (id, method, verb),
-                        params,
-                        body,
-                        Who::Session(session),
-                    );
+                    let inbound = inbound_of(&caller, parts, (id, method, verb), params, body, Some(session));
                     call(gateway, inbound).await
                 }
                 Shape::Notice { method, .. } => {
@@ -120,24 +107,14 @@ fn session_of(
     }
 }
 
-/// Whose message it is.
-enum Who {
-    Newcomer(Arc<Client>),
-    Session(Arc<Session>),
-}
-
 fn inbound_of(
     caller: &Caller,
     parts: &Parts,
     (id, method, verb): (CallId, String, Verb),
     params: Params,
     body: Bytes,
-    who: Who,
+    session: Option<Arc<Session>>,
 ) -> Inbound {
-    let (client, session) = match who {
-        Who::Newcomer(client) => (client, None),
-        Who::Session(session) => (Arc::clone(&session.client), Some(session)),
-    };
     Inbound {
         caller: caller.clone(),
         era: Era::Legacy,
@@ -146,7 +123,6 @@ fn inbound_of(
         verb,
         params,
         body,
-        client,
         log_level: session.as_ref().and_then(|s| s.level()),
         param_headers: Vec::new(),
         session,
@@ -159,7 +135,7 @@ async fn initialize(gateway: &Arc<Gateway>, inbound: Inbound) -> Response {
         Ok(permit) => permit,
         Err(refused) => return respond::refused(gateway, &inbound.caller, Some(&inbound), &refused),
     };
-    let member = |name: &str| inbound.params.member(name).map(|m| &m.value);
+    let member = |name: &str| inbound.params.value(name);
     let wrong = |text: &str| {
         respond::json(
             400,
@@ -174,14 +150,11 @@ async fn initialize(gateway: &Arc<Gateway>, inbound: Inbound) -> Response {
         permit.finish(Outcome::Returned);
         return wrong("`params` needs `protocolVersion`, `capabilities` and `clientInfo`");
     };
-    let size: usize = ["capabilities", "clientInfo"]
-        .iter()
-        .filter_map(|n| inbound.params.member(n))
-        .map(|m| m.raw.len())
-        .sum();
-    if size > CLIENT_MAX {
+    if let Err(TooLong) = client::require_short(member("clientInfo"), member("capabilities")) {
         permit.finish(Outcome::Returned);
-        return wrong("`capabilities` and `clientInfo` are longer than 4096 bytes");
+        return wrong(&format!(
+            "`clientInfo` and `capabilities` are longer than {WORDS_MAX} bytes together: say less about the client"
+        ));
     }
     let version = method::LEGACY_SPOKEN
         .into_iter()
@@ -219,7 +192,8 @@ async fn open(
         let server = Gateway::server(&snapshot, &inbound.caller);
         gateway.upstream(&server.ok_or_else(|| UpstreamError::Unreachable("it was removed".to_owned()))?)?
     };
-    let (link, peer) = upstream.session_link(&inbound.client).await?;
+    let client = gateway.clients.known(Arc::unwrap_or_clone(inbound.client()));
+    let (link, peer) = upstream.session_link(&client).await?;
     let bounds = Bounds {
         all: gateway.config.sessions_max,
         of_identity: gateway.config.sessions_per_identity_max,
@@ -227,7 +201,7 @@ async fn open(
     };
     let opening = Opening {
         version,
-        client: Arc::clone(&inbound.client),
+        client,
         upstream,
         link,
         peer,

@@ -232,7 +232,7 @@ async fn source_of(
         }
         Link::Session { .. } => {
             let session = upstream
-                .separate_session(&inbound.client.able_to_nothing())
+                .separate_session(&inbound.client().able_to_nothing())
                 .await?;
             for uri in &wanted.uris {
                 let params = Bytes::from(json!({"uri": uri}).to_string());

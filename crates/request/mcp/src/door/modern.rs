@@ -6,11 +6,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{listen, respond, single, tools};
 use crate::answer;
 use crate::bridge::results;
+use crate::client::{self, TooLong, WORDS_MAX};
 use crate::frame::{CallId, Frame, Shape};
 use crate::gateway::{Caller, Gateway, Inbound};
 use crate::method::{self, Era, Verb};
@@ -173,16 +174,12 @@ fn read(gateway: &Gateway, caller: &Caller, parts: &Parts, message: Message) -> 
         .ok_or_else(|| Refusal::new(404, answer::METHOD_NOT_FOUND, "no such method"))?;
     require_name(headers, verb, &params)?;
     let param_headers = mirrored(gateway, caller, verb, &params, headers)?;
-    let stated = |key: &str| params.meta().and_then(|meta| meta.get(key));
-    let capabilities = stated(method::META_CAPABILITIES).and_then(Value::as_object);
-    let client = gateway.clients.of(stated(method::META_CLIENT), capabilities);
     Ok(Inbound {
         caller: caller.clone(),
         era: Era::Modern,
         id,
         method,
         verb,
-        client,
         log_level: params.meta_text(method::META_LOG_LEVEL).map(str::to_owned),
         params,
         body,
@@ -209,12 +206,17 @@ fn require_envelope(headers: &HeaderMap, params: &Params) -> Result<(), Refusal>
         refusal.data = Some(json!({"supported": [method::MODERN], "requested": body}));
         return Err(refusal);
     }
-    let meta: Option<&Map<String, Value>> = params.meta();
-    let capabilities = meta.and_then(|m| m.get(method::META_CAPABILITIES));
+    let capabilities = params.meta_value(method::META_CAPABILITIES);
     if !capabilities.is_some_and(Value::is_object) {
         return Err(missing(method::META_CAPABILITIES));
     }
-    Ok(())
+    client::require_short(params.meta_value(method::META_CLIENT), capabilities).map_err(|TooLong| {
+        let (info, capabilities) = (method::META_CLIENT, method::META_CAPABILITIES);
+        let text = format!(
+            "`{info}` and `{capabilities}` are longer than {WORDS_MAX} bytes together: say less about the client"
+        );
+        Refusal::new(400, answer::INVALID_PARAMS, text)
+    })
 }
 
 fn require_name(headers: &HeaderMap, verb: Verb, params: &Params) -> Result<(), Refusal> {

@@ -149,8 +149,12 @@ impl Upstream {
         Ok(known)
     }
 
-    /// The link for one stateless call.
-    pub(crate) async fn link(&self, bearer: &Bearer, client: &Client) -> Result<Link, UpstreamError> {
+    /// The link for one stateless call. Its client is asked for only where the server has sessions.
+    pub(crate) async fn link(
+        &self,
+        bearer: &Bearer,
+        client: &(dyn Fn() -> Arc<Client> + Sync),
+    ) -> Result<Link, UpstreamError> {
         let server = match &self.reach {
             Reach::Line(line) => return Ok(Link::Line(Arc::clone(line))),
             Reach::Http(server) => server,
@@ -158,6 +162,7 @@ impl Upstream {
         if self.peer().await?.era == Era::Modern {
             return Ok(Link::Modern(Arc::clone(server)));
         }
+        let client = client();
         let key = InnerKey {
             identity: bearer.claims.nhi.clone(),
             task: bearer.claims.task.clone(),
@@ -177,7 +182,7 @@ impl Upstream {
                 own: false,
             });
         }
-        let session = server.open(client).await?;
+        let session = server.open(&client).await?;
         self.remember(&session.peer);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.retain(|_, i| now.saturating_sub(i.used_at) < INNER_IDLE && !i.session.is_lost());

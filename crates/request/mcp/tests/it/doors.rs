@@ -392,3 +392,46 @@ async fn lists_show_only_what_may_be_used() {
     let challenge = challenge_of(&response);
     assert!(challenge.contains("scope=\"up:prompts/get\""), "{challenge}");
 }
+
+/// A client of so many bytes, name and capabilities together.
+fn long_client(bytes: usize) -> (Value, Value) {
+    let capabilities = json!({"experimental": {"words": "x".repeat(bytes / 2)}});
+    let rest = bytes - capabilities.to_string().len() - r#"{"name":""}"#.len();
+    (json!({"name": "n".repeat(rest)}), capabilities)
+}
+
+#[tokio::test]
+async fn what_a_client_says_about_itself_is_bounded_in_both_eras() {
+    let (world, server) = world().await;
+    let before = server.count();
+    for (bytes, fits) in [(8_192, true), (8_193, false), (900_000, false)] {
+        let (info, capabilities) = long_client(bytes);
+        let mut meta = envelope();
+        meta["io.modelcontextprotocol/clientInfo"] = info.clone();
+        meta["io.modelcontextprotocol/clientCapabilities"] = capabilities.clone();
+        let stateless = world.send(post(&GOOD, &echo(&meta))).await;
+        let params =
+            json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": info});
+        let session = world.send(post(&[], &call(5, "initialize", params))).await;
+        for response in [stateless, session] {
+            let status = response.status();
+            let body = json_of(response).await;
+            if fits {
+                assert_eq!((status.as_u16(), &body["error"]), (200, &Value::Null), "{body}");
+                continue;
+            }
+            assert_eq!((status.as_u16(), &body["error"]["code"]), (400, &json!(-32602)));
+            let text = body["error"]["message"].as_str().unwrap();
+            assert!(
+                text.contains("clientInfo") && text.contains("8192 bytes"),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!(
+        server.received("tools/call").len(),
+        1,
+        "refused before the server"
+    );
+    assert!(server.count() > before);
+}
