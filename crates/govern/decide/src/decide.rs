@@ -106,6 +106,12 @@ pub(crate) fn ended(snapshot: &Snapshot, call: &Call, at: Time) -> Option<DenyRe
     establish(snapshot, call, at).err().map(|refused| refused.reason)
 }
 
+/// Why `call` is refused whatever its arguments are, if it is.
+pub(crate) fn barred(snapshot: &Snapshot, call: &Call, now: Time) -> Option<DenyReason> {
+    let judged = establish(snapshot, call, now).and_then(|found| judge::require_unbarred(&found));
+    judged.err().map(|refused| refused.reason)
+}
+
 fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Established<'a>, Refused> {
     let space = require_tenant(snapshot, call)?;
     let caller = caller_of(call).map_err(|text| Refused::new(DenyReason::IdentityUnknown, text))?;

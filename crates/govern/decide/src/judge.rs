@@ -20,7 +20,7 @@ use crate::engine::{Members, Question, Raw, evaluate};
 use crate::entity::{self, IdentityEntity, NOTHING, gathered, item_entity};
 use crate::explain;
 use crate::policy::Part;
-use crate::policy::compiled::Compiled;
+use crate::policy::compiled::{Compiled, Needs};
 use crate::policy::index::Keyed;
 use crate::reason::DenyReason;
 use crate::view::{Aim, Caller};
@@ -53,32 +53,13 @@ enum Source<'a> {
 
 /// Asks the policies.
 pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted, Refused> {
-    if let Some(problem) = &found.space.policies.broken {
-        return Err(Refused::new(
-            DenyReason::EvaluationFailed,
-            format!("the tenant's policies do not load: {problem}"),
-        ));
-    }
+    require_loaded(found)?;
+    let tenant = &found.space.policies;
     let principal = principal(found)?;
     let (action, resource) = aimed(found)?;
     let grants = granted(found)?;
-    let tenant = &found.space.policies;
     let material = material(found);
-    let positions = tenant.index.matching(
-        Keyed {
-            uid: &action,
-            groups: &[],
-        },
-        Keyed {
-            uid: &principal.uid,
-            groups: &principal.groups,
-        },
-        Keyed {
-            uid: &resource.uid,
-            groups: &resource.groups,
-        },
-    );
-    let sliced = positions.iter().filter_map(|n| tenant.policies.get(*n));
+    let sliced = sliced(found, &action, &principal, &resource);
     let concerned: SmallVec<[&Compiled; 8]> = sliced.chain(grants.iter().map(|(_, c)| *c)).collect();
     require_one_spelling(&concerned, &material.arguments)?;
     let candidates: SmallVec<[&Compiled; 8]> = match plainly {
@@ -90,26 +71,93 @@ pub(crate) fn judge(found: &Established<'_>, plainly: Plainly) -> Result<Granted
         Plainly::No => concerned,
     };
     let raw = match plainly {
-        Plainly::No => {
-            let reads = |f: fn(&Compiled) -> bool| candidates.iter().any(|c| f(c));
-            let entities = loaded(
-                &principal,
-                &resource,
-                reads(|c| c.needs.principal),
-                reads(|c| c.needs.resource),
-            );
-            let context = material.projected(candidates.iter().map(|c| &c.needs));
-            let question = Question {
-                principal: &principal.uid,
-                action: &action,
-                resource: &resource.uid,
-                context,
-            };
-            evaluate(question, &entities, candidates.iter().copied())
-        }
+        Plainly::No => asked(&principal, &action, &resource, &material, &candidates),
         Plainly::Yes => plainly_evaluated(&principal, &action, &resource, &material, &candidates)?,
     };
     answer(found, &grants, &raw)
+}
+
+/// Refuses what no argument could save: asked are the policies that read none. What passes may still be refused when
+/// the arguments are known.
+pub(crate) fn require_unbarred(found: &Established<'_>) -> Result<(), Refused> {
+    require_loaded(found)?;
+    let principal = principal(found)?;
+    let (action, resource) = aimed(found)?;
+    let candidates: SmallVec<[&Compiled; 8]> = sliced(found, &action, &principal, &resource)
+        .filter(|c| !reads_arguments(&c.needs, &found.aim))
+        .collect();
+    let raw = asked(&principal, &action, &resource, &material(found), &candidates);
+    require_unforbidden(&raw)
+}
+
+/// Whether a policy reads what only the call itself says. The name of a prompt and the address of a resource are known
+/// without it.
+fn reads_arguments(needs: &Needs, aim: &Aim<'_>) -> bool {
+    let known = match aim {
+        Aim::Item(item) if item.kind == ItemKind::Prompt => "name",
+        Aim::Item(item) if item.kind == ItemKind::Resource => "uri",
+        _ => return !(needs.args.is_empty() && needs.views.is_empty() && needs.whole.is_empty()),
+    };
+    !needs.whole.is_empty() || needs.args.iter().any(|(_, arg)| arg != known)
+}
+
+fn require_loaded(found: &Established<'_>) -> Result<(), Refused> {
+    match &found.space.policies.broken {
+        None => Ok(()),
+        Some(problem) => Err(Refused::new(
+            DenyReason::EvaluationFailed,
+            format!("the tenant's policies do not load: {problem}"),
+        )),
+    }
+}
+
+/// The tenant's policies whose head can match.
+fn sliced<'a>(
+    found: &Established<'a>,
+    action: &EntityUid,
+    principal: &Side<'_>,
+    resource: &Side<'_>,
+) -> impl Iterator<Item = &'a Compiled> + use<'a> {
+    let tenant = &found.space.policies;
+    let positions = tenant.index.matching(
+        Keyed {
+            uid: action,
+            groups: &[],
+        },
+        Keyed {
+            uid: &principal.uid,
+            groups: &principal.groups,
+        },
+        Keyed {
+            uid: &resource.uid,
+            groups: &resource.groups,
+        },
+    );
+    positions.into_iter().filter_map(|n| tenant.policies.get(n))
+}
+
+/// Cedar's answer of these policies, each given only what one of them reads.
+fn asked<'p>(
+    principal: &Side<'_>,
+    action: &EntityUid,
+    resource: &Side<'_>,
+    material: &Material<'_>,
+    candidates: &[&'p Compiled],
+) -> Raw<'p> {
+    let reads = |f: fn(&Compiled) -> bool| candidates.iter().any(|c| f(c));
+    let entities = loaded(
+        principal,
+        resource,
+        reads(|c| c.needs.principal),
+        reads(|c| c.needs.resource),
+    );
+    let question = Question {
+        principal: &principal.uid,
+        action,
+        resource: &resource.uid,
+        context: material.projected(candidates.iter().map(|c| &c.needs)),
+    };
+    evaluate(question, &entities, candidates.iter().copied())
 }
 
 /// An argument that a policy reads has one spelling: a server that compares names more laxly than we do would
@@ -154,13 +202,13 @@ fn require_few_members(arguments: &Map<String, Value>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What the answers mean: an error denies, then a forbid, then a permit grants.
-fn answer(found: &Established<'_>, grants: &[(usize, &Compiled)], raw: &Raw<'_>) -> Result<Granted, Refused> {
-    let ids = |list: &[&Compiled]| {
-        let mut ids: SmallVec<[String; 2]> = list.iter().map(|c| c.id.clone()).collect();
-        ids.sort();
-        ids
-    };
+fn ids(list: &[&Compiled]) -> SmallVec<[String; 2]> {
+    let mut ids: SmallVec<[String; 2]> = list.iter().map(|c| c.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+fn require_unforbidden(raw: &Raw<'_>) -> Result<(), Refused> {
     if !raw.errors.is_empty() {
         return Err(Refused {
             reason: DenyReason::EvaluationFailed,
@@ -168,15 +216,21 @@ fn answer(found: &Established<'_>, grants: &[(usize, &Compiled)], raw: &Raw<'_>)
             text: "a policy could not be evaluated, so nothing is permitted".to_owned(),
         });
     }
-    if !raw.forbids.is_empty() {
-        let policies = ids(&raw.forbids);
-        let text = format!("policy `{}` forbids it", policies.join("`, `"));
-        return Err(Refused {
-            reason: DenyReason::ForbiddenByPolicy,
-            policies,
-            text,
-        });
+    if raw.forbids.is_empty() {
+        return Ok(());
     }
+    let policies = ids(&raw.forbids);
+    let text = format!("policy `{}` forbids it", policies.join("`, `"));
+    Err(Refused {
+        reason: DenyReason::ForbiddenByPolicy,
+        policies,
+        text,
+    })
+}
+
+/// What the answers mean: an error denies, then a forbid, then a permit grants.
+fn answer(found: &Established<'_>, grants: &[(usize, &Compiled)], raw: &Raw<'_>) -> Result<Granted, Refused> {
+    require_unforbidden(raw)?;
     let mut permits: SmallVec<[&Compiled; 2]> = SmallVec::new();
     let mut exceeded: SmallVec<[(usize, &Compiled); 1]> = SmallVec::new();
     for permit in &raw.permits {

@@ -413,6 +413,13 @@ impl Snapshot {
         crate::decide::ended(self, call, at)
     }
 
+    /// Why `call` is refused whatever its arguments are, if it is: for what is shown before there are any. `None`
+    /// permits nothing, it only leaves the answer to the call itself.
+    #[must_use]
+    pub fn barred(&self, call: &Call, now: Time) -> Option<DenyReason> {
+        crate::decide::barred(self, call, now)
+    }
+
     /// An upstream server.
     #[must_use]
     pub fn server(&self, tenant: &TenantId, name: &ServerName) -> Option<&Arc<UpstreamServer>> {

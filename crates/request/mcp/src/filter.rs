@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{ServerName, TenantId};
-use bailiwick_decide::{Bearer, DenyReason, ItemKind, Snapshot, UpstreamServer};
+use bailiwick_base::ServerName;
+use bailiwick_decide::{Bearer, DenyReason, ItemKind, Snapshot};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::gateway::{Gateway, Inbound};
-use crate::pins::Catalog;
+use crate::error::UpstreamError;
+use crate::gateway::{Caller, Gateway, Inbound};
+use crate::pins::{Catalog, TOOLS_MAX};
 use crate::upstream::exchange::{self, Reply};
+
+/// Prompts, resources or templates on one page of a list.
+const ITEMS_MAX: usize = TOOLS_MAX;
+/// Decisions in one go.
+const TURN: usize = 64;
+const TOOLS_CALL: &str = "tools/call";
+
+/// What a call names.
+type Item = (ItemKind, String);
 
 /// Whether the credential's coarse scope and its task's grant both name the tool. Conditions on arguments are
 /// decided when it is called.
@@ -25,44 +35,52 @@ pub(crate) fn may_name(snapshot: &Snapshot, bearer: &Bearer, server: &ServerName
     })
 }
 
-/// Whether the tool is refused whatever its arguments are: by a policy of the tenant, or because it was stopped.
-fn is_barred(gateway: &Gateway, bearer: &Bearer, server: &ServerName, tool: &str) -> bool {
-    let refused = gateway.probe(
-        bearer,
-        server,
-        "tools/call",
-        Some((ItemKind::Tool, tool.to_owned())),
-    );
+/// Whether the item is refused whatever its arguments are: by a policy of the tenant, or because it was stopped.
+fn is_barred(gateway: &Gateway, bearer: &Bearer, server: &ServerName, method: &str, item: Item) -> bool {
     matches!(
-        refused,
+        gateway.barred(bearer, server, method, Some(item)),
         Some(DenyReason::ForbiddenByPolicy | DenyReason::KilledByOperator)
     )
 }
 
+/// Lets others go on after every so many decisions: a list is long, and a decision has nothing to wait for.
+async fn pause_after(decided: usize) {
+    if decided.is_multiple_of(TURN) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The `tools` member for this credential: sorted by name, each definition in the server's own bytes.
-pub(crate) fn visible_tools(
-    gateway: &Gateway,
-    tenant: &TenantId,
-    server: &UpstreamServer,
-    bearer: &Bearer,
-    catalog: &Catalog,
-) -> Bytes {
-    let snapshot = gateway.cell.load();
+pub(crate) async fn visible_tools(gateway: &Gateway, caller: &Caller, catalog: &Catalog) -> Bytes {
     let mut out = Vec::with_capacity(1_024);
     out.push(b'[');
-    let current = snapshot.server(tenant, &server.name);
-    let pinned = current.map_or(server, |s| s.as_ref());
-    for (name, entry) in &catalog.tools {
-        let shown = catalog.is_as_pinned(pinned, name) && may_name(&snapshot, bearer, &server.name, name);
-        if shown && !is_barred(gateway, bearer, &server.name, name) {
+    for (n, (name, entry)) in (1..).zip(&catalog.tools) {
+        if is_visible(gateway, caller, catalog, name) {
             if out.len() > 1 {
                 out.push(b',');
             }
             out.extend_from_slice(&entry.raw);
         }
+        pause_after(n).await;
     }
     out.push(b']');
     Bytes::from(out)
+}
+
+fn is_visible(gateway: &Gateway, caller: &Caller, catalog: &Catalog, tool: &str) -> bool {
+    let snapshot = gateway.cell.load();
+    let (bearer, server) = (&caller.bearer, &caller.server);
+    snapshot
+        .server(&caller.tenant, server)
+        .is_some_and(|pinned| catalog.is_as_pinned(pinned, tool))
+        && may_name(&snapshot, bearer, server, tool)
+        && !is_barred(
+            gateway,
+            bearer,
+            server,
+            TOOLS_CALL,
+            (ItemKind::Tool, tool.to_owned()),
+        )
 }
 
 /// Sets `cacheScope: private` and caps `ttlMs`: what one credential was shown must not outlive a kill in a cache,
@@ -74,49 +92,95 @@ pub(crate) fn keep_private(result: &mut Map<String, Value>, ttl_max: Duration) {
     result.insert("cacheScope".to_owned(), json!("private"));
 }
 
-/// A list without the prompts and resources that this credential may not use. What depends on arguments that a list
-/// does not have is shown and decided when it is used.
-pub(crate) fn usable_only(gateway: &Gateway, inbound: &Inbound, reply: Reply) -> Reply {
-    let (member, name, kind, method) = match inbound.method.as_str() {
-        "prompts/list" => ("prompts", "name", Some(ItemKind::Prompt), "prompts/get"),
-        "resources/list" => ("resources", "uri", Some(ItemKind::Resource), "resources/read"),
-        "resources/templates/list" => ("resourceTemplates", "uriTemplate", None, "resources/read"),
-        _ => return reply,
-    };
-    let Some(result) = &reply.result else { return reply };
-    let Ok(mut result) = serde_json::from_slice::<Map<String, Value>>(result) else {
-        return reply;
-    };
-    let Some(Value::Array(items)) = result.get_mut(member) else {
-        return reply;
-    };
-    let before = items.len();
-    let caller = &inbound.caller;
-    let snapshot = gateway.cell.load();
-    let nameable = may_name(&snapshot, &caller.bearer, &caller.server, method);
-    items.retain(|item| {
-        let named = item.get(name).and_then(Value::as_str).unwrap_or_default();
-        let Some(kind) = kind.filter(|_| nameable) else {
-            return nameable;
+/// A list that is filtered: its member, the member of an item that names it, and how it is used.
+struct Filtered {
+    member: &'static str,
+    name: &'static str,
+    /// `None`: what an item stands for is known only when it is used.
+    kind: Option<ItemKind>,
+    method: &'static str,
+}
+
+impl Filtered {
+    fn of(method: &str) -> Option<Self> {
+        let (member, name, kind, method) = match method {
+            "prompts/list" => ("prompts", "name", Some(ItemKind::Prompt), "prompts/get"),
+            "resources/list" => ("resources", "uri", Some(ItemKind::Resource), "resources/read"),
+            "resources/templates/list" => ("resourceTemplates", "uriTemplate", None, "resources/read"),
+            _ => return None,
         };
-        let refused = gateway.probe(
-            &caller.bearer,
-            &caller.server,
+        Some(Self {
+            member,
+            name,
+            kind,
             method,
-            Some((kind, named.to_owned())),
-        );
-        !match refused {
-            Some(DenyReason::ArgumentOutOfScope) => kind == ItemKind::Resource,
-            Some(DenyReason::ForbiddenByPolicy | DenyReason::NoGrant | DenyReason::ScopeMissing) => true,
-            _ => false,
+        })
+    }
+
+    fn is_usable(&self, gateway: &Gateway, caller: &Caller, item: &Value) -> bool {
+        let Some(kind) = self.kind else { return true };
+        let Some(named) = item.get(self.name).and_then(Value::as_str) else {
+            return false;
+        };
+        let item = (kind, named.to_owned());
+        let (bearer, server) = (&caller.bearer, &caller.server);
+        match gateway.probe(bearer, server, self.method, Some(item.clone())) {
+            Some(DenyReason::ArgumentOutOfScope) => kind != ItemKind::Resource,
+            // A resource is read without arguments, so nothing is left open about it.
+            Some(DenyReason::ForbiddenByPolicy) => {
+                kind != ItemKind::Resource && !is_barred(gateway, bearer, server, self.method, item)
+            }
+            Some(DenyReason::KilledByOperator | DenyReason::NoGrant | DenyReason::ScopeMissing) => false,
+            _ => true,
         }
-    });
-    if items.len() == before {
-        return reply;
+    }
+}
+
+/// A list without the prompts and resources that this credential may not use. What depends on arguments that a list
+/// does not have is shown and decided when it is used. The text is always our own: what was judged is what is shown.
+///
+/// # Errors
+/// [`UpstreamError::NotMcp`] when the list cannot be read: then nothing of it can be judged.
+pub(crate) async fn usable_only(
+    gateway: &Gateway,
+    inbound: &Inbound,
+    reply: Reply,
+) -> Result<Reply, UpstreamError> {
+    let (Some(filtered), Some(result)) = (Filtered::of(&inbound.method), &reply.result) else {
+        return Ok(reply);
+    };
+    let mut result: Map<String, Value> = serde_json::from_slice(result)
+        .map_err(|_| UpstreamError::NotMcp("the result of a list is not an object"))?;
+    let Some(Value::Array(items)) = result.get_mut(filtered.member) else {
+        return Err(UpstreamError::NotMcp("a list without its items"));
+    };
+    if items.len() > ITEMS_MAX {
+        return Err(UpstreamError::NotMcp(
+            "more than 4096 items in one page of a list",
+        ));
+    }
+    let caller = &inbound.caller;
+    let nameable = may_name(
+        &gateway.cell.load(),
+        &caller.bearer,
+        &caller.server,
+        filtered.method,
+    );
+    let offered = if nameable {
+        std::mem::take(items)
+    } else {
+        Vec::new()
+    };
+    items.clear();
+    for (n, item) in (1..).zip(offered) {
+        if filtered.is_usable(gateway, caller, &item) {
+            items.push(item);
+        }
+        pause_after(n).await;
     }
     let text = Value::Object(result).to_string();
-    Reply {
+    Ok(Reply {
         streamed: reply.streamed,
         ..exchange::reply(&inbound.id, reply.status, "result", text.as_bytes())
-    }
+    })
 }

@@ -246,7 +246,10 @@ impl Flow {
             Ok(mut reply) => {
                 reply.streamed &= self.inbound.era == self.server_era;
                 if self.inbound.verb == Verb::List {
-                    reply = filter::usable_only(&self.gateway, &self.inbound, reply);
+                    reply = match filter::usable_only(&self.gateway, &self.inbound, reply).await {
+                        Ok(reply) => reply,
+                        Err(e) => return Some(self.failed(&e)),
+                    };
                 }
                 self.close(Outcome::Returned);
                 Some(FlowStep::End(reply))

@@ -197,9 +197,33 @@ impl Gateway {
         method: &str,
         item: Option<(ItemKind, String)>,
     ) -> Option<DenyReason> {
-        let id = self.ids.mint(&bearer.claims.tenant).ok()?;
-        let call = Call {
-            id,
+        match self.pep.probe(&self.probed(bearer, server, method, item)?).effect {
+            Effect::Deny(reason) => Some(reason),
+            Effect::Hold(_) | Effect::Permit => None,
+        }
+    }
+
+    /// Why such a call would be refused whatever its arguments are.
+    pub(crate) fn barred(
+        &self,
+        bearer: &Bearer,
+        server: &ServerName,
+        method: &str,
+        item: Option<(ItemKind, String)>,
+    ) -> Option<DenyReason> {
+        let call = self.probed(bearer, server, method, item)?;
+        self.cell.load().barred(&call, self.clock.now())
+    }
+
+    fn probed(
+        &self,
+        bearer: &Bearer,
+        server: &ServerName,
+        method: &str,
+        item: Option<(ItemKind, String)>,
+    ) -> Option<Call> {
+        Some(Call {
+            id: self.ids.mint(&bearer.claims.tenant).ok()?,
             door: Door::Gateway,
             principal: Principal::Bearer(bearer.clone()),
             target: Target::Mcp {
@@ -209,11 +233,7 @@ impl Gateway {
             },
             arguments: Arguments::default(),
             rates: Default::default(),
-        };
-        match self.pep.probe(&call).effect {
-            Effect::Deny(reason) => Some(reason),
-            Effect::Hold(_) | Effect::Permit => None,
-        }
+        })
     }
 
     /// How many sessions are open.

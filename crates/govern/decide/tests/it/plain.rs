@@ -326,6 +326,23 @@ proptest! {
         prop_assert!(was == Effect::Permit || is != Effect::Permit);
     }
 
+    /// What is barred is denied with any arguments.
+    #[test]
+    fn what_is_barred_no_argument_saves(
+        scopes in scopes(),
+        policies in policies(),
+        call in call(),
+        args in prop::collection::vec(args(), 1..4),
+    ) {
+        let snapshot = snapshot(&scopes, &policies);
+        if snapshot.barred(&call, NOW).is_some() {
+            for args in args {
+                let call = Call { arguments: arguments(args), ..call.clone() };
+                prop_assert!(matches!(decide(&snapshot, &call, NOW).effect, Effect::Deny(_)), "{}", policies);
+            }
+        }
+    }
+
     /// An empty snapshot denies every call.
     #[test]
     fn nothing_known_nothing_permitted(call in call()) {

@@ -1,7 +1,7 @@
 //! Tenant policies: what is accepted, and where an offence lies.
 
 use bailiwick_decide::policy::{OPERATORS_MAX, validate};
-use bailiwick_decide::{DenyReason, Fact, Snapshot};
+use bailiwick_decide::{DenyReason, Effect, Fact, ItemKind, Snapshot, Target, decide};
 use serde_json::json;
 
 use crate::world::*;
@@ -203,4 +203,42 @@ fn the_same_fault_is_told_in_the_same_words() {
     for _ in 0..50 {
         assert_eq!(validate(text).unwrap_err(), told);
     }
+}
+
+#[test]
+fn a_call_is_barred_only_by_what_its_arguments_cannot_change() {
+    let barred = |policy: &str, target: Target| {
+        let world = world(&["filesystem:*"])
+            .apply([Fact::Policies(tenant_id(), policy.into())])
+            .unwrap();
+        let call = call_with(claims(&["filesystem:*"]), target, no_arguments());
+        world.barred(&call, NOW)
+    };
+    let tool = || tool("read_text_file");
+    let prompt = || item("prompts/get", ItemKind::Prompt, "greet");
+    let forbidden = Some(DenyReason::ForbiddenByPolicy);
+    let always = r#"forbid (principal, action, resource is Tool);"#;
+    let unless = r#"forbid (principal, action, resource is Tool) unless { context.text has path };"#;
+    let named = r#"forbid (principal, action, resource is Prompt)
+        when { context.text has name && context.text.name == "greet" };"#;
+    let told = r#"forbid (principal, action, resource is Prompt)
+        unless { context.text has "arguments.who" };"#;
+    assert_eq!(barred("", tool()), None);
+    assert_eq!(barred(always, tool()), forbidden);
+    assert_eq!(barred(unless, tool()), None, "an argument can save it");
+    assert_eq!(barred(&format!("{always}{unless}"), tool()), forbidden);
+    assert_eq!(barred(named, prompt()), forbidden, "its name is known");
+    assert_eq!(barred(told, prompt()), None);
+    assert_eq!(
+        barred("", crate::world::tool("changed")),
+        Some(DenyReason::ToolDrifted)
+    );
+    let denied = call_with(claims(&["filesystem:*"]), tool(), no_arguments());
+    let world = world(&["filesystem:*"])
+        .apply([Fact::Policies(tenant_id(), unless.into())])
+        .unwrap();
+    assert_eq!(
+        decide(&world, &denied, NOW).effect,
+        Effect::Deny(DenyReason::ForbiddenByPolicy)
+    );
 }

@@ -79,14 +79,7 @@ async fn visible(
         return Ok(None);
     }
     let catalog = gateway.catalog(permit, upstream).await?;
-    let caller = &inbound.caller;
-    let tools = filter::visible_tools(
-        gateway,
-        &caller.tenant,
-        &upstream.server,
-        &caller.bearer,
-        &catalog,
-    );
+    let tools = filter::visible_tools(gateway, &inbound.caller, &catalog).await;
     let mut result = Vec::with_capacity(tools.len() + 96);
     result.push(b'{');
     if inbound.era == Era::Modern {

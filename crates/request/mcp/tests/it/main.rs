@@ -17,6 +17,7 @@ mod guard;
 mod hostile;
 mod kill;
 mod launcher;
+mod lists;
 mod parsers;
 mod pins;
 mod server;
