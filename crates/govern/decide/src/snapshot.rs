@@ -9,7 +9,7 @@ use bailiwick_base::{
 };
 use bailiwick_credential::{Client, Task};
 use bailiwick_grant::{Grant, Rate, SCOPES_MAX, compile, vocabulary};
-use bailiwick_inventory::{Identity, PinState, Tenant, UpstreamServer};
+use bailiwick_inventory::{Identity, PinState, Tenant, ToolPin, UpstreamServer};
 use cedar_policy::EntityUid;
 use smallvec::SmallVec;
 
@@ -93,6 +93,8 @@ pub(crate) struct ToolEntry {
     pub(crate) name: ToolName,
     pub(crate) state: PinState,
     pub(crate) uid: EntityUid,
+    /// Its place among the server's pins.
+    at: usize,
 }
 
 impl TaskEntry {
@@ -148,7 +150,8 @@ impl ServerEntry {
         let tools = server
             .pins
             .iter()
-            .map(|pin| {
+            .enumerate()
+            .map(|(at, pin)| {
                 let uid = item(vocabulary::TOOL, &server.name, pin.name.as_str());
                 (
                     pin.name.to_string(),
@@ -156,6 +159,7 @@ impl ServerEntry {
                         name: pin.name.clone(),
                         state: pin.state,
                         uid,
+                        at,
                     },
                 )
             })
@@ -424,6 +428,13 @@ impl Snapshot {
     #[must_use]
     pub fn server(&self, tenant: &TenantId, name: &ServerName) -> Option<&Arc<UpstreamServer>> {
         self.space(tenant)?.server(name).map(|e| &e.server)
+    }
+
+    /// A tool of an upstream server as it is pinned, in whatever state.
+    #[must_use]
+    pub fn pin(&self, tenant: &TenantId, server: &ServerName, tool: &str) -> Option<&ToolPin> {
+        let entry = self.space(tenant)?.server(server)?;
+        entry.server.pins.get(entry.tools.get(tool)?.at)
     }
 
     /// The upstream servers of a tenant, by name.

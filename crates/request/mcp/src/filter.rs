@@ -71,8 +71,8 @@ fn is_visible(gateway: &Gateway, caller: &Caller, catalog: &Catalog, tool: &str)
     let snapshot = gateway.cell.load();
     let (bearer, server) = (&caller.bearer, &caller.server);
     snapshot
-        .server(&caller.tenant, server)
-        .is_some_and(|pinned| catalog.is_as_pinned(pinned, tool))
+        .pin(&caller.tenant, server, tool)
+        .is_some_and(|pin| catalog.is_as_pinned(pin))
         && may_name(&snapshot, bearer, server, tool)
         && !is_barred(
             gateway,

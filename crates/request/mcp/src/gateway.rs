@@ -355,8 +355,7 @@ impl Gateway {
     /// The annotated properties of a tool as it is pinned; taken from the definition once per definition.
     pub(crate) fn annotated(&self, caller: &Caller, tool: &str) -> Arc<[ParamHeader]> {
         let snapshot = self.cell.load();
-        let server = snapshot.server(&caller.tenant, &caller.server);
-        let Some(pin) = server.and_then(|s| s.pins.iter().find(|pin| pin.name.as_str() == tool)) else {
+        let Some(pin) = snapshot.pin(&caller.tenant, &caller.server, tool) else {
             return Arc::default();
         };
         let mut known = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -418,9 +417,14 @@ impl Gateway {
         if !upstream.is_news(&report) {
             return;
         }
-        // The tools stay refused without it: a call compares with the catalog as well.
-        if let Err(e) = self.reporter.report(report).await {
-            tracing::error!(server = %upstream.server.name, error = %e, "a changed tool definition is not recorded");
+        let (unusable, missing) = (report.unusable.clone(), report.missing.clone());
+        match self.reporter.report(report).await {
+            Ok(()) => upstream.said(unusable, missing),
+            // The tools stay refused without it, for a call compares with the catalog as well; and the next reading
+            // reports again.
+            Err(e) => {
+                tracing::error!(server = %upstream.server.name, error = %e, "a changed tool definition is not recorded");
+            }
         }
     }
 

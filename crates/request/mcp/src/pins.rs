@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bailiwick_base::{Digest, ServerName, TenantId, ToolName, canonical, json};
-use bailiwick_decide::{PinState, UpstreamServer};
+use bailiwick_decide::{PinState, ToolPin, UpstreamServer};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -140,9 +140,9 @@ impl Catalog {
             unusable: self.unusable.clone(),
             missing: Vec::new(),
         };
+        let pins: BTreeMap<_, _> = server.pins.iter().map(|pin| (&pin.name, pin)).collect();
         for entry in self.tools.values() {
-            let pin = server.pins.iter().find(|pin| pin.name == entry.tool.name);
-            match pin {
+            match pins.get(&entry.tool.name) {
                 Some(pin) if pin.digest == entry.tool.digest => {}
                 None => report.new.push(entry.tool.clone()),
                 Some(pin) if pin.state == PinState::New => report.new.push(entry.tool.clone()),
@@ -155,14 +155,10 @@ impl Catalog {
         report
     }
 
-    /// Whether `name` is offered now exactly as it is pinned.
-    pub(crate) fn is_as_pinned(&self, server: &UpstreamServer, name: &str) -> bool {
-        let entry = self.tools.get(name);
-        let pin = server
-            .pins
-            .iter()
-            .find(|pin| pin.name.as_str() == name && pin.state == PinState::Pinned);
-        matches!((entry, pin), (Some(entry), Some(pin)) if entry.tool.digest == pin.digest)
+    /// Whether the tool of this pin is offered now exactly as it is pinned.
+    pub(crate) fn is_as_pinned(&self, pin: &ToolPin) -> bool {
+        let entry = self.tools.get(pin.name.as_str());
+        pin.state == PinState::Pinned && entry.is_some_and(|entry| entry.tool.digest == pin.digest)
     }
 
     pub(crate) fn into_inspection(self, protocol: String, server: Value) -> Inspection {

@@ -227,9 +227,9 @@ pub(crate) enum SessionRefusal {
     TooMany,
 }
 
-/// Bounds on sessions.
+/// How many sessions there may be, and how long unused.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct SessionLimits {
     pub(crate) all: usize,
     pub(crate) of_identity: usize,
     pub(crate) idle: Duration,
@@ -248,7 +248,7 @@ impl Sessions {
         &self,
         caller: &Caller,
         opening: Opening,
-        bounds: Bounds,
+        limits: SessionLimits,
         entropy: &dyn Entropy,
         now: Duration,
     ) -> Result<Arc<Session>, SessionRefusal> {
@@ -287,14 +287,14 @@ impl Sessions {
             streaming: AtomicBool::new(false),
         });
         let mut all = self.all();
-        let near_full = all.len() >= bounds.all;
+        let near_full = all.len() >= limits.all;
         let own = || all.values().filter(|s| s.identity == session.identity).count();
-        if near_full || (all.len() >= bounds.of_identity && own() >= bounds.of_identity) {
-            drop_idle(&mut all, now, bounds.idle);
+        if near_full || (all.len() >= limits.of_identity && own() >= limits.of_identity) {
+            drop_idle(&mut all, now, limits.idle);
         }
-        let own = all.len() >= bounds.of_identity
-            && all.values().filter(|s| s.identity == session.identity).count() >= bounds.of_identity;
-        if own || all.len() >= bounds.all {
+        let own = all.len() >= limits.of_identity
+            && all.values().filter(|s| s.identity == session.identity).count() >= limits.of_identity;
+        if own || all.len() >= limits.all {
             return Err(SessionRefusal::TooMany);
         }
         all.insert(id, Arc::clone(&session));

@@ -602,3 +602,17 @@ fn older_facts_are_not_taken_in() {
         StatePos(8)
     );
 }
+
+#[test]
+fn a_pin_is_found_by_its_name_in_whatever_state() {
+    let world = world(&["filesystem:*"]);
+    let pin = |tool: &str| {
+        world
+            .pin(&tenant_id(), &server_name(), tool)
+            .map(|p| (p.name.to_string(), p.state))
+    };
+    for (name, state) in TOOLS {
+        assert_eq!(pin(name), Some((name.to_owned(), state)));
+    }
+    assert_eq!(pin("unheard-of"), None);
+}

@@ -19,7 +19,7 @@ use crate::frame::{CallId, Frame, Shape};
 use crate::gateway::{Caller, Gateway, Inbound};
 use crate::method::{self, Era, Verb};
 use crate::params::Params;
-use crate::session::{AskRoute, Bounds, Opening, Session, SessionRefusal};
+use crate::session::{AskRoute, Opening, Session, SessionLimits, SessionRefusal};
 use crate::upstream::http::{PROTOCOL_VERSION, SESSION_ID};
 use crate::upstream::{Link, Upstream};
 
@@ -194,7 +194,7 @@ async fn open(
     };
     let client = gateway.clients.known(Arc::unwrap_or_clone(inbound.client()));
     let (link, peer) = upstream.session_link(&client).await?;
-    let bounds = Bounds {
+    let limits = SessionLimits {
         all: gateway.config.sessions_max,
         of_identity: gateway.config.sessions_per_identity_max,
         idle: gateway.config.session_idle,
@@ -209,7 +209,7 @@ async fn open(
     let now = gateway.clock.monotonic();
     gateway
         .sessions
-        .open(&inbound.caller, opening, bounds, gateway.entropy.as_ref(), now)
+        .open(&inbound.caller, opening, limits, gateway.entropy.as_ref(), now)
         .map_err(|e| match e {
             SessionRefusal::NoEntropy | SessionRefusal::TooMany => UpstreamError::Busy,
         })

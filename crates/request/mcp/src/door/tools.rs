@@ -148,9 +148,11 @@ pub(super) async fn call(
         }
     };
     let snapshot = gateway.cell.load();
-    let current = Gateway::server(&snapshot, &inbound.caller);
+    let caller = &inbound.caller;
+    let pin = snapshot.pin(&caller.tenant, &caller.server, name);
+    let is_as_pinned = pin.is_some_and(|pin| catalog.is_as_pinned(pin));
     drop(snapshot);
-    if current.is_some_and(|server| catalog.is_as_pinned(&server, name)) {
+    if is_as_pinned {
         return carry(gateway, inbound, permit, upstream, watched).await;
     }
     drifted(gateway, &inbound, permit).await

@@ -84,7 +84,7 @@ pub(crate) struct Upstream {
     /// The gateway's own session, for reading the tool list.
     own: tokio::sync::Mutex<Option<Arc<HttpSession>>>,
     pub(crate) catalog: Mutex<Option<Arc<Catalog>>>,
-    /// What was reported last beyond changed pins: unusable and missing tools.
+    /// What was recorded last beyond changed pins: unusable and missing tools.
     reported: Mutex<(Vec<String>, Vec<ToolName>)>,
     /// Held while the tool list is read, so that it is read once for many.
     pub(crate) reading: tokio::sync::Mutex<()>,
@@ -273,13 +273,15 @@ impl Upstream {
         inner.retain(|_, i| now.saturating_sub(i.used_at) < INNER_IDLE && !is_dead(&i.bearer));
     }
 
-    /// Takes note of a report; whether it says anything that was not said before.
+    /// Whether a report says anything that was not said before.
     pub(crate) fn is_news(&self, report: &PinReport) -> bool {
-        let said = (report.unusable.clone(), report.missing.clone());
-        let mut before = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = *before != said || report.changes_pins();
-        *before = said;
-        news
+        let said = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        report.changes_pins() || said.0 != report.unusable || said.1 != report.missing
+    }
+
+    /// Takes note of what a report said, now that it is recorded.
+    pub(crate) fn said(&self, unusable: Vec<String>, missing: Vec<ToolName>) {
+        *self.reported.lock().unwrap_or_else(PoisonError::into_inner) = (unusable, missing);
     }
 
     /// The known tool list, if it is younger than `ttl`.

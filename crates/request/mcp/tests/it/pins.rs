@@ -113,6 +113,19 @@ async fn a_missing_or_doubled_tool_is_not_called() {
     assert_eq!(server.received("tools/call").len(), 0);
 }
 
+#[tokio::test]
+async fn a_report_that_was_not_recorded_is_made_again() {
+    let (world, server) = world().await;
+    server.state.tools.lock().unwrap().retain(|t| t["name"] != "echo");
+    world.lost.store(1, std::sync::atomic::Ordering::SeqCst);
+    for recorded in [0, 1, 1] {
+        json_of(world.send(echo(1)).await).await;
+        assert_eq!(world.reports.lock().unwrap().len(), recorded);
+        world.clock.advance(Duration::from_secs(6));
+    }
+    assert_eq!(world.reports.lock().unwrap()[0].missing[0].as_str(), "echo");
+}
+
 const GOOD: [&[(&str, &str)]; 3] = [
     &[("mcp-param-region", "Hello"), ("mcp-param-n", "42")],
     &[

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -167,11 +169,16 @@ impl UpstreamSecrets for Secrets {
 struct Reports {
     cell: Arc<SnapshotCell>,
     seen: Arc<Mutex<Vec<PinReport>>>,
+    lost: Arc<AtomicU32>,
 }
 
 impl PinReporter for Reports {
     fn report(&self, report: PinReport) -> BoxFuture<'_, Result<(), PinReportError>> {
         Box::pin(async move {
+            let one_less = |lost: u32| lost.checked_sub(1);
+            if self.lost.fetch_update(SeqCst, SeqCst, one_less).is_ok() {
+                return Err(PinReportError("the log is full".to_owned()));
+            }
             let snapshot = self.cell.load();
             let mut server = (**snapshot.server(&report.tenant, &report.server).unwrap()).clone();
             for (tools, state) in [(&report.drifted, PinState::Drifted), (&report.new, PinState::New)] {
@@ -226,6 +233,8 @@ pub(crate) struct World {
     pub(crate) recorder: Arc<Remembered>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) reports: Arc<Mutex<Vec<PinReport>>>,
+    /// So many of the next reports are not recorded.
+    pub(crate) lost: Arc<AtomicU32>,
     launcher: Option<tokio::process::Child>,
 }
 
@@ -279,6 +288,7 @@ impl World {
         ));
         let tokens = Arc::new(Tokens::default());
         let reports = Arc::new(Mutex::new(Vec::new()));
+        let lost = Arc::new(AtomicU32::new(0));
         let (launcher, child) = launcher.unzip();
         let mut config = GatewayConfig::new(BASE).unwrap();
         change(&mut config);
@@ -290,6 +300,7 @@ impl World {
             pins: Arc::new(Reports {
                 cell: Arc::clone(&cell),
                 seen: Arc::clone(&reports),
+                lost: Arc::clone(&lost),
             }),
             launcher,
             resolver: Arc::new(SystemResolver),
@@ -307,6 +318,7 @@ impl World {
             recorder,
             tokens,
             reports,
+            lost,
             launcher: child,
         }
     }
