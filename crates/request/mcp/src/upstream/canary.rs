@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bailiwick_base::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -17,13 +18,17 @@ const SECRET_MIN: usize = 8;
 /// How many layers of escapes and percent-encoding are taken off.
 const LAYERS: usize = 4;
 
-/// The spellings that no answer may carry.
+/// The spellings that no answer may carry, as one automaton that finds them all in one pass. They are secret: there is
+/// no `Debug`.
 #[derive(Clone, Default)]
-pub(crate) struct Canary(Arc<Vec<Secret<Vec<u8>>>>);
+pub(crate) struct Canary(Option<Arc<AhoCorasick>>);
 
 impl Canary {
     /// Of the secret as it was given: the value alone, or `Name: value`.
-    pub(crate) fn new(secret: &Secret<Vec<u8>>) -> Self {
+    ///
+    /// # Errors
+    /// [`UpstreamError::CredentialMissing`] when it is too long to be looked for: then it is not used.
+    pub(crate) fn new(secret: &Secret<Vec<u8>>) -> Result<Self, UpstreamError> {
         let whole = secret.reveal().trim_ascii();
         // Of `Authorization: Bearer x` every tail that could be shown alone.
         let tails = whole
@@ -38,41 +43,70 @@ impl Canary {
                 needles.extend(spellings(part).into_iter().map(Secret::new));
             }
         }
-        Self(Arc::new(needles))
+        if needles.is_empty() {
+            return Ok(Self::default());
+        }
+        let found = AhoCorasick::builder()
+            // The smallest that is fast: one is kept for each credential in use.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(needles.iter().map(Secret::reveal))
+            .map_err(|_| UpstreamError::CredentialMissing)?;
+        Ok(Self(Some(Arc::new(found))))
     }
 
     /// # Errors
     /// [`UpstreamError::CredentialReturned`].
     pub(crate) fn require_absent(&self, text: &[u8]) -> Result<(), UpstreamError> {
-        if self.0.is_empty() {
+        let Some(spellings) = &self.0 else {
             return Ok(());
-        }
-        self.search(text)?;
+        };
+        let search = |text: &[u8]| match spellings.is_match(text) {
+            true => Err(UpstreamError::CredentialReturned),
+            false => Ok(()),
+        };
+        search(text)?;
         let mut layer: Option<Vec<u8>> = None;
         for _ in 0..LAYERS {
-            let outer = layer.as_deref().unwrap_or(text);
-            let escaped = memchr::memchr(b'\\', outer).is_some();
-            let encoded = memchr::memchr(b'%', outer).is_some();
-            if !escaped && !encoded {
+            let mut inner = None;
+            for coding in CODINGS {
+                let outer = inner.as_deref().or(layer.as_deref()).unwrap_or(text);
+                if let Some(decoded) = coding.taken_off(outer) {
+                    search(&decoded)?;
+                    inner = Some(decoded);
+                }
+            }
+            if inner.is_none() {
                 break;
             }
-            let mut inner = if escaped { unescaped(outer) } else { outer.to_vec() };
-            self.search(&inner)?;
-            if memchr::memchr(b'%', &inner).is_some() {
-                inner = percent_decoded(&inner);
-                self.search(&inner)?;
-            }
-            layer = Some(inner);
+            layer = inner;
         }
         Ok(())
     }
+}
 
-    fn search(&self, text: &[u8]) -> Result<(), UpstreamError> {
-        let found = |needle: &Secret<Vec<u8>>| memchr::memmem::find(text, needle.reveal()).is_some();
-        if self.0.iter().any(found) {
-            return Err(UpstreamError::CredentialReturned);
-        }
-        Ok(())
+/// One way to write a character as several: the sign it begins with, and how it is undone.
+struct Coding {
+    sign: u8,
+    undone: fn(&[u8]) -> Vec<u8>,
+}
+
+const CODINGS: [Coding; 2] = [
+    Coding {
+        sign: b'\\',
+        undone: unescaped,
+    },
+    Coding {
+        sign: b'%',
+        undone: percent_decoded,
+    },
+];
+
+impl Coding {
+    /// The text without one layer of it; `None` when nothing in it is so written.
+    fn taken_off(&self, text: &[u8]) -> Option<Vec<u8>> {
+        memchr::memchr(self.sign, text)?;
+        let decoded = (self.undone)(text);
+        (decoded != text).then_some(decoded)
     }
 }
 
@@ -177,7 +211,7 @@ mod tests {
     const SECRET: &str = "CANARY/s3cr+t~0f_the.server";
 
     fn canary(secret: &str) -> Canary {
-        Canary::new(&Secret::new(secret.as_bytes().to_vec()))
+        Canary::new(&Secret::new(secret.as_bytes().to_vec())).unwrap()
     }
 
     #[track_caller]
@@ -282,5 +316,23 @@ mod tests {
             canary("short").require_absent(b"short").is_ok(),
             "it would be found by chance"
         );
+    }
+
+    #[test]
+    fn a_layer_that_changes_nothing_is_the_last() {
+        let [escapes, percents] = CODINGS;
+        assert_eq!(escapes.taken_off(br"\u00 \x 100%"), None);
+        assert_eq!(percents.taken_off(br"\u00 \x 100% %zz"), None);
+        assert_eq!(percents.taken_off(b"%2F"), Some(b"/".to_vec()));
+    }
+
+    #[test]
+    fn a_spelling_is_found_beside_the_beginnings_of_others() {
+        // One automaton looks for all: none may be lost in another that begins alike.
+        let secret = canary("aaaaaaaab");
+        for text in ["aaaaaaaaab", "aaaaaaaaaaaaaaaab", "616161616161616162"] {
+            assert!(secret.require_absent(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(secret.require_absent(b"aaaaaaaaaaaaaaa").is_ok());
     }
 }

@@ -103,7 +103,7 @@ impl HttpServer {
         let opened = Arc::new(Opened {
             name,
             value,
-            canary: Canary::new(&secret),
+            canary: Canary::new(&secret)?,
             at: now,
         });
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened));
