@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bailiwick_api::RouteError;
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use metrics::Counter;
 
 const MIB: usize = 1024 * 1024;
 
@@ -26,17 +27,17 @@ pub(crate) struct Budget {
 }
 
 struct Lane {
-    name: &'static str,
     max: usize,
     held: AtomicUsize,
+    refused: Counter,
 }
 
 impl Lane {
     fn new(name: &'static str, max: usize) -> Arc<Self> {
         Arc::new(Self {
-            name,
             max,
             held: AtomicUsize::new(0),
+            refused: metrics::counter!("bailiwick_bodies_refused_total", "lane" => name),
         })
     }
 
@@ -79,7 +80,7 @@ fn is_token_endpoint(path: &str) -> bool {
         .is_some_and(|tenant| !tenant.is_empty() && !tenant.contains('/'))
 }
 
-/// What one request holds; given back when its answer begins.
+/// What one request holds; given back when its answer has ended, for a call that streams may need what it was asked.
 struct Held {
     lane: Arc<Lane>,
     bytes: AtomicUsize,
@@ -108,9 +109,9 @@ pub(crate) async fn count(State(budget): State<Arc<Budget>>, request: Request, n
     let request = request.map(|inner| Body::new(Counted { inner, held: counted }));
     let response = next.run(request).await;
     if !held.over.load(Ordering::Acquire) {
-        return response;
+        return response.map(|inner| Body::new(Answered { inner, _held: held }));
     }
-    metrics::counter!("bailiwick_bodies_refused_total", "lane" => held.lane.name).increment(1);
+    held.lane.refused.increment(1);
     let refused = RouteError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "request.busy",
@@ -162,5 +163,63 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// An answer, and what its request holds.
+struct Answered {
+    inner: Body,
+    _held: Arc<Held>,
+}
+
+impl HttpBody for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_share_of_a_body_is_held_until_its_answer_has_ended() {
+        let budget = Budget::new(1);
+        let held = || budget.calls.held.load(Ordering::Acquire);
+        let answer = async |_: Bytes| "answered";
+        let router = Router::new()
+            .route("/t/acme/mcp/up", post(answer))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&budget), count));
+        let call = |bytes: usize| {
+            let request = Request::post("/t/acme/mcp/up").body(Body::from(vec![b'x'; bytes]));
+            router.clone().oneshot(request.unwrap())
+        };
+        let half = MIB / 2;
+        let first = call(half).await.unwrap();
+        assert_eq!(held(), half, "the answer began, and has not ended");
+        assert_eq!(call(1).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "answered");
+        assert_eq!(held(), 0);
+        drop(call(half).await.unwrap());
+        assert_eq!(held(), 0, "a caller who leaves gives it back");
     }
 }

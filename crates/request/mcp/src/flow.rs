@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bailiwick_base::Digest;
 use bailiwick_decide::DenyReason;
 use bailiwick_pep::{Denial, Outcome, Permit};
 use bytes::Bytes;
@@ -30,7 +31,10 @@ const ROUNDS_MAX: u32 = 16;
 /// One call in flight.
 pub(crate) struct Flow {
     gateway: Arc<Gateway>,
+    /// Without its message once that is sent, as far as nothing needs it any more.
     inbound: Inbound,
+    /// Who called what, where the caller may be asked something and call again.
+    binding: Option<Digest>,
     upstream: Arc<Upstream>,
     /// Present until the call ended.
     permit: Option<Permit>,
@@ -80,14 +84,23 @@ enum Next {
 impl Flow {
     pub(crate) fn new(
         gateway: Arc<Gateway>,
-        inbound: Inbound,
+        mut inbound: Inbound,
         upstream: Arc<Upstream>,
         permit: Permit,
         sent: Sent,
     ) -> Self {
+        let asks = method::may_ask(inbound.verb);
+        let parkable = asks && inbound.session.is_none() && sent.era == Era::Legacy;
+        let binding = parkable.then(|| rounds::binding_of(&inbound));
+        inbound.body = Bytes::new();
+        // Only a session is called for again, when a stateless server asks it something.
+        if !asks || inbound.session.is_none() || sent.era == Era::Legacy {
+            inbound.params.let_go();
+        }
         Self {
             gateway,
             inbound,
+            binding,
             upstream,
             permit: Some(permit),
             exchange: Some(sent.exchange),
@@ -420,9 +433,10 @@ impl Flow {
     /// The call waits inside while the stateless caller asks its user.
     fn park(&mut self, ask: Ask) -> Option<FlowStep> {
         let (exchange, permit) = (self.exchange.take()?, self.permit.take()?);
+        let binding = self.binding?;
         let question = ask.clone();
         let state = self.gateway.rounds.park(
-            &self.inbound,
+            binding,
             permit,
             Parked { exchange, ask },
             self.gateway.entropy.as_ref(),

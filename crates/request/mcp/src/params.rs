@@ -149,6 +149,26 @@ impl Params {
         Ok(())
     }
 
+    /// Lets go of everything but what `_meta` says about the call and its caller: of no byte of the message anything
+    /// is kept.
+    pub(crate) fn let_go(&mut self) {
+        let kept = ["progressToken", method::META_CLIENT, method::META_CAPABILITIES];
+        let meta = self.members.iter_mut().find(|m| m.name == "_meta");
+        let meta = meta.and_then(|m| m.value.as_object_mut()).map(|meta| {
+            let of = |key: &str| Some((key.to_owned(), meta.remove(key)?));
+            Value::Object(kept.into_iter().filter_map(of).collect())
+        });
+        self.raw = None;
+        self.members = meta
+            .map(|value| Member {
+                name: "_meta".to_owned(),
+                raw: Bytes::new(),
+                value,
+            })
+            .into_iter()
+            .collect();
+    }
+
     pub(crate) fn member(&self, name: &str) -> Option<&Member> {
         self.members.iter().find(|m| m.name == name)
     }
@@ -263,4 +283,21 @@ fn require_plain_uri(uri: &str) -> Result<(), String> {
         return Err("`uri` has dot segments, a backslash or control characters".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_let_go_keeps_the_token_and_no_byte() {
+        let text = r#"{"name":"echo","arguments":{"a":[1]},"_meta":{"progressToken":7,"other":"x"}}"#;
+        let body = Bytes::from(text.to_owned());
+        let mut params = Params::parse(Some(body.clone())).unwrap();
+        params.let_go();
+        assert!(body.is_unique(), "nothing holds the message");
+        assert_eq!(params.progress_token(), Some(&Value::from(7)));
+        assert_eq!(params.meta_value("other"), None);
+        assert!(params.member("arguments").is_none() && params.text("name").is_none());
+    }
 }

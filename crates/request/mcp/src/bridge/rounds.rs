@@ -45,7 +45,7 @@ impl Rounds {
     /// and the call is over.
     pub(crate) fn park(
         &self,
-        inbound: &Inbound,
+        binding: Digest,
         permit: Permit,
         parked: Parked,
         entropy: &dyn Entropy,
@@ -61,13 +61,7 @@ impl Rounds {
             if all.len() >= ROUNDS_MAX {
                 return None;
             }
-            all.insert(
-                name.clone(),
-                Waiting {
-                    binding: binding_of(inbound),
-                    take,
-                },
-            );
+            all.insert(name.clone(), Waiting { binding, take });
         }
         let (table, key) = (Arc::clone(&self.0), name.clone());
         spawner.spawn(Box::pin(async move {
@@ -115,7 +109,7 @@ async fn wait(
 }
 
 /// Who called what: identity, task, tenant, server, method, item and arguments.
-fn binding_of(inbound: &Inbound) -> Digest {
+pub(crate) fn binding_of(inbound: &Inbound) -> Digest {
     let mut sha = Sha256::new();
     let caller = &inbound.caller;
     for field in [caller.tenant.as_str(), caller.server.as_str(), &inbound.method] {

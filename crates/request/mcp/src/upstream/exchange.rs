@@ -30,10 +30,12 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn text(&self) -> Bytes {
-        match &self.verbatim {
-            Some(text) => text.clone(),
-            None => crate::frame::write(Some(&self.wire_id), &self.method, self.params.as_deref()),
+    /// The text to send, once: a call that runs for long does not keep what it was asked.
+    pub(crate) fn take_text(&mut self) -> Bytes {
+        let params = self.params.take();
+        match self.verbatim.take() {
+            Some(text) => text,
+            None => crate::frame::write(Some(&self.wire_id), &self.method, params.as_deref()),
         }
     }
 }

@@ -111,7 +111,10 @@ impl HttpServer {
     }
 
     /// Sends a call in the stateless revision.
-    pub(crate) async fn call_modern(self: &Arc<Self>, out: Outgoing) -> Result<HttpExchange, UpstreamError> {
+    pub(crate) async fn call_modern(
+        self: &Arc<Self>,
+        mut out: Outgoing,
+    ) -> Result<HttpExchange, UpstreamError> {
         let (mut message, canary) = self.head(Method::POST)?;
         let headers = message.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
@@ -124,7 +127,7 @@ impl HttpServer {
         for (name, value) in &out.param_headers {
             headers.insert(name.clone(), value.clone());
         }
-        *message.body_mut() = Full::new(out.text());
+        *message.body_mut() = Full::new(out.take_text());
         let (parts, body) = self.pool.send(message).await?;
         self.exchange(out, parts, body, canary, None)
     }
@@ -198,11 +201,11 @@ impl HttpServer {
 
     /// Opens a session: `initialize`, then `notifications/initialized`.
     pub(crate) async fn open(self: &Arc<Self>, client: &Client) -> Result<Arc<HttpSession>, UpstreamError> {
-        let out = own_call("initialize", &peer::initialize_params(client));
+        let mut out = own_call("initialize", &peer::initialize_params(client));
         let (mut message, canary) = self.head(Method::POST)?;
         message.headers_mut().insert(CONTENT_TYPE, JSON);
         message.headers_mut().insert(ACCEPT, BOTH);
-        *message.body_mut() = Full::new(out.text());
+        *message.body_mut() = Full::new(out.take_text());
         let (parts, body) = self.pool.send(message).await?;
         // A copy: the value as received would keep the whole buffer of the connection with it.
         let id = parts
@@ -275,11 +278,11 @@ impl HttpSession {
     }
 
     /// Sends a call.
-    pub(crate) async fn call(self: &Arc<Self>, out: Outgoing) -> Result<HttpExchange, UpstreamError> {
+    pub(crate) async fn call(self: &Arc<Self>, mut out: Outgoing) -> Result<HttpExchange, UpstreamError> {
         let (mut message, canary) = self.head(Method::POST)?;
         message.headers_mut().insert(CONTENT_TYPE, JSON);
         message.headers_mut().insert(ACCEPT, BOTH);
-        *message.body_mut() = Full::new(out.text());
+        *message.body_mut() = Full::new(out.take_text());
         let mut guard = CancelOnDrop {
             session: Arc::clone(self),
             id: out.wire_id.clone(),

@@ -238,7 +238,7 @@ impl Running {
     fn open(
         self: &Arc<Self>,
         number: i64,
-        out: Outgoing,
+        mut out: Outgoing,
         calls_max: usize,
         bound: Bound,
     ) -> Result<LineExchange, UpstreamError> {
@@ -250,7 +250,7 @@ impl Running {
             }
             calls.insert(number, sender);
         }
-        let text = out.text();
+        let text = out.take_text();
         let exchange = LineExchange {
             running: Arc::clone(self),
             number,
