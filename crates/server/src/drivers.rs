@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_api::Deps;
-use bailiwick_base::Epoch;
 use bailiwick_journal::{JournalError, StateTiles};
 use bailiwick_mcp::Gateway;
 use bailiwick_pep::SnapshotCell;
@@ -35,8 +34,7 @@ pub(crate) async fn heartbeat(deps: Deps, stop: CancellationToken) {
     while beat(HEARTBEAT, &stop).await {
         let asked = clock.monotonic();
         match tokio::time::timeout(HEARTBEAT, deps.store.position()).await {
-            Ok(Ok((_, epoch))) => {
-                note_epoch(epoch);
+            Ok(Ok(_)) => {
                 // The word is as old as the question.
                 cell.heard(asked);
                 warned = false;
@@ -55,18 +53,7 @@ pub(crate) async fn heartbeat(deps: Deps, stop: CancellationToken) {
             Ok(Err(_)) | Err(_) => {}
         }
         cell.wake_if_stale(clock.monotonic());
-        if let Some(age) = cell.age(clock.monotonic()) {
-            metrics::gauge!("bailiwick_snapshot_age_seconds").set(age.as_secs_f64());
-        }
     }
-}
-
-fn note_epoch(epoch: Epoch) {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a gauge is a float; an epoch never gets near 2^52"
-    )]
-    metrics::gauge!("bailiwick_epoch").set(epoch.0 as f64);
 }
 
 /// Publishes committed entries of the state log as tiles, in order. Entries that do not follow what is signed

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use bailiwick_api::budget::{self, Budget};
 use bailiwick_api::{Deps, Route, RouteError};
 use bailiwick_journal::DecisionLog;
 use bailiwick_mcp::GatewayConfig;
@@ -20,8 +21,6 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
-
-use crate::budget::{self, Budget};
 
 /// How long a readiness probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -208,5 +207,7 @@ async fn ready(State(probes): State<Probes>) -> Response {
 }
 
 async fn metrics(State(probes): State<Probes>) -> String {
+    let cell = &probes.deps.cell;
+    crate::measures::note_snapshot(cell.load().epoch(), cell.age(probes.deps.clock.monotonic()));
     probes.metrics.render()
 }

@@ -3,7 +3,6 @@
 
 #![warn(missing_docs)]
 
-mod budget;
 mod clock;
 mod config;
 pub mod doctor;

@@ -1,5 +1,8 @@
 //! Every metric: its name, kind, unit and what it says. What is not in this table is not exposed with a text.
 
+use std::time::Duration;
+
+use bailiwick_base::Epoch;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 
@@ -156,5 +159,17 @@ pub(crate) fn describe() {
             Gauge => describe_gauge!(name, unit, help),
             Histogram(_) => describe_histogram!(name, unit, help),
         }
+    }
+}
+
+/// What is read off the snapshot whenever somebody asks for the measures.
+pub(crate) fn note_snapshot(epoch: Epoch, age: Option<Duration>) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; an epoch never gets near 2^52"
+    )]
+    metrics::gauge!("bailiwick_epoch").set(epoch.0 as f64);
+    if let Some(age) = age {
+        metrics::gauge!("bailiwick_snapshot_age_seconds").set(age.as_secs_f64());
     }
 }

@@ -7,6 +7,7 @@
 
 mod authzen;
 mod body;
+pub mod budget;
 mod claim;
 mod codes;
 mod command;

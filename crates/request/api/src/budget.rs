@@ -12,15 +12,16 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bailiwick_api::RouteError;
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use metrics::Counter;
 
+use crate::RouteError;
+
 const MIB: usize = 1024 * 1024;
 
 /// The bytes of the three lanes.
-pub(crate) struct Budget {
+pub struct Budget {
     calls: Arc<Lane>,
     newcomers: Arc<Lane>,
     operators: Arc<Lane>,
@@ -53,7 +54,7 @@ impl Lane {
 
 impl Budget {
     /// Half of it for calls, a quarter each for operators and for those who ask for a token.
-    pub(crate) fn new(mib: usize) -> Arc<Self> {
+    pub fn new(mib: usize) -> Arc<Self> {
         let quarter = mib.saturating_mul(MIB) / 4;
         Arc::new(Self {
             calls: Lane::new("calls", quarter.saturating_mul(2)),
@@ -96,7 +97,7 @@ impl Drop for Held {
 }
 
 /// Counts the bytes of the body as they arrive; beyond the budget the answer is 503.
-pub(crate) async fn count(State(budget): State<Arc<Budget>>, request: Request, next: Next) -> Response {
+pub async fn count(State(budget): State<Arc<Budget>>, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
