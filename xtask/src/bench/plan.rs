@@ -21,7 +21,9 @@
 //! bound = "at least"                               # or "at most"
 //! target = 0.58
 //! unit = "req/s"
-//! bounds = "what limits it"                        # optional; told beside a miss
+//!
+//! [limits]                                         # optional; told beside a miss of each goal that begins so
+//! "b4.p50" = "what limits them"
 //! ```
 //!
 //! The first word of a command is `limits/NAME` (the programs under the hot paths, in
@@ -84,7 +86,7 @@ pub struct Goal {
     pub bound: Bound,
     pub target: f64,
     pub unit: String,
-    pub bounds: Option<String>,
+    pub limit: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,10 +111,15 @@ impl Plan {
                 .cloned()
                 .unwrap_or_default()
         };
-        let plan = Self {
+        let mut plan = Self {
             runs: entries("run").iter().map(run).collect::<Outcome<_>>()?,
             goals: entries("goal").iter().map(goal).collect::<Outcome<_>>()?,
         };
+        if let Some(limits) = table.get("limits").and_then(Value::as_table) {
+            for goal in &mut plan.goals {
+                goal.limit = limit_of(limits, &goal.id);
+            }
+        }
         let known: BTreeSet<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
         for goal in &plan.goals {
             if let Some(missing) = sources(goal).find(|source| !known.contains(source.run.as_str())) {
@@ -243,9 +250,20 @@ fn goal(value: &Value) -> Outcome<Goal> {
             .and_then(|target| target.as_float().or_else(|| whole(target)))
             .ok_or_else(|| bad("target"))?,
         unit: text(value, "unit")?,
-        bounds: value.get("bounds").and_then(Value::as_str).map(str::to_owned),
+        limit: None,
         id,
     })
+}
+
+/// What limits a goal: the longest key that is its id, or that its id begins with, up to a point.
+fn limit_of(limits: &Table, id: &str) -> Option<String> {
+    let covers = |key: &str| {
+        id.strip_prefix(key)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let covering = limits.iter().filter(|(key, _)| covers(key));
+    let (_, longest) = covering.max_by_key(|(key, _)| key.len())?;
+    longest.as_str().map(str::to_owned)
 }
 
 fn source(value: Option<&Value>) -> Option<Source> {

@@ -227,13 +227,13 @@ fn misses(rows: &[Row]) -> String {
     }
     let mut text = String::from("\n## Missed\n\n");
     for row in missed {
-        let bounds = row.goal.bounds.as_deref();
+        let limit = row.goal.limit.as_deref();
         let _ = writeln!(
             text,
             "- **{}** {}: {}",
             row.goal.id,
             row.goal.what,
-            bounds.unwrap_or("what limits it has not been looked into yet")
+            limit.unwrap_or("what limits it has not been looked into yet")
         );
     }
     text

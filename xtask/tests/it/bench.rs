@@ -70,7 +70,10 @@ compare = "ours"
 bound = "at most"
 target = 20
 unit = "MiB"
-bounds = "what it is made of"
+
+[limits]
+x = "another goal's"
+x2 = "what it is made of"
 "#;
 
 fn rounds(values: &[(f64, f64)]) -> Vec<Figures> {
