@@ -1,6 +1,7 @@
 //! A throw-away installation of the release binary, filled through its own doors.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -340,7 +341,11 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         if kind.is_dir() {
             copy(&item.path(), &target)?;
         } else if kind.is_file() {
-            fs::copy(item.path(), &target)?;
+            match fs::copy(item.path(), &target) {
+                // A draft that got its name meanwhile; what has the name is copied or was there before.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => drop(copied.with_context(|| format!("`{}` is not copied", target.display()))?),
+            }
         }
     }
     Ok(())
