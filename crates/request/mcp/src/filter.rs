@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::error::UpstreamError;
-use crate::gateway::{Caller, Gateway, Inbound};
+use crate::gateway::{Caller, Gateway, Imagined, Inbound};
 use crate::pins::{Catalog, TOOLS_MAX};
 use crate::upstream::exchange::{self, Reply};
 
@@ -17,9 +17,6 @@ const ITEMS_MAX: usize = TOOLS_MAX;
 /// Decisions in one go.
 const TURN: usize = 64;
 const TOOLS_CALL: &str = "tools/call";
-
-/// What a call names.
-type Item = (ItemKind, String);
 
 /// Whether the credential's coarse scope and its task's grant both name the tool. Conditions on arguments are
 /// decided when it is called.
@@ -33,14 +30,6 @@ pub(crate) fn may_name(snapshot: &Snapshot, bearer: &Bearer, server: &ServerName
     grant.scopes.iter().any(|scope| {
         scope.server == *server && scope.action.as_ref().is_none_or(|action| action.as_str() == tool)
     })
-}
-
-/// Whether the item is refused whatever its arguments are: by a policy of the tenant, or because it was stopped.
-fn is_barred(gateway: &Gateway, bearer: &Bearer, server: &ServerName, method: &str, item: Item) -> bool {
-    matches!(
-        gateway.barred(bearer, server, method, Some(item)),
-        Some(DenyReason::ForbiddenByPolicy | DenyReason::KilledByOperator)
-    )
 }
 
 /// Lets others go on after every so many decisions: a list is long, and a decision has nothing to wait for.
@@ -70,17 +59,16 @@ pub(crate) async fn visible_tools(gateway: &Gateway, caller: &Caller, catalog: &
 fn is_visible(gateway: &Gateway, caller: &Caller, catalog: &Catalog, tool: &str) -> bool {
     let snapshot = gateway.cell.load();
     let (bearer, server) = (&caller.bearer, &caller.server);
-    snapshot
-        .pin(&caller.tenant, server, tool)
-        .is_some_and(|pin| catalog.is_as_pinned(pin))
+    let call = || Imagined {
+        bearer,
+        server,
+        method: TOOLS_CALL,
+        item: Some((ItemKind::Tool, tool.to_owned())),
+    };
+    let pin = snapshot.pin(&caller.tenant, server, tool);
+    pin.is_some_and(|pin| catalog.is_as_pinned(pin))
         && may_name(&snapshot, bearer, server, tool)
-        && !is_barred(
-            gateway,
-            bearer,
-            server,
-            TOOLS_CALL,
-            (ItemKind::Tool, tool.to_owned()),
-        )
+        && gateway.barred(call()).is_none()
 }
 
 /// Sets `cacheScope: private` and caps `ttlMs`: what one credential was shown must not outlive a kill in a cache,
@@ -122,16 +110,18 @@ impl Filtered {
         let Some(named) = item.get(self.name).and_then(Value::as_str) else {
             return false;
         };
-        let item = (kind, named.to_owned());
-        let (bearer, server) = (&caller.bearer, &caller.server);
-        match gateway.probe(bearer, server, self.method, Some(item.clone())) {
-            Some(DenyReason::ArgumentOutOfScope) => kind != ItemKind::Resource,
+        let call = Imagined {
+            bearer: &caller.bearer,
+            server: &caller.server,
+            method: self.method,
+            item: Some((kind, named.to_owned())),
+        };
+        match gateway.probe(call.clone()) {
+            // A rate is exceeded for a while only.
+            None | Some(DenyReason::RateExceeded) => true,
+            Some(DenyReason::NoGrant | DenyReason::ScopeMissing) => false,
             // A resource is read without arguments, so nothing is left open about it.
-            Some(DenyReason::ForbiddenByPolicy) => {
-                kind != ItemKind::Resource && !is_barred(gateway, bearer, server, self.method, item)
-            }
-            Some(DenyReason::KilledByOperator | DenyReason::NoGrant | DenyReason::ScopeMissing) => false,
-            _ => true,
+            Some(_) => kind != ItemKind::Resource && gateway.barred(call).is_none(),
         }
     }
 }

@@ -118,6 +118,15 @@ pub(crate) struct Inbound {
     pub(crate) accepts_events: bool,
 }
 
+/// A call that nobody made: what would come of it is asked before something is shown.
+#[derive(Clone)]
+pub(crate) struct Imagined<'a> {
+    pub(crate) bearer: &'a Bearer,
+    pub(crate) server: &'a ServerName,
+    pub(crate) method: &'a str,
+    pub(crate) item: Option<(ItemKind, String)>,
+}
+
 impl Inbound {
     /// The client in its own words. Those of a stateless call are read when something needs them, which most calls
     /// never do.
@@ -185,45 +194,47 @@ impl Gateway {
 
     /// Whether nothing can come of this credential any more. An expired token alone is renewed for the same task.
     fn is_dead(&self, bearer: &Bearer, server: &ServerName) -> bool {
-        self.probe(bearer, server, "ping", None)
+        let ping = Imagined {
+            bearer,
+            server,
+            method: "ping",
+            item: None,
+        };
+        self.probe(ping)
             .is_some_and(|reason| reason.kills_credential() && reason != DenyReason::TokenExpired)
     }
 
     /// Why such a call would be refused, without recording anything: for what is shown, never for what is done.
-    pub(crate) fn probe(
-        &self,
-        bearer: &Bearer,
-        server: &ServerName,
-        method: &str,
-        item: Option<(ItemKind, String)>,
-    ) -> Option<DenyReason> {
-        match self.pep.probe(&self.probed(bearer, server, method, item)?).effect {
+    pub(crate) fn probe(&self, imagined: Imagined<'_>) -> Option<DenyReason> {
+        let call = match self.call_of(imagined) {
+            Ok(call) => call,
+            Err(reason) => return Some(reason),
+        };
+        match self.pep.probe(&call).effect {
             Effect::Deny(reason) => Some(reason),
             Effect::Hold(_) | Effect::Permit => None,
         }
     }
 
     /// Why such a call would be refused whatever its arguments are.
-    pub(crate) fn barred(
-        &self,
-        bearer: &Bearer,
-        server: &ServerName,
-        method: &str,
-        item: Option<(ItemKind, String)>,
-    ) -> Option<DenyReason> {
-        let call = self.probed(bearer, server, method, item)?;
-        self.cell.load().barred(&call, self.clock.now())
+    pub(crate) fn barred(&self, imagined: Imagined<'_>) -> Option<DenyReason> {
+        match self.call_of(imagined) {
+            Ok(call) => self.cell.load().barred(&call, self.clock.now()),
+            Err(reason) => Some(reason),
+        }
     }
 
-    fn probed(
-        &self,
-        bearer: &Bearer,
-        server: &ServerName,
-        method: &str,
-        item: Option<(ItemKind, String)>,
-    ) -> Option<Call> {
-        Some(Call {
-            id: self.ids.mint(&bearer.claims.tenant).ok()?,
+    fn call_of(&self, imagined: Imagined<'_>) -> Result<Call, DenyReason> {
+        let Imagined {
+            bearer,
+            server,
+            method,
+            item,
+        } = imagined;
+        let id = self.ids.mint(&bearer.claims.tenant);
+        Ok(Call {
+            // Without an id nothing can be decided.
+            id: id.map_err(|_| DenyReason::EvaluationFailed)?,
             door: Door::Gateway,
             principal: Principal::Bearer(bearer.clone()),
             target: Target::Mcp {

@@ -141,6 +141,36 @@ async fn a_policy_that_reads_an_argument_hides_no_tool() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_decided_is_not_shown() {
+    let (world, server) = world().await;
+    let broken = |action: &str, item: &str| {
+        format!(
+            r#"forbid (principal, action == Action::"{action}", resource == {item}) when {{ 9223372036854775807 + 1 > 0 }};"#
+        )
+    };
+    forbid(&world, &broken("tools/call", r#"Tool::"up/echo""#));
+    let tools = json_of(world.send(list("tools/list")).await).await["result"]["tools"].to_string();
+    assert!(
+        !tools.contains(r#""name":"echo""#) && tools.contains(r#""name""#),
+        "{tools}"
+    );
+    for (method, use_of, kind, member, name) in [
+        ("prompts/list", "prompts/get", "Prompt", "prompts", "name"),
+        ("resources/list", "resources/read", "Resource", "resources", "uri"),
+    ] {
+        forbid(&world, &broken(use_of, &format!(r#"{kind}::"up/file:///no""#)));
+        let items = json!([{name: "file:///no"}, {name: "file:///yes"}]);
+        answer_with(&server, method, &format!(r#","{member}":{items}"#));
+        let body = json_of(world.send(list(method)).await).await;
+        assert_eq!(
+            body["result"][member],
+            json!([{name: "file:///yes"}]),
+            "{method}: {body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn others_get_their_turn_while_a_long_list_is_decided() {
     let (world, server) = (World::new(), Server::start(true).await);
     server
