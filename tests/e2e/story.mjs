@@ -9,6 +9,7 @@ import "./story/kill.mjs";
 import "./story/logs.mjs";
 import "./story/commands.mjs";
 import "./story/postgres.mjs";
+import "./story/rotation.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

@@ -1,9 +1,13 @@
 //! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
 
+mod credential;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::credential::{Credential, NewCredential};
 
 macro_rules! five {
     () => {
@@ -102,6 +106,9 @@ pub(crate) enum Command {
     /// OAuth clients (`private_key_jwt`)
     #[command(subcommand)]
     Client(Client),
+    /// Secrets that other systems accept, and their rotation
+    #[command(subcommand)]
+    Credential(Credential),
     /// Tasks and their credentials
     #[command(subcommand)]
     Task(Task),

@@ -10,6 +10,7 @@ use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Entry, Store, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How often the store is asked, as the proof that this node's word is fresh.
@@ -18,6 +19,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often measurements are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often due rotations are looked for.
+const ROTATIONS: Duration = Duration::from_secs(1);
+/// Rotations of one tenant at once.
+const ROTATIONS_MAX: u32 = 32;
 /// Entries published at once.
 const CATCH_UP: u32 = 10_000;
 
@@ -156,6 +161,28 @@ pub(crate) async fn catch_up(tiles: &Arc<StateTiles>, store: &Store) -> Result<(
 pub(crate) async fn upkeep(measured: PrometheusHandle, stop: CancellationToken) {
     while beat(UPKEEP, &stop).await {
         measured.run_upkeep();
+    }
+}
+
+/// Carries every rotation on that is due or under way.
+pub(crate) async fn rotations(deps: Deps, stop: CancellationToken) {
+    while beat(ROTATIONS, &stop).await {
+        let tenants: Vec<_> = deps.cell.load().tenants().map(|(t, _)| t.id.clone()).collect();
+        let mut running = JoinSet::new();
+        for tenant in tenants {
+            let due = async {
+                let mut reader = deps.store.reader(&tenant).await?;
+                reader.third_party().due(deps.clock.now(), ROTATIONS_MAX).await
+            };
+            match due.await {
+                Ok(due) => due.into_iter().for_each(|credential| {
+                    let deps = deps.clone();
+                    running.spawn(async move { bailiwick_api::advance_rotation(&deps, credential).await });
+                }),
+                Err(error) => tracing::warn!(%error, %tenant, "due rotations could not be read"),
+            }
+        }
+        while running.join_next().await.is_some() {}
     }
 }
 

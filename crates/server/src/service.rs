@@ -220,6 +220,7 @@ impl Service {
             committed,
         ));
         running.spawn(drivers::heartbeat(deps.clone(), stop.clone()));
+        running.spawn(drivers::rotations(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(gateway, stop.clone()));
         running.spawn(drivers::upkeep(telemetry, stop.clone()));
         running.spawn(serve_claims(claim, claim_router, stop.clone()));

@@ -87,6 +87,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
             "crates/request/wire",
             "crates/request/pep",
             "crates/request/attest",
+            "crates/request/connectors",
         ],
     ),
     (
@@ -153,7 +154,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ("xtask", &[]),
 ];
 
-/// Packages that speak SQL, and the one crate that may.
+/// Packages that speak SQL.
 const SQL_DRIVERS: [&str; 8] = [
     "diesel",
     "libsqlite3-sys",
@@ -164,7 +165,9 @@ const SQL_DRIVERS: [&str; 8] = [
     "tokio-postgres",
     "tokio-rusqlite",
 ];
-const SQL_CRATE: &str = "crates/record/store";
+/// Who may name one: the store for our own rows, and the connectors for a database that is governed (ADR 0025;
+/// which of their files, the rule `engine` holds).
+const SQL_CRATES: [&str; 2] = ["crates/record/store", "crates/request/connectors"];
 
 pub(super) fn arrows(house: &House) -> Outcome<Vec<Finding>> {
     let members = house.members()?;
@@ -199,9 +202,10 @@ pub(super) fn arrows(house: &House) -> Outcome<Vec<Finding>> {
                 ));
             }
         }
-        for driver in drivers_of(package).filter(|_| folder != SQL_CRATE) {
+        for driver in drivers_of(package).filter(|_| !SQL_CRATES.contains(&folder)) {
+            let [store, target] = SQL_CRATES;
             report(format!(
-                "only `{SQL_CRATE}` may name `{driver}`: ask the store for what you need"
+                "only `{store}`, and `{target}` for systems of others, may name `{driver}`: ask the store for what you need"
             ));
         }
     }

@@ -96,6 +96,7 @@ fn only_the_store_names_a_driver() {
     tree.foreign("sqlx", "sqlx", "0.9.0", "MIT");
     let driver = "sqlx = { path = \"../../../vendor/sqlx\" }\n";
     tree.package("crates/record/store", "bailiwick-store", driver);
+    tree.package("crates/request/connectors", "bailiwick-connectors", driver);
     tree.passes(RULE);
     tree.package(
         "crates/govern/inventory",

@@ -5,6 +5,7 @@ mod claim;
 mod client;
 mod config;
 mod count;
+mod credential;
 mod demo;
 mod doctor;
 mod help;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Tenant(tenant) => asynchronous(tenant::run(tenant, &global, output)),
         Command::Id(id) => asynchronous(id::run(id, &global, output)),
         Command::Client(client) => asynchronous(client::run(client, &global, output)),
+        Command::Credential(credential) => asynchronous(credential::run(credential, &global, output)),
         Command::Task(task) => asynchronous(task::run(task, &global, output)),
         Command::Server(server) => asynchronous(server::run(server, &global, output)),
         Command::Policy(policy) => policy::run(policy, &global, output),

@@ -1,9 +1,12 @@
-//! Room 2, credential: tasks, the claims of a token, lifetimes, OAuth clients, sealed upstream credentials.
+//! Room 2, credential: tasks, the claims of a token, lifetimes, OAuth clients, sealed upstream
+//! credentials, third-party credentials and their rotation.
 //!
 //! Invariants
 //! - A token never outlives its task, its grant, its identity or the tenant's longest lifetime.
 //! - A closed task has no transition out and issues nothing.
 //! - Issuing is a decision, never a row: this room has no table of tokens.
+//! - No third-party secret is valid anywhere without a record, and none is revoked while an unknown consumer
+//!   uses it.
 //! - A token's scope is never wider than its grant.
 //!
 //! This room does not know keys, signatures, SQL, HTTP or the clock.
@@ -15,8 +18,11 @@ mod client;
 mod issue;
 mod limits;
 mod model;
+pub mod plan;
 mod refusal;
+pub mod rotation;
 mod task;
+mod third_party;
 mod upstream;
 
 pub use claims::ClaimError;
@@ -26,4 +32,8 @@ pub use limits::Limits;
 pub use model::{Claims, Client, ScopeSet, Task, TaskState, UpstreamCredential};
 pub use refusal::Refusal;
 pub use task::{TaskPlan, close_task, open_task};
+pub use third_party::{
+    LastRotation, Observed, Phase, ProbeAnswer, Rotation, RotationPolicy, SecretKind, Seen, Standing, Target,
+    ThirdParty, Turn,
+};
 pub use upstream::{UpstreamSecretPlan, add_upstream_credential};

@@ -5,6 +5,9 @@ use bailiwick_base::{PublicKeyError, Time};
 /// A command that this room refuses: the field at fault and what would pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The old secret may not be revoked yet.
+    #[error("the old secret stays: {0}")]
+    Blocked(crate::plan::Blocker),
     /// The client was registered for another algorithm than its key has.
     #[error("client key is for {found}, not {wanted}: give a key of that kind or leave the algorithm out")]
     ClientAlgorithm {
@@ -16,9 +19,15 @@ pub enum Refusal {
     /// The client's key is not usable.
     #[error("client key is refused: {0}")]
     ClientKey(PublicKeyError),
+    /// A consumer without a name.
+    #[error("consumer is empty: give the name it connects with (--consumer NAME)")]
+    ConsumerNameless,
     /// A character that cannot be shown.
     #[error("{0} holds a control character: leave it out")]
     ControlCharacter(&'static str),
+    /// The name of a credential.
+    #[error("name `{0}` is not 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")]
+    CredentialName(String),
     /// An expiry that has passed.
     #[error("expiry {at} is not after now, {now}: give a later one")]
     ExpiryPast {
@@ -37,15 +46,57 @@ pub enum Refusal {
         /// The latest that is allowed.
         max: Time,
     },
+    /// It is rotated by its driver.
+    #[error("this credential is rotated by its driver: run `bailiwick credential rotate`")]
+    HasDriver,
     /// The identity's own end has passed.
     #[error("identity expired at {0}: no task can be opened for it; register a new one")]
     IdentityEnded(Time),
+    /// A name in PostgreSQL that would need quoting, or is reserved.
+    #[error(
+        "{field} `{found}` is not 1 to 63 of a-z, 0-9 and `_`, beginning with a letter: rename it there, or take another"
+    )]
+    LoginName {
+        /// Which.
+        field: &'static str,
+        /// Found.
+        found: String,
+    },
+    /// Names that must differ.
+    #[error("role, both logins and the manager's login must be four different names")]
+    LoginsAlike,
+    /// Nothing can rotate it.
+    #[error(
+        "no driver rotates kind `{0}` here: replace the secret there and record it with `bailiwick credential replace`"
+    )]
+    NoDriver(&'static str),
+    /// No rotation is under way.
+    #[error("no rotation is under way: begin one with `bailiwick credential rotate`")]
+    NoRotation,
     /// The grant of the task has no scope left.
     #[error("task grants nothing: open a task with at least one --can")]
     NothingGranted,
     /// Two things of different tenants or identities.
     #[error("{0} belongs to another tenant or identity")]
     OtherOwner(&'static str),
+    /// The rotation stands elsewhere.
+    #[error("the rotation is {found}, not {wanted}: see `bailiwick credential rotation`")]
+    OtherPhase {
+        /// Needed.
+        wanted: &'static str,
+        /// Found.
+        found: &'static str,
+    },
+    /// An overlap as long as the schedule.
+    #[error(
+        "overlap of {overlap} s is not shorter than the {every} s between rotations: give a shorter --overlap or a longer --every"
+    )]
+    OverlapTooLong {
+        /// Asked for.
+        every: u64,
+        /// Asked for.
+        overlap: u64,
+    },
     /// No purpose.
     #[error("purpose is missing: say in one line what this task is for (--purpose)")]
     PurposeMissing,
@@ -55,9 +106,17 @@ pub enum Refusal {
     /// Nobody asked for it.
     #[error("requester is missing: a task names who asked for it")]
     RequesterMissing,
+    /// One rotation at a time.
+    #[error(
+        "a rotation began at {0} and has not ended: wait, or give it up with `bailiwick credential rotation --cancel`"
+    )]
+    RotationRunning(Time),
     /// More was asked for than is granted.
     #[error("scope `{0}` is not granted to this task: ask for less, or open a task that may")]
     ScopeNotGranted(String),
+    /// An address that is none.
+    #[error("target host `{0}` is not a host name or an address")]
+    TargetAddress(String),
     /// The task is closed.
     #[error("task was closed at {0}: that is final; open a new one")]
     TaskClosed(Time),
@@ -77,6 +136,9 @@ pub enum Refusal {
         /// Bytes allowed.
         max: usize,
     },
+    /// Too many consumers.
+    #[error("more than {0} consumers: register a credential for each group of them")]
+    TooManyConsumers(usize),
     /// A window that is empty or turned round.
     #[error("task would close at {closes_at}, not after it opens at {opens_at}: give a later end")]
     WindowEmpty {
@@ -100,22 +162,35 @@ impl Refusal {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Blocked(_) => "credential.rotation-blocked",
             Self::ClientAlgorithm { .. } => "client.algorithm",
             Self::ClientKey(_) => "client.key-refused",
+            Self::ConsumerNameless => "credential.consumer-nameless",
             Self::ControlCharacter(_) => "text.control-character",
+            Self::CredentialName(_) => "credential.name",
             Self::ExpiryPast { .. } => "credential.expiry-past",
             Self::ExpiryTooFar { .. } => "credential.expiry-too-far",
+            Self::HasDriver => "credential.has-driver",
             Self::IdentityEnded(_) => "identity.expired",
+            Self::LoginName { .. } => "credential.login-name",
+            Self::LoginsAlike => "credential.logins-alike",
+            Self::NoDriver(_) => "credential.no-driver",
+            Self::NoRotation => "credential.no-rotation",
             Self::NothingGranted => "task.nothing-granted",
             Self::OtherOwner(_) => "credential.other-owner",
+            Self::OtherPhase { .. } => "credential.rotation-phase",
+            Self::OverlapTooLong { .. } => "credential.overlap-too-long",
             Self::PurposeMissing => "task.purpose-missing",
             Self::ReasonMissing => "task.reason-missing",
             Self::RequesterMissing => "task.requester-missing",
+            Self::RotationRunning(_) => "credential.rotation-running",
             Self::ScopeNotGranted(_) => "task.scope-not-granted",
+            Self::TargetAddress(_) => "credential.target-address",
             Self::TaskClosed(_) => "task.already-closed",
             Self::TaskEnded(_) => "task.ended",
             Self::TaskNotOpen(_) => "task.not-open",
             Self::TooLong { .. } => "text.too-long",
+            Self::TooManyConsumers(_) => "credential.too-many-consumers",
             Self::WindowEmpty { .. } => "task.window-empty",
             Self::WindowTooLong { .. } => "task.window-too-long",
         }

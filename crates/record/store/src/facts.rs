@@ -18,6 +18,7 @@ use crate::server::{self, Servers};
 use crate::store::Store;
 use crate::task::{self, Tasks};
 use crate::tenant::Tenants;
+use crate::third_party::ThirdParties;
 use crate::tx::{Tx, View};
 
 /// How long after its window a task is still loaded, so that a late call is told the precise reason.
@@ -49,6 +50,10 @@ macro_rules! doors {
             /// Upstream credentials.
             pub fn credential(&mut self) -> Credentials<'_, Self> {
                 Credentials(self)
+            }
+            /// Third-party credentials.
+            pub fn third_party(&mut self) -> ThirdParties<'_, Self> {
+                ThirdParties(self)
             }
             /// Policies.
             pub fn policy(&mut self) -> Policies<'_, Self> {

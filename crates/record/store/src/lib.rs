@@ -47,6 +47,7 @@ mod task;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod third_party;
 mod tx;
 mod writer;
 
@@ -67,5 +68,6 @@ pub use server::Servers;
 pub use store::{Store, StoreDeps};
 pub use task::{TaskFilter, Tasks};
 pub use tenant::Tenants;
+pub use third_party::{Sealing, ThirdParties};
 pub use tx::{Entry, Reader, Receipt, Tx, View};
 pub use writer::Observer;

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -51,6 +51,7 @@ const STEPS: [Step; 14] = [
     shared!(12, "create operator", "0012_create_operator"),
     shared!(13, "create idempotency", "0013_create_idempotency"),
     twin!(14, "guard rows", "0014_guard_rows"),
+    twin!(15, "create third party", "0015_create_third_party"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

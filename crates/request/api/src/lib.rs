@@ -18,6 +18,7 @@ mod oauth;
 mod problem;
 mod rates;
 mod received;
+mod rotation;
 pub mod session;
 mod stop;
 mod table;
@@ -31,6 +32,7 @@ pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use problem::RouteError;
 pub use rates::recount_rates;
+pub use rotation::advance_rotation;
 pub use stop::Unsettled;
 use table::Doors;
 pub use table::Route;
@@ -48,7 +50,9 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn doors() -> Doors {
-    stop_doors(v1_doors(authzen_doors(oauth_doors(Doors::default()))))
+    stop_doors(credential_doors(v1_doors(authzen_doors(oauth_doors(
+        Doors::default(),
+    )))))
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
@@ -91,6 +95,27 @@ fn authzen_doors(doors: Doors) -> Doors {
         .post("/t/{tenant}/access/v1/evaluations", evaluations::in_tenant)
         .get("/.well-known/authzen-configuration/t/{tenant}", metadata::handler)
         .get("/t/{tenant}/.well-known/authzen-configuration", metadata::handler)
+}
+
+fn credential_doors(doors: Doors) -> Doors {
+    use v1::credentials;
+    doors
+        .get("/v1/tenants/{tenant}/credentials", credentials::list)
+        .post("/v1/tenants/{tenant}/credentials", credentials::add)
+        .get("/v1/tenants/{tenant}/credentials/{id}", credentials::find)
+        .post("/v1/tenants/{tenant}/credentials/{id}/fetch", credentials::fetch)
+        .post(
+            "/v1/tenants/{tenant}/credentials/{id}/replace",
+            credentials::replace,
+        )
+        .post(
+            "/v1/tenants/{tenant}/credentials/{id}/rotate",
+            credentials::rotate,
+        )
+        .post(
+            "/v1/tenants/{tenant}/credentials/{id}/rotation/cancel",
+            credentials::cancel,
+        )
 }
 
 fn v1_doors(doors: Doors) -> Doors {

@@ -7,6 +7,7 @@
 
 mod check;
 mod count;
+mod credential;
 mod identity;
 mod kill;
 mod log;
@@ -20,6 +21,10 @@ mod tenant;
 
 pub use check::{CheckAnswer, CheckRequest};
 pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
+pub use credential::{
+    Credential, FetchSecret, FetchedSecret, LastRotation, NewCredential, ReplaceSecret, Rotation,
+    RotationRequest, RotationTarget,
+};
 pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
 pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
 pub use log::{LogEntry, NamedLog, NodeHealth};

@@ -28,6 +28,7 @@ enum Door {
 /// The identifiers of one tenant.
 #[derive(Debug, Clone)]
 struct Names {
+    credential: String,
     identity: String,
     task: String,
     server: String,
@@ -80,6 +81,10 @@ fn question(names: &Names) -> Value {
         "subject": {"type": "identity", "id": names.identity}, "action": {"name": "read"},
         "resource": {"type": "document", "id": "1"}, "context": {"task": names.task},
     })
+}
+
+fn credential(name: &str, names: &Names) -> Value {
+    json!({"name": name, "kind": "generic", "identity": names.identity, "secret": "c2VjcmV0"})
 }
 
 fn all(_: &Names) -> Value {
@@ -165,6 +170,31 @@ const CASES: &[Case] = &[
         Door::Operator,
         why,
     ),
+    case("GET /v1/tenants/{tenant}/credentials", Door::Operator, none),
+    named("POST /v1/tenants/{tenant}/credentials", Door::Operator, |names| {
+        credential("fresh", names)
+    }),
+    named("GET /v1/tenants/{tenant}/credentials/{id}", Door::Operator, none),
+    named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/fetch",
+        Door::Operator,
+        nothing,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/replace",
+        Door::Operator,
+        |_| json!({"secret": "c2VjcmV0"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/rotate",
+        Door::Operator,
+        why,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/rotation/cancel",
+        Door::Operator,
+        why,
+    ),
     case("GET /v1/tenants/{tenant}/clients", Door::Operator, none),
     named("POST /v1/tenants/{tenant}/clients", Door::Operator, |names| {
         let (_, jwk) = bailiwick_server::operator::generate_client_key("EdDSA").unwrap();
@@ -241,7 +271,9 @@ impl Case {
 
     fn path(&self, tenant: &str, names: &Names) -> String {
         let path = self.route.split(' ').nth(1).unwrap();
-        let id = if path.contains("/tasks/") {
+        let id = if path.contains("/credentials/") {
+            &names.credential
+        } else if path.contains("/tasks/") {
             &names.task
         } else {
             &names.identity
@@ -302,12 +334,24 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
     let (task, token) = bed
         .open_task(tenant, &identity, &[&can, "authzen:evaluate"])
         .await;
-    Names {
+    let mut names = Names {
+        credential: String::new(),
         identity,
         task,
         server: server.to_owned(),
         token,
-    }
+    };
+    let added = bed
+        .post(
+            &format!("/v1/tenants/{tenant}/credentials"),
+            &credential("held", &names),
+        )
+        .await;
+    added.ok()["id"]
+        .as_str()
+        .unwrap()
+        .clone_into(&mut names.credential);
+    names
 }
 
 impl World {
@@ -332,7 +376,9 @@ fn ghosts() -> Names {
     let tenant = TenantId::parse("acme").unwrap();
     let task: TaskId = ids.mint(&tenant).unwrap();
     let identity: bailiwick_base::IdentityId = ids.mint(&tenant).unwrap();
+    let credential: bailiwick_base::CredentialId = ids.mint(&tenant).unwrap();
     Names {
+        credential: credential.to_string(),
         identity: identity.to_string(),
         task: task.to_string(),
         server: "ghost".to_owned(),
@@ -492,7 +538,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 16, "only {compared} routes took identifiers");
+    assert!(compared == 22, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 

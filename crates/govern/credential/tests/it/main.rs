@@ -3,6 +3,7 @@
 
 mod claims;
 mod issuing;
+mod rotation;
 mod transitions;
 
 use std::sync::Arc;

@@ -18,6 +18,10 @@ async fn signed(bed: &Bed, size: usize) -> Signed {
     }
 }
 
+pub(crate) async fn all_of_it(bed: &Bed) -> Signed {
+    signed(bed, usize::MAX).await
+}
+
 /// A tenant with an identity whose server was killed and which was suspended and resumed itself.
 async fn lived() -> Bed {
     let bed = Bed::on(bed::sqlite().await.unwrap()).await;

@@ -18,3 +18,4 @@ mod crash;
 mod files;
 mod schema;
 mod suite;
+mod third_party;

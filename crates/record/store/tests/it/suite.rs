@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, crash};
+use crate::{aggregates, cases, crash, third_party};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -80,4 +80,9 @@ both_engines! {
         a_newer_schema_is_refused,
         a_lost_connection_is_opened_again,
         an_interrupted_commit_is_run_again;
+    third_party:
+        a_credential_that_is_gone_or_altered_is_named_at_a_start,
+        a_rotation_keeps_both_secrets_until_its_end,
+        a_rotation_is_due_by_its_schedule,
+        a_staged_secret_opens_in_its_own_place_only;
 }

@@ -4,6 +4,7 @@ mod arguments;
 pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod count;
+pub(crate) mod credentials;
 pub(crate) mod identities;
 pub(crate) mod kill;
 pub(crate) mod logs;

@@ -1,0 +1,107 @@
+//! `bailiwick credential`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::parse_span;
+
+#[derive(Subcommand)]
+pub(crate) enum Credential {
+    /// Register a secret that another system accepts
+    Add(Box<NewCredential>),
+    /// List credentials
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one credential
+    Show {
+        /// Id or name
+        credential: String,
+    },
+    /// Begin to replace the secret; nothing is revoked before every known consumer moved
+    Rotate {
+        /// Id or name
+        credential: String,
+        /// Why; recorded
+        #[arg(long, default_value = "operator decision")]
+        reason: String,
+    },
+    /// Where a rotation stands and what it waits for
+    Rotation {
+        /// Id or name
+        credential: String,
+        /// Give it up; possible until the old secret is being revoked
+        #[arg(long)]
+        cancel: bool,
+        /// Why it is given up; recorded
+        #[arg(long, default_value = "operator decision")]
+        reason: String,
+    },
+    /// Rotation schedule and last rotation of each, with its entry in the state log
+    Schedule,
+    /// Write the secret a consumer has to use now to a file (0600); recorded
+    Fetch {
+        /// Id or name
+        credential: String,
+        /// File to write
+        #[arg(long)]
+        secret_file: PathBuf,
+        /// Replace the file if it exists, whole or not at all
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Take the secret that a person made elsewhere
+    Replace {
+        /// Id or name
+        credential: String,
+        /// File with the new secret; - for standard input
+        #[arg(long)]
+        secret_file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct NewCredential {
+    /// Name, unique in the tenant
+    pub(crate) name: String,
+    /// api-key, aws-access-key, generic, github-token, postgres-login
+    #[arg(long)]
+    pub(crate) kind: String,
+    /// Identity it proves, by id or name; its owner is the credential's
+    #[arg(long)]
+    pub(crate) identity: String,
+    /// File with the secret; - for standard input
+    #[arg(long)]
+    pub(crate) secret_file: PathBuf,
+    /// When it must not be used any more: RFC 3339, or a span such as 90d
+    #[arg(long)]
+    pub(crate) expires: Option<String>,
+    /// From one rotation to the next, e.g. 30d; that of the kind when absent
+    #[arg(long, value_parser = parse_span)]
+    pub(crate) every: Option<Duration>,
+    /// How long both secrets stay valid, e.g. 1h; that of the kind when absent
+    #[arg(long, value_parser = parse_span)]
+    pub(crate) overlap: Option<Duration>,
+    /// Who is known to use it, as it names itself there (PostgreSQL: `application_name`)
+    #[arg(long = "consumer")]
+    pub(crate) consumers: Vec<String>,
+    /// HOST:PORT/DATABASE where the logins are managed
+    #[arg(long, requires_all = ["role", "logins", "manager", "manager_login"])]
+    pub(crate) target: Option<String>,
+    /// The application's role, of which both logins are members
+    #[arg(long, requires = "target")]
+    pub(crate) role: Option<String>,
+    /// One of the two logins that take turns; the first is the one the secret belongs to
+    #[arg(long = "login", requires = "target")]
+    pub(crate) logins: Vec<String>,
+    /// The login that manages them
+    #[arg(long, requires = "target")]
+    pub(crate) manager_login: Option<String>,
+    /// The registered credential with the manager's password, by id or name
+    #[arg(long, requires = "target")]
+    pub(crate) manager: Option<String>,
+    /// Connect there without TLS; recorded and shown
+    #[arg(long, requires = "target")]
+    pub(crate) allow_plaintext: bool,
+}

@@ -1,0 +1,115 @@
+//! What a rotation needs next. Pure: the same state and the same look give the same steps.
+
+use std::collections::BTreeSet;
+
+use bailiwick_base::Time;
+
+use crate::third_party::{Observed, Phase, Rotation, Standing, ThirdParty};
+
+/// One step. Each may be repeated: a driver that died takes it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Begin a rotation: make and record a new secret.
+    Begin,
+    /// Decide to revoke: everybody moved.
+    Close,
+    /// See who is connected.
+    Look,
+    /// Try the old secret.
+    Probe,
+    /// Make the old secret invalid.
+    Revoke,
+    /// Make the new secret valid.
+    Stage,
+    /// Make the new secret invalid.
+    Unstage,
+    /// Nothing yet.
+    Wait(Vec<Blocker>),
+}
+
+/// Why the old secret may not be revoked yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Blocker {
+    /// A known consumer was not seen with the new secret.
+    #[error("consumer `{0}` was not seen with the new secret: give it the new one (`credential fetch`)")]
+    NotMoved(String),
+    /// Both have to be valid for longer.
+    #[error("the overlap ends at {0}: wait until then")]
+    Overlap(Time),
+    /// Somebody unknown uses the old secret.
+    #[error("unknown consumer `{0}` uses the old secret: find it, and register it or stop it")]
+    Unknown(String),
+}
+
+/// The next steps.
+#[must_use]
+pub fn plan(credential: &ThirdParty, observed: Option<&Observed>, now: Time) -> Vec<Step> {
+    let Standing::Rotating(rotation) = &credential.standing else {
+        let due = credential.target.is_some() && credential.due_at() <= now && credential.expires_at > now;
+        return if due { vec![Step::Begin] } else { Vec::new() };
+    };
+    let step = match (&rotation.phase, observed) {
+        (Phase::Probing, _) => Step::Probe,
+        (Phase::Revoking, _) => Step::Revoke,
+        (Phase::RollingBack { .. }, _) => Step::Unstage,
+        (Phase::Staging, _) => Step::Stage,
+        (Phase::Watching { .. }, None) => Step::Look,
+        (Phase::Watching { .. }, Some(observed)) => match blockers(credential, rotation, observed, now) {
+            found if found.is_empty() => Step::Close,
+            found => Step::Wait(found),
+        },
+    };
+    vec![step]
+}
+
+/// Consumers nobody registered that use the old secret.
+#[must_use]
+pub fn strangers(credential: &ThirdParty, observed: &Observed) -> BTreeSet<String> {
+    let Some(target) = &credential.target else {
+        return BTreeSet::new();
+    };
+    let old = observed.seen.iter().filter(|seen| seen.turn == target.current);
+    old.filter(|seen| !credential.consumers.contains(&seen.consumer))
+        .map(|seen| seen.consumer.clone())
+        .collect()
+}
+
+/// Known consumers that were seen with the new secret, earlier or now.
+#[must_use]
+pub(crate) fn moved(credential: &ThirdParty, rotation: &Rotation, observed: &Observed) -> BTreeSet<String> {
+    let mut moved = rotation.moved.clone();
+    if let Some(target) = &credential.target {
+        let new = observed
+            .seen
+            .iter()
+            .filter(|seen| seen.turn == target.current.next());
+        moved.extend(
+            new.filter(|seen| credential.consumers.contains(&seen.consumer))
+                .map(|seen| seen.consumer.clone()),
+        );
+    }
+    moved
+}
+
+/// Why the old secret may not be revoked now; nothing when it may.
+#[must_use]
+pub fn blockers(
+    credential: &ThirdParty,
+    rotation: &Rotation,
+    observed: &Observed,
+    now: Time,
+) -> Vec<Blocker> {
+    let moved = moved(credential, rotation, observed);
+    let mut found: Vec<Blocker> = credential
+        .consumers
+        .iter()
+        .filter(|known| !moved.contains(*known))
+        .map(|known| Blocker::NotMoved(known.clone()))
+        .collect();
+    if let Phase::Watching { since } = rotation.phase {
+        let end = since.after(credential.policy.overlap);
+        found.extend((now < end).then_some(Blocker::Overlap(end)));
+    }
+    found.extend(strangers(credential, observed).into_iter().map(Blocker::Unknown));
+    found
+}

@@ -1,0 +1,449 @@
+//! Registering a third-party credential, and the life of its rotation.
+//!
+//! ```text
+//! steady → staging → watching → revoking → probing → steady (new secret)
+//!             └────────┴→ rolling-back → steady (old secret)
+//! ```
+//! What is to be done is recorded before it is done, so that there is never a valid secret without a record.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bailiwick_base::limits::{TEXT_MAX, shown};
+use bailiwick_base::{CredentialId, IdentityId, Time, Transition};
+
+use crate::limits::Limits;
+use crate::plan::{self, Blocker};
+use crate::refusal::Refusal;
+use crate::task::{ending, required};
+use crate::third_party::{
+    LastRotation, Observed, Phase, ProbeAnswer, Rotation, RotationPolicy, SecretKind, Standing, Target,
+    ThirdParty,
+};
+
+/// The most consumers one credential may have.
+const CONSUMERS_MAX: usize = 64;
+/// Bytes of a name in PostgreSQL.
+const LOGIN_MAX: usize = 63;
+
+/// What is asked for. The secret itself never comes here.
+#[derive(Debug, Clone)]
+pub struct NewThirdParty {
+    /// Its id, freshly minted; the tenant is the id's.
+    pub id: CredentialId,
+    /// Name, unique in the tenant: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`.
+    pub name: String,
+    /// The identity it proves.
+    pub identity: IdentityId,
+    /// When that identity ends; the credential ends no later.
+    pub identity_expires_at: Time,
+    /// Kind.
+    pub kind: SecretKind,
+    /// Keyed fingerprint of the secret.
+    pub fingerprint: String,
+    /// When it must not be used any more; with its identity when absent.
+    pub expires_at: Option<Time>,
+    /// Schedule; that of the kind when absent.
+    pub every: Option<Duration>,
+    /// Overlap; that of the kind when absent.
+    pub overlap: Option<Duration>,
+    /// Who is known to use it.
+    pub consumers: Vec<String>,
+    /// Where it is rotated by a driver.
+    pub target: Option<Target>,
+}
+
+/// Registers a third-party credential.
+///
+/// # Errors
+/// [`Refusal`] with the field that does not fit.
+pub fn register_third_party(
+    wanted: NewThirdParty,
+    limits: &Limits,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    if wanted.id.tenant() != wanted.identity.tenant() {
+        return Err(Refusal::OtherOwner("identity"));
+    }
+    require_name(&wanted.name)?;
+    if wanted.consumers.len() > CONSUMERS_MAX {
+        return Err(Refusal::TooManyConsumers(CONSUMERS_MAX));
+    }
+    let mut consumers = BTreeSet::new();
+    for consumer in &wanted.consumers {
+        consumers.insert(required(consumer, "consumer", Refusal::ConsumerNameless)?);
+    }
+    if let Some(target) = &wanted.target {
+        require_target(target, wanted.kind)?;
+        if target.manager.tenant() != wanted.id.tenant() {
+            return Err(Refusal::OtherOwner("manager"));
+        }
+    }
+    let policy = policy_of(&wanted)?;
+    let latest = [
+        wanted.identity_expires_at,
+        now.after(limits.upstream_lifetime_max),
+    ];
+    let wanted_end = wanted.expires_at.or_else(|| latest.iter().min().copied());
+    let expires_at = ending(wanted_end.unwrap_or(now), latest, now)?;
+    let credential = ThirdParty {
+        id: wanted.id,
+        name: wanted.name,
+        identity: wanted.identity,
+        kind: wanted.kind,
+        fingerprint: wanted.fingerprint,
+        created_at: now,
+        expires_at,
+        policy,
+        consumers,
+        target: wanted.target,
+        rotated: None,
+        standing: Standing::Steady,
+    };
+    Ok(Transition::made("credential.register", credential))
+}
+
+fn policy_of(wanted: &NewThirdParty) -> Result<RotationPolicy, Refusal> {
+    let usual = wanted.kind.policy();
+    let policy = RotationPolicy {
+        every: wanted.every.unwrap_or(usual.every),
+        overlap: wanted.overlap.unwrap_or(usual.overlap),
+    };
+    if policy.every.is_zero() || policy.overlap >= policy.every {
+        let (every, overlap) = (policy.every.as_secs(), policy.overlap.as_secs());
+        return Err(Refusal::OverlapTooLong { every, overlap });
+    }
+    Ok(policy)
+}
+
+fn require_name(name: &str) -> Result<(), Refusal> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    if (1..=64).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with(['.', '-']) {
+        return Ok(());
+    }
+    Err(Refusal::CredentialName(shown(name)))
+}
+
+/// Names that need no quoting, so that nothing in them can be read as anything else.
+fn require_login(field: &'static str, name: &str) -> Result<(), Refusal> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+    let reserved = name.starts_with("pg_") || matches!(name, "none" | "public");
+    if begins && !reserved && name.len() <= LOGIN_MAX && name.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Refusal::LoginName {
+        field,
+        found: shown(name),
+    })
+}
+
+fn require_target(target: &Target, kind: SecretKind) -> Result<(), Refusal> {
+    if kind != SecretKind::PgLogin {
+        return Err(Refusal::NoDriver(kind.as_str()));
+    }
+    let host = &target.host;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':');
+    if host.is_empty() || host.len() > 253 || !host.bytes().all(fits) {
+        return Err(Refusal::TargetAddress(shown(host)));
+    }
+    let [first, second] = &target.logins;
+    require_login("role", &target.role)?;
+    require_login("login", first)?;
+    require_login("login", second)?;
+    require_login("manager login", &target.manager_login)?;
+    require_login("database", &target.database)?;
+    let names = BTreeSet::from([first, second, &target.role, &target.manager_login]);
+    if names.len() == 4 {
+        Ok(())
+    } else {
+        Err(Refusal::LoginsAlike)
+    }
+}
+
+/// Takes note that a person replaced the secret elsewhere. `entry` is the index of the record of this command.
+///
+/// # Errors
+/// [`Refusal::RotationRunning`].
+pub fn replace(
+    credential: ThirdParty,
+    fingerprint: String,
+    entry: u64,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    if let Some(rotation) = credential.rotation() {
+        return Err(Refusal::RotationRunning(rotation.began_at));
+    }
+    if credential.target.is_some() {
+        return Err(Refusal::HasDriver);
+    }
+    let after = ThirdParty {
+        fingerprint,
+        rotated: Some(LastRotation {
+            at: now,
+            entry,
+            probe: None,
+        }),
+        ..credential.clone()
+    };
+    Ok(Transition::changed("credential.replace", credential, after))
+}
+
+/// Begins a rotation; the new secret is sealed in the same transaction and valid nowhere yet.
+///
+/// # Errors
+/// [`Refusal::RotationRunning`] when one is under way, [`Refusal::NoDriver`] when nothing can carry it out,
+/// [`Refusal::ReasonMissing`].
+pub fn begin(
+    credential: ThirdParty,
+    fingerprint: String,
+    reason: &str,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    if let Some(rotation) = credential.rotation() {
+        return Err(Refusal::RotationRunning(rotation.began_at));
+    }
+    if credential.target.is_none() {
+        return Err(Refusal::NoDriver(credential.kind.as_str()));
+    }
+    if credential.expires_at <= now {
+        let at = credential.expires_at;
+        return Err(Refusal::ExpiryPast { at, now });
+    }
+    let reason = required(reason, "reason", Refusal::ReasonMissing)?;
+    let after = ThirdParty {
+        standing: Standing::Rotating(Rotation {
+            began_at: now,
+            fingerprint,
+            phase: Phase::Staging,
+            moved: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            trouble: None,
+        }),
+        ..credential.clone()
+    };
+    Ok(Transition::changed("credential.rotation-begin", credential, after).because(reason))
+}
+
+/// The rotation under way, or the refusal.
+fn under_way(credential: &ThirdParty) -> Result<Rotation, Refusal> {
+    credential.rotation().cloned().ok_or(Refusal::NoRotation)
+}
+
+fn in_phase(credential: &ThirdParty, phase: &'static str) -> Result<Rotation, Refusal> {
+    let rotation = under_way(credential)?;
+    if rotation.phase.as_str() == phase {
+        return Ok(rotation);
+    }
+    Err(Refusal::OtherPhase {
+        wanted: phase,
+        found: rotation.phase.as_str(),
+    })
+}
+
+fn turned(command: &'static str, before: ThirdParty, rotation: Rotation) -> Transition<ThirdParty> {
+    let after = ThirdParty {
+        standing: Standing::Rotating(rotation),
+        ..before.clone()
+    };
+    Transition::changed(command, before, after)
+}
+
+/// The new secret is valid.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn staged(credential: ThirdParty, now: Time) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = Rotation {
+        phase: Phase::Watching { since: now },
+        trouble: None,
+        ..in_phase(&credential, "staging")?
+    };
+    Ok(turned("credential.rotation-staged", credential, rotation))
+}
+
+/// Takes note of who was seen; nothing when nothing is new.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn observe(
+    credential: ThirdParty,
+    observed: &Observed,
+) -> Result<Option<Transition<ThirdParty>>, Refusal> {
+    let before = in_phase(&credential, "watching")?;
+    let rotation = Rotation {
+        moved: plan::moved(&credential, &before, observed),
+        strangers: plan::strangers(&credential, observed),
+        trouble: None,
+        ..before.clone()
+    };
+    if rotation == before {
+        return Ok(None);
+    }
+    Ok(Some(turned("credential.rotation-observe", credential, rotation)))
+}
+
+/// Decides to revoke the old secret.
+///
+/// # Errors
+/// [`Refusal::Blocked`] while somebody would lose what it needs.
+pub fn close(
+    credential: ThirdParty,
+    observed: &Observed,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    let before = in_phase(&credential, "watching")?;
+    let found = plan::blockers(&credential, &before, observed, now);
+    if let Some(first) = found.into_iter().max_by_key(|b| matches!(b, Blocker::Unknown(_))) {
+        return Err(Refusal::Blocked(first));
+    }
+    let rotation = Rotation {
+        phase: Phase::Revoking,
+        moved: plan::moved(&credential, &before, observed),
+        strangers: BTreeSet::new(),
+        trouble: None,
+        ..before
+    };
+    Ok(turned("credential.rotation-revoke", credential, rotation))
+}
+
+/// Somebody unknown came at the last moment: the old secret is valid again.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn reopen(
+    credential: ThirdParty,
+    observed: &Observed,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    let before = in_phase(&credential, "revoking")?;
+    let rotation = Rotation {
+        phase: Phase::Watching { since: now },
+        strangers: plan::strangers(&credential, observed),
+        trouble: None,
+        ..before
+    };
+    Ok(turned("credential.rotation-reopen", credential, rotation))
+}
+
+/// The old secret is invalid, as far as its system says.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn revoked(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = Rotation {
+        phase: Phase::Probing,
+        trouble: None,
+        ..in_phase(&credential, "revoking")?
+    };
+    Ok(turned("credential.rotation-revoked", credential, rotation))
+}
+
+/// The old secret was tried and accepted: it has to be revoked again.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn probe_accepted(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = Rotation {
+        phase: Phase::Revoking,
+        trouble: Some("the old secret was still accepted".to_owned()),
+        ..in_phase(&credential, "probing")?
+    };
+    Ok(turned("credential.rotation-accepted", credential, rotation))
+}
+
+/// The old secret was refused: the rotation ends. `entry` is the index of the record of this.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn complete(
+    credential: ThirdParty,
+    probe: ProbeAnswer,
+    entry: u64,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = in_phase(&credential, "probing")?;
+    let target = credential.target.clone().map(|target| Target {
+        current: target.current.next(),
+        ..target
+    });
+    let after = ThirdParty {
+        fingerprint: rotation.fingerprint,
+        target,
+        rotated: Some(LastRotation {
+            at: now,
+            entry,
+            probe: Some(probe),
+        }),
+        standing: Standing::Steady,
+        ..credential.clone()
+    };
+    Ok(Transition::changed(
+        "credential.rotation-complete",
+        credential,
+        after,
+    ))
+}
+
+/// Gives a rotation up while the old secret is untouched.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`] once the old secret is being revoked, [`Refusal::ReasonMissing`].
+pub fn roll_back(credential: ThirdParty, reason: &str) -> Result<Transition<ThirdParty>, Refusal> {
+    let before = under_way(&credential)?;
+    if !matches!(before.phase, Phase::Staging | Phase::Watching { .. }) {
+        return Err(Refusal::OtherPhase {
+            wanted: "staging or watching",
+            found: before.phase.as_str(),
+        });
+    }
+    let reason = required(reason, "reason", Refusal::ReasonMissing)?;
+    let rotation = Rotation {
+        phase: Phase::RollingBack {
+            reason: reason.clone(),
+        },
+        trouble: None,
+        ..before
+    };
+    Ok(turned("credential.rotation-roll-back", credential, rotation).because(reason))
+}
+
+/// The new secret is invalid again.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn rolled_back(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal> {
+    in_phase(&credential, "rolling-back")?;
+    let after = ThirdParty {
+        standing: Standing::Steady,
+        ..credential.clone()
+    };
+    Ok(Transition::changed(
+        "credential.rotation-rolled-back",
+        credential,
+        after,
+    ))
+}
+
+/// Takes note of what went wrong; nothing when it is the same as before.
+///
+/// # Errors
+/// [`Refusal::NoRotation`].
+pub fn trouble(credential: ThirdParty, what: &str) -> Result<Option<Transition<ThirdParty>>, Refusal> {
+    let before = under_way(&credential)?;
+    let mut what: String = what.chars().filter(|c| !c.is_control()).collect();
+    while what.len() > TEXT_MAX {
+        what.pop();
+    }
+    if before.trouble.as_ref() == Some(&what) {
+        return Ok(None);
+    }
+    let rotation = Rotation {
+        trouble: Some(what),
+        ..before
+    };
+    Ok(Some(turned("credential.rotation-trouble", credential, rotation)))
+}

@@ -1,0 +1,374 @@
+//! Third-party credentials: both secrets are sealed, what is known about them is plain.
+
+use bailiwick_base::{
+    CredentialId, IdentityId, SealContext, Secret, TenantId, Time, Transition, canonical, json,
+};
+use bailiwick_credential::{SecretKind, ThirdParty};
+use serde_json::{Map, Value, json};
+
+use crate::error::StoreError;
+use crate::page::Page;
+use crate::row::{Arg, Cells, Fields, args, signed};
+use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::tx::{Source, Tx, View};
+
+mod detail;
+
+const TABLE: &str = "third_party";
+const DETAIL_MAX: usize = 64 * 1024;
+
+macro_rules! columns {
+    () => {
+        "tenant, third_party, name, identity, kind, fingerprint, detail, created_at, expires_at, digest"
+    };
+}
+
+const LOOKUP: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM third_party WHERE tenant = $1 AND third_party = $2"
+);
+const BY_NAME: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM third_party WHERE tenant = $1 AND name = $2"
+);
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM third_party WHERE tenant = $1 AND third_party > $2 ORDER BY third_party LIMIT $3"
+);
+const DUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM third_party WHERE tenant = $1 AND due_at <= $2 ORDER BY due_at, third_party LIMIT $3"
+);
+const TOTAL: &str = "SELECT COUNT(*) FROM third_party WHERE tenant = $1";
+const SECRETS: &str =
+    "SELECT tenant, third_party, secret, staged FROM third_party WHERE tenant = $1 AND third_party = $2";
+const INSERT: &str = concat!(
+    "INSERT INTO third_party (",
+    columns!(),
+    ", due_at, secret) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING"
+);
+const UPDATE: &str = "UPDATE third_party SET fingerprint = $3, detail = $4, due_at = $5, digest = $6, \
+                      secret = $7, staged = $8 WHERE tenant = $1 AND third_party = $2 AND digest = $9";
+
+impl Stored for ThirdParty {
+    const TABLE: &'static str = TABLE;
+
+    fn document(&self) -> Value {
+        json!({
+            "tenant": self.id.tenant().as_str(),
+            "id": self.id.to_string(),
+            "name": self.name,
+            "identity": self.identity.to_string(),
+            "kind": self.kind.as_str(),
+            "fingerprint": self.fingerprint,
+            "detail": detail::to_json(self),
+            "created_at": self.created_at.micros(),
+            "expires_at": self.expires_at.micros(),
+        })
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// All of it: an auditor sees who is known to use it, where it is valid, and how the old secret was refused.
+    fn outline(&self) -> Map<String, Value> {
+        members(json!({
+            "name": self.name,
+            "identity": self.identity.to_string(),
+            "kind": self.kind.as_str(),
+            "fingerprint": self.fingerprint,
+            "detail": detail::to_json(self),
+            "expires_at": self.expires_at.micros(),
+        }))
+    }
+}
+
+fn from_row(cells: Cells) -> Result<ThirdParty, StoreError> {
+    let mut f = Fields::of(TABLE, cells);
+    let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+    let id = CredentialId::from_parts(tenant.clone(), f.uuid("third_party")?);
+    let name = f.text("name")?;
+    let identity = IdentityId::from_parts(tenant.clone(), f.uuid("identity")?);
+    let kind = f.word("kind", SecretKind::parse)?;
+    let fingerprint = f.text("fingerprint")?;
+    let text = f.bytes("detail")?;
+    let corrupt = || StoreError::RowCorrupt {
+        table: TABLE,
+        column: "detail",
+        row: id.to_string(),
+    };
+    let parsed = json::parse(&text, DETAIL_MAX).map_err(|_| corrupt())?;
+    let detail = detail::from_json(&tenant, &parsed).ok_or_else(corrupt)?;
+    let credential = ThirdParty {
+        name,
+        identity,
+        kind,
+        fingerprint,
+        created_at: f.time("created_at")?,
+        expires_at: f.time("expires_at")?,
+        policy: detail.policy,
+        consumers: detail.consumers,
+        target: detail.target,
+        rotated: detail.rotated,
+        standing: detail.standing,
+        id,
+    };
+    whole(credential, f.digest("digest")?)
+}
+
+fn context<'a>(id: &'a CredentialId, row: &'a [u8], column: &'static str) -> SealContext<'a> {
+    SealContext {
+        tenant: Some(id.tenant()),
+        table: TABLE,
+        row,
+        column,
+    }
+}
+
+fn seal(view: &View, id: &CredentialId, column: &'static str, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let row = id.uuid();
+    let sealer = &view.ground.sealer;
+    Ok(sealer.seal(&context(id, row.as_bytes(), column), plain)?)
+}
+
+fn open(
+    view: &View,
+    id: &CredentialId,
+    column: &'static str,
+    sealed: &[u8],
+) -> Result<Secret<Vec<u8>>, StoreError> {
+    let row = id.uuid();
+    let sealer = &view.ground.sealer;
+    Ok(Secret::new(
+        sealer.open(&context(id, row.as_bytes(), column), sealed)?,
+    ))
+}
+
+/// When the reconciler has to look again: at once while a rotation is under way.
+fn due_at(credential: &ThirdParty) -> Time {
+    if credential.rotation().is_some() {
+        Time::from_micros(0)
+    } else if credential.target.is_some() {
+        credential.due_at()
+    } else {
+        Time::from_micros(i64::MAX)
+    }
+}
+
+/// What a change does to the secrets.
+pub enum Sealing<'a> {
+    /// The staged secret is forgotten.
+    Drop,
+    /// Nothing.
+    Keep,
+    /// The staged secret takes the place of the one in use, which is forgotten.
+    Promote,
+    /// Another secret is in use.
+    Replace(&'a Secret<Vec<u8>>),
+    /// A new secret is staged.
+    Stage(&'a Secret<Vec<u8>>),
+}
+
+/// Third-party credentials of a tenant.
+pub struct ThirdParties<'a, S>(pub(crate) &'a mut S);
+
+impl<S: Source> ThirdParties<'_, S> {
+    async fn rows(&mut self, sql: &'static str, values: Vec<Arg>) -> Result<Vec<ThirdParty>, StoreError> {
+        let rows = self.0.view().fetch(sql, values).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// What is known about a credential, without its secrets.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lookup(&mut self, id: &CredentialId) -> Result<Option<ThirdParty>, StoreError> {
+        self.0.view().require(id.tenant())?;
+        let values = args![id.tenant().as_str(), id.uuid()];
+        Ok(self.rows(LOOKUP, values).await?.into_iter().next())
+    }
+
+    /// The credential with this name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_by_name(&mut self, name: &str) -> Result<Option<ThirdParty>, StoreError> {
+        let tenant = self.0.view().home();
+        let values = args![tenant.as_str(), name];
+        Ok(self.rows(BY_NAME, values).await?.into_iter().next())
+    }
+
+    /// A page of credentials, in the order of ids.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for a page of 0 or more than 1,000.
+    pub async fn list(&mut self, page: Page) -> Result<Vec<ThirdParty>, StoreError> {
+        let tenant = self.0.view().home();
+        let mut values = args![tenant.as_str()];
+        values.extend(page.args()?);
+        self.rows(LIST, values).await
+    }
+
+    /// How many the tenant has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn total(&mut self) -> Result<u64, StoreError> {
+        let view = self.0.view();
+        let tenant = view.home();
+        let rows = view.fetch(TOTAL, args![tenant.as_str()]).await?;
+        let cells = rows.into_iter().next().unwrap_or_default();
+        Fields::of(TABLE, cells).number("total")
+    }
+
+    /// Those whose rotation is due or under way at `now`, the longest due first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due(&mut self, now: Time, max: u32) -> Result<Vec<ThirdParty>, StoreError> {
+        let tenant = self.0.view().home();
+        let values = args![tenant.as_str(), now, signed(max.into())];
+        self.rows(DUE, values).await
+    }
+
+    /// The sealed secret in use and the staged one.
+    async fn sealed(&mut self, id: &CredentialId) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, StoreError> {
+        let view = self.0.view();
+        view.require(id.tenant())?;
+        let rows = view
+            .fetch(SECRETS, args![id.tenant().as_str(), id.uuid()])
+            .await?;
+        let Some(cells) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let mut f = Fields::of(TABLE, cells);
+        f.text("tenant")?;
+        f.uuid("third_party")?;
+        Ok(Some((f.bytes("secret")?, f.bytes_or_null("staged")?)))
+    }
+
+    /// The secret in use, opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Seal`] when it does not open: altered, moved from another row, or the key is gone.
+    pub async fn reveal(&mut self, id: &CredentialId) -> Result<Option<Secret<Vec<u8>>>, StoreError> {
+        match self.sealed(id).await? {
+            Some((secret, _)) => open(self.0.view(), id, "secret", &secret).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The staged secret, opened.
+    ///
+    /// # Errors
+    /// As [`ThirdParties::reveal`].
+    pub async fn reveal_staged(&mut self, id: &CredentialId) -> Result<Option<Secret<Vec<u8>>>, StoreError> {
+        match self.sealed(id).await? {
+            Some((_, Some(staged))) => open(self.0.view(), id, "staged", &staged).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl ThirdParties<'_, Tx> {
+    /// Seals a secret and writes what is known about it.
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`] for a name that is taken, [`StoreError::Seal`].
+    pub async fn add(
+        &mut self,
+        t: Transition<ThirdParty>,
+        secret: &Secret<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let c = &t.after;
+        self.0.view.require(c.id.tenant())?;
+        let sealed = seal(&self.0.view, &c.id, "secret", secret.reveal())?;
+        let values = args![
+            c.id.tenant().as_str(),
+            c.id.uuid(),
+            c.name.as_str(),
+            c.identity.uuid(),
+            c.kind.as_str(),
+            c.fingerprint.as_str(),
+            detail_of(c)?,
+            c.created_at,
+            c.expires_at,
+            digest_of(c)?,
+            due_at(c),
+            sealed,
+        ];
+        if self.0.write(INSERT, values).await? == 0 {
+            return Err(StoreError::Duplicate {
+                table: TABLE,
+                field: "name",
+            });
+        }
+        let objects = vec![object(None, Some(c))?];
+        self.0.enter(t.command, t.reason.as_deref(), objects).await
+    }
+
+    /// Writes a transition, what it does to the secrets, and its entry.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the credential was changed meanwhile, [`StoreError::Unchanged`],
+    /// [`StoreError::Seal`].
+    pub async fn apply(&mut self, t: Transition<ThirdParty>, sealing: Sealing<'_>) -> Result<(), StoreError> {
+        let c = &t.after;
+        let row = c.id.to_string();
+        let conflict = StoreError::Conflict {
+            table: TABLE,
+            row: row.clone(),
+        };
+        let Some(before) = t.before.as_ref().filter(|b| b.id == c.id) else {
+            return Err(conflict);
+        };
+        let was = digest_of(before)?;
+        if was == digest_of(c)? {
+            return Err(StoreError::Unchanged { table: TABLE, row });
+        }
+        let Some((secret, staged)) = self.sealed(&c.id).await? else {
+            return Err(conflict);
+        };
+        let view = &self.0.view;
+        let (secret, staged) = match sealing {
+            Sealing::Drop => (secret, None),
+            Sealing::Keep => (secret, staged),
+            Sealing::Promote => {
+                let staged = staged.ok_or(conflict.clone())?;
+                let plain = open(view, &c.id, "staged", &staged)?;
+                (seal(view, &c.id, "secret", plain.reveal())?, None)
+            }
+            Sealing::Replace(plain) => (seal(view, &c.id, "secret", plain.reveal())?, staged),
+            Sealing::Stage(plain) => (secret, Some(seal(view, &c.id, "staged", plain.reveal())?)),
+        };
+        let values = vec![
+            Arg::from(c.id.tenant().as_str()),
+            Arg::from(c.id.uuid()),
+            Arg::from(c.fingerprint.as_str()),
+            Arg::from(detail_of(c)?),
+            Arg::from(due_at(c)),
+            Arg::from(digest_of(c)?),
+            Arg::from(secret),
+            Arg::BytesOrNull(staged),
+            Arg::from(was),
+        ];
+        if self.0.write(UPDATE, values).await? == 0 {
+            return Err(conflict);
+        }
+        let objects = vec![object(Some(before), Some(c))?];
+        self.0.enter(t.command, t.reason.as_deref(), objects).await
+    }
+}
+
+fn detail_of(c: &ThirdParty) -> Result<Vec<u8>, StoreError> {
+    canonical::to_vec(&detail::to_json(c)).map_err(|_| StoreError::RowCorrupt {
+        table: TABLE,
+        column: "detail",
+        row: c.id.to_string(),
+    })
+}

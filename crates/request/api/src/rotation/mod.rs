@@ -1,0 +1,69 @@
+//! Rotations: begun by an operator or by the schedule, carried on by whoever looks next.
+
+mod step;
+
+use std::sync::Arc;
+
+use bailiwick_base::{CredentialId, Secret};
+use bailiwick_credential::{ThirdParty, rotation};
+use bailiwick_store::{Context, Sealing, Tx};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+pub use self::step::advance_rotation;
+
+use crate::Deps;
+use crate::command::CommandError;
+use crate::problem::RouteError;
+
+/// Bytes of a new secret.
+const SECRET_LEN: usize = 32;
+
+/// Makes a new secret, seals it, and records that the rotation of `id` begins; nothing was done yet. Gives the
+/// credential as it is now.
+///
+/// # Errors
+/// What a door answers: not found, refused (one is under way, no driver), or broken.
+pub(crate) async fn begin_rotation(
+    deps: &Deps,
+    context: Context,
+    id: &CredentialId,
+    reason: &str,
+) -> Result<ThirdParty, RouteError> {
+    let mut random = zeroize::Zeroizing::new([0_u8; SECRET_LEN]);
+    deps.entropy
+        .fill(random.as_mut())
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    let secret = Arc::new(Secret::new(URL_SAFE_NO_PAD.encode(random.as_ref()).into_bytes()));
+    let fingerprint = deps
+        .keyring
+        .fingerprint(id.tenant(), secret.reveal())
+        .map_err(|e| RouteError::broken("keys are not available", &e))?;
+    let (id, reason) = (id.clone(), reason.to_owned());
+    let asked = id.clone();
+    deps.store
+        .transact(context, async move |tx: &mut Tx| {
+            let known = tx
+                .third_party()
+                .lookup(&asked)
+                .await?
+                .ok_or_else(|| RouteError::not_found("credential"))?;
+            let begun = rotation::begin(known, fingerprint.clone(), &reason, tx.now())?;
+            tx.third_party()
+                .apply(begun, Sealing::Stage(secret.as_ref()))
+                .await?;
+            Ok::<_, CommandError>(Vec::new())
+        })
+        .await?;
+    let mut reader = deps
+        .store
+        .reader(id.tenant())
+        .await
+        .map_err(|e| crate::command::store_error(&e))?;
+    let found = reader
+        .third_party()
+        .lookup(&id)
+        .await
+        .map_err(|e| crate::command::store_error(&e))?;
+    found.ok_or_else(|| RouteError::not_found("credential"))
+}

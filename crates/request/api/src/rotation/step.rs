@@ -1,0 +1,210 @@
+//! Carrying a rotation on: asks the plan, does one deed, records it, and asks again.
+//!
+//! It keeps nothing: whatever it was doing when it died, the plan of the stored state is what it does next.
+
+use std::sync::Arc;
+
+use bailiwick_base::{Secret, Transition};
+use bailiwick_connectors::{Ended, PgLogins, Probed, TargetError};
+use bailiwick_credential::plan::{Step, plan};
+use bailiwick_credential::{Observed, Phase, Refusal, Target, ThirdParty, rotation};
+use bailiwick_store::{Actor, Context, Reach, RequestId, Sealing, StoreError, Tx};
+
+use crate::Deps;
+
+/// Steps of one rotation before it waits for the next look.
+const STEPS_MAX: usize = 16;
+
+/// Why a step did not end.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("no randomness")]
+    Entropy(#[from] bailiwick_base::EntropyError),
+    #[error("{0}")]
+    Gone(&'static str),
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Route(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+/// Does what the plan of `credential` asks for, until it has to wait. What stops it stands in the credential.
+pub async fn advance_rotation(deps: &Deps, mut credential: ThirdParty) {
+    let mut observed = None;
+    for _ in 0..STEPS_MAX {
+        let steps = plan(&credential, observed.as_ref(), deps.clock.now());
+        let Some(step) = steps.into_iter().next() else {
+            return;
+        };
+        let waits = matches!(step, Step::Wait(_));
+        match take(deps, &credential, step, &mut observed).await {
+            Ok(next) => credential = next,
+            Err(stopped) => return note(deps, credential, &stopped).await,
+        }
+        if waits {
+            return;
+        }
+    }
+}
+
+/// One step: the deed first, then its record; where both secrets would change hands, the record first.
+async fn take(
+    deps: &Deps,
+    c: &ThirdParty,
+    step: Step,
+    observed: &mut Option<Observed>,
+) -> Result<ThirdParty, Stopped> {
+    let target = c.target.as_ref().ok_or(Stopped::Gone("it has no target"))?;
+    let now = deps.clock.now();
+    let known = c.clone();
+    match step {
+        Step::Begin => return begin(deps, c).await,
+        Step::Look => {
+            let seen = PgLogins::new(target, &manager(deps, target).await?)
+                .look()
+                .await?;
+            let noted = rotation::observe(known, &seen)?;
+            *observed = Some(seen);
+            return match noted {
+                Some(noted) => write(deps, noted, Sealed::Keep).await,
+                None => Ok(c.clone()),
+            };
+        }
+        Step::Wait(_) => return Ok(known),
+        Step::Close => {
+            let seen = observed.take().unwrap_or_default();
+            return write(deps, rotation::close(known, &seen, now)?, Sealed::Keep).await;
+        }
+        Step::Stage | Step::Revoke | Step::Probe | Step::Unstage => {}
+    }
+    let password = manager(deps, target).await?;
+    let manager = PgLogins::new(target, &password);
+    match step {
+        Step::Stage => {
+            let (_, new) = secrets(deps, c).await?;
+            manager.stage(&new, deps.entropy.as_ref()).await?;
+            write(deps, rotation::staged(known, deps.clock.now())?, Sealed::Keep).await
+        }
+        Step::Revoke => match manager.revoke(c).await? {
+            Ended::Done => write(deps, rotation::revoked(known)?, Sealed::Keep).await,
+            Ended::Reopened(seen) => write(deps, rotation::reopen(known, &seen, now)?, Sealed::Keep).await,
+        },
+        Step::Unstage => {
+            manager.unstage().await?;
+            write(deps, rotation::rolled_back(known)?, Sealed::Drop).await
+        }
+        _ => {
+            let (old, new) = secrets(deps, c).await?;
+            match manager.probe(&old, &new).await? {
+                Probed::Accepted => write(deps, rotation::probe_accepted(known)?, Sealed::Keep).await,
+                Probed::Refused(answer) => complete(deps, known, answer).await,
+            }
+        }
+    }
+}
+
+async fn begin(deps: &Deps, c: &ThirdParty) -> Result<ThirdParty, Stopped> {
+    let begun = super::begin_rotation(deps, context(deps, c)?, &c.id, "its schedule");
+    begun.await.map_err(|e| Stopped::Route(e.text()))
+}
+
+fn context(deps: &Deps, c: &ThirdParty) -> Result<Context, Stopped> {
+    let request = RequestId(deps.ids.uuid()?);
+    let reach = Reach::from(c.id.tenant());
+    Ok(Context::new(reach, Actor::System("rotation"), request))
+}
+
+/// The password of the manager's login.
+async fn manager(deps: &Deps, target: &Target) -> Result<Secret<Vec<u8>>, Stopped> {
+    let mut reader = deps.store.reader(target.manager.tenant()).await?;
+    let secret = reader.third_party().reveal(&target.manager).await?;
+    secret.ok_or(Stopped::Gone(
+        "the manager's credential is gone: register it again",
+    ))
+}
+
+/// The old and the new secret.
+async fn secrets(deps: &Deps, c: &ThirdParty) -> Result<(Secret<Vec<u8>>, Secret<Vec<u8>>), Stopped> {
+    let mut reader = deps.store.reader(c.id.tenant()).await?;
+    let old = reader.third_party().reveal(&c.id).await?;
+    let new = reader.third_party().reveal_staged(&c.id).await?;
+    old.zip(new).ok_or(Stopped::Gone("its sealed secrets are gone"))
+}
+
+/// What a record does to the secrets.
+#[derive(Clone, Copy)]
+enum Sealed {
+    Drop,
+    Keep,
+}
+
+async fn write(deps: &Deps, t: Transition<ThirdParty>, sealed: Sealed) -> Result<ThirdParty, Stopped> {
+    let after = t.after.clone();
+    let work = async move |tx: &mut Tx| {
+        let sealing = match sealed {
+            Sealed::Drop => Sealing::Drop,
+            Sealed::Keep => Sealing::Keep,
+        };
+        tx.third_party().apply(t.clone(), sealing).await?;
+        Ok::<_, Stopped>(Vec::new())
+    };
+    deps.store.transact(context(deps, &after)?, work).await?;
+    Ok(after)
+}
+
+/// The record of the refusal is the evidence of the rotation, and names its own place in the log.
+async fn complete(
+    deps: &Deps,
+    c: ThirdParty,
+    answer: bailiwick_credential::ProbeAnswer,
+) -> Result<ThirdParty, Stopped> {
+    let ended = Arc::new(std::sync::Mutex::new(None));
+    let (kept, known, context) = (Arc::clone(&ended), c.clone(), context(deps, &c)?);
+    let work = async move |tx: &mut Tx| {
+        let entry = tx.position().0;
+        let t = rotation::complete(known.clone(), answer.clone(), entry, tx.now())?;
+        let after = t.after.clone();
+        tx.third_party().apply(t, Sealing::Promote).await?;
+        *kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(after);
+        Ok::<_, Stopped>(Vec::new())
+    };
+    deps.store.transact(context, work).await?;
+    let after = ended
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .take();
+    after.ok_or(Stopped::Gone("it ended without a state"))
+}
+
+/// What stopped a rotation stands in its state; a refusal while staging takes it back.
+async fn note(deps: &Deps, c: ThirdParty, stopped: &Stopped) {
+    if matches!(stopped, Stopped::Store(StoreError::Conflict { .. })) {
+        // Somebody else moved it on; the next look sees where it is.
+        return;
+    }
+    tracing::warn!(credential = %c.name, tenant = %c.id.tenant(), error = %stopped, "a rotation step did not end");
+    let staging = c.rotation().is_some_and(|r| r.phase == Phase::Staging);
+    let refused = matches!(stopped, Stopped::Target(TargetError::Refused { .. }));
+    let noted = if staging && refused {
+        let mut reason = stopped.to_string();
+        reason.retain(|ch| !ch.is_control());
+        while reason.len() > bailiwick_base::limits::TEXT_MAX {
+            reason.pop();
+        }
+        rotation::roll_back(c, &reason).map(Some)
+    } else {
+        rotation::trouble(c, &stopped.to_string())
+    };
+    let written = match noted {
+        Ok(Some(t)) => write(deps, t, Sealed::Keep).await.map(drop),
+        Ok(None) => Ok(()),
+        Err(refusal) => Err(refusal.into()),
+    };
+    if let Err(error) = written {
+        tracing::warn!(%error, "the trouble of a rotation could not be recorded");
+    }
+}

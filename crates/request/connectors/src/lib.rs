@@ -1,0 +1,14 @@
+//! Systems of others: one module for each, with what is done there and what is seen there.
+//!
+//! Invariants
+//! - A module does one deed when it is told to; it plans nothing and records nothing.
+//! - Every deed may be repeated: a driver that died does it again.
+//! - A deed ends within its time, and names what refused it.
+//!
+//! This crate does not know the store, keys, HTTP doors or when a rotation is due.
+
+#![warn(missing_docs)]
+
+mod postgres;
+
+pub use postgres::{Ended, PgLogins, Probed, TargetError};

@@ -1,0 +1,296 @@
+//! Two login roles of a database server that take turns, both members of the application's role.
+//!
+//! The new password is sent as its SCRAM-SHA-256 verifier, so that it stands in no statement, log or trace
+//! there. The old login ends in this order: no new sessions, a last look, no password, no sessions.
+
+mod scram;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bailiwick_base::{Entropy, Secret};
+use bailiwick_credential::{Observed, ProbeAnswer, Seen, Target, ThirdParty, Turn, plan};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, Connection, Row};
+
+/// How long one deed may take.
+const DEED: Duration = Duration::from_secs(20);
+/// How long a session may take to end.
+const ENDING_MS: i64 = 5_000;
+/// Consumers in one look.
+const SEEN_MAX: usize = 10_000;
+/// The name of our own sessions there.
+const OURS: &str = "bailiwick-rotation";
+
+/// Why a deed was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The system answered no.
+    #[error("refused with {code}: {text}")]
+    Refused {
+        /// SQLSTATE.
+        code: String,
+        /// Its words.
+        text: String,
+    },
+    /// No answer in time, or none at all.
+    #[error("not reached: {0}")]
+    Unreachable(String),
+    /// The secret cannot be used there.
+    #[error("{0}")]
+    Unusable(&'static str),
+}
+
+impl From<sqlx::Error> for TargetError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error() {
+            Some(answer) => Self::Refused {
+                code: answer.code().unwrap_or_default().into_owned(),
+                text: answer.message().to_owned(),
+            },
+            None => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
+/// What came of the attempt to end the old login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It is over: no login, no password, no session.
+    Done,
+    /// Somebody unknown was there at the last look: the old login is as it was.
+    Reopened(Observed),
+}
+
+/// What the old secret was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probed {
+    /// It still opens.
+    Accepted,
+    /// It was refused, while the new one was accepted from the same place.
+    Refused(ProbeAnswer),
+}
+
+/// The manager's access to a target.
+pub struct PgLogins<'a> {
+    target: &'a Target,
+    password: &'a Secret<Vec<u8>>,
+}
+
+/// A name that the room admitted: nothing in it needs escaping.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+async fn within<T>(deed: impl Future<Output = Result<T, TargetError>>) -> Result<T, TargetError> {
+    tokio::time::timeout(DEED, deed).await.unwrap_or_else(|_| {
+        Err(TargetError::Unreachable(format!(
+            "no answer in {} s",
+            DEED.as_secs()
+        )))
+    })
+}
+
+async fn connect(
+    target: &Target,
+    login: &str,
+    password: &Secret<Vec<u8>>,
+) -> Result<PgConnection, TargetError> {
+    let password = std::str::from_utf8(password.reveal())
+        .map_err(|_| TargetError::Unusable("the password is not UTF-8 text"))?;
+    let mode = if target.allow_plaintext {
+        PgSslMode::Prefer
+    } else {
+        PgSslMode::VerifyFull
+    };
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(&target.host)
+        .port(target.port)
+        .database(&target.database)
+        .username(login)
+        .password(password)
+        .application_name(OURS)
+        .ssl_mode(mode);
+    Ok(PgConnection::connect_with(&options).await?)
+}
+
+async fn run(conn: &mut PgConnection, statement: String) -> Result<(), TargetError> {
+    // Names are of the room's grammar and quoted; passwords are verifiers in base64.
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await?;
+    Ok(())
+}
+
+impl<'a> PgLogins<'a> {
+    /// The manager of `target`.
+    #[must_use]
+    pub fn new(target: &'a Target, password: &'a Secret<Vec<u8>>) -> Self {
+        Self { target, password }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, TargetError> {
+        connect(self.target, &self.target.manager_login, self.password).await
+    }
+
+    fn old(&self) -> &str {
+        self.target.login(self.target.current)
+    }
+
+    fn new_login(&self) -> &str {
+        self.target.login(self.target.current.next())
+    }
+
+    /// Makes `secret` valid for the login whose turn is next.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn stage(&self, secret: &Secret<Vec<u8>>, entropy: &dyn Entropy) -> Result<(), TargetError> {
+        let verifier = scram::verifier(secret, entropy)?;
+        let (login, role) = (quoted(self.new_login()), quoted(&self.target.role));
+        within(async {
+            let mut conn = self.connect().await?;
+            let found = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = $1")
+                .bind(self.new_login())
+                .fetch_optional(&mut conn)
+                .await?;
+            let make = if found.is_none() {
+                format!("CREATE ROLE {login} NOLOGIN;")
+            } else {
+                String::new()
+            };
+            // Several statements in one message are one transaction there.
+            let statement = format!(
+                "{make} GRANT {role} TO {login}; ALTER ROLE {login} SET role = {role}; \
+                 ALTER ROLE {login} LOGIN PASSWORD '{verifier}'"
+            );
+            run(&mut conn, statement).await?;
+            Ok(conn.close().await?)
+        })
+        .await
+    }
+
+    /// Who is connected with either login, in any database of the server.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn look(&self) -> Result<Observed, TargetError> {
+        within(async {
+            let mut conn = self.connect().await?;
+            let seen = self.seen(&mut conn).await?;
+            conn.close().await?;
+            Ok(seen)
+        })
+        .await
+    }
+
+    async fn seen(&self, conn: &mut PgConnection) -> Result<Observed, TargetError> {
+        let sql = "SELECT DISTINCT usename::text, coalesce(application_name, '') FROM pg_stat_activity \
+                   WHERE usename::text = $1 OR usename::text = $2 LIMIT 10001";
+        let rows = sqlx::query(sql)
+            .bind(self.old())
+            .bind(self.new_login())
+            .fetch_all(conn)
+            .await?;
+        if rows.len() > SEEN_MAX {
+            return Err(TargetError::Unusable(
+                "more than 10,000 consumers are connected: register them in groups",
+            ));
+        }
+        let mut seen = BTreeSet::new();
+        for row in rows {
+            let (login, consumer): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let turn = if login == self.old() {
+                self.target.current
+            } else {
+                self.target.current.next()
+            };
+            if consumer != OURS || turn == self.target.current {
+                seen.insert(Seen { turn, consumer });
+            }
+        }
+        Ok(Observed { seen })
+    }
+
+    /// Ends the old login, unless somebody unknown is there at the last look.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn revoke(&self, credential: &ThirdParty) -> Result<Ended, TargetError> {
+        let old = quoted(self.old());
+        within(async {
+            let mut conn = self.connect().await?;
+            run(&mut conn, format!("ALTER ROLE {old} NOLOGIN")).await?;
+            let seen = self.seen(&mut conn).await?;
+            if !plan::strangers(credential, &seen).is_empty() {
+                run(&mut conn, format!("ALTER ROLE {old} LOGIN")).await?;
+                conn.close().await?;
+                return Ok(Ended::Reopened(seen));
+            }
+            run(&mut conn, format!("ALTER ROLE {old} PASSWORD NULL")).await?;
+            // The list is made before anything in it is ended: a filter beside the call might run after it.
+            let end = "WITH old AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename::text = $1) \
+                       SELECT count(*) FROM old WHERE NOT pg_terminate_backend(pid, $2)";
+            let row = sqlx::query(end)
+                .bind(self.old())
+                .bind(ENDING_MS)
+                .fetch_one(&mut conn)
+                .await?;
+            let left: i64 = row.try_get(0)?;
+            conn.close().await?;
+            if left > 0 {
+                return Err(TargetError::Unusable("sessions of the old login did not end"));
+            }
+            Ok(Ended::Done)
+        })
+        .await
+    }
+
+    /// Makes the new secret invalid; sessions that it opened end by themselves.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn unstage(&self) -> Result<(), TargetError> {
+        within(async {
+            let mut conn = self.connect().await?;
+            let found = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = $1")
+                .bind(self.new_login())
+                .fetch_optional(&mut conn)
+                .await?;
+            if found.is_some() {
+                let login = quoted(self.new_login());
+                run(&mut conn, format!("ALTER ROLE {login} NOLOGIN PASSWORD NULL")).await?;
+            }
+            Ok(conn.close().await?)
+        })
+        .await
+    }
+}
+
+/// Tries the new secret, which must open, and then the old one, which must not.
+///
+/// # Errors
+/// [`TargetError`] when the new secret does not open, or the old one got no answer.
+async fn probe(target: &Target, old: &Secret<Vec<u8>>, new: &Secret<Vec<u8>>) -> Result<Probed, TargetError> {
+    let open = |turn: Turn, secret| within(connect(target, target.login(turn), secret));
+    open(target.current.next(), new).await?.close().await?;
+    match open(target.current, old).await {
+        Ok(conn) => {
+            conn.close().await?;
+            Ok(Probed::Accepted)
+        }
+        // Class 28 of the SQL standard: invalid authorization specification.
+        Err(TargetError::Refused { code, text }) if code.starts_with("28") => {
+            Ok(Probed::Refused(ProbeAnswer { code, text }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl PgLogins<'_> {
+    /// Tries both secrets from here, see [`Probed`]. Needs no manager; it is here with the other deeds.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the new secret does not open, or the old one got no answer.
+    pub async fn probe(&self, old: &Secret<Vec<u8>>, new: &Secret<Vec<u8>>) -> Result<Probed, TargetError> {
+        probe(self.target, old, new).await
+    }
+}

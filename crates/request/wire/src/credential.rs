@@ -1,0 +1,167 @@
+//! Third-party credentials and their rotation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Owner;
+
+/// `POST /v1/tenants/{tenant}/credentials`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCredential {
+    /// Name, unique in the tenant.
+    pub name: String,
+    /// `api-key`, `aws-access-key`, `generic`, `github-token`, `postgres-login`.
+    pub kind: String,
+    /// The identity it proves, by id or name; its owner is the credential's.
+    pub identity: String,
+    /// The secret, base64; sealed on arrival.
+    pub secret: String,
+    /// When it must not be used any more, RFC 3339; with its identity when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Seconds from one rotation to the next; that of the kind when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// Seconds for which both secrets stay valid; that of the kind when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<u64>,
+    /// Who is known to use it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumers: Vec<String>,
+    /// Where a driver rotates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<RotationTarget>,
+}
+
+/// Two login roles that take turns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationTarget {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database in which the logins are managed.
+    pub database: String,
+    /// The application's role, of which both logins are members.
+    pub role: String,
+    /// The two logins; the first of a new credential is the one its secret belongs to.
+    pub logins: [String; 2],
+    /// The login that manages them.
+    pub manager_login: String,
+    /// The registered credential with the manager's password, by id or name.
+    pub manager: String,
+    /// Whether the connection may be without TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+}
+
+/// The last rotation of a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRotation {
+    /// When.
+    pub at: String,
+    /// Index of its entry in the state log: `bailiwick log prove INDEX --log state`.
+    pub entry: u64,
+    /// The code with which the old secret was refused; absent when a person replaced it elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A rotation under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// `staging`, `watching`, `revoking`, `probing` or `rolling-back`.
+    pub phase: String,
+    /// Began.
+    pub began_at: String,
+    /// Fingerprint of the new secret.
+    pub fingerprint: String,
+    /// Known consumers that use the new secret.
+    pub moved: Vec<String>,
+    /// Known consumers that were not seen with the new secret.
+    pub waiting: Vec<String>,
+    /// Unknown consumers that use the old secret; while there are any, it is not revoked.
+    pub unknown: Vec<String>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A third-party credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Kind.
+    pub kind: String,
+    /// Identity.
+    pub identity: String,
+    /// Owner of the identity.
+    pub owner: Option<Owner>,
+    /// Keyed fingerprint of the secret in use.
+    pub fingerprint: String,
+    /// The login in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// Registered.
+    pub created_at: String,
+    /// Ends.
+    pub expires_at: String,
+    /// Seconds from one rotation to the next.
+    pub every: u64,
+    /// Seconds for which both secrets stay valid.
+    pub overlap: u64,
+    /// Who is known to use it.
+    pub consumers: Vec<String>,
+    /// Where a driver rotates it; a person does when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<RotationTarget>,
+    /// When the next rotation is due.
+    pub due_at: String,
+    /// Whether that has passed.
+    pub overdue: bool,
+    /// The last rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotation: Option<LastRotation>,
+    /// The rotation under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+}
+
+/// `POST …/credentials/{id}/rotate` and `…/rotation/cancel`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationRequest {
+    /// Why; recorded.
+    pub reason: String,
+}
+
+/// `POST …/credentials/{id}/replace`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceSecret {
+    /// The new secret, base64; sealed on arrival.
+    pub secret: String,
+}
+
+/// `POST …/credentials/{id}/fetch`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchSecret {}
+
+/// The answer of `…/fetch`: the secret a consumer has to use now.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedSecret {
+    /// Name of the credential.
+    pub name: String,
+    /// The login it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// Keyed fingerprint.
+    pub fingerprint: String,
+    /// The secret, base64.
+    pub secret: String,
+}

@@ -1,0 +1,178 @@
+// A throw-away PostgreSQL that asks for passwords, behind a door of ours: the
+// cluster listens on a Unix socket only, and everybody connects through a port
+// that can hold a message back, or its answer, at a chosen word.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { skip } from "./lane.mjs";
+import { until } from "./wait.mjs";
+
+const DEBIAN = "/usr/lib/postgresql";
+const NOBODY = { uid: 65_534, gid: 65_534 };
+const HBA = "local all postgres trust\nlocal all all scram-sha-256\n";
+
+/** The folder of the server's programs. */
+function programs() {
+    const versions = existsSync(DEBIAN) ? readdirSync(DEBIAN).map(version => join(DEBIAN, version, "bin")) : [];
+    const found = versions.find(folder => existsSync(join(folder, "initdb")));
+    return found ?? skip("no `initdb` below /usr/lib/postgresql");
+}
+
+/** A client that stays connected, under a name of its own. */
+class Session {
+    constructor(child) {
+        this.child = child;
+        this.out = "";
+        this.err = "";
+        child.stdout.on("data", chunk => (this.out += chunk));
+        child.stderr.on("data", chunk => (this.err += chunk));
+        child.stdin.on("error", () => {}); // it was ended from the other side
+        this.ended = new Promise(done => child.on("close", done));
+        this.alive = true;
+        this.ended.then(() => (this.alive = false));
+        this.asked = 0;
+    }
+
+    /** The answer to one statement, or undefined when the session is gone. */
+    async ask(statement) {
+        const mark = `answered-${this.asked++}`;
+        const before = this.out.length;
+        this.child.stdin.write(`${statement};\n\\echo ${mark}\n`);
+        await until("an answer or the end", () => !this.alive || this.out.includes(mark));
+        return this.out.includes(mark) && this.err === "" ? this.out.slice(before).split("\n")[0] : undefined;
+    }
+
+    async close() {
+        this.child.stdin.end("\\q\n");
+        await this.ended;
+    }
+}
+
+export class Cluster {
+    static async open() {
+        const cluster = new Cluster();
+        cluster.bin = programs();
+        cluster.owner = process.getuid() === 0 ? NOBODY : {};
+        cluster.folder = mkdtempSync(join(tmpdir(), "bailiwick-e2e-cluster-"));
+        if (cluster.owner.uid !== undefined) {
+            chownSync(cluster.folder, cluster.owner.uid, cluster.owner.gid);
+            chmodSync(cluster.folder, 0o700);
+        }
+        const at = join(cluster.folder, "cluster");
+        const made = spawnSync(join(cluster.bin, "initdb"), ["-D", at, "--username=postgres", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8"], {
+            cwd: cluster.folder,
+            ...cluster.owner,
+            encoding: "utf8"
+        });
+        assert.equal(made.status, 0, made.stderr);
+        writeFileSync(join(at, "pg_hba.conf"), HBA);
+        const args = ["-D", at, "-k", cluster.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "log_statement=all"];
+        cluster.server = spawn(join(cluster.bin, "postgres"), args, { cwd: cluster.folder, ...cluster.owner, stdio: ["ignore", "ignore", "pipe"] });
+        cluster.log = "";
+        cluster.server.stderr.on("data", chunk => (cluster.log += chunk));
+        await until("the cluster to be ready", () => cluster.log.includes("ready to accept connections"));
+        await cluster.#listen();
+        return cluster;
+    }
+
+    /** The door: one connection there for each here. */
+    async #listen() {
+        this.held = undefined;
+        this.pairs = new Set();
+        this.door = createServer(near => {
+            const far = connect(join(this.folder, ".s.PGSQL.5432"));
+            const pair = { near, far, mute: false };
+            this.pairs.add(pair);
+            near.on("data", bytes => {
+                const hold = this.held;
+                if (hold !== undefined && !pair.mute && hold.word.test(bytes.toString("latin1"))) {
+                    pair.mute = true;
+                    if (hold.when === "answer") {
+                        far.write(bytes);
+                        // The server has done it, or is doing it, when its answer arrives and goes nowhere.
+                        far.once("data", hold.reach);
+                    } else {
+                        hold.reach();
+                    }
+                } else if (!pair.mute) {
+                    far.write(bytes);
+                }
+            });
+            far.on("data", bytes => pair.mute || near.write(bytes));
+            const end = () => {
+                near.destroy();
+                far.destroy();
+                this.pairs.delete(pair);
+            };
+            for (const side of [near, far]) {
+                side.on("error", end);
+                side.on("close", end);
+            }
+        });
+        await new Promise(done => this.door.listen(0, "127.0.0.1", done));
+        this.port = this.door.address().port;
+    }
+
+    /** From now on, the first message with `word` is held back, or (`when` is "answer") its answer is. */
+    hold(word, when) {
+        const held = { word, when, reached: false, reach: () => (held.reached = true) };
+        this.held = held;
+        return held;
+    }
+
+    /** Nothing is held any more; what was held is lost. */
+    release() {
+        this.held = undefined;
+        for (const pair of this.pairs) {
+            if (pair.mute) {
+                pair.near.destroy();
+                pair.far.destroy();
+            }
+        }
+    }
+
+    /** Runs statements as the superuser, past the door. */
+    admin(statement, database = "postgres") {
+        const run = spawnSync(join(this.bin, "psql"), ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", this.folder, "-U", "postgres", "-d", database, "-c", statement], { encoding: "utf8" });
+        assert.equal(run.status, 0, run.stderr);
+        return run.stdout.trim();
+    }
+
+    #client(login, password, name, database) {
+        const env = { PATH: process.env.PATH, PGPASSWORD: password, PGAPPNAME: name, PGSSLMODE: "disable", PGCONNECT_TIMEOUT: "10" };
+        return [["-XqAt", "-h", "127.0.0.1", "-p", String(this.port), "-U", login, "-d", database], env];
+    }
+
+    /** A session that stays. */
+    async session(login, password, name, database) {
+        const [args, env] = this.#client(login, password, name, database);
+        const session = new Session(spawn(join(this.bin, "psql"), args, { env, stdio: ["pipe", "pipe", "pipe"] }));
+        assert.equal(await session.ask("SELECT 1"), "1", session.err);
+        return session;
+    }
+
+    /** Whether the password opens the login; what the server says when not. */
+    async attempt(login, password, database) {
+        const [args, env] = this.#client(login, password, "attempt", database);
+        const child = spawn(join(this.bin, "psql"), [...args, "-c", "SELECT 1"], { env, stdio: ["ignore", "pipe", "pipe"] });
+        let err = "";
+        child.stderr.on("data", chunk => (err += chunk));
+        const code = await new Promise(done => child.on("close", done));
+        return code === 0 ? undefined : err;
+    }
+
+    async stop() {
+        this.door.close();
+        for (const { near, far } of this.pairs) {
+            near.destroy();
+            far.destroy();
+        }
+        const ended = new Promise(done => this.server.on("close", done));
+        this.server.kill("SIGINT");
+        await ended;
+        rmSync(this.folder, { recursive: true, force: true });
+    }
+}
