@@ -271,6 +271,7 @@ impl Installation {
             authorization_details: Vec::new(),
             for_secs: 7_200,
             requested_by: None,
+            may_act: Vec::new(),
             issue: true,
         };
         let opened: wire::OpenedTask = self.post(&format!("/v1/tenants/{tenant}/tasks"), &body).await?;

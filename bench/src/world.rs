@@ -107,6 +107,7 @@ impl World {
             opens_at: self.now.before(Duration::from_secs(60)),
             closes_at: self.now.after(LONG),
             state: TaskState::Open,
+            may_act: Vec::new(),
         }
     }
 
@@ -208,6 +209,8 @@ impl World {
             epoch: Epoch(5),
             scopes: std::iter::once(format!("{SERVER}:{}", tool(n))).collect::<ScopeSet>(),
             act: SmallVec::new(),
+            may_act: Vec::new(),
+            lineage: Vec::new(),
         }
     }
 

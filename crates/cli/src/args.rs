@@ -414,6 +414,9 @@ pub(crate) enum Task {
         /// Who asked for it
         #[arg(long)]
         requested_by: Option<String>,
+        /// Identity that may act for this one with the task's tokens; repeat for several
+        #[arg(long = "may-act", value_name = "IDENTITY")]
+        may_act: Vec<String>,
         /// Write the token to this new file (0600) instead of standard output
         #[arg(long)]
         token_file: Option<PathBuf>,

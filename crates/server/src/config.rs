@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bailiwick_base::{NodeName, nearest};
+use bailiwick_base::{NodeName, limits, nearest};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,8 @@ pub struct Keys {
 pub struct Tokens {
     /// Lifetime of an access token, seconds (1 to 3600).
     pub ttl_secs: u64,
+    /// Longest act chain that a token exchange makes (1 to 4).
+    pub exchange_depth_max: usize,
 }
 
 /// `[log]`
@@ -199,7 +201,10 @@ impl Default for Config {
                 url_file: None,
             },
             keys: Keys { unseal_file: None },
-            tokens: Tokens { ttl_secs: 300 },
+            tokens: Tokens {
+                ttl_secs: 300,
+                exchange_depth_max: limits::ACT_DEPTH_MAX,
+            },
             log: Log {
                 queue_max: 65_536,
                 record_budget_ms: 1_000,
@@ -322,6 +327,11 @@ impl Config {
             (1..=3_600).contains(&self.tokens.ttl_secs),
             "config key `tokens.ttl_secs`: {} is not 1 to 3600",
             self.tokens.ttl_secs
+        );
+        ensure!(
+            (1..=limits::ACT_DEPTH_MAX).contains(&self.tokens.exchange_depth_max),
+            "config key `tokens.exchange_depth_max`: {} is not 1 to 4",
+            self.tokens.exchange_depth_max
         );
         ensure!(
             (1..=30).contains(&self.freshness.refuse_secs),

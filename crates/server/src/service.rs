@@ -613,6 +613,7 @@ fn wire(
         limits: Limits::default(),
         credential_limits: bailiwick_credential::Limits {
             token_ttl_max: Duration::from_secs(config.tokens.ttl_secs),
+            exchange_depth_max: config.tokens.exchange_depth_max,
             ..bailiwick_credential::Limits::default()
         },
         clock: ground.clock,

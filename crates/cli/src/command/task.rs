@@ -23,6 +23,7 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
             can,
             window,
             requested_by,
+            may_act,
             token_file,
             no_token,
         } => {
@@ -33,6 +34,7 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
                 authorization_details: Vec::new(),
                 for_secs: window.as_secs(),
                 requested_by,
+                may_act,
                 issue: !no_token,
             };
             let file = token_file.as_deref().map(NewFile::take).transpose()?;

@@ -9,7 +9,11 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use crate::model::{Claims, ScopeSet};
+use crate::limits::MAY_ACT_MAX;
+use crate::model::{Claims, Link, ScopeSet};
+
+/// Tokens that one may stand on: two for each actor.
+const LINEAGE_MAX: usize = 2 * ACT_DEPTH_MAX;
 
 /// A claim that is missing or not of its form. Never holds the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +78,8 @@ impl Claims {
                 rule: "it has to be a whole number",
             })?),
             scopes: scopes(members)?,
+            may_act: may_act(&tenant, members)?,
+            lineage: lineage(&tenant, members)?,
             tenant,
             nhi,
             act,
@@ -170,12 +176,58 @@ fn act(tenant: &TenantId, members: &Map<String, Value>) -> Result<SmallVec<[Iden
     Ok(chain)
 }
 
+/// One object, or several in a list: whoever is named may become the next actor.
+fn may_act(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<IdentityId>, ClaimError> {
+    let rule = "it has to be `{\"sub\": IDENTITY}`, or a list of up to 16 of them";
+    let wrong = ClaimError {
+        claim: "may_act",
+        rule,
+    };
+    let named = match members.get("may_act") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(list)) if (1..=MAY_ACT_MAX).contains(&list.len()) => list.as_slice(),
+        Some(one @ Value::Object(_)) => std::slice::from_ref(one),
+        Some(_) => return Err(wrong),
+    };
+    named
+        .iter()
+        .map(|one| {
+            let sub = one.get("sub").and_then(Value::as_str).ok_or(wrong)?;
+            identity(tenant, sub, "may_act")
+        })
+        .collect()
+}
+
+/// What a delegated token stands on; there exactly when it has actors.
+fn lineage(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<Link>, ClaimError> {
+    let rule = "a delegated token has to name what it was exchanged from as `{\"jti\", \"task\"}`, and no other does";
+    let wrong = ClaimError {
+        claim: "lineage",
+        rule,
+    };
+    let listed = match members.get("lineage") {
+        None => &[],
+        Some(Value::Array(list)) if (1..=LINEAGE_MAX).contains(&list.len()) => list.as_slice(),
+        Some(_) => return Err(wrong),
+    };
+    if listed.is_empty() == members.contains_key("act") {
+        return Err(wrong);
+    }
+    let link = |value: &Value| {
+        Some(Link {
+            token: TokenId::parse(tenant, value.get("jti")?.as_str()?).ok()?,
+            task: TaskId::parse(tenant, value.get("task")?.as_str()?).ok()?,
+        })
+    };
+    listed.iter().map(|value| link(value).ok_or(wrong)).collect()
+}
+
 struct Wire<'a>(&'a Claims);
 
 impl Serialize for Wire<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let claims = self.0;
-        let mut out = serializer.serialize_struct("Claims", 13)?;
+        let mut out = serializer.serialize_struct("Claims", 15)?;
         out.serialize_field("iss", &claims.issuer)?;
         out.serialize_field("sub", &claims.subject)?;
         out.serialize_field("aud", &claims.audience)?;
@@ -191,6 +243,35 @@ impl Serialize for Wire<'_> {
         if !claims.act.is_empty() {
             out.serialize_field("act", &Actors(&claims.act))?;
         }
+        match claims.may_act.as_slice() {
+            [] => {}
+            [one] => out.serialize_field("may_act", &Named(one))?,
+            several => out.serialize_field("may_act", &several.iter().map(Named).collect::<Vec<_>>())?,
+        }
+        if !claims.lineage.is_empty() {
+            out.serialize_field("lineage", &claims.lineage.iter().map(Stood).collect::<Vec<_>>())?;
+        }
+        out.end()
+    }
+}
+
+struct Named<'a>(&'a IdentityId);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(Some(1))?;
+        out.serialize_entry("sub", &Shown(self.0))?;
+        out.end()
+    }
+}
+
+struct Stood<'a>(&'a Link);
+
+impl Serialize for Stood<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(Some(2))?;
+        out.serialize_entry("jti", &Shown(&self.0.token))?;
+        out.serialize_entry("task", &Shown(&self.0.task))?;
         out.end()
     }
 }

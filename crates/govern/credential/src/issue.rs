@@ -73,6 +73,8 @@ pub fn issue(plan: IssuePlan<'_>, limits: &Limits, now: Time) -> Result<Claims, 
         epoch: plan.epoch,
         scopes: narrowed(plan.granted, plan.requested)?,
         act: smallvec::SmallVec::new(),
+        may_act: task.may_act.clone(),
+        lineage: Vec::new(),
         token: plan.token,
     })
 }
@@ -84,13 +86,7 @@ fn narrowed(granted: &ScopeSet, requested: Option<&ScopeSet>) -> Result<ScopeSet
     let Some(requested) = requested.filter(|scopes| !scopes.is_empty()) else {
         return Ok(granted.clone());
     };
-    let covered = |scope: &str| {
-        granted.iter().any(|held| held == scope)
-            || scope
-                .split_once(':')
-                .is_some_and(|(server, tool)| tool != "*" && granted.contains(server, tool))
-    };
-    match requested.iter().find(|scope| !covered(scope)) {
+    match requested.iter().find(|scope| !granted.covers(scope)) {
         Some(wider) => Err(Refusal::ScopeNotGranted(bailiwick_base::limits::shown(wider))),
         None => Ok(requested.clone()),
     }

@@ -8,6 +8,8 @@
 //! - No third-party secret is valid anywhere without a record, and none is revoked while an unknown consumer
 //!   uses it.
 //! - A token's scope is never wider than its grant.
+//! - An exchanged token gains nothing over its subject token and its actor token: not scope, audience, lifetime
+//!   or tenant; it dies with either.
 //!
 //! This room does not know keys, signatures, SQL, HTTP or the clock.
 
@@ -15,6 +17,7 @@
 
 mod claims;
 mod client;
+mod exchange;
 mod issue;
 mod limits;
 mod model;
@@ -27,9 +30,12 @@ mod upstream;
 
 pub use claims::ClaimError;
 pub use client::{ClientRegistration, register_client};
+pub use exchange::{
+    EXCHANGE_SCOPE, ExchangePlan, ExchangeRefusal, ExchangeRule, exchange, require_attenuated,
+};
 pub use issue::{IssuePlan, issue};
-pub use limits::Limits;
-pub use model::{Claims, Client, ScopeSet, Task, TaskState, UpstreamCredential};
+pub use limits::{Limits, MAY_ACT_MAX};
+pub use model::{Claims, Client, Link, ScopeSet, Task, TaskState, UpstreamCredential};
 pub use refusal::Refusal;
 pub use task::{TaskPlan, close_task, open_task};
 pub use third_party::{

@@ -24,6 +24,8 @@ pub struct Task {
     pub closes_at: Time,
     /// Open or closed.
     pub state: TaskState,
+    /// Who may act for its identity under a token of it (RFC 8693 §4.4), sorted; nobody when empty.
+    pub may_act: Vec<IdentityId>,
 }
 
 /// Whether credentials of a task live.
@@ -98,6 +100,15 @@ impl ScopeSet {
         })
     }
 
+    /// Whether `scope` is within what is held: literally, or through `server:*`.
+    #[must_use]
+    pub fn covers(&self, scope: &str) -> bool {
+        self.0.contains(scope)
+            || scope
+                .split_once(':')
+                .is_some_and(|(server, tool)| tool != "*" && self.contains(server, tool))
+    }
+
     /// Members in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -157,4 +168,17 @@ pub struct Claims {
     pub scopes: ScopeSet,
     /// `act` chain (RFC 8693 §4.1), outermost first; history, empty without delegation.
     pub act: SmallVec<[IdentityId; 2]>,
+    /// `may_act` (RFC 8693 §4.4): who may become the next actor; nobody when empty.
+    pub may_act: Vec<IdentityId>,
+    /// `lineage`: what it was exchanged from, nearest first; empty without delegation. It dies with any of them.
+    pub lineage: Vec<Link>,
+}
+
+/// One token that a delegated token stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its `jti`.
+    pub token: TokenId,
+    /// Its task.
+    pub task: TaskId,
 }

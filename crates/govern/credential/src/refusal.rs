@@ -65,6 +65,19 @@ pub enum Refusal {
     /// Names that must differ.
     #[error("role, both logins and the manager's login must be four different names")]
     LoginsAlike,
+    /// An identity that may act for itself.
+    #[error("`may_act` names the identity of the task: it acts already, leave it out")]
+    MayActSelf,
+    /// Too many that may act.
+    #[error(
+        "`may_act` names {len} identities, more than the {max} allowed: name fewer, or open several tasks"
+    )]
+    MayActTooMany {
+        /// Given.
+        len: usize,
+        /// Allowed.
+        max: usize,
+    },
     /// Nothing can rotate it.
     #[error(
         "no driver rotates kind `{0}` here: replace the secret there and record it with `bailiwick credential replace`"
@@ -174,6 +187,8 @@ impl Refusal {
             Self::IdentityEnded(_) => "identity.expired",
             Self::LoginName { .. } => "credential.login-name",
             Self::LoginsAlike => "credential.logins-alike",
+            Self::MayActSelf => "task.may-act-self",
+            Self::MayActTooMany { .. } => "task.may-act-too-many",
             Self::NoDriver(_) => "credential.no-driver",
             Self::NoRotation => "credential.no-rotation",
             Self::NothingGranted => "task.nothing-granted",

@@ -3,7 +3,7 @@
 use bailiwick_base::limits::TEXT_MAX;
 use bailiwick_base::{IdentityId, TaskId, Time, Transition};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, MAY_ACT_MAX};
 use crate::model::{Task, TaskState};
 use crate::refusal::Refusal;
 
@@ -24,6 +24,8 @@ pub struct TaskPlan {
     pub opens_at: Option<Time>,
     /// When it ends by itself.
     pub closes_at: Time,
+    /// Who may act for the identity under a token of this task.
+    pub may_act: Vec<IdentityId>,
 }
 
 /// Opens a task. That the identity is in service is the inventory's rule; it is asked first.
@@ -62,6 +64,7 @@ pub fn open_task(plan: TaskPlan, limits: &Limits, now: Time) -> Result<Transitio
             max: plan.identity_expires_at,
         });
     }
+    let may_act = actors(plan.may_act, &plan.identity)?;
     let task = Task {
         id: plan.id,
         identity: plan.identity,
@@ -70,8 +73,26 @@ pub fn open_task(plan: TaskPlan, limits: &Limits, now: Time) -> Result<Transitio
         opens_at,
         closes_at: plan.closes_at,
         state: TaskState::Open,
+        may_act,
     };
     Ok(Transition::made("task.open", task))
+}
+
+/// Those who may act: identities of the tenant, each once, never the identity itself.
+fn actors(mut named: Vec<IdentityId>, identity: &IdentityId) -> Result<Vec<IdentityId>, Refusal> {
+    named.sort();
+    named.dedup();
+    if named.len() > MAY_ACT_MAX {
+        let (len, max) = (named.len(), MAY_ACT_MAX);
+        return Err(Refusal::MayActTooMany { len, max });
+    }
+    if named.iter().any(|id| id.tenant() != identity.tenant()) {
+        return Err(Refusal::OtherOwner("may_act"));
+    }
+    if named.contains(identity) {
+        return Err(Refusal::MayActSelf);
+    }
+    Ok(named)
 }
 
 /// Closes a task for good: every credential of it is dead.

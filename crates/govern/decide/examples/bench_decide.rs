@@ -199,6 +199,7 @@ fn task(n: usize) -> Task {
         opens_at: Time::from_secs(0),
         closes_at: Time::from_secs(2_000_000),
         state: TaskState::Open,
+        may_act: Vec::new(),
     }
 }
 
@@ -294,6 +295,8 @@ fn call(n: usize) -> Call {
         epoch: Epoch(5),
         scopes: std::iter::once(format!("filesystem:{}", tool_name(n))).collect::<ScopeSet>(),
         act: SmallVec::new(),
+        may_act: Vec::new(),
+        lineage: Vec::new(),
     };
     Call {
         id: DecisionId::from_parts(tenant(), Uuid::from_u128(500)),

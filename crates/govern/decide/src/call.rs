@@ -119,6 +119,8 @@ pub enum Target {
         claims: Arc<Claims>,
         /// The ids (`jti`) of all of them.
         tokens: Vec<TokenId>,
+        /// The token that is exchanged (RFC 8693); the caller bears the token of the actor then.
+        subject: Option<Bearer>,
     },
     /// A method of an upstream MCP server.
     Mcp {

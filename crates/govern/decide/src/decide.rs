@@ -2,13 +2,14 @@
 
 use bailiwick_base::limits::ACT_DEPTH_MAX;
 use bailiwick_base::{IdentityId, ServerName, TaskId, Time};
-use bailiwick_credential::{Claims, ScopeSet, TaskState};
+use bailiwick_credential::{Claims, TaskState};
 use bailiwick_inventory::{Identity, PinState, State, TenantState};
 use smallvec::SmallVec;
 
 use crate::call::{Call, ItemKind, Principal, Target};
 use crate::decision::{Decision, Effect, Reasons};
 use crate::judge::{self, Plainly};
+use crate::lineage;
 use crate::mark::Mark;
 use crate::reason::DenyReason;
 use crate::snapshot::{ServerEntry, Snapshot, Space, TaskEntry};
@@ -80,7 +81,11 @@ pub fn decide_plain(snapshot: &Snapshot, call: &Call, now: Time) -> Decision {
 }
 
 fn decided(snapshot: &Snapshot, call: &Call, now: Time, plainly: Plainly) -> Decision {
-    let answer = establish(snapshot, call, now).and_then(|found| judge::judge(&found, plainly));
+    let answer = establish(snapshot, call, now).and_then(|found| {
+        let granted = judge::judge(&found, plainly)?;
+        lineage::require_granted(&found, plainly)?;
+        Ok(granted)
+    });
     let (effect, reasons) = match answer {
         Ok(granted) => (granted.effect, granted.reasons),
         Err(refused) => (
@@ -135,13 +140,26 @@ fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Es
     }
     if let Caller::Bearer(claims) = &caller {
         require_ancestors(snapshot, space, claims, now)?;
+        lineage::require_living(snapshot, space, claims, now)?;
     }
     let task = match (caller.task(), caller.identity()) {
         (Some(task), Some(identity)) => Some(require_task(space, task, identity, now)?),
         _ => None,
     };
     let issue = match &call.target {
-        Target::Issue { claims, .. } => Some(require_issue(snapshot, space, &caller, claims, now)?),
+        Target::Issue {
+            claims,
+            subject: None,
+            ..
+        } => Some(require_issue(snapshot, space, &caller, claims, now)?),
+        Target::Issue {
+            claims,
+            subject: Some(subject),
+            ..
+        } => {
+            lineage::require_exchange(snapshot, space, call, &subject.claims, claims, now)?;
+            Some(require_own(snapshot, space, &caller, claims, now)?)
+        }
         _ => None,
     };
     if let Some(found) = &marked {
@@ -180,7 +198,7 @@ fn require_tenant<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<&'a Space, 
     }
 }
 
-fn require_times(claims: &Claims, call: &Call, now: Time) -> Result<(), Refused> {
+pub(crate) fn require_times(claims: &Claims, call: &Call, now: Time) -> Result<(), Refused> {
     if claims.tenant != *call.tenant() || claims.nhi.tenant() != call.tenant() {
         return Err(Refused::new(
             DenyReason::TenantUnavailable,
@@ -205,7 +223,7 @@ fn require_times(claims: &Claims, call: &Call, now: Time) -> Result<(), Refused>
     Ok(())
 }
 
-fn require_epoch(snapshot: &Snapshot, claims: &Claims) -> Result<(), Refused> {
+pub(crate) fn require_epoch(snapshot: &Snapshot, claims: &Claims) -> Result<(), Refused> {
     let refused = |text: String| Err(Refused::new(DenyReason::TokenEpochInvalid, text));
     if claims.epoch < snapshot.epoch_floor() {
         return refused(format!(
@@ -223,7 +241,7 @@ fn require_epoch(snapshot: &Snapshot, claims: &Claims) -> Result<(), Refused> {
     Ok(())
 }
 
-fn require_living(id: &IdentityId, identity: Option<&Identity>, now: Time) -> Result<(), Refused> {
+pub(crate) fn require_living(id: &IdentityId, identity: Option<&Identity>, now: Time) -> Result<(), Refused> {
     let Some(identity) = identity else {
         return Err(Refused::new(
             DenyReason::IdentityUnknown,
@@ -266,7 +284,12 @@ fn require_pep(snapshot: &Snapshot, space: &Space, pep: &IdentityId, now: Time) 
 
 /// Whoever stands behind the bearer: the act chain, and the subject where it is an identity of ours. A token
 /// dies with any of them.
-fn require_ancestors(snapshot: &Snapshot, space: &Space, claims: &Claims, now: Time) -> Result<(), Refused> {
+pub(crate) fn require_ancestors(
+    snapshot: &Snapshot,
+    space: &Space,
+    claims: &Claims,
+    now: Time,
+) -> Result<(), Refused> {
     let refused = |text: String| Refused::new(DenyReason::ActorRevoked, text);
     if claims.act.len() > ACT_DEPTH_MAX {
         return Err(refused(format!("the act chain is longer than {ACT_DEPTH_MAX}")));
@@ -290,7 +313,7 @@ fn require_ancestors(snapshot: &Snapshot, space: &Space, claims: &Claims, now: T
     Ok(())
 }
 
-fn require_task<'a>(
+pub(crate) fn require_task<'a>(
     space: &'a Space,
     id: &TaskId,
     identity: &IdentityId,
@@ -326,8 +349,26 @@ fn require_task<'a>(
 }
 
 /// Tokens are issued to an identity for a task of its own; the bearer of a token renews it for the same task.
-/// What the tokens will say stays within the task, its grant and the snapshot they are issued under.
+/// A delegated token is not renewed, and nothing but an exchange makes one: its actors would be lost on the way.
 fn require_issue<'a>(
+    snapshot: &Snapshot,
+    space: &'a Space,
+    caller: &Caller<'_>,
+    wanted: &Claims,
+    now: Time,
+) -> Result<&'a TaskEntry, Refused> {
+    let is_delegated = |claims: &Claims| !claims.act.is_empty() || !claims.lineage.is_empty();
+    if is_delegated(wanted) || matches!(caller, Caller::Bearer(claims) if is_delegated(claims)) {
+        return Err(Refused::new(
+            DenyReason::NoGrant,
+            "a delegated token is not renewed: exchange the subject token again",
+        ));
+    }
+    require_own(snapshot, space, caller, wanted, now)
+}
+
+/// What the tokens will say stays within the task, its grant and the snapshot they are issued under.
+fn require_own<'a>(
     snapshot: &Snapshot,
     space: &'a Space,
     caller: &Caller<'_>,
@@ -356,23 +397,15 @@ fn require_issue<'a>(
         return refused("a token never names an epoch that is not known here");
     }
     let coarse = entry.grant.coarse_scopes();
-    if !wanted.scopes.iter().all(|s| covers(&coarse, s)) {
+    if !wanted.scopes.iter().all(|s| coarse.covers(s)) {
         return refused("a token names no scope that its grant does not");
     }
     if let Caller::Bearer(claims) = caller
-        && !wanted.scopes.iter().all(|s| covers(&claims.scopes, s))
+        && !wanted.scopes.iter().all(|s| claims.scopes.covers(s))
     {
         return refused("a renewed token names no scope that the token shown does not");
     }
     Ok(entry)
-}
-
-/// Whether `held` has `scope`, literally or through `server:*`.
-fn covers(held: &ScopeSet, scope: &str) -> bool {
-    held.iter().any(|s| s == scope)
-        || scope
-            .split_once(':')
-            .is_some_and(|(server, tool)| tool != "*" && held.contains(server, tool))
 }
 
 fn require_scope(caller: &Caller<'_>, aim: &Aim<'_>) -> Result<(), Refused> {

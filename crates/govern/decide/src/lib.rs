@@ -24,6 +24,7 @@ mod entity;
 mod explain;
 mod fact;
 mod judge;
+mod lineage;
 mod mark;
 mod marks;
 pub mod policy;

@@ -1,5 +1,7 @@
 //! Stable codes of denials. A code is never renamed or reused.
 
+use bailiwick_credential::ExchangeRule;
+
 /// Why a call was refused. The text form ([`DenyReason::code`]) is stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DenyReason {
@@ -9,6 +11,8 @@ pub enum DenyReason {
     ActorRevoked,
     /// A policy could not be evaluated.
     EvaluationFailed,
+    /// A rule of token exchange does not hold.
+    Exchange(ExchangeRule),
     /// A policy forbids it.
     ForbiddenByPolicy,
     /// The identity's expiry has passed.
@@ -57,10 +61,21 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, for the reference page and for tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 36] = [
         Self::ArgumentOutOfScope,
         Self::ActorRevoked,
         Self::EvaluationFailed,
+        Self::Exchange(ExchangeRule::Request),
+        Self::Exchange(ExchangeRule::SubjectToken),
+        Self::Exchange(ExchangeRule::ActorToken),
+        Self::Exchange(ExchangeRule::ActorClient),
+        Self::Exchange(ExchangeRule::ActorScope),
+        Self::Exchange(ExchangeRule::MayAct),
+        Self::Exchange(ExchangeRule::Cycle),
+        Self::Exchange(ExchangeRule::Depth),
+        Self::Exchange(ExchangeRule::Audience),
+        Self::Exchange(ExchangeRule::Scope),
+        Self::Exchange(ExchangeRule::Lifetime),
         Self::ForbiddenByPolicy,
         Self::IdentityExpired,
         Self::IdentityRevoked,
@@ -92,6 +107,7 @@ impl DenyReason {
             Self::ArgumentOutOfScope => "grant.argument-out-of-scope",
             Self::ActorRevoked => "token.actor-revoked",
             Self::EvaluationFailed => "policy.evaluation-failed",
+            Self::Exchange(rule) => rule.code(),
             Self::ForbiddenByPolicy => "policy.forbidden",
             Self::IdentityExpired => "identity.expired",
             Self::IdentityRevoked => "identity.revoked",
@@ -124,6 +140,7 @@ impl DenyReason {
             Self::ArgumentOutOfScope => "a condition on an argument of the call does not hold",
             Self::ActorRevoked => "an ancestor in the act chain is dead",
             Self::EvaluationFailed => "a policy could not be evaluated",
+            Self::Exchange(rule) => rule.meaning(),
             Self::ForbiddenByPolicy => "a policy forbids it",
             Self::IdentityExpired => "the identity's expiry has passed",
             Self::IdentityRevoked => "the identity is retired, or was killed",

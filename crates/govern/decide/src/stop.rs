@@ -26,11 +26,49 @@ pub(crate) fn marked_anywhere(
         return found;
     }
     if let (Caller::Bearer(claims), Some(space)) = (caller, space)
-        && let Some(mark) = ancestors(claims).find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
+        && let Some(mark) = ancestors(claims)
+            .find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
+            .or_else(|| crate::lineage::marked(snapshot, claims))
     {
         return Some((DenyReason::ActorRevoked, mark));
     }
+    // An exchange that is under way dies with its subject token too.
+    if let (
+        Target::Issue {
+            subject: Some(subject),
+            ..
+        },
+        Some(space),
+    ) = (&call.target, space)
+        && let Some(found) = credential_marked(snapshot, space, &subject.claims)
+    {
+        return Some(found);
+    }
     found
+}
+
+/// The strictest mark on a token, on what it belongs to, and on what it stands on.
+pub(crate) fn credential_marked(
+    snapshot: &Snapshot,
+    space: &Space,
+    claims: &Claims,
+) -> Option<(DenyReason, Mark)> {
+    let mut standing = Standing::of(&claims.tenant, claims.epoch);
+    standing.issuer = Some(&claims.issuer);
+    standing.token = Some(&claims.token);
+    standing.task = Some(&claims.task);
+    standing.identity = Some(&claims.nhi);
+    if let Some(entry) = space.identity(&claims.nhi) {
+        standing.owner = Some(&entry.identity.owner.team);
+        standing.agent = entry.identity.labels.agent.as_ref();
+    }
+    if let Some(mark) = snapshot.strictest(&standing) {
+        return Some((reason(&mark), mark));
+    }
+    ancestors(claims)
+        .find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
+        .or_else(|| crate::lineage::marked(snapshot, claims))
+        .map(|mark| (DenyReason::ActorRevoked, mark))
 }
 
 /// Whoever stands behind the bearer of a token: the act chain, and the subject where it is an identity of

@@ -144,7 +144,7 @@ impl Aim<'_> {
 /// At what `call` aims.
 pub(crate) fn aim_of(call: &Call) -> Aim<'_> {
     match &call.target {
-        Target::Issue { claims, tokens } => {
+        Target::Issue { claims, tokens, .. } => {
             Aim::Issue(&claims.task, u32::try_from(tokens.len()).unwrap_or(u32::MAX))
         }
         Target::Mcp { server, method, item } => {

@@ -394,6 +394,8 @@ fn payloads(bench: &Bench) -> Outcome<()> {
         epoch: Epoch(7),
         scopes: ScopeSet::parse("filesystem:read_text_file"),
         act: smallvec::SmallVec::new(),
+        may_act: Vec::new(),
+        lineage: Vec::new(),
     };
     let principal = Principal::Bearer(Bearer {
         claims: Arc::new(claims),

@@ -9,14 +9,14 @@
 //!               "reason":"grant.none","resource":{"id":"read_text_file","type":"tool"},"server":"filesystem",
 //!               "sub":"…","task":"tsk_…","tenant":"acme","token_hash":"<hex>"}
 //! token.issue  the same, with "action":"token.issue" and
-//!               "issue":{"act":[…],"audience":"…","client":"cli_…","expires_at":1763750000,"jti":["tok_…"],
-//!               "nhi":"idn_…","scope":["filesystem:read_text_file"],"sub":"…"}
+//!               "issue":{"act":[…],"audience":"…","client":"cli_…","expires_at":1763750000,"from":["tok_…"],
+//!               "jti":["tok_…"],"nhi":"idn_…","scope":["filesystem:read_text_file"],"sub":"…"}
 //! outcome      {"decision":"dec_…","outcome":"returned","tenant":"acme"}
 //! ```
 //!
 //! `client`, `jti`, `sub` and `token_hash` are those of the token the caller showed. A call of an outside
 //! enforcement point has `subject` (AuthZEN `type` and `id`) and `pep` in their place. `reason` is only in a
-//! denial.
+//! denial. `from` names the tokens that a delegated token stands on.
 
 use bailiwick_audit::entry::Kind;
 use bailiwick_base::{DecisionId, Digest, TaskId};
@@ -116,7 +116,7 @@ pub fn outcome(decision: &DecisionId, outcome: &'static str) -> Vec<u8> {
 
 /// What the tokens say that an issue asks for.
 fn issue(object: &mut Writer<'_>, target: &Target) {
-    let Target::Issue { claims, tokens } = target else {
+    let Target::Issue { claims, tokens, .. } = target else {
         return;
     };
     object.nested("issue", |inner| {
@@ -126,6 +126,9 @@ fn issue(object: &mut Writer<'_>, target: &Target) {
         text_or_digest(inner, "audience", &claims.audience);
         text_or_digest(inner, "client", &claims.client);
         inner.number("expires_at", claims.expires_at.secs());
+        if !claims.lineage.is_empty() {
+            inner.list("from", &claims.lineage, |out, link| push_shown(out, &link.token));
+        }
         inner.list("jti", tokens, |out, token| push_shown(out, token));
         inner.shown("nhi", &claims.nhi);
         inner.list("scope", claims.scopes.iter(), push_text);

@@ -25,7 +25,7 @@ const SCOPES_MAX: usize = 256 * 1024;
 macro_rules! columns {
     () => {
         "task.tenant, task.task, task.identity, task.purpose, task.requested_by, task.opens_at, task.closes_at, \
-         task.closed_at, task.close_reason, task.digest, task_grant.grant_id, task_grant.identity, \
+         task.closed_at, task.close_reason, task.may_act, task.digest, task_grant.grant_id, task_grant.identity, \
          task_grant.scopes, task_grant.expires_at, task_grant.digest"
     };
 }
@@ -51,7 +51,8 @@ const LIST: &str = concat!(
 /// Tasks whose window ended before `$1` can decide nothing any more.
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), joined!(), " WHERE task.closes_at >= $1");
 const INSERT_TASK: &str = "INSERT INTO task (tenant, task, identity, purpose, requested_by, opens_at, closes_at, \
-                           closed_at, close_reason, digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+                           closed_at, close_reason, may_act, digest) \
+                           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                            ON CONFLICT DO NOTHING";
 const INSERT_GRANT: &str = "INSERT INTO task_grant (tenant, task, grant_id, identity, scopes, expires_at, digest) \
                             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
@@ -63,7 +64,7 @@ impl Stored for Task {
 
     fn document(&self) -> Value {
         let (closed_at, reason) = closed_parts(self);
-        json!({
+        let mut document = json!({
             "tenant": self.id.tenant().as_str(),
             "id": self.id.to_string(),
             "identity": self.identity.to_string(),
@@ -73,7 +74,12 @@ impl Stored for Task {
             "closes_at": self.closes_at.micros(),
             "closed_at": closed_at,
             "reason": reason,
-        })
+        });
+        // Left out where nobody may act: the digests of tasks from before this was known stay what they were.
+        if let (false, Some(members)) = (self.may_act.is_empty(), document.as_object_mut()) {
+            members.insert("may_act".to_owned(), json!(may_act_text(self)));
+        }
+        document
     }
 
     fn name(&self) -> String {
@@ -81,13 +87,28 @@ impl Stored for Task {
     }
 
     fn outline(&self) -> Map<String, Value> {
-        members(json!({
+        let mut outline = members(json!({
             "identity": self.identity.to_string(),
             "opens_at": self.opens_at.micros(),
             "closes_at": self.closes_at.micros(),
             "closed_at": closed_parts(self).0,
-        }))
+        }));
+        if !self.may_act.is_empty() {
+            outline.insert("may_act".to_owned(), json!(may_act_text(self)));
+        }
+        outline
     }
+}
+
+fn may_act_text(task: &Task) -> String {
+    let ids: Vec<String> = task.may_act.iter().map(ToString::to_string).collect();
+    ids.join(" ")
+}
+
+fn may_act_from_text(tenant: &TenantId, text: &str) -> Option<Vec<IdentityId>> {
+    text.split_terminator(' ')
+        .map(|id| IdentityId::parse(tenant, id).ok())
+        .collect()
 }
 
 fn closed_parts(task: &Task) -> (Option<i64>, Option<&str>) {
@@ -235,6 +256,7 @@ pub(crate) fn from_row(cells: Cells) -> Result<(Task, Grant), StoreError> {
         opens_at: f.time("opens_at")?,
         closes_at: f.time("closes_at")?,
         state: TaskState::Open,
+        may_act: Vec::new(),
     };
     let state = match (f.int_or_null("closed_at")?, f.text_or_null("close_reason")?) {
         (None, None) => TaskState::Open,
@@ -244,7 +266,13 @@ pub(crate) fn from_row(cells: Cells) -> Result<(Task, Grant), StoreError> {
         },
         _ => return Err(f.corrupt("closed_at")),
     };
-    let task = whole(Task { state, ..task }, f.digest("digest")?)?;
+    let may_act = f.word("may_act", |text| may_act_from_text(&tenant, text))?;
+    let task = Task {
+        state,
+        may_act,
+        ..task
+    };
+    let task = whole(task, f.digest("digest")?)?;
     let grant = Grant {
         id: GrantId::from_parts(tenant.clone(), f.uuid("grant_id")?),
         task: task.id.clone(),
@@ -349,6 +377,7 @@ impl Tasks<'_, Tx> {
             task.closes_at,
             closed_at,
             reason,
+            may_act_text(&task),
             digest_of(&task)?,
         ];
         if self.0.write(INSERT_TASK, row).await? == 0 {

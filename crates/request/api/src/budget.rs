@@ -53,7 +53,7 @@ impl Lane {
 }
 
 impl Budget {
-    /// Half of it for calls, a quarter each for operators and for those who ask for a token.
+    /// Half of it for calls, a quarter each for operators and for those who are known by their body only.
     pub fn new(mib: usize) -> Arc<Self> {
         let quarter = mib.saturating_mul(MIB) / 4;
         Arc::new(Self {
@@ -66,7 +66,7 @@ impl Budget {
     fn lane(&self, path: &str) -> &Arc<Lane> {
         if path.starts_with("/v1/") {
             &self.operators
-        } else if is_token_endpoint(path) {
+        } else if is_by_body(path) {
             &self.newcomers
         } else {
             &self.calls
@@ -74,11 +74,11 @@ impl Budget {
     }
 }
 
-/// `/t/{tenant}/token` and nothing else: a server may be named `token` too.
-fn is_token_endpoint(path: &str) -> bool {
+/// Below `/t/{tenant}/`, what learns from the body who asks, and nothing else: a server may be named `token` too.
+fn is_by_body(path: &str) -> bool {
     path.strip_prefix("/t/")
-        .and_then(|rest| rest.strip_suffix("/token"))
-        .is_some_and(|tenant| !tenant.is_empty() && !tenant.contains('/'))
+        .and_then(|rest| rest.split_once('/'))
+        .is_some_and(|(tenant, door)| !tenant.is_empty() && ["introspect", "revoke", "token"].contains(&door))
 }
 
 /// What one request holds; given back when its answer has ended, for a call that streams may need what it was asked.

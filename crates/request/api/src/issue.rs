@@ -22,7 +22,7 @@ use crate::session::{Session, bearer};
 /// Tokens of one request.
 pub(crate) const BATCH_MAX: u32 = 256;
 /// `client_id` of a token that an operator asked for: the identity's own name at this issuer.
-const OPERATOR_CLIENT: &str = "bailiwick-operator";
+pub(crate) const OPERATOR_CLIENT: &str = "bailiwick-operator";
 
 /// Who asks for tokens of a task.
 pub(crate) enum Requester {
@@ -114,25 +114,53 @@ pub(crate) async fn for_task(
         requested,
     )?);
     let by_holder = matches!(requester, Requester::Holder(_));
+    let principal = requester.principal(&claims);
+    decided(deps, claims, tokens, principal, None)
+        .await
+        .map_err(|stopped| stopped.into_route(by_holder))
+}
+
+/// Why tokens were not issued.
+pub(crate) enum Stopped {
+    /// It was decided so.
+    Denied(Denial),
+    /// Something is broken.
+    Failed(RouteError),
+}
+
+impl Stopped {
+    pub(crate) fn into_route(self, by_holder: bool) -> RouteError {
+        match self {
+            Self::Denied(denial) => denied(&denial, by_holder),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+/// Decided, recorded, and only then signed; `subject` is the token that is exchanged.
+pub(crate) async fn decided(
+    deps: &Deps,
+    claims: Arc<Claims>,
+    tokens: Vec<TokenId>,
+    principal: Principal,
+    subject: Option<Bearer>,
+) -> Result<Issued, Stopped> {
     let call = Call {
         id: deps
             .pep
-            .next_id(tenant)
-            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+            .next_id(&claims.tenant)
+            .map_err(|e| Stopped::Failed(RouteError::broken("randomness failed", &e)))?,
         door: Door::Issue,
-        principal: requester.principal(&claims),
+        principal,
         target: Target::Issue {
             claims: Arc::clone(&claims),
             tokens: tokens.clone(),
+            subject,
         },
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };
-    let permit = deps
-        .pep
-        .permit(call)
-        .await
-        .map_err(|denial| denied(&denial, by_holder))?;
+    let permit = deps.pep.permit(call).await.map_err(Stopped::Denied)?;
     let decision = permit.decision().id.clone();
     // A batch of RSA signatures takes tens of milliseconds: the other calls of this thread go elsewhere.
     let signed = if tokens.len() > 1 {
@@ -146,7 +174,7 @@ pub(crate) async fn for_task(
         Outcome::Failed
     });
     Ok(Issued {
-        tokens: signed?,
+        tokens: signed.map_err(Stopped::Failed)?,
         decision,
     })
 }
@@ -168,7 +196,11 @@ pub(crate) fn require_issuable(deps: &Deps, task: &Task, grant: &Grant) -> Resul
         id: deps.mint(tenant)?,
         door: Door::Issue,
         principal: requester.principal(&claims),
-        target: Target::Issue { claims, tokens },
+        target: Target::Issue {
+            claims,
+            tokens,
+            subject: None,
+        },
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };
@@ -258,6 +290,7 @@ fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire
             token_type: "Bearer".to_owned(),
             expires_in,
             scope: scope.clone(),
+            issued_token_type: None,
         });
     }
     Ok(out)

@@ -56,7 +56,7 @@ fn doors() -> Doors {
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
-    use oauth::{metadata, token};
+    use oauth::{introspect, metadata, revoke, token};
     doors
         .get(
             "/.well-known/oauth-authorization-server/t/{tenant}",
@@ -84,6 +84,8 @@ fn oauth_doors(doors: Doors) -> Doors {
         )
         .get("/t/{tenant}/jwks", metadata::jwks)
         .post("/t/{tenant}/token", token::handler)
+        .post("/t/{tenant}/revoke", revoke::handler)
+        .post("/t/{tenant}/introspect", introspect::handler)
 }
 
 fn authzen_doors(doors: Doors) -> Doors {

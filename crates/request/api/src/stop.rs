@@ -61,6 +61,13 @@ pub(crate) fn reach_of(scope: &MarkScope) -> Reach {
     }
 }
 
+/// Who stops, as the kill journal says it.
+struct Given {
+    actor: String,
+    request: String,
+    idempotency: Option<String>,
+}
+
 /// A stop that is in force in memory.
 #[derive(Debug)]
 struct Held {
@@ -98,19 +105,54 @@ impl Deps {
         request: Digest,
         received: Duration,
     ) -> Result<Stopped, RouteError> {
-        let context = self
-            .context(session, reach_of(&stop.scope), request)?
-            .lane(Lane::Kill);
+        let context = self.context(session, reach_of(&stop.scope), request)?;
+        let given = Given {
+            actor: Actor::Operator(session.operator.clone()).to_string(),
+            request: request.to_string(),
+            idempotency: session.idempotency.clone(),
+        };
+        self.stop_given(context, given, stop, received).await
+    }
+
+    /// An identity ends a token of its own: the same order as a kill.
+    pub(crate) async fn revoke(
+        &self,
+        identity: &IdentityId,
+        stop: Stop,
+        received: Duration,
+    ) -> Result<Stopped, RouteError> {
+        let id = self
+            .ids
+            .uuid()
+            .map_err(|e| RouteError::broken("randomness failed", &e))?;
+        let actor = Actor::Identity(identity.clone());
+        let given = Given {
+            actor: actor.to_string(),
+            request: Digest::of(id.as_bytes()).to_string(),
+            idempotency: None,
+        };
+        let context = Context::new(reach_of(&stop.scope), actor, RequestId(id));
+        self.stop_given(context, given, stop, received).await
+    }
+
+    async fn stop_given(
+        &self,
+        context: Context,
+        given: Given,
+        stop: Stop,
+        received: Duration,
+    ) -> Result<Stopped, RouteError> {
+        let context = context.lane(Lane::Kill);
         let entry = KillEntry {
             at: self.clock.now(),
-            actor: format!("operator:{}", session.operator),
+            actor: given.actor,
             marks: vec![KillMark {
                 scope: stop.scope.clone(),
                 effect: stop.effect,
             }],
             provisional_epoch: self.cell.load().epoch().next(),
-            request: request.to_string(),
-            idempotency: session.idempotency.clone(),
+            request: given.request,
+            idempotency: given.idempotency,
         };
         let slot = self.journal(&entry);
         let cancelled = self.in_flight(&stop.scope);
@@ -381,6 +423,8 @@ impl Deps {
             epoch: Epoch(snapshot.epoch().0.saturating_sub(1)),
             scopes: ScopeSet::default(),
             act: smallvec::SmallVec::new(),
+            may_act: Vec::new(),
+            lineage: Vec::new(),
         });
         Some(Call {
             id: self.ids.mint(&tenant).ok()?,
@@ -411,6 +455,7 @@ fn probe_target(scope: &MarkScope, door: Door, claims: &Arc<Claims>, token: Toke
         (_, Door::Issue) => Target::Issue {
             claims: Arc::clone(claims),
             tokens: vec![token],
+            subject: None,
         },
         _ => named("probe", "", ""),
     }

@@ -52,6 +52,8 @@ fn claims(tenant: &TenantId, ids: &Ids, now: Time) -> Result<Claims, Box<dyn Err
         epoch: Epoch(12),
         scopes: ScopeSet::parse("filesystem:list_directory filesystem:read_text_file"),
         act: smallvec::SmallVec::new(),
+        may_act: Vec::new(),
+        lineage: Vec::new(),
     })
 }
 

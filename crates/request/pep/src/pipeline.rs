@@ -387,6 +387,32 @@ impl Pep {
         }
     }
 
+    /// Records a call that was refused before anything was left to decide, with the rule that refused it.
+    pub async fn refuse(&self, call: &Call, reason: DenyReason, text: String) -> Denial {
+        let snapshot = self.cell.load();
+        let decision = Decision {
+            id: call.id.clone(),
+            effect: Effect::Deny(reason),
+            reasons: Reasons {
+                text: text.clone(),
+                ..Reasons::default()
+            },
+            obligations: SmallVec::new(),
+            epoch: snapshot.epoch(),
+            state_pos: snapshot.state_pos(),
+        };
+        self.counters.decided(call.door, &decision.effect);
+        let denial = Denial {
+            reason,
+            text,
+            decision: call.id.clone(),
+        };
+        match self.record(call, decision).await {
+            Ok(_) => denial,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
     /// How many open calls `matches` holds for.
     #[must_use]
     pub fn in_flight(&self, matches: impl Fn(&Call) -> bool) -> u64 {

@@ -22,6 +22,9 @@ pub struct NewTask {
     /// Who asked for it; the operator when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// Ids or names of the identities that may act for this one with a token of the task (RFC 8693).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_act: Vec<String>,
     /// Whether a token is issued at once.
     #[serde(default)]
     pub issue: bool,
@@ -56,6 +59,9 @@ pub struct Task {
     /// The mark that stops it, such as `kill of agent report-writer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<String>,
+    /// Identities that may act for this one with a token of the task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_act: Vec<String>,
 }
 
 /// Answer of `POST …/tasks`.
@@ -79,6 +85,9 @@ pub struct Token {
     pub expires_in: u64,
     /// Coarse scopes.
     pub scope: String,
+    /// What kind of token an exchange gave (RFC 8693 §2.2.1); absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<String>,
 }
 
 /// `POST …/tasks/{id}/tokens`.

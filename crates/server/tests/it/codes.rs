@@ -66,6 +66,8 @@ const NOT_CODES: &[&str] = &[
     "task.open",
     "tenant.add",
     "tenant.close",
+    "token.exchange",
+    "token.introspect",
     "token.issue",
     "unseal.key",
 ];

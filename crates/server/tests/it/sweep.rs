@@ -125,6 +125,8 @@ const CASES: &[Case] = &[
     ),
     case("GET /t/{tenant}/jwks", Door::Public, none),
     case("POST /t/{tenant}/token", Door::Client, none),
+    case("POST /t/{tenant}/revoke", Door::Client, none),
+    case("POST /t/{tenant}/introspect", Door::Client, none),
     case("POST /access/v1/evaluation", Door::Pep, question),
     case("POST /access/v1/evaluations", Door::Pep, question),
     case("POST /t/{tenant}/access/v1/evaluation", Door::Pep, question),

@@ -11,23 +11,30 @@ use serde_json::{Value, json};
 use crate::bed::{Answer, BASE, Bed, claims_of, ghost, sign, task};
 use crate::desk::Desk;
 
-const FORM: &str = "application/x-www-form-urlencoded";
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A client of an identity with its key.
-struct Client {
-    id: String,
-    seed: Vec<u8>,
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) seed: Vec<u8>,
 }
 
 impl Client {
-    async fn register(bed: &Bed, tenant: &str, identity: &str) -> Self {
+    pub(crate) async fn register(bed: &Bed, tenant: &str, identity: &str) -> Self {
+        Self::register_until(bed, tenant, identity, None).await
+    }
+
+    pub(crate) async fn register_until(bed: &Bed, tenant: &str, identity: &str, ends: Option<&str>) -> Self {
         let seed: Vec<u8> = (0..32)
             .map(|n| n ^ identity.as_bytes()[10 + usize::from(n) % 20])
             .collect();
         let public = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
         let x = URL_SAFE_NO_PAD.encode(public.public_key().as_ref());
-        let body = json!({"identity": identity, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}});
+        let mut body = json!({"identity": identity, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}});
+        if let Some(ends) = ends {
+            body["expires_at"] = json!(ends);
+        }
         let added = bed
             .post(&format!("/v1/tenants/{tenant}/clients"), &body)
             .await
@@ -46,7 +53,7 @@ impl Client {
         })
     }
 
-    fn assertion(&self, bed: &Bed, tenant: &str) -> String {
+    pub(crate) fn assertion(&self, bed: &Bed, tenant: &str) -> String {
         self.assertion_with(bed, tenant, |_| {})
     }
 
@@ -57,7 +64,7 @@ impl Client {
     }
 }
 
-fn form(parameters: &[(&str, &str)]) -> String {
+pub(crate) fn form(parameters: &[(&str, &str)]) -> String {
     serde_urlencoded::to_string(parameters).unwrap()
 }
 
@@ -71,7 +78,7 @@ fn request<'a>(assertion: &'a str, more: &[(&'a str, &'a str)]) -> String {
     form(&parameters)
 }
 
-async fn ask(bed: &Bed, tenant: &str, body: String) -> Answer {
+pub(crate) async fn ask(bed: &Bed, tenant: &str, body: String) -> Answer {
     let path = format!("/t/{tenant}/token");
     bed.send("POST", &path, &[("content-type", FORM)], body).await
 }

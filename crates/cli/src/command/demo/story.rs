@@ -199,6 +199,7 @@ async fn open(
         authorization_details: Vec::new(),
         for_secs: 900,
         requested_by: None,
+        may_act: Vec::new(),
         issue: true,
     };
     let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
@@ -480,6 +481,7 @@ async fn second_agent(
         authorization_details: Vec::new(),
         for_secs: 900,
         requested_by: None,
+        may_act: Vec::new(),
         issue: false,
     };
     let _opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;

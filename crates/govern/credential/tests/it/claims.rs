@@ -1,5 +1,5 @@
 use bailiwick_base::{Epoch, IdentityId};
-use bailiwick_credential::{Claims, ScopeSet};
+use bailiwick_credential::{Claims, Link, ScopeSet};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +26,13 @@ fn claims(actors: usize, scope: &str, epoch: u64) -> Claims {
         epoch: Epoch(epoch),
         scopes: ScopeSet::parse(scope),
         act: chain.into_iter().collect(),
+        may_act: (0..actors as u64).map(|n| id("acme", 70 + n)).collect(),
+        lineage: (0..2 * actors as u64)
+            .map(|n| Link {
+                token: id("acme", 50 + n),
+                task: id("acme", 60 + n),
+            })
+            .collect(),
     }
 }
 
@@ -124,6 +131,9 @@ fn the_actor_chain_is_short_and_without_a_circle() {
     let with = |act: Value| {
         let mut members = members(&claims(0, "a:b", 1));
         members.insert("act".to_owned(), act);
+        let link =
+            json!({"jti": claims(0, "", 1).token.to_string(), "task": claims(0, "", 1).task.to_string()});
+        members.insert("lineage".to_owned(), json!([link]));
         members.insert("sub".to_owned(), json!("usr_1"));
         Claims::from_json(&members).map_err(|e| e.claim)
     };
@@ -155,4 +165,37 @@ fn the_actor_chain_is_short_and_without_a_circle() {
         |inner, n| json!({"sub": actor(41 + n), "act": inner}),
     );
     assert_eq!(with(deep), Err("act"));
+}
+
+#[test]
+fn who_may_act_and_what_a_token_stands_on_are_read_strictly() {
+    let with = |actors: usize, name: &str, value: Value| {
+        let mut members = members(&claims(actors, "a:b", 1));
+        members.insert(name.to_owned(), value);
+        Claims::from_json(&members).map_err(|e| e.claim)
+    };
+    let one = id::<bailiwick_base_kinds::Identity>("acme", 30).to_string();
+    assert_eq!(with(0, "may_act", json!({"sub": one})).unwrap().may_act.len(), 1);
+    for shape in [
+        json!({"sub": "*"}),
+        json!("*"),
+        json!([]),
+        json!({}),
+        json!(null),
+        json!([{"sub": one}, "*"]),
+    ] {
+        assert_eq!(with(0, "may_act", shape), Err("may_act"));
+    }
+    let whole = members(&claims(1, "a:b", 1))["lineage"].clone();
+    assert_eq!(
+        with(0, "lineage", whole),
+        Err("lineage"),
+        "nobody acts, so it stands on nothing"
+    );
+    for shape in [json!([]), json!(null), json!([{"jti": "x"}]), json!({"jti": "x"})] {
+        assert_eq!(with(1, "lineage", shape), Err("lineage"));
+    }
+    let mut bare = members(&claims(1, "a:b", 1));
+    bare.remove("lineage");
+    assert_eq!(Claims::from_json(&bare).unwrap_err().claim, "lineage");
 }

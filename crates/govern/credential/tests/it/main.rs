@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its input fails")]
 
 mod claims;
+mod exchange;
 mod issuing;
 mod rotation;
 mod transitions;
@@ -38,6 +39,7 @@ pub(crate) fn plan() -> TaskPlan {
         requested_by: "opr_1".to_owned(),
         opens_at: None,
         closes_at: at(3_600),
+        may_act: Vec::new(),
     }
 }
 

@@ -163,6 +163,7 @@ fn marks_stop_issuing_too() {
     issue.target = Target::Issue {
         tokens: vec![wanted.token.clone()],
         claims: std::sync::Arc::new(wanted),
+        subject: None,
     };
     issue.principal = Principal::Identity {
         id: identity_id(1),

@@ -27,6 +27,7 @@ fn target(action: &str, scopes: &[&str]) -> Target {
             Target::Issue {
                 tokens: vec![wanted.token.clone()],
                 claims: Arc::new(wanted),
+                subject: None,
             }
         }
         vocabulary::TOOLS_CALL => item(action, ItemKind::Tool, "read_text_file"),

@@ -506,6 +506,7 @@ fn tokens_are_issued_for_ones_own_open_task() {
         Target::Issue {
             tokens: vec![wanted.token.clone()],
             claims: Arc::new(wanted),
+            subject: None,
         }
     };
     let mut call = read_call();
@@ -547,6 +548,7 @@ fn what_a_token_will_say_stays_within_its_task() {
         call.target = Target::Issue {
             tokens: vec![wanted.token.clone()],
             claims: Arc::new(wanted),
+            subject: None,
         };
         decide(&world, &call, NOW).effect
     };

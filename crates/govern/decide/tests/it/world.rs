@@ -118,6 +118,7 @@ pub(crate) fn task(n: u128, identity: u128) -> Task {
         opens_at: at(-100),
         closes_at: at(10_000),
         state: TaskState::Open,
+        may_act: Vec::new(),
     }
 }
 
@@ -198,6 +199,8 @@ pub(crate) fn claims(scopes: &[&str]) -> Claims {
             .map(|s| parse_scope(s).unwrap().coarse())
             .collect::<ScopeSet>(),
         act: SmallVec::new(),
+        may_act: Vec::new(),
+        lineage: Vec::new(),
     }
 }
 

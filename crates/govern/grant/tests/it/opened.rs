@@ -16,6 +16,7 @@ fn task() -> Task {
         opens_at: Time::from_secs(0),
         closes_at: Time::from_secs(1000),
         state: TaskState::Open,
+        may_act: Vec::new(),
     }
 }
 

@@ -46,6 +46,8 @@ fn claims(subject: &str, act: &[u128]) -> Claims {
         epoch: Epoch(3),
         scopes: ScopeSet::default(),
         act: act.iter().map(|n| identity(*n)).collect(),
+        may_act: Vec::new(),
+        lineage: Vec::new(),
     }
 }
 
@@ -171,6 +173,7 @@ fn a_permitted_issue_is_the_issue_itself() {
     let target = Target::Issue {
         claims,
         tokens: tokens.clone(),
+        subject: None,
     };
     let principal = Principal::Identity {
         id: identity(10),

@@ -363,6 +363,7 @@ impl Bed {
             opens_at: now,
             closes_at,
             state: TaskState::Open,
+            may_act: Vec::new(),
         };
         let condition = |arg: &str, operator, values| Condition {
             arg: arg.to_owned(),

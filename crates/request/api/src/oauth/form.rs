@@ -13,6 +13,9 @@ const FORM_MAX: usize = 64 * 1024;
 /// Parameters of a form.
 const PARAMETERS_MAX: usize = 64;
 
+/// Parameters that may be there several times (RFC 8707 §2, RFC 8693 §2.1).
+const REPEATED: [&str; 2] = ["audience", "resource"];
+
 /// The form's parameters; a parameter twice is refused (RFC 6749 §3.2).
 pub(super) struct Form(Vec<(String, String)>);
 
@@ -29,7 +32,7 @@ impl Form {
             .map_err(|_| bad("invalid_request", "body is not application/x-www-form-urlencoded"))?;
         let mut seen = BTreeSet::new();
         for (name, _) in &pairs {
-            if !seen.insert(name) && name != "resource" {
+            if !seen.insert(name) && !REPEATED.contains(&name.as_str()) {
                 let shown = bailiwick_base::limits::shown(name);
                 return Err(bad(
                     "invalid_request",

@@ -3,5 +3,7 @@
 mod client;
 mod error;
 mod form;
+pub(crate) mod introspect;
 pub(crate) mod metadata;
+pub(crate) mod revoke;
 pub(crate) mod token;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{IdentityId, TaskId, TenantId, limits, nearest};
+use bailiwick_base::{GrantId, IdentityId, TaskId, TenantId, limits, nearest};
 use bailiwick_credential::{self as credential, Task, TaskPlan};
 use bailiwick_decide::{Arguments, Call, DenyReason, Door, ItemKind, MarkEffect, Principal, Target};
 use bailiwick_grant::{self as grant, Grant, Scope};
@@ -33,6 +33,7 @@ pub(crate) async fn open(
     let tenant = super::tenant(&deps, &slug)?;
     let identity = super::identity(&deps, &tenant, &body.identity)?;
     let scopes = scopes(&body)?;
+    let may_act = may_act(&deps, &tenant, &body)?;
     let (task, grant) = (deps.mint(&tenant)?, deps.mint(&tenant)?);
     let requested_by = body
         .requested_by
@@ -52,23 +53,19 @@ pub(crate) async fn open(
                 requested_by: requested_by.clone(),
                 opens_at: None,
                 closes_at: tx.now().after(window),
+                may_act: may_act.clone(),
             };
             let transition = credential::open_task(wanted, &doors.credential_limits, tx.now())?;
-            let granted = Grant {
-                id: grant.clone(),
-                task: transition.after.id.clone(),
-                identity: transition.after.identity.clone(),
-                scopes: scopes.clone(),
-                expires_at: transition.after.closes_at,
-            };
-            require_compiles(&granted)?;
-            let snapshot = doors.cell.load();
-            require_servers(&snapshot, &granted)?;
-            require_unkilled(&doors, &granted)?;
+            let granted = granted(grant.clone(), &transition.after, scopes.clone());
+            require_keepable(&doors, &granted)?;
             if issues {
                 issue::require_issuable(&doors, &transition.after, &granted)?;
             }
-            let shown = to_wire(&View::new(&doors, &snapshot), &transition.after, &granted);
+            let shown = to_wire(
+                &View::new(&doors, &doors.cell.load()),
+                &transition.after,
+                &granted,
+            );
             tx.task().open(transition, granted).await?;
             answer(&shown)
         })
@@ -138,6 +135,35 @@ fn malformed(text: &str, error: &grant::ScopeError) -> RouteError {
     RouteError::invalid("grant.scope-malformed", detail)
 }
 
+fn may_act(deps: &Deps, tenant: &TenantId, body: &wire::NewTask) -> Result<Vec<IdentityId>, RouteError> {
+    if body.may_act.len() > credential::MAY_ACT_MAX {
+        let detail = format!("`may_act`: more than {} identities", credential::MAY_ACT_MAX);
+        return Err(RouteError::invalid("task.may-act-too-many", detail));
+    }
+    body.may_act
+        .iter()
+        .map(|named| super::identity(deps, tenant, named))
+        .collect()
+}
+
+/// The grant of a new task: for as long as it is open.
+fn granted(id: GrantId, task: &Task, scopes: Vec<Scope>) -> Grant {
+    Grant {
+        id,
+        task: task.id.clone(),
+        identity: task.identity.clone(),
+        scopes,
+        expires_at: task.closes_at,
+    }
+}
+
+/// A grant is a promise: it compiles, what it names is there, and nothing it names was killed.
+fn require_keepable(deps: &Deps, granted: &Grant) -> Result<(), CommandError> {
+    require_compiles(granted)?;
+    require_servers(&deps.cell.load(), granted)?;
+    require_unkilled(deps, granted)
+}
+
 fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
     grant::compile(granted).map(drop).map_err(|e| {
         RouteError::new(
@@ -149,17 +175,25 @@ fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
     })
 }
 
-/// `authzen:evaluate` is no tool: it lets an enforcement point outside ask for decisions.
-fn is_enforcement_point(scope: &Scope) -> bool {
-    let (server, action) = crate::authzen::SCOPE;
-    scope.server.as_str() == server && scope.action.as_ref().is_some_and(|a| a.as_str() == action)
+/// No tools: `authzen:evaluate` lets an enforcement point outside ask for decisions,
+/// `token:exchange` lets an agent act for others, `token:introspect` lets a resource server ask about any token.
+fn is_own(scope: &Scope) -> bool {
+    [
+        crate::authzen::SCOPE,
+        credential::EXCHANGE_SCOPE,
+        crate::oauth::introspect::SCOPE,
+    ]
+    .iter()
+    .any(|(server, action)| {
+        scope.server.as_str() == *server && scope.action.as_ref().is_some_and(|a| a.as_str() == *action)
+    })
 }
 
 /// A scope on a server nobody added is a slip of the pen, not a grant for later.
 fn require_servers(snapshot: &bailiwick_decide::Snapshot, granted: &Grant) -> Result<(), CommandError> {
     let tenant = granted.id.tenant();
     for scope in &granted.scopes {
-        if is_enforcement_point(scope) {
+        if is_own(scope) {
             continue;
         }
         let Some(server) = snapshot.server(tenant, &scope.server) else {
@@ -218,7 +252,7 @@ fn require_arguments(scope: &Scope, pin: &ToolPin) -> Result<(), CommandError> {
 /// What was killed does not come back: a scope on it would be a promise that nobody can keep.
 fn require_unkilled(deps: &Deps, granted: &Grant) -> Result<(), CommandError> {
     let snapshot = deps.cell.load();
-    for scope in granted.scopes.iter().filter(|s| !is_enforcement_point(s)) {
+    for scope in granted.scopes.iter().filter(|s| !is_own(s)) {
         let tool = scope.action.as_ref().filter(|a| !a.as_str().contains('/'));
         let call = Call {
             id: deps.mint(granted.id.tenant())?,
@@ -349,6 +383,7 @@ fn to_wire(view: &View<'_>, task: &Task, granted: &Grant) -> wire::Task {
         can: granted.scopes.iter().map(ToString::to_string).collect(),
         opens_at: task.opens_at.to_string(),
         closes_at: task.closes_at.to_string(),
+        may_act: task.may_act.iter().map(ToString::to_string).collect(),
         state: match task.state {
             credential::TaskState::Open => "open".to_owned(),
             credential::TaskState::Closed { .. } => "closed".to_owned(),

@@ -96,6 +96,7 @@ pub(crate) fn task(n: u128, scopes: &[&str], state: TaskState) -> Fact {
         opens_at: at(-100),
         closes_at: at(10_000),
         state,
+        may_act: Vec::new(),
     };
     let grant = Grant {
         id: GrantId::from_parts(tenant_id(), Uuid::from_u128(n)),
@@ -341,6 +342,8 @@ impl World {
             epoch: Epoch(5),
             scopes: ScopeSet::from_iter(coarse),
             act: smallvec::SmallVec::new(),
+            may_act: Vec::new(),
+            lineage: Vec::new(),
         };
         let bearer = Bearer {
             claims: Arc::new(claims),

@@ -80,6 +80,8 @@ fn claims() -> Claims {
         epoch: Epoch(3),
         scopes: bailiwick_credential::ScopeSet::parse("filesystem:read_text_file"),
         act: SmallVec::new(),
+        may_act: Vec::new(),
+        lineage: Vec::new(),
     }
 }
 

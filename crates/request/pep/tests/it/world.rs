@@ -52,6 +52,7 @@ pub(crate) fn task_fact(state: TaskState, scopes: &[&str]) -> Fact {
         opens_at: at(-100),
         closes_at: at(10_000),
         state,
+        may_act: Vec::new(),
     };
     let grant = Grant {
         id: GrantId::from_parts(tenant(), Uuid::from_u128(4)),
@@ -183,6 +184,8 @@ impl World {
             epoch: Epoch(5),
             scopes: bailiwick_credential::ScopeSet::parse("filesystem:read_text_file filesystem:write_file"),
             act: SmallVec::new(),
+            may_act: Vec::new(),
+            lineage: Vec::new(),
         };
         Call {
             id,

@@ -1,0 +1,137 @@
+//! `POST /t/{tenant}/introspect` (RFC 7662), signed where it is asked for (RFC 9701).
+//!
+//! The kill-switch read path: what it says is what the next decision would find. Whatever the caller may not see
+//! is inactive, and looks exactly like a token that never was.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bailiwick_base::{ClientId, IdentityId, TenantId};
+use bailiwick_credential::{Claims, TaskState};
+use bailiwick_decide::{Arguments, Call, Door, NamedEntity, Principal, Target};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+use smallvec::SmallVec;
+
+use super::client::authenticate;
+use super::error::{OauthError, bad, no_store, refused};
+use super::form::{self, Form};
+use super::metadata::served;
+use super::revoke::is_own;
+use crate::Deps;
+use crate::issue::Requester;
+
+/// The scope, in a task of the caller's identity, that lets it see every token of the tenant.
+pub(crate) const SCOPE: (&str, &str) = ("token", "introspect");
+/// RFC 9701 §4.
+const SIGNED: &str = "application/token-introspection+jwt";
+
+pub(crate) async fn handler(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
+    let form = form::read(&headers, body).await?;
+    let (client, answer) = introspected(&deps, &tenant, &form).map_err(IntoResponse::into_response)?;
+    if !is_signed_wanted(&headers) {
+        return Ok(no_store((StatusCode::OK, axum::Json(answer)).into_response()));
+    }
+    signed(&deps, &tenant, &client, &answer).map_err(IntoResponse::into_response)
+}
+
+fn introspected(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(ClientId, Value), OauthError> {
+    let Requester::Client(client, identity) = authenticate(deps, tenant, form)? else {
+        return Err(bad("invalid_request", "tokens are introspected by a client"));
+    };
+    let token = form
+        .get("token")
+        .ok_or_else(|| bad("invalid_request", "parameter `token` is missing"))?;
+    let inactive = json!({"active": false});
+    let Ok(verified) = deps.verifier.verify(tenant, token.as_bytes(), deps.clock.now()) else {
+        return Ok((client, inactive));
+    };
+    let sees = is_own(&verified.claims, &client, &identity) || may_see_all(deps, &identity);
+    if !sees {
+        return Ok((client, inactive));
+    }
+    if !deps.cell.is_fresh(deps.clock.monotonic()) {
+        let stale = "this node has not heard from its store in time";
+        return Err(OauthError(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            stale.to_owned(),
+        ));
+    }
+    let call = Call {
+        id: deps.mint(tenant).map_err(|e| refused(&e))?,
+        door: Door::Check,
+        principal: Principal::Bearer(verified.bearer()),
+        target: Target::Named {
+            action: "token.introspect".to_owned(),
+            action_properties: Map::new(),
+            resource: NamedEntity::default(),
+            context: Map::new(),
+        },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    };
+    if deps.cell.load().ended(&call, deps.clock.now()).is_some() {
+        return Ok((client, inactive));
+    }
+    Ok((client, active(&verified.claims)))
+}
+
+/// The claims themselves, and that they count.
+fn active(claims: &Claims) -> Value {
+    let mut members: Map<String, Value> = serde_json::from_slice(&claims.to_json()).unwrap_or_default();
+    members.insert("active".to_owned(), json!(true));
+    members.insert("token_type".to_owned(), json!("Bearer"));
+    Value::Object(members)
+}
+
+/// A resource server: its identity holds an open task that grants `token:introspect`.
+fn may_see_all(deps: &Deps, identity: &IdentityId) -> bool {
+    let now = deps.clock.now();
+    let scope = format!("{}:{}", SCOPE.0, SCOPE.1);
+    deps.cell.load().tasks(identity.tenant()).any(|(task, grant)| {
+        task.identity == *identity
+            && task.state == TaskState::Open
+            && (task.opens_at..task.closes_at.min(grant.expires_at)).contains(&now)
+            && grant.coarse_scopes().covers(&scope)
+    })
+}
+
+fn is_signed_wanted(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| {
+        value.to_str().is_ok_and(|text| {
+            text.split(',').any(|part| {
+                let kind = part.split(';').next().unwrap_or_default();
+                kind.trim().eq_ignore_ascii_case(SIGNED)
+            })
+        })
+    })
+}
+
+/// RFC 9701 §5: the answer inside, for this caller; no `sub` and no `exp` outside of it.
+fn signed(deps: &Deps, tenant: &TenantId, client: &ClientId, answer: &Value) -> Result<Response, OauthError> {
+    let failed = |what: String| OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", what);
+    let signer = deps
+        .keyring
+        .signer(tenant)
+        .map_err(|_| failed("signing key is not available".to_owned()))?;
+    let claims = json!({
+        "iss": deps.issuer(tenant),
+        "aud": client.to_string(),
+        "iat": deps.clock.now().secs(),
+        "token_introspection": answer,
+    });
+    let text = bailiwick_keys::jws::encode(&signer, "token-introspection+jwt", claims.to_string().as_bytes())
+        .map_err(|_| failed("answer could not be signed".to_owned()))?;
+    let mut response = no_store((StatusCode::OK, text).into_response());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(SIGNED));
+    Ok(response)
+}

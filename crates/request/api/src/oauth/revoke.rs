@@ -1,0 +1,65 @@
+//! `POST /t/{tenant}/revoke` (RFC 7009): a client ends a token of its own, at once and for good.
+//!
+//! The way is that of a kill: journal, deny in memory, flush beside the state log. The answer comes when it is
+//! committed.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bailiwick_base::{ClientId, IdentityId, TenantId};
+use bailiwick_credential::Claims;
+use bailiwick_decide::{MarkEffect, MarkScope};
+use http::{HeaderMap, StatusCode};
+
+use super::client::authenticate;
+use super::error::{OauthError, bad, no_store, refused};
+use super::form::{self, Form};
+use super::metadata::served;
+use crate::Deps;
+use crate::issue::{OPERATOR_CLIENT, Requester};
+use crate::stop::Stop;
+
+pub(crate) async fn handler(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
+    let form = form::read(&headers, body).await?;
+    revoked(&deps, &tenant, &form)
+        .await
+        .map(|()| no_store(StatusCode::OK.into_response()))
+        .map_err(IntoResponse::into_response)
+}
+
+/// What is no living token of ours is revoked already (RFC 7009 §2.2).
+async fn revoked(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(), OauthError> {
+    let received = deps.clock.monotonic();
+    let Requester::Client(client, identity) = authenticate(deps, tenant, form)? else {
+        return Err(bad("invalid_request", "a token is revoked by a client"));
+    };
+    let token = form
+        .get("token")
+        .ok_or_else(|| bad("invalid_request", "parameter `token` is missing"))?;
+    let Ok(verified) = deps.verifier.verify(tenant, token.as_bytes(), deps.clock.now()) else {
+        return Ok(());
+    };
+    if !is_own(&verified.claims, &client, &identity) {
+        return Err(bad("invalid_grant", "the token was issued to another client"));
+    }
+    let stop = Stop {
+        scope: MarkScope::Token(verified.claims.token.clone()),
+        effect: MarkEffect::Kill,
+        reason: format!("revoked by its client {client}"),
+    };
+    deps.revoke(&identity, stop, received)
+        .await
+        .map(drop)
+        .map_err(|e| refused(&e))
+}
+
+/// A token of this client, or one that an operator got for the client's identity.
+pub(super) fn is_own(claims: &Claims, client: &ClientId, identity: &IdentityId) -> bool {
+    claims.client == client.to_string() || (claims.client == OPERATOR_CLIENT && claims.nhi == *identity)
+}

@@ -1,0 +1,215 @@
+//! `grant_type=urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693): delegation, and nothing else.
+//!
+//! The client authenticates, gives the token of whom it acts for and its own, and gets one that names both. The
+//! rules are the room's (`bailiwick_credential::exchange`); what they refuse is recorded with the rule, what they
+//! let pass is decided and recorded before the token leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_base::{IdentityId, TenantId, TokenId};
+use bailiwick_credential::{
+    self as credential, Claims, ExchangePlan, ExchangeRefusal, ExchangeRule, ScopeSet,
+};
+use bailiwick_decide::{Arguments, Bearer, Call, DenyReason, Door, NamedEntity, Principal, Target};
+use bailiwick_wire as wire;
+use http::StatusCode;
+use serde_json::Map;
+use smallvec::SmallVec;
+
+use crate::Deps;
+use crate::issue::{self, Requester, Stopped};
+use crate::oauth::client::authenticate;
+use crate::oauth::error::{OauthError, bad, refused};
+use crate::oauth::form::Form;
+
+/// RFC 8693 §2.1.
+pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// RFC 8693 §3: the only kind that is taken and given.
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// What the record of a refusal names.
+struct Asked<'a> {
+    deps: &'a Deps,
+    tenant: &'a TenantId,
+    identity: IdentityId,
+    /// `jti` of the subject token, once it is known to be ours.
+    subject: Option<TokenId>,
+}
+
+pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<wire::Token, OauthError> {
+    let Requester::Client(client, identity) = authenticate(deps, tenant, form)? else {
+        return Err(bad("invalid_request", "an exchange is asked for by a client"));
+    };
+    let mut asked = Asked {
+        deps,
+        tenant,
+        identity,
+        subject: None,
+    };
+    let planned = plan(&mut asked, &client.to_string(), form);
+    let (claims, subject, actor) = match planned {
+        Ok(planned) => planned,
+        Err(Unplanned::Refused(refusal)) => return Err(asked.refused(refusal).await),
+        Err(Unplanned::Failed(error)) => return Err(error),
+    };
+    let tokens = vec![claims.token.clone()];
+    let principal = Principal::Bearer(actor);
+    let issued = issue::decided(deps, Arc::new(claims), tokens, principal, Some(subject))
+        .await
+        .map_err(stopped)?;
+    let token = issued.tokens.into_iter().next();
+    let token = token.ok_or_else(|| bad("invalid_request", "no token was issued"))?;
+    Ok(wire::Token {
+        issued_token_type: Some(ACCESS_TOKEN.to_owned()),
+        ..token
+    })
+}
+
+enum Unplanned {
+    Refused(ExchangeRefusal),
+    Failed(OauthError),
+}
+
+impl From<ExchangeRefusal> for Unplanned {
+    fn from(refusal: ExchangeRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+type Planned = (Claims, Bearer, Bearer);
+
+fn plan(asked: &mut Asked<'_>, client: &str, form: &Form) -> Result<Planned, Unplanned> {
+    let (deps, tenant) = (asked.deps, asked.tenant);
+    require_kinds(form)?;
+    let ttl = lifetime(form)?;
+    let subject = verified(asked, form, "subject_token", ExchangeRule::SubjectToken)?;
+    asked.subject = Some(subject.claims.token.clone());
+    let actor = verified(asked, form, "actor_token", ExchangeRule::ActorToken)?;
+    let snapshot = deps.cell.load();
+    let may_act = snapshot
+        .task(&actor.claims.task)
+        .map(|(task, _)| task.may_act.clone())
+        .unwrap_or_default();
+    let audiences: Vec<&str> = form.all("audience").chain(form.all("resource")).collect();
+    let token = deps
+        .mint(tenant)
+        .map_err(|error| Unplanned::Failed(refused(&error)))?;
+    let plan = ExchangePlan {
+        subject: &subject.claims,
+        actor: &actor.claims,
+        may_act: &may_act,
+        client,
+        issuer: &deps.issuer(tenant),
+        audience: &deps.audience(tenant),
+        audiences: &audiences,
+        requested: &form.get("scope").map(ScopeSet::parse).unwrap_or_default(),
+        ttl,
+        token,
+        epoch: snapshot.epoch(),
+    };
+    let claims = credential::exchange(plan, &deps.credential_limits, deps.clock.now())?;
+    Ok((claims, subject, actor))
+}
+
+/// Access tokens in, an access token out, and nothing asked for that is not known here.
+fn require_kinds(form: &Form) -> Result<(), ExchangeRefusal> {
+    let wrong = |text: String| Err(ExchangeRefusal::new(ExchangeRule::Request, text));
+    for name in ["subject_token_type", "actor_token_type"] {
+        if form.get(name) != Some(ACCESS_TOKEN) {
+            return wrong(format!("`{name}` must be {ACCESS_TOKEN}"));
+        }
+    }
+    if form
+        .get("requested_token_type")
+        .is_some_and(|kind| kind != ACCESS_TOKEN)
+    {
+        return wrong(format!("`requested_token_type` must be {ACCESS_TOKEN}"));
+    }
+    for name in ["subject_token", "actor_token"] {
+        if form.get(name).is_none() {
+            return wrong(format!("parameter `{name}` is missing"));
+        }
+    }
+    Ok(())
+}
+
+/// `expires_in`: our own parameter, whole seconds; the answer may be shorter, never longer.
+fn lifetime(form: &Form) -> Result<Option<Duration>, ExchangeRefusal> {
+    let Some(text) = form.get("expires_in") else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(|seconds: u32| Some(Duration::from_secs(u64::from(seconds))))
+        .map_err(|_| {
+            let text = "`expires_in` must be a whole number of seconds";
+            ExchangeRefusal::new(ExchangeRule::Request, text)
+        })
+}
+
+fn verified(
+    asked: &Asked<'_>,
+    form: &Form,
+    name: &'static str,
+    rule: ExchangeRule,
+) -> Result<Bearer, ExchangeRefusal> {
+    let text = form.get(name).unwrap_or_default();
+    let now = asked.deps.clock.now();
+    asked
+        .deps
+        .verifier
+        .verify(asked.tenant, text.as_bytes(), now)
+        .map(|token| token.bearer())
+        .map_err(|error| ExchangeRefusal::new(rule, format!("`{name}` is not usable: {error}")))
+}
+
+impl Asked<'_> {
+    /// Recorded first, then told.
+    async fn refused(&self, refusal: ExchangeRefusal) -> OauthError {
+        let id = match self.deps.mint(self.tenant) {
+            Ok(id) => id,
+            Err(error) => return refused(&error),
+        };
+        let call = Call {
+            id,
+            door: Door::Issue,
+            principal: Principal::Identity {
+                id: self.identity.clone(),
+                task: None,
+            },
+            target: Target::Named {
+                action: "token.exchange".to_owned(),
+                action_properties: Map::new(),
+                resource: NamedEntity {
+                    kind: "token".to_owned(),
+                    id: self.subject.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    properties: Map::new(),
+                },
+                context: Map::new(),
+            },
+            arguments: Arguments::default(),
+            rates: SmallVec::new(),
+        };
+        let reason = DenyReason::Exchange(refusal.rule);
+        let denial = self.deps.pep.refuse(&call, reason, refusal.text).await;
+        stopped(Stopped::Denied(denial))
+    }
+}
+
+/// RFC 8693 §2.2.2: what is wrong with a token is `invalid_request`.
+fn stopped(stopped: Stopped) -> OauthError {
+    let error = match &stopped {
+        Stopped::Denied(denial) => match denial.reason {
+            DenyReason::Exchange(ExchangeRule::Audience) => "invalid_target",
+            DenyReason::Exchange(ExchangeRule::Scope) => "invalid_scope",
+            DenyReason::Exchange(ExchangeRule::ActorScope) => "unauthorized_client",
+            _ => "invalid_request",
+        },
+        Stopped::Failed(_) => "server_error",
+    };
+    let route = stopped.into_route(false);
+    match route.status() {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => refused(&route),
+        _ => bad(error, route.detail()),
+    }
+}
