@@ -15,7 +15,7 @@ use bailiwick_journal::{DecisionLog, KillJournal, LogConfig};
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
 use bailiwick_mcp::{
     Authenticator, Gateway, GatewayConfig, GatewayDeps, PinReport, PinReportError, PinReporter, Spawner,
-    SystemResolver, TokenRefusal, UpstreamSecrets,
+    TokenRefusal, UpstreamSecrets,
 };
 use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
@@ -69,8 +69,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         secrets: Arc::new(Nothing),
         pins: Arc::new(Nothing),
         launcher: None,
-        resolver: Arc::new(SystemResolver),
-        tls: None,
+        dialer: bailiwick_outbound::Dialer::of_system(),
         clock: Arc::clone(&clock),
         ids: ids.clone(),
         entropy: Arc::clone(&entropy),
@@ -78,6 +77,13 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         config,
     });
     let assertions = Arc::new(AssertionVerifier::new(AssertionConfig::default(), clock.now()));
+    let fetcher = bailiwick_outbound::Fetcher::new(
+        bailiwick_outbound::Dialer::of_system(),
+        Arc::clone(&clock),
+        bailiwick_outbound::FetchConfig::default(),
+    );
+    let attester = bailiwick_attest::Attester::new(Arc::new(fetcher))?;
+    let federation = Arc::new(bailiwick_api::Federation::new(attester, clock.now()));
     let (kill_journal, _) = KillJournal::open(&data.join("kill.journal"))?;
     let deps = Deps::from(DepsInner {
         base_url: base.to_owned(),
@@ -95,6 +101,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         pep,
         verifier,
         assertions,
+        federation,
         kill_journal: Arc::new(kill_journal),
         unsettled: bailiwick_api::Unsettled::default(),
         sessions: bailiwick_api::UsedSessions::default(),

@@ -159,4 +159,6 @@ kinds! {
     TaskId, TaskKind, "tsk";
     /// One access token (`jti`).
     TokenId, TokenKind, "tok";
+    /// A rule of trust in the workloads of another issuer.
+    TrustId, TrustKind, "trs";
 }

@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod canonical;
+mod compact;
 mod digest;
 mod entropy;
 mod epoch;
@@ -27,12 +28,13 @@ mod tenant;
 mod time;
 mod transition;
 
+pub use compact::{Compact, CompactError, Header};
 pub use digest::{Digest, Sha256};
 pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
 pub use epoch::{Epoch, StatePos};
 pub use id::{
     ApprovalId, ClientId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId, OperatorId,
-    TaskId, TokenId,
+    TaskId, TokenId, TrustId,
 };
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
 pub use nearest::nearest;

@@ -109,6 +109,9 @@ pub(crate) enum Command {
     /// Secrets that other systems accept, and their rotation
     #[command(subcommand)]
     Credential(Credential),
+    /// Workloads of other platforms that are identities here (GitHub, Kubernetes, …)
+    #[command(subcommand)]
+    Trust(Trust),
     /// Tasks and their credentials
     #[command(subcommand)]
     Task(Task),
@@ -393,6 +396,55 @@ pub(crate) enum Client {
     },
     /// List clients
     Ls,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Trust {
+    /// Say which workload of which issuer an identity is
+    Add(TrustAdd),
+    /// List trust rules
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show what the rules leave open
+    Lint,
+    /// Remove a rule; tokens that were issued by it live to their end
+    Remove {
+        /// Trust id
+        id: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct TrustAdd {
+    /// Identity id or name
+    pub(crate) identity: String,
+    /// Kind of issuer: azure, gcp, generic-oidc, github, gitlab, kubernetes, spiffe-jwt
+    #[arg(long)]
+    pub(crate) method: String,
+    /// `iss` of its tokens; that of the vendor when left out
+    #[arg(long)]
+    pub(crate) issuer: Option<String>,
+    /// Attribute a workload has to have, byte for byte: NAME=VALUE (repeat)
+    #[arg(long = "match", required = true)]
+    pub(crate) attributes: Vec<String>,
+    /// Where its keys are, when its metadata does not say
+    #[arg(long, conflicts_with = "jwks")]
+    pub(crate) jwks_url: Option<String>,
+    /// File with its keys (JWK Set), for an issuer that cannot be reached
+    #[arg(long)]
+    pub(crate) jwks: Option<PathBuf>,
+    /// Address range beyond the public ones where its keys may be fetched (repeat)
+    #[arg(long = "allow-address")]
+    pub(crate) allow_addresses: Vec<String>,
+    /// Fetch its keys over plain HTTP: whoever listens may put in their own
+    #[arg(long)]
+    pub(crate) danger_plaintext: bool,
+    /// Expiry, RFC 3339; the identity's when left out
+    #[arg(long)]
+    pub(crate) expires: Option<String>,
 }
 
 #[derive(Subcommand)]

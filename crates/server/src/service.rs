@@ -5,14 +5,16 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bailiwick_api::{Deps, DepsInner};
+use bailiwick_api::{Deps, DepsInner, Federation};
+use bailiwick_attest::Attester;
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_decide::{Fact, Snapshot};
 use bailiwick_inventory::{Limits, installation};
 use bailiwick_journal::{DecisionLog, KillEntry, KillJournal, LogConfig, Slot, StateTiles};
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
 use bailiwick_mcp::launcher::Launcher;
-use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps, SystemResolver};
+use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
+use bailiwick_outbound::{Dialer, FetchConfig, Fetcher};
 use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::{
@@ -608,6 +610,7 @@ fn wire(
     };
     let gateway = gateway(&ground, ports, gateway_config);
     let _first = later.set(Arc::downgrade(&gateway));
+    let federation = federation(&ground.clock)?;
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
         limits: Limits::default(),
@@ -628,6 +631,7 @@ fn wire(
         pep,
         verifier,
         assertions: Arc::new(assertions),
+        federation,
         kill_journal: ground.kill_journal,
         tools: Arc::new(Look {
             gateway: later,
@@ -645,6 +649,13 @@ fn wire(
         unsettled: ground.unsettled,
         front,
     })
+}
+
+/// Verification of workloads, with keys through the guarded way out.
+fn federation(clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
+    let fetcher = Fetcher::new(Dialer::of_system(), Arc::clone(clock), FetchConfig::default());
+    let attester = Attester::new(Arc::new(fetcher))?;
+    Ok(Arc::new(Federation::new(attester, clock.now())))
 }
 
 /// What the gateway is given beside the ground.
@@ -677,8 +688,7 @@ fn gateway(ground: &Ground, ports: GatewayPorts, config: GatewayConfig) -> Arc<G
             limits: Limits::default(),
         }),
         launcher: ports.launcher,
-        resolver: Arc::new(SystemResolver),
-        tls: None,
+        dialer: Dialer::of_system(),
         clock: Arc::clone(&ground.clock),
         ids: ground.ids.clone(),
         entropy: Arc::clone(&ground.entropy),

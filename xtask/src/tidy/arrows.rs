@@ -9,7 +9,7 @@ use crate::rust;
 const RULE: &str = "arrows";
 
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
-const ARROWS: [(&str, &[&str]); 29] = [
+const ARROWS: [(&str, &[&str]); 30] = [
     (
         "bench",
         &[
@@ -88,6 +88,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
             "crates/request/pep",
             "crates/request/attest",
             "crates/request/connectors",
+            "crates/request/outbound",
         ],
     ),
     (
@@ -96,6 +97,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
             "crates/base",
             "crates/govern/inventory",
             "crates/govern/credential",
+            "crates/request/outbound",
         ],
     ),
     (
@@ -108,8 +110,14 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ),
     (
         "crates/request/mcp",
-        &["crates/base", "crates/govern/decide", "crates/request/pep"],
+        &[
+            "crates/base",
+            "crates/govern/decide",
+            "crates/request/pep",
+            "crates/request/outbound",
+        ],
     ),
+    ("crates/request/outbound", &["crates/base"]),
     // `credential` for the claims that the token verifier in `pep/src/token` returns.
     (
         "crates/request/pep",

@@ -18,6 +18,7 @@ mod server;
 mod task;
 mod tenant;
 mod token;
+mod trust;
 
 use std::future::Future;
 
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Id(id) => asynchronous(id::run(id, &global, output)),
         Command::Client(client) => asynchronous(client::run(client, &global, output)),
         Command::Credential(credential) => asynchronous(credential::run(credential, &global, output)),
+        Command::Trust(trust) => asynchronous(trust::run(trust, &global, output)),
         Command::Task(task) => asynchronous(task::run(task, &global, output)),
         Command::Server(server) => asynchronous(server::run(server, &global, output)),
         Command::Policy(policy) => policy::run(policy, &global, output),

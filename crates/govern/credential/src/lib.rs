@@ -26,6 +26,7 @@ mod refusal;
 pub mod rotation;
 mod task;
 mod third_party;
+pub mod trust;
 mod upstream;
 
 pub use claims::ClaimError;

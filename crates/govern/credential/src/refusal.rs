@@ -152,6 +152,38 @@ pub enum Refusal {
     /// Too many consumers.
     #[error("more than {0} consumers: register a credential for each group of them")]
     TooManyConsumers(usize),
+    /// A workload would be two identities.
+    #[error(
+        "trust rule admits a workload that rule {0} admits too: tell them apart by an attribute, or remove that one"
+    )]
+    TrustAmbiguous(String),
+    /// An attribute of a trust rule.
+    #[error("attribute `{name}` of the trust rule is refused: {rule}")]
+    TrustAttribute {
+        /// Which.
+        name: String,
+        /// What would pass.
+        rule: &'static str,
+    },
+    /// The issuer of a trust rule.
+    #[error("issuer of the trust rule is refused: {0}")]
+    TrustIssuer(&'static str),
+    /// Another tenant has it.
+    #[error(
+        "issuer `{0}` is bound to another tenant: an issuer, or a customer's part of a shared one, speaks for one"
+    )]
+    TrustIssuerBound(String),
+    /// Two rules disagree about one issuer.
+    #[error(
+        "issuer is registered otherwise in rule {0}: give the same kind, keys and addresses, or remove that one"
+    )]
+    TrustIssuerDiffers(String),
+    /// The rule was removed.
+    #[error("trust rule was removed at {0}: that is final; add a new one")]
+    TrustRemoved(Time),
+    /// Nothing pins who.
+    #[error("trust rule is too broad: pin `{0}` as well")]
+    TrustTooBroad(String),
     /// A window that is empty or turned round.
     #[error("task would close at {closes_at}, not after it opens at {opens_at}: give a later end")]
     WindowEmpty {
@@ -206,6 +238,13 @@ impl Refusal {
             Self::TaskNotOpen(_) => "task.not-open",
             Self::TooLong { .. } => "text.too-long",
             Self::TooManyConsumers(_) => "credential.too-many-consumers",
+            Self::TrustAmbiguous(_) => "trust.ambiguous",
+            Self::TrustAttribute { .. } => "trust.attribute-refused",
+            Self::TrustIssuer(_) => "trust.issuer-refused",
+            Self::TrustIssuerBound(_) => "trust.issuer-bound",
+            Self::TrustIssuerDiffers(_) => "trust.issuer-differs",
+            Self::TrustRemoved(_) => "trust.already-removed",
+            Self::TrustTooBroad(_) => "trust.too-broad",
             Self::WindowEmpty { .. } => "task.window-empty",
             Self::WindowTooLong { .. } => "task.window-too-long",
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bailiwick_base::{Epoch, SigningAlgorithm, StatePos, TenantId};
+use bailiwick_credential::trust::Trust;
 use bailiwick_credential::{Client, Task, TaskState};
 use bailiwick_grant::Grant;
 use bailiwick_inventory::{Identity, State, Tenant, TenantState, UpstreamServer};
@@ -33,6 +34,8 @@ pub enum Fact {
     Task(Arc<Task>, Arc<Grant>),
     /// A tenant and the algorithm its issuer signs with.
     Tenant(Arc<Tenant>, SigningAlgorithm),
+    /// A trust rule, removed or not.
+    Trust(Arc<Trust>),
 }
 
 impl Fact {
@@ -45,7 +48,7 @@ impl Fact {
             Self::Identity(identity) => !matches!(identity.state, State::Active | State::Probation),
             Self::Task(task, _) => !matches!(task.state, TaskState::Open),
             Self::Tenant(tenant, _) => tenant.state != TenantState::Active,
-            Self::Client(_) | Self::MarkLifted(_) | Self::Position(..) => false,
+            Self::Client(_) | Self::MarkLifted(_) | Self::Position(..) | Self::Trust(_) => false,
         }
     }
 }

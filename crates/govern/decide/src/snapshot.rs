@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use bailiwick_base::{
     ClientId, Epoch, IdentityId, ServerName, SigningAlgorithm, StatePos, TaskId, TenantId, Time, ToolName,
+    TrustId,
 };
+use bailiwick_credential::trust::Trust;
 use bailiwick_credential::{Client, Task};
 use bailiwick_grant::{Grant, Rate, SCOPES_MAX, compile, vocabulary};
 use bailiwick_inventory::{Identity, PinState, Tenant, ToolPin, UpstreamServer};
@@ -65,6 +67,7 @@ pub(crate) struct Space {
     tasks: imbl::OrdMap<TaskId, Arc<TaskEntry>>,
     clients: imbl::OrdMap<ClientId, Arc<Client>>,
     servers: imbl::OrdMap<ServerName, Arc<ServerEntry>>,
+    trusts: imbl::OrdMap<TrustId, Arc<Trust>>,
 }
 
 /// A task with its grant, compiled.
@@ -181,6 +184,7 @@ impl Default for Space {
             tasks: imbl::OrdMap::new(),
             clients: imbl::OrdMap::new(),
             servers: imbl::OrdMap::new(),
+            trusts: imbl::OrdMap::new(),
         }
     }
 }
@@ -239,6 +243,13 @@ impl Snapshot {
             Fact::Client(client) => {
                 let clients = &mut self.space_mut(client.id.tenant()).clients;
                 clients.insert(client.id.clone(), client);
+            }
+            Fact::Trust(trust) => {
+                let trusts = &mut self.space_mut(trust.id.tenant()).trusts;
+                match trust.removed_at {
+                    None => trusts.insert(trust.id.clone(), trust),
+                    Some(_) => trusts.remove(&trust.id),
+                };
             }
             Fact::EpochFloor(floor) => self.floor = self.floor.max(floor),
             Fact::Identity(identity) => {
@@ -397,6 +408,16 @@ impl Snapshot {
         self.space(tenant)
             .into_iter()
             .flat_map(|s| s.tasks.values().map(|e| (&e.task, &e.grant)))
+    }
+
+    /// The trust rules of a tenant that were not removed, by id.
+    pub fn trusts(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<Trust>> {
+        self.space(tenant).into_iter().flat_map(|s| s.trusts.values())
+    }
+
+    /// The trust rules of all tenants that were not removed: an issuer speaks for one of them only.
+    pub fn every_trust(&self) -> impl Iterator<Item = &Arc<Trust>> {
+        self.spaces.values().flat_map(|s| s.trusts.values())
     }
 
     /// An OAuth client.

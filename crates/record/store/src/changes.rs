@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bailiwick_base::{ClientId, Epoch, IdentityId, SealError, ServerName, StatePos, TaskId, TenantId};
+use bailiwick_base::{
+    ClientId, Epoch, IdentityId, SealError, ServerName, StatePos, TaskId, TenantId, TrustId,
+};
 use bailiwick_decide::{Fact, MarkEffect};
 use serde_json::Value;
 
@@ -104,6 +106,12 @@ impl View {
                             .await?
                             .map(|c| Fact::Client(Arc::new(c))),
                     );
+                }
+            }
+            "trust" => {
+                if let Ok(id) = TrustId::parse(tenant, id) {
+                    let found = self.trust().lookup(&id).await?;
+                    facts.extend(found.map(|t| Fact::Trust(Arc::new(t))));
                 }
             }
             "identity" => {

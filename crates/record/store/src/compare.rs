@@ -23,7 +23,7 @@ use crate::tx::{Ground, View};
 const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name, under the type in the entries.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 11] = [
     ("client", "SELECT tenant, digest FROM client"),
     ("credential", "SELECT tenant, digest FROM credential"),
     ("grant", "SELECT tenant, digest FROM task_grant"),
@@ -34,6 +34,7 @@ const TABLES: [(&str, &str); 10] = [
     ("server", "SELECT tenant, digest FROM server"),
     ("task", "SELECT tenant, digest FROM task"),
     ("third_party", "SELECT tenant, digest FROM third_party"),
+    ("trust", "SELECT tenant, digest FROM trust"),
 ];
 /// Its key is its tenant, so its row says whose it is.
 const TENANT: (&str, &str) = ("tenant", "SELECT tenant, digest FROM tenant");

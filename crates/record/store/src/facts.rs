@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::task::{self, Tasks};
 use crate::tenant::Tenants;
 use crate::third_party::ThirdParties;
+use crate::trust::{self, Trusts};
 use crate::tx::{Tx, View};
 
 /// How long after its window a task is still loaded, so that a late call is told the precise reason.
@@ -38,6 +39,10 @@ macro_rules! doors {
             /// OAuth clients.
             pub fn client(&mut self) -> Clients<'_, Self> {
                 Clients(self)
+            }
+            /// Trust rules.
+            pub fn trust(&mut self) -> Trusts<'_, Self> {
+                Trusts(self)
             }
             /// Tasks and grants.
             pub fn task(&mut self) -> Tasks<'_, Self> {
@@ -101,6 +106,9 @@ impl View {
         }
         for cells in view.fetch(client::EVERY, Vec::new()).await? {
             facts.push(Fact::Client(Arc::new(client::from_row(cells)?)));
+        }
+        for cells in view.fetch(trust::EVERY, Vec::new()).await? {
+            facts.push(Fact::Trust(Arc::new(trust::from_row(cells)?)));
         }
         let since = view.ground.clock.now().before(TASK_AFTERLIFE);
         for cells in view.fetch(task::EVERY, args![since]).await? {

@@ -48,6 +48,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod third_party;
+mod trust;
 mod tx;
 mod writer;
 
@@ -69,5 +70,6 @@ pub use store::{Store, StoreDeps};
 pub use task::{TaskFilter, Tasks};
 pub use tenant::Tenants;
 pub use third_party::{Sealing, ThirdParties};
+pub use trust::Trusts;
 pub use tx::{Entry, Reader, Receipt, Tx, View};
 pub use writer::Observer;

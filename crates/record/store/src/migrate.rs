@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 18] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -53,6 +53,8 @@ const STEPS: [Step; 16] = [
     twin!(14, "guard rows", "0014_guard_rows"),
     twin!(15, "create third party", "0015_create_third_party"),
     shared!(16, "add task may act", "0016_add_task_may_act"),
+    shared!(17, "create trust", "0017_create_trust"),
+    twin!(18, "guard trust", "0018_guard_trust"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

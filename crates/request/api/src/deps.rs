@@ -12,6 +12,7 @@ use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::Store;
 use serde_json::{Value, json};
 
+use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
 use crate::stop::Unsettled;
 use crate::used::UsedSessions;
@@ -46,6 +47,8 @@ pub struct DepsInner {
     pub verifier: Arc<Verifier>,
     /// Client assertions.
     pub assertions: Arc<AssertionVerifier>,
+    /// Workloads of other issuers.
+    pub federation: Arc<Federation>,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
     /// Stops that are in force and that the state log has not taken yet.

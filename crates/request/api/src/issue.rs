@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TenantId, TokenId};
+use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TenantId, TokenId, TrustId};
 use bailiwick_credential::{self as credential, Claims, IssuePlan, ScopeSet, Task};
 use bailiwick_decide::{
     Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, Principal, Snapshot, Target,
@@ -32,6 +32,8 @@ pub(crate) enum Requester {
     Holder(Bearer),
     /// An operator.
     Operator,
+    /// A workload that a trust rule makes this identity.
+    Workload(TrustId, IdentityId),
 }
 
 /// What was issued.
@@ -67,7 +69,7 @@ impl Requester {
     fn principal(self, claims: &Claims) -> Principal {
         match self {
             Self::Holder(bearer) => Principal::Bearer(bearer),
-            Self::Client(..) | Self::Operator => Principal::Identity {
+            Self::Client(..) | Self::Operator | Self::Workload(..) => Principal::Identity {
                 id: claims.nhi.clone(),
                 task: Some(claims.task.clone()),
             },
@@ -238,7 +240,10 @@ fn plan(
             (claims.client.clone(), Some(&claims.scopes))
         }
         Requester::Operator => (OPERATOR_CLIENT.to_owned(), requested),
-        Requester::Client(..) | Requester::Holder(_) => return Err(RouteError::not_found("task")),
+        Requester::Workload(rule, identity) if *identity == open.identity => (rule.to_string(), requested),
+        Requester::Client(..) | Requester::Holder(_) | Requester::Workload(..) => {
+            return Err(RouteError::not_found("task"));
+        }
     };
     let identity = snapshot
         .identity(&open.identity)
@@ -265,7 +270,9 @@ fn plan(
         Requester::Holder(_) => {
             RouteError::new(StatusCode::UNAUTHORIZED, refusal.code(), refusal.to_string())
         }
-        Requester::Client(..) | Requester::Operator => RouteError::refused(refusal.code(), &refusal),
+        Requester::Client(..) | Requester::Operator | Requester::Workload(..) => {
+            RouteError::refused(refusal.code(), &refusal)
+        }
     })
 }
 

@@ -30,6 +30,7 @@ use axum::Router;
 pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
+pub use oauth::federation::Federation;
 pub use problem::RouteError;
 pub use rates::recount_rates;
 pub use rotation::advance_rotation;
@@ -121,7 +122,7 @@ fn credential_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{check, clients, count, identities, logs, marks, policies, servers, tasks, tenants};
+    use v1::{check, clients, count, identities, logs, marks, policies, servers, tasks, tenants, trusts};
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -134,6 +135,9 @@ fn v1_doors(doors: Doors) -> Doors {
         )
         .get("/v1/tenants/{tenant}/clients", clients::list)
         .post("/v1/tenants/{tenant}/clients", clients::add)
+        .get("/v1/tenants/{tenant}/trusts", trusts::list)
+        .post("/v1/tenants/{tenant}/trusts", trusts::add)
+        .post("/v1/tenants/{tenant}/trusts/{id}/remove", trusts::withdraw)
         .get("/v1/tenants/{tenant}/tasks", tasks::list)
         .post("/v1/tenants/{tenant}/tasks", tasks::open)
         .post("/v1/tenants/{tenant}/tasks/{id}/tokens", tasks::tokens)

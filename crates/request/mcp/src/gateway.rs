@@ -25,7 +25,7 @@ use crate::method::{self, Era, Verb};
 use crate::param_headers::{self, ParamHeader};
 use crate::params::Params;
 use crate::pins::{Catalog, Inspection, PAGES_MAX};
-use crate::ports::{Authenticator, PinReporter, Resolve, Spawner, UpstreamSecrets};
+use crate::ports::{Authenticator, PinReporter, Spawner, UpstreamSecrets};
 use crate::session::{Session, Sessions};
 use crate::upstream::exchange::{Exchange, Outgoing, Step};
 use crate::upstream::registry::{Making, Registry, make, require_files_named};
@@ -48,10 +48,8 @@ pub struct GatewayDeps {
     pub pins: Arc<dyn PinReporter>,
     /// The launcher process; without one, standard-stream servers are unreachable.
     pub launcher: Option<Launcher>,
-    /// Name resolution.
-    pub resolver: Arc<dyn Resolve>,
-    /// TLS towards upstream servers; `None` trusts the public authorities.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Connections to upstream servers.
+    pub dialer: bailiwick_outbound::Dialer,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids of decisions.
@@ -149,12 +147,10 @@ impl Gateway {
     /// A gateway. Mount [`Gateway::router`] on the public listener.
     #[must_use]
     pub fn new(deps: GatewayDeps) -> Arc<Self> {
-        let tls = deps.tls.unwrap_or_else(public_tls);
         let making = Making {
             launcher: deps.launcher,
             secrets: deps.secrets,
-            resolver: deps.resolver,
-            tls,
+            dialer: deps.dialer,
             clock: Arc::clone(&deps.clock),
             spawner: deps.spawner,
         };
@@ -515,21 +511,4 @@ async fn own_list_call(link: &Link, cursor: Option<&str>) -> Result<Exchange, Up
         }
         Link::Line(line) => Exchange::Line(Box::new(line.call(|peer, id| build(peer.era, id)).await?)),
     })
-}
-
-/// TLS that trusts the public certificate authorities.
-fn public_tls() -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12]);
-    let config = match builder {
-        Ok(builder) => builder.with_root_certificates(roots).with_no_client_auth(),
-        // The provider supports both versions, so this arm only satisfies the signature.
-        Err(_) => rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    };
-    Arc::new(config)
 }

@@ -40,7 +40,5 @@ pub use error::UpstreamError;
 pub use gateway::{Gateway, GatewayDeps};
 pub use pins::{Inspection, PinReport, SeenTool, digest_of_definition};
 pub use ports::{
-    Authenticator, BoxFuture, PinReportError, PinReporter, Resolve, Spawner, SystemResolver, TokenRefusal,
-    UpstreamSecrets,
+    Authenticator, BoxFuture, PinReportError, PinReporter, Spawner, TokenRefusal, UpstreamSecrets,
 };
-pub use upstream::guard::{AddressRange, Endpoint, GuardError, is_public};

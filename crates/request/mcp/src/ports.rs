@@ -1,16 +1,11 @@
 //! What the gateway needs from outside; `server` connects each.
 
-use std::future::Future;
-use std::net::IpAddr;
-use std::pin::Pin;
-
 use bailiwick_base::{CredentialId, Secret, TenantId, Time};
 use bailiwick_decide::Bearer;
 
 use crate::pins::PinReport;
 
-/// A boxed future, so that a port can be a trait object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub use bailiwick_outbound::BoxFuture;
 
 /// Verifies access tokens (the verifier of `pep::token`).
 pub trait Authenticator: Send + Sync + 'static {
@@ -52,23 +47,4 @@ pub struct PinReportError(pub String);
 pub trait Spawner: Send + Sync + 'static {
     /// Runs `work` to its end, independent of the caller.
     fn spawn(&self, work: BoxFuture<'static, ()>);
-}
-
-/// Name resolution.
-pub trait Resolve: Send + Sync + 'static {
-    /// All addresses of `host`.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>>;
-}
-
-/// The resolver of the operating system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>> {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((host, port)).await?;
-            Ok(found.map(|socket| socket.ip()).collect())
-        })
-    }
 }

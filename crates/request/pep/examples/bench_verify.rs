@@ -8,12 +8,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bailiwick_base::Compact;
 use bailiwick_base::{
     Digest, Epoch, IdentityId, Ids, ManualClock, Secret, SigningAlgorithm, TaskId, TenantId, Time, TokenId,
 };
 use bailiwick_credential::{Claims, ScopeSet};
 use bailiwick_keys::{AssertionPlan, ClientKey, Keyring, SystemEntropy, Unseal, jws};
-use bailiwick_pep::token::{Compact, KeySource, Verifier, VerifierConfig};
+use bailiwick_pep::token::{KeySource, Verifier, VerifierConfig};
 
 /// Median over rounds of the time of one run, in nanoseconds.
 fn measure(name: &str, runs: u32, mut run: impl FnMut()) {

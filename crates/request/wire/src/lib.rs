@@ -18,6 +18,7 @@ mod problem;
 mod server;
 mod task;
 mod tenant;
+mod trust;
 
 pub use check::{CheckAnswer, CheckRequest};
 pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
@@ -37,3 +38,4 @@ pub use task::{
     Client, CloseTask, NewClient, NewTask, OpenedTask, Task, Token, TokenBatch, TokenBatchRequest,
 };
 pub use tenant::{NewTenant, Tenant};
+pub use trust::{NewTrust, RemoveTrust, Trust, TrustFinding};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Texts of the form of a code that are none: kinds of log entries, files, hosts, and fields.
+/// Texts of the form of a code that are none: kinds of log entries, findings, files, hosts, and fields.
 const NOT_CODES: &[&str] = &[
     "action.name",
     "bailiwick.tenant",
@@ -69,6 +69,12 @@ const NOT_CODES: &[&str] = &[
     "token.exchange",
     "token.introspect",
     "token.issue",
+    "trust.add",
+    "trust.any-event",
+    "trust.every-branch",
+    "trust.plaintext",
+    "trust.remove",
+    "trust.unreviewed-code",
     "unseal.key",
 ];
 

@@ -18,6 +18,7 @@ mod counting;
 mod desk;
 mod exchanging;
 mod faults;
+mod federating;
 mod folder;
 mod forged;
 mod fresh;

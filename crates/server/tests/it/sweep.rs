@@ -31,6 +31,7 @@ struct Names {
     credential: String,
     identity: String,
     task: String,
+    trust: String,
     server: String,
     token: String,
 }
@@ -202,6 +203,17 @@ const CASES: &[Case] = &[
         let (_, jwk) = bailiwick_server::operator::generate_client_key("EdDSA").unwrap();
         json!({"identity": names.identity, "jwk": jwk})
     }),
+    case("GET /v1/tenants/{tenant}/trusts", Door::Operator, none),
+    named(
+        "POST /v1/tenants/{tenant}/trusts",
+        Door::Operator,
+        |names| json!({"identity": names.identity, "method": "github", "attributes": {}}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/trusts/{id}/remove",
+        Door::Operator,
+        why,
+    ),
     case("GET /v1/tenants/{tenant}/tasks", Door::Operator, none),
     named("POST /v1/tenants/{tenant}/tasks", Door::Operator, |names| {
         task(&names.identity, &["files:echo"])
@@ -277,6 +289,8 @@ impl Case {
             &names.credential
         } else if path.contains("/tasks/") {
             &names.task
+        } else if path.contains("/trusts/") {
+            &names.trust
         } else {
             &names.identity
         };
@@ -332,6 +346,12 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
     )
     .await
     .ok();
+    let rule = json!({"identity": identity, "method": "generic-oidc", "attributes": {"sub": "w"},
+        "issuer": format!("https://{tenant}.example")});
+    let trust = bed
+        .post(&format!("/v1/tenants/{tenant}/trusts"), &rule)
+        .await
+        .ok();
     let can = format!("{server}:echo");
     let (task, token) = bed
         .open_task(tenant, &identity, &[&can, "authzen:evaluate"])
@@ -340,6 +360,7 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
         credential: String::new(),
         identity,
         task,
+        trust: trust["id"].as_str().unwrap().to_owned(),
         server: server.to_owned(),
         token,
     };
@@ -377,12 +398,14 @@ fn ghosts() -> Names {
     let ids = Ids::new(clock, std::sync::Arc::new(bailiwick_keys::SystemEntropy));
     let tenant = TenantId::parse("acme").unwrap();
     let task: TaskId = ids.mint(&tenant).unwrap();
+    let trust: bailiwick_base::TrustId = ids.mint(&tenant).unwrap();
     let identity: bailiwick_base::IdentityId = ids.mint(&tenant).unwrap();
     let credential: bailiwick_base::CredentialId = ids.mint(&tenant).unwrap();
     Names {
         credential: credential.to_string(),
         identity: identity.to_string(),
         task: task.to_string(),
+        trust: trust.to_string(),
         server: "ghost".to_owned(),
         token: String::new(),
     }
@@ -540,7 +563,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 22, "only {compared} routes took identifiers");
+    assert!(compared == 24, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 

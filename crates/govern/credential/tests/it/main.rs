@@ -6,6 +6,7 @@ mod exchange;
 mod issuing;
 mod rotation;
 mod transitions;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;

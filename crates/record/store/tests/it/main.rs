@@ -19,3 +19,4 @@ mod files;
 mod schema;
 mod suite;
 mod third_party;
+mod trust;

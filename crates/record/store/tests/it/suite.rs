@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, crash, third_party};
+use crate::{aggregates, cases, crash, third_party, trust};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -85,4 +85,7 @@ both_engines! {
         a_rotation_keeps_both_secrets_until_its_end,
         a_rotation_is_due_by_its_schedule,
         a_staged_secret_opens_in_its_own_place_only;
+    trust:
+        a_rule_is_loaded_until_it_is_withdrawn_for_good,
+        a_rule_that_is_altered_is_named_at_a_start;
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod error;
+pub(crate) mod federation;
 mod form;
 pub(crate) mod introspect;
 pub(crate) mod metadata;

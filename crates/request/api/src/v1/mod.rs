@@ -13,6 +13,7 @@ pub(crate) mod policies;
 pub(crate) mod servers;
 pub(crate) mod tasks;
 pub(crate) mod tenants;
+pub(crate) mod trusts;
 
 use bailiwick_base::{IdentityId, TenantId, Time, nearest};
 use bailiwick_inventory::Owner;

@@ -101,8 +101,7 @@ pub(crate) fn require_askable_inputs(
 
 fn require_own_address(params: &Value, host: Option<&str>) -> Result<(), AskRefusal> {
     let url = params.get("url").and_then(Value::as_str).unwrap_or_default();
-    let endpoint =
-        crate::upstream::guard::Endpoint::parse(url, false).map_err(|_| AskRefusal::ForeignAddress)?;
+    let endpoint = bailiwick_outbound::Endpoint::parse(url, false).map_err(|_| AskRefusal::ForeignAddress)?;
     if host == Some(endpoint.host.as_str()) {
         Ok(())
     } else {

@@ -1,79 +1,25 @@
 //! Kept connections to one HTTP upstream server. A connection is driven by the call that uses it: no task per
 //! connection, no wake-up between tasks, and dropping the call closes it.
 
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bailiwick_base::Clock;
+use bailiwick_outbound::{AddressRule, DialError, Dialer, Endpoint, Wire, alongside};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::guard::{AddressRule, Endpoint, GuardError};
 use crate::error::UpstreamError;
-use crate::ports::Resolve;
 
 /// How long an unused connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(55);
 /// Unused connections kept per server.
 const IDLE_COUNT_MAX: usize = 64;
-
-/// A plain or a TLS stream.
-enum Wire {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-macro_rules! on_wire {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Wire::Plain($stream) => $call,
-            Wire::Tls($stream) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_wire!(self, s => Pin::new(s).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on_wire!(self, s => Pin::new(s).poll_write(cx, buf))
-    }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_wire!(self, s => Pin::new(s).poll_flush(cx))
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_wire!(self, s => Pin::new(s).poll_shutdown(cx))
-    }
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        on_wire!(self, s => Pin::new(s).poll_write_vectored(cx, bufs))
-    }
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(s) => s.is_write_vectored(),
-            Self::Tls(s) => s.is_write_vectored(),
-        }
-    }
-}
 
 /// One connection with its driver.
 struct Conn {
@@ -105,8 +51,7 @@ impl Conn {
 pub(crate) struct Pool {
     endpoint: Endpoint,
     rule: AddressRule,
-    resolver: Arc<dyn Resolve>,
-    tls: Arc<rustls::ClientConfig>,
+    dialer: Dialer,
     clock: Arc<dyn Clock>,
     connect_timeout: Duration,
     answer_timeout: Duration,
@@ -117,8 +62,7 @@ pub(crate) struct Pool {
 pub(crate) struct PoolParts {
     pub(crate) endpoint: Endpoint,
     pub(crate) rule: AddressRule,
-    pub(crate) resolver: Arc<dyn Resolve>,
-    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) dialer: Dialer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) connect_timeout: Duration,
     pub(crate) answer_timeout: Duration,
@@ -129,8 +73,7 @@ impl Pool {
         let PoolParts {
             endpoint,
             rule,
-            resolver,
-            tls,
+            dialer,
             clock,
             connect_timeout,
             answer_timeout,
@@ -139,8 +82,7 @@ impl Pool {
         Arc::new(Self {
             endpoint,
             rule,
-            resolver,
-            tls,
+            dialer,
             clock,
             connect_timeout,
             answer_timeout,
@@ -177,7 +119,7 @@ impl Pool {
             let reply = {
                 let mut sent = pin!(conn.send.try_send_request(message));
                 let driver = &mut conn.driver;
-                std::future::poll_fn(|cx| poll_both(sent.as_mut(), driver, cx)).await
+                std::future::poll_fn(|cx| alongside(sent.as_mut(), driver, cx)).await
             };
             match reply {
                 Ok(response) => {
@@ -225,8 +167,14 @@ impl Pool {
     }
 
     async fn dial(&self) -> Result<Conn, UpstreamError> {
-        let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
-        let wire = connected.unwrap_or(Err(UpstreamError::TimedOut))?;
+        let connected =
+            tokio::time::timeout(self.connect_timeout, self.dialer.dial(&self.endpoint, &self.rule)).await;
+        let wire = connected
+            .map_err(|_| UpstreamError::TimedOut)?
+            .map_err(|error| match error {
+                DialError::Guarded(error) => UpstreamError::Guarded(error.to_string()),
+                DialError::Unreachable(text) => UpstreamError::Unreachable(text),
+            })?;
         let (send, driver) = http1::Builder::new()
             .max_buf_size(128 * 1024)
             .handshake(TokioIo::new(wire))
@@ -238,48 +186,6 @@ impl Pool {
             used_at: self.clock.monotonic(),
             idle_max: IDLE_MAX,
         })
-    }
-
-    async fn connect(&self) -> Result<Wire, UpstreamError> {
-        let address = self.checked_address().await?;
-        let unreachable = |e: io::Error| UpstreamError::Unreachable(e.kind().to_string());
-        let stream = TcpStream::connect(SocketAddr::new(address, self.endpoint.port))
-            .await
-            .map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        if !self.endpoint.tls {
-            return Ok(Wire::Plain(stream));
-        }
-        let name = rustls::pki_types::ServerName::try_from(self.endpoint.host.clone())
-            .map_err(|_| UpstreamError::Unreachable("its name cannot be in a certificate".to_owned()))?;
-        let tls = TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, stream)
-            .await;
-        let tls = tls.map_err(|e| {
-            UpstreamError::Unreachable(format!("TLS: {}", crate::answer::shown(&e.to_string())))
-        })?;
-        Ok(Wire::Tls(Box::new(tls)))
-    }
-
-    /// Resolves once; what is returned is what is connected to. One address out of bounds refuses them all.
-    async fn checked_address(&self) -> Result<IpAddr, UpstreamError> {
-        let guarded = |e: GuardError| UpstreamError::Guarded(e.to_string());
-        if let Some(address) = self.endpoint.literal() {
-            self.rule.require(address).map_err(guarded)?;
-            return Ok(address);
-        }
-        let found = self
-            .resolver
-            .resolve(&self.endpoint.host, self.endpoint.port)
-            .await;
-        let found = found.map_err(|_| guarded(GuardError::NoAddress(self.endpoint.host.clone())))?;
-        for address in &found {
-            self.rule.require(*address).map_err(guarded)?;
-        }
-        found
-            .first()
-            .copied()
-            .ok_or_else(|| guarded(GuardError::NoAddress(self.endpoint.host.clone())))
     }
 }
 
@@ -296,23 +202,6 @@ fn stated_idle(headers: &http::HeaderMap) -> Option<Duration> {
 }
 
 type Driver = Option<Pin<Box<Connection<TokioIo<Wire>, Full<Bytes>>>>>;
-
-/// Polls the wanted future, then the connection it depends on, then the future again.
-fn poll_both<F: Future>(
-    mut wanted: Pin<&mut F>,
-    driver: &mut Driver,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    if let Poll::Ready(done) = wanted.as_mut().poll(cx) {
-        return Poll::Ready(done);
-    }
-    if let Some(connection) = driver
-        && connection.as_mut().poll(cx).is_ready()
-    {
-        *driver = None;
-    }
-    wanted.poll(cx)
-}
 
 /// The body of an answer. Dropped before its end, the connection is closed.
 pub(crate) struct Answer {

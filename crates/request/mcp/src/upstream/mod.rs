@@ -4,7 +4,6 @@ pub(crate) mod bound;
 pub(crate) mod canary;
 pub(crate) mod conn;
 pub(crate) mod exchange;
-pub(crate) mod guard;
 pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod peer;

@@ -5,25 +5,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bailiwick_base::{Clock, Digest, ServerName, TenantId};
 use bailiwick_decide::{Connection, UpstreamServer};
+use bailiwick_outbound::{AddressRule, Dialer, Endpoint, GuardError};
 use http::HeaderValue;
 
 use super::bound::Bounds;
 use super::conn::{Pool, PoolParts};
-use super::guard::{AddressRange, AddressRule, Endpoint, GuardError};
 use super::http::HttpServer;
 use super::line::{LineParts, LineServer};
 use super::{Reach, Upstream};
 use crate::config::GatewayConfig;
 use crate::error::UpstreamError;
 use crate::launcher::{Launcher, Program};
-use crate::ports::{Resolve, Spawner, UpstreamSecrets};
+use crate::ports::{Spawner, UpstreamSecrets};
 
 /// What upstream connections are made with.
 pub(crate) struct Making {
     pub(crate) launcher: Option<Launcher>,
     pub(crate) secrets: Arc<dyn UpstreamSecrets>,
-    pub(crate) resolver: Arc<dyn Resolve>,
-    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) dialer: Dialer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawner>,
 }
@@ -147,13 +146,8 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
     };
     let guarded = |e: GuardError| UpstreamError::Guarded(e.to_string());
     let endpoint = Endpoint::parse(url, *allow_plaintext).map_err(guarded)?;
-    if allow_addresses.is_empty() {
-        endpoint.require_public_name().map_err(guarded)?;
-    }
-    let ranges = allow_addresses
-        .iter()
-        .map(|r| AddressRange::parse(r))
-        .collect::<Result<_, _>>();
+    let rule = AddressRule::parse(allow_addresses).map_err(guarded)?;
+    rule.require_endpoint(&endpoint).map_err(guarded)?;
     let host = HeaderValue::from_str(&endpoint.authority)
         .map_err(|_| UpstreamError::Guarded("its host is malformed".to_owned()))?;
     let path = endpoint
@@ -162,11 +156,8 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
         .map_err(|_| UpstreamError::Guarded("its path is malformed".to_owned()))?;
     let pool = Pool::new(PoolParts {
         endpoint,
-        rule: AddressRule {
-            ranges: ranges.map_err(guarded)?,
-        },
-        resolver: Arc::clone(&making.resolver),
-        tls: Arc::clone(&making.tls),
+        rule,
+        dialer: making.dialer.clone(),
         clock: Arc::clone(&making.clock),
         connect_timeout: config.connect_timeout,
         answer_timeout: config.call_timeout,

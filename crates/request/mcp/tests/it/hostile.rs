@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bailiwick_base::{Digest, ServerName};
 use bailiwick_decide::{Connection, PinState};
+use bailiwick_mcp::digest_of_definition;
 use bailiwick_mcp::launcher::Program;
-use bailiwick_mcp::{Endpoint, digest_of_definition};
+use bailiwick_outbound::Endpoint;
 use bailiwick_vectors as vectors;
 use serde_json::{Value, json};
 

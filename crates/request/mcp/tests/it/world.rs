@@ -23,8 +23,9 @@ use bailiwick_inventory::{Identity, Kind, Labels, Origin, Owner, State, Tenant, 
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{
     Authenticator, BoxFuture, Gateway, GatewayConfig, GatewayDeps, PinReport, PinReportError, PinReporter,
-    Spawner, SystemResolver, TokenRefusal, UpstreamSecrets,
+    Spawner, TokenRefusal, UpstreamSecrets,
 };
+use bailiwick_outbound::Dialer;
 use bailiwick_pep::{Outcome, Pep, RecordFuture, Recorder, Sequenced, SnapshotCell};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -304,8 +305,10 @@ impl World {
                 lost: Arc::clone(&lost),
             }),
             launcher,
-            resolver: Arc::new(SystemResolver),
-            tls,
+            dialer: Dialer {
+                tls: tls.unwrap_or_else(bailiwick_outbound::public_tls),
+                ..Dialer::of_system()
+            },
             clock: shared,
             ids,
             entropy,

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{ClientId, Digest, PublicKey, Sha256, TenantId, Time};
+use bailiwick_base::{ClientId, Compact, Digest, PublicKey, Sha256, TenantId, Time};
 use bailiwick_credential::Client;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
 
 use super::claims::{is_audience, seconds, text};
-use super::compact::Compact;
 use super::error::TokenError;
 use super::replay::{ReplayMemory, Seen};
 
@@ -108,7 +107,7 @@ impl<'a> UnverifiedAssertion<'a> {
     /// # Errors
     /// [`AssertionError::Token`], or [`AssertionError::Client`] when it names no client of this form.
     pub fn parse(tenant: &TenantId, text: &'a [u8]) -> Result<Self, AssertionError> {
-        let token = Compact::parse(text)?;
+        let token = Compact::parse(text).map_err(TokenError::from)?;
         if token
             .header()
             .typ
@@ -117,7 +116,7 @@ impl<'a> UnverifiedAssertion<'a> {
         {
             return Err(AssertionError::Token(TokenError::Type));
         }
-        let claims = token.untrusted_claims()?;
+        let claims = token.untrusted_claims().map_err(TokenError::from)?;
         let client = claims
             .get("sub")
             .and_then(Value::as_str)
@@ -187,7 +186,7 @@ impl AssertionVerifier {
         if key.algorithm() != client.algorithm {
             return Err(AssertionError::Client);
         }
-        assertion.token.verify(&key)?;
+        assertion.token.verify(&key).map_err(TokenError::from)?;
         let claims = &assertion.claims;
         if claims.get("iss") != claims.get("sub") {
             let rule = "it has to be the client, as `sub` is";

@@ -1,5 +1,6 @@
 //! Why a token is refused. Nothing here echoes the token or a claim of it.
 
+use bailiwick_base::CompactError;
 use bailiwick_credential::ClaimError;
 
 /// A token that is not accepted. The answer is HTTP 401 `invalid_token` with [`TokenError::code`].
@@ -107,6 +108,21 @@ impl From<ClaimError> for TokenError {
         Self::Claim {
             claim: error.claim,
             rule: error.rule,
+        }
+    }
+}
+
+impl From<CompactError> for TokenError {
+    fn from(error: CompactError) -> Self {
+        match error {
+            CompactError::Algorithm => Self::Algorithm,
+            CompactError::Encoding => Self::Encoding,
+            CompactError::Header(rule) => Self::Header(rule),
+            CompactError::Json => Self::Json,
+            CompactError::Signature => Self::Signature,
+            CompactError::Structure => Self::Structure,
+            CompactError::TooLong => Self::TooLong,
+            CompactError::Type => Self::Type,
         }
     }
 }

@@ -10,7 +10,6 @@ mod assertion;
 mod bearer;
 mod cache;
 mod claims;
-mod compact;
 mod error;
 mod keys;
 mod profile;
@@ -22,8 +21,8 @@ pub use assertion::{
 };
 pub use bearer::bearer;
 pub use claims::Registered;
-pub use compact::{Compact, Header};
 pub use error::TokenError;
 pub use keys::{IssuerKeys, KeySource};
 pub use profile::{Profile, Rfc9068, TaskToken};
+pub use replay::{ReplayMemory, Seen};
 pub use verifier::{VerifiedToken, Verifier, VerifierConfig};

@@ -7,7 +7,7 @@ use bailiwick_base::{Digest, Time};
 
 /// Why something is not taken as new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub enum Seen {
     /// It was used before.
     Before,
     /// There is no room to remember it, so it cannot be taken.
@@ -24,14 +24,16 @@ struct Memory {
 
 /// Remembers what was used, until it ends. Bounded in all and per owner: an owner who fills its share is
 /// refused, not its neighbours.
-pub(super) struct ReplayMemory {
+pub struct ReplayMemory {
     memory: Mutex<Memory>,
     all_max: usize,
     owner_max: usize,
 }
 
 impl ReplayMemory {
-    pub(super) fn new(all_max: usize, owner_max: usize) -> Self {
+    /// Room for so many in all, and for so many of one owner.
+    #[must_use]
+    pub fn new(all_max: usize, owner_max: usize) -> Self {
         Self {
             memory: Mutex::default(),
             all_max,
@@ -40,7 +42,10 @@ impl ReplayMemory {
     }
 
     /// Takes `token` of `owner` as used until `ends_at`.
-    pub(super) fn take(&self, owner: Digest, token: Digest, ends_at: Time, now: Time) -> Result<(), Seen> {
+    ///
+    /// # Errors
+    /// [`Seen`] when it was used before, or cannot be remembered.
+    pub fn take(&self, owner: Digest, token: Digest, ends_at: Time, now: Time) -> Result<(), Seen> {
         let mut guard = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = &mut *guard;
         memory.drop_ended(now);

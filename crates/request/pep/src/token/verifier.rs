@@ -4,14 +4,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{Digest, TenantId, Time};
+use bailiwick_base::{Compact, Digest, TenantId, Time};
 use bailiwick_credential::Claims;
 use bailiwick_decide::Bearer;
 use serde_json::Value;
 
 use super::cache::{Entry, VerifiedCache};
 use super::claims::Registered;
-use super::compact::Compact;
 use super::error::TokenError;
 use super::keys::{IssuerKeys, KeySource};
 use super::profile::{Profile, TaskToken};

@@ -1,7 +1,7 @@
 //! The JOSE cookbook (RFC 7520, 7797, 8037): what is ours verifies, everything else is refused cleanly.
 
+use bailiwick_base::{Compact, CompactError};
 use bailiwick_base::{PublicKey, PublicKeyError};
-use bailiwick_pep::token::{Compact, TokenError};
 use bailiwick_vectors as vectors;
 use serde_json::{Map, Value};
 
@@ -53,7 +53,7 @@ fn serialisations(document: &Value) -> bool {
         let refused = Compact::parse(format!("{input}.{signature}").as_bytes()).map(|_| ());
         assert!(matches!(
             refused,
-            Err(TokenError::Header(_) | TokenError::Structure)
+            Err(CompactError::Header(_) | CompactError::Structure)
         ));
     }
     let Some(compact) = output["compact"].as_str() else {

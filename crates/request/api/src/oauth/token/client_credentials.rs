@@ -28,11 +28,16 @@ pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Resu
         .ok_or_else(|| bad("invalid_grant", "no token was issued"))
 }
 
-fn task_of(deps: &Deps, tenant: &TenantId, form: &Form, requester: &Requester) -> Result<TaskId, OauthError> {
+pub(super) fn task_of(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    requester: &Requester,
+) -> Result<TaskId, OauthError> {
     if let Some(named) = form.get("task") {
         return TaskId::parse(tenant, named).map_err(|e| bad("invalid_request", format!("`task`: {e}")));
     }
-    let Requester::Client(_, identity) = requester else {
+    let (Requester::Client(_, identity) | Requester::Workload(_, identity)) = requester else {
         return Err(bad("invalid_request", "parameter `task` is missing"));
     };
     let snapshot = deps.cell.load();
@@ -55,6 +60,6 @@ fn task_of(deps: &Deps, tenant: &TenantId, form: &Form, requester: &Requester) -
 }
 
 /// The scope that was asked for: the token carries no more than that (RFC 6749 §3.3).
-fn requested_scope(form: &Form) -> Option<ScopeSet> {
+pub(super) fn requested_scope(form: &Form) -> Option<ScopeSet> {
     form.get("scope").map(ScopeSet::parse)
 }

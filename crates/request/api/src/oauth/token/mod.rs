@@ -1,6 +1,7 @@
 //! `POST /t/{tenant}/token` (RFC 6749 §3.2): one file per grant type.
 
 mod client_credentials;
+mod jwt_bearer;
 mod token_exchange;
 
 use axum::body::Body;
@@ -15,7 +16,11 @@ use super::metadata::served;
 use crate::Deps;
 
 /// The grant types that are served here, as metadata names them.
-pub(super) const GRANT_TYPES: [&str; 2] = ["client_credentials", token_exchange::GRANT_TYPE];
+pub(super) const GRANT_TYPES: [&str; 3] = [
+    "client_credentials",
+    jwt_bearer::GRANT_TYPE,
+    token_exchange::GRANT_TYPE,
+];
 
 pub(crate) async fn handler(
     State(deps): State<Deps>,
@@ -46,6 +51,7 @@ async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<bailiwic
     match form.get("grant_type") {
         Some("client_credentials") => client_credentials::granted(deps, tenant, form).await,
         Some(token_exchange::GRANT_TYPE) => token_exchange::granted(deps, tenant, form).await,
+        Some(jwt_bearer::GRANT_TYPE) => jwt_bearer::granted(deps, tenant, form).await,
         Some(_) => Err(bad(
             "unsupported_grant_type",
             format!("`grant_type` must be one of: {}", GRANT_TYPES.join(", ")),

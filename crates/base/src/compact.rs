@@ -1,12 +1,13 @@
 //! The shape of a compact JWS (RFC 7515 §3.1, §7.1) and its header, before anything in it is believed.
 
-use bailiwick_base::limits::TOKEN_MAX;
-use bailiwick_base::{PublicKey, SigningAlgorithm, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::error::TokenError;
+use crate::algorithm::SigningAlgorithm;
+use crate::json;
+use crate::limits::TOKEN_MAX;
+use crate::public_key::PublicKey;
 
 /// Bytes of a decoded header: three short members.
 const HEADER_MAX: usize = 1024;
@@ -18,6 +19,35 @@ const REFUSED: [&str; 17] = [
     "apu", "apv", "b64", "crit", "cty", "enc", "epk", "iv", "jku", "jwk", "nonce", "p2c", "p2s", "tag",
     "url", "x5u", "zip",
 ];
+
+/// Why a text is not a compact JWS that is read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CompactError {
+    /// Not one of the accepted algorithms, or not that of the key.
+    #[error("it is signed with another algorithm than its key is for, or with none")]
+    Algorithm,
+    /// A part is not strict base64url.
+    #[error("a part is not base64url without padding")]
+    Encoding,
+    /// A header member that is not accepted.
+    #[error("its header is not usable: {0}")]
+    Header(&'static str),
+    /// A part is not strict JSON, or not an object.
+    #[error("it does not hold strict JSON")]
+    Json,
+    /// The signature is not one of this key over this text.
+    #[error("its signature does not verify")]
+    Signature,
+    /// Not three parts.
+    #[error("it is not a compact JWS of three parts")]
+    Structure,
+    /// More bytes than are looked at.
+    #[error("it is longer than the {TOKEN_MAX} bytes accepted")]
+    TooLong,
+    /// `typ` is not text.
+    #[error("its type is not text")]
+    Type,
+}
 
 /// The header members we read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,26 +73,39 @@ impl<'a> Compact<'a> {
     /// Takes a token apart: at most [`TOKEN_MAX`] bytes, exactly three parts, strict base64url, a strict header.
     ///
     /// # Errors
-    /// [`TokenError`] when the shape or the header is not acceptable.
-    pub fn parse(text: &'a [u8]) -> Result<Self, TokenError> {
+    /// [`CompactError`] when the shape or the header is not acceptable.
+    pub fn parse(text: &'a [u8]) -> Result<Self, CompactError> {
+        Self::read(text, &[])
+    }
+
+    /// As [`Compact::parse`], for tokens of other makers: thumbprints of certificates (RFC 7515 §4.1.7, §4.1.8) may
+    /// stand in the header. They bring no key along, and nothing is done with them.
+    ///
+    /// # Errors
+    /// [`CompactError`] when the shape or the header is not acceptable.
+    pub fn parse_foreign(text: &'a [u8]) -> Result<Self, CompactError> {
+        Self::read(text, &["x5t", "x5t#S256"])
+    }
+
+    fn read(text: &'a [u8], ignored: &[&str]) -> Result<Self, CompactError> {
         if text.len() > TOKEN_MAX {
-            return Err(TokenError::TooLong);
+            return Err(CompactError::TooLong);
         }
         let last = text
             .iter()
             .rposition(|b| *b == b'.')
-            .ok_or(TokenError::Structure)?;
-        let (signing_input, signature) = cut(text, last).ok_or(TokenError::Structure)?;
+            .ok_or(CompactError::Structure)?;
+        let (signing_input, signature) = cut(text, last).ok_or(CompactError::Structure)?;
         let first = signing_input
             .iter()
             .position(|b| *b == b'.')
-            .ok_or(TokenError::Structure)?;
-        let (header, payload) = cut(signing_input, first).ok_or(TokenError::Structure)?;
+            .ok_or(CompactError::Structure)?;
+        let (header, payload) = cut(signing_input, first).ok_or(CompactError::Structure)?;
         if payload.contains(&b'.') {
-            return Err(TokenError::Structure);
+            return Err(CompactError::Structure);
         }
         Ok(Self {
-            header: read_header(&decode(header)?)?,
+            header: read_header(&decode(header)?, ignored)?,
             signing_input,
             payload,
             signature: decode(signature)?,
@@ -78,29 +121,29 @@ impl<'a> Compact<'a> {
     /// The payload as it stands there, not verified. Use it to find the key, for nothing else.
     ///
     /// # Errors
-    /// [`TokenError::Encoding`].
-    pub fn untrusted_payload(&self) -> Result<Vec<u8>, TokenError> {
+    /// [`CompactError::Encoding`].
+    pub fn untrusted_payload(&self) -> Result<Vec<u8>, CompactError> {
         decode(self.payload)
     }
 
     /// The claims as they stand there, not verified. Use them to find the key, for nothing else.
     ///
     /// # Errors
-    /// [`TokenError::Encoding`], [`TokenError::Json`].
-    pub fn untrusted_claims(&self) -> Result<Map<String, Value>, TokenError> {
+    /// [`CompactError::Encoding`], [`CompactError::Json`].
+    pub fn untrusted_claims(&self) -> Result<Map<String, Value>, CompactError> {
         object(&self.untrusted_payload()?, TOKEN_MAX)
     }
 
     /// Verifies the signature with a key, under the one algorithm of that key.
     ///
     /// # Errors
-    /// [`TokenError::Algorithm`], [`TokenError::Signature`].
-    pub fn verify(&self, key: &PublicKey) -> Result<(), TokenError> {
+    /// [`CompactError::Algorithm`], [`CompactError::Signature`].
+    pub fn verify(&self, key: &PublicKey) -> Result<(), CompactError> {
         if self.header.algorithm != key.algorithm() {
-            return Err(TokenError::Algorithm);
+            return Err(CompactError::Algorithm);
         }
         key.verify(self.signing_input, &self.signature)
-            .map_err(|_| TokenError::Signature)
+            .map_err(|_| CompactError::Signature)
     }
 }
 
@@ -111,28 +154,29 @@ fn cut(bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
 }
 
 /// Strict base64url (RFC 7515 §2): no padding, no white space, no bits left over.
-fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Encoding)
+fn decode(part: &[u8]) -> Result<Vec<u8>, CompactError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| CompactError::Encoding)
 }
 
-fn object(bytes: &[u8], max: usize) -> Result<Map<String, Value>, TokenError> {
+fn object(bytes: &[u8], max: usize) -> Result<Map<String, Value>, CompactError> {
     match json::parse(bytes, max) {
         Ok(Value::Object(members)) => Ok(members),
-        _ => Err(TokenError::Json),
+        _ => Err(CompactError::Json),
     }
 }
 
-fn read_header(bytes: &[u8]) -> Result<Header, TokenError> {
+fn read_header(bytes: &[u8], ignored: &[&str]) -> Result<Header, CompactError> {
     if bytes.len() > HEADER_MAX {
-        return Err(TokenError::Header("it is longer than 1,024 bytes"));
+        return Err(CompactError::Header("it is longer than 1,024 bytes"));
     }
     let members = object(bytes, HEADER_MAX)?;
     // `x5c`, `x5t` and `x5t#S256` among them.
+    let refused = |name: &str| REFUSED.contains(&name) || name.starts_with("x5");
     if members
         .keys()
-        .any(|name| REFUSED.contains(&name.as_str()) || name.starts_with("x5"))
+        .any(|name| refused(name) && !ignored.contains(&name.as_str()))
     {
-        return Err(TokenError::Header(
+        return Err(CompactError::Header(
             "it holds a member that brings a key along or changes how it is read",
         ));
     }
@@ -143,15 +187,15 @@ fn read_header(bytes: &[u8]) -> Result<Header, TokenError> {
     let kid = match members.get("kid") {
         None => None,
         Some(Value::String(kid)) if (1..=KID_MAX).contains(&kid.len()) => Some(kid.clone()),
-        Some(_) => return Err(TokenError::Header("`kid` has to be text of 1 to 128 bytes")),
+        Some(_) => return Err(CompactError::Header("`kid` has to be text of 1 to 128 bytes")),
     };
     let typ = match members.get("typ") {
         None => None,
         Some(Value::String(typ)) => Some(media_type(typ)),
-        Some(_) => return Err(TokenError::Type),
+        Some(_) => return Err(CompactError::Type),
     };
     Ok(Header {
-        algorithm: algorithm.ok_or(TokenError::Algorithm)?,
+        algorithm: algorithm.ok_or(CompactError::Algorithm)?,
         kid,
         typ,
     })

@@ -1,0 +1,116 @@
+//! `bailiwick trust`.
+
+use std::collections::BTreeMap;
+
+use bailiwick_wire::{NewTrust, Page, RemoveTrust, Trust as Row};
+use serde_json::json;
+
+use super::Done;
+use super::id::encoded;
+use crate::args::{Global, Trust as Command, TrustAdd};
+use crate::client::Client;
+use crate::files;
+use crate::output::{Failure, Output, exit};
+
+pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    match command {
+        Command::Add(add) => {
+            let body = plan(add)?;
+            let added: Row = client.post(&client.path("trusts")?, &body).await?;
+            output.result(&added, |paper| {
+                paper.pairs(&[
+                    ("trust", paper.strong(&added.id)),
+                    ("identity", added.identity.clone()),
+                    ("issuer", added.issuer.clone()),
+                    ("expires", added.expires_at.clone()),
+                ]);
+                for finding in &added.findings {
+                    paper.line(format!("{}: {}", finding.code, finding.text));
+                }
+            });
+        }
+        Command::List => {
+            let page: Page<Row> = client.get(&client.path("trusts")?).await?;
+            output.result(&page, |paper| {
+                let rows = page.items.iter().map(|t| {
+                    vec![
+                        t.id.clone(),
+                        t.identity.clone(),
+                        t.method.clone(),
+                        shown(&t.attributes),
+                        t.expires_at.clone(),
+                    ]
+                });
+                paper.table(
+                    &["trust", "identity", "method", "attributes", "expires"],
+                    rows.collect(),
+                    "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_id=…",
+                );
+            });
+        }
+        Command::Lint => {
+            let page: Page<Row> = client.get(&client.path("trusts")?).await?;
+            let open = page.items.into_iter().filter(|t| !t.findings.is_empty());
+            let open = Page::whole(open.collect());
+            output.result(&open, |paper| {
+                let rows = open.items.iter().flat_map(|t| {
+                    let row =
+                        |f: &bailiwick_wire::TrustFinding| vec![t.id.clone(), f.code.clone(), f.text.clone()];
+                    t.findings.iter().map(row)
+                });
+                paper.table(
+                    &["trust", "finding", "what to do"],
+                    rows.collect(),
+                    "nothing is left open",
+                );
+            });
+        }
+        Command::Remove { id, reason } => {
+            let path = client.path(&format!("trusts/{}/remove", encoded(&id)))?;
+            let removed: Row = client.post(&path, &RemoveTrust { reason }).await?;
+            output.result(&json!({"removed": removed.id}), |paper| {
+                paper.pairs(&[("removed", removed.id.clone())]);
+            });
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn plan(add: TrustAdd) -> Result<NewTrust, Failure> {
+    let mut attributes = BTreeMap::new();
+    for pair in &add.attributes {
+        let (name, value) = pair.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("`{pair}` is not NAME=VALUE")).hint("for example --match repository_id=74")
+        })?;
+        if attributes.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(Failure::usage(format!("attribute `{name}` is there twice")));
+        }
+    }
+    let jwks = match &add.jwks {
+        None => None,
+        Some(path) => Some(
+            serde_json::from_slice(&files::read(path)?)
+                .map_err(|error| Failure::usage(format!("`{}` is not a JWK Set: {error}", path.display())))?,
+        ),
+    };
+    Ok(NewTrust {
+        identity: add.identity,
+        method: add.method,
+        issuer: add.issuer,
+        attributes,
+        jwks_url: add.jwks_url,
+        jwks,
+        allow_addresses: add.allow_addresses,
+        danger_plaintext: add.danger_plaintext,
+        expires_at: add.expires,
+    })
+}
+
+fn shown(attributes: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(" ")
+}

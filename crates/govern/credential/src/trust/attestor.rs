@@ -1,0 +1,179 @@
+//! What is known of a kind of issuer: which claims stay with one workload for ever, and which may be given again.
+
+use std::fmt;
+
+/// How workloads of an issuer are attested. One module of `request/attest` each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// Microsoft Entra ID.
+    Azure,
+    /// Google Cloud service accounts.
+    Gcp,
+    /// Any `OpenID` issuer.
+    GenericOidc,
+    /// GitHub Actions.
+    Github,
+    /// GitLab CI/CD.
+    Gitlab,
+    /// Projected tokens of Kubernetes service accounts.
+    Kubernetes,
+    /// SPIFFE JWT-SVID.
+    SpiffeJwt,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Azure,
+        Self::Gcp,
+        Self::GenericOidc,
+        Self::Github,
+        Self::Gitlab,
+        Self::Kubernetes,
+        Self::SpiffeJwt,
+    ];
+
+    /// The name in commands, files and rows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Azure => "azure",
+            Self::Gcp => "gcp",
+            Self::GenericOidc => "generic-oidc",
+            Self::Github => "github",
+            Self::Gitlab => "gitlab",
+            Self::Kubernetes => "kubernetes",
+            Self::SpiffeJwt => "spiffe-jwt",
+        }
+    }
+
+    /// Parses the name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == text)
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an attribute is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributeKind {
+    /// Narrows what an id pins: a branch, an event, an instance. Alone it says nothing about who.
+    Context,
+    /// Given once and never again.
+    Id,
+    /// May belong to somebody else tomorrow. Never matched on.
+    Name,
+}
+
+/// How the text of an attribute has to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributeForm {
+    /// Decimal digits, at most 32.
+    Digits,
+    /// A SPIFFE ID.
+    Spiffe,
+    /// Visible text.
+    Text,
+    /// A UUID in lower case with dashes.
+    Uuid,
+}
+
+impl AttributeForm {
+    /// Whether `text` has this form.
+    #[must_use]
+    pub fn fits(self, text: &str) -> bool {
+        match self {
+            Self::Digits => (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()),
+            Self::Spiffe => is_spiffe_id(text),
+            Self::Text => {
+                (1..=1_024).contains(&text.len())
+                    && bailiwick_base::limits::can_be_seen(text)
+                    && !text.chars().any(char::is_control)
+            }
+            Self::Uuid => {
+                text.len() == 36
+                    && text.bytes().enumerate().all(|(at, b)| match at {
+                        8 | 13 | 18 | 23 => b == b'-',
+                        _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+                    })
+            }
+        }
+    }
+}
+
+/// SPIFFE-ID §2: a trust domain of `a-z0-9.-_`, and at least one path segment without dots alone.
+fn is_spiffe_id(text: &str) -> bool {
+    let Some((domain, path)) = text
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let in_domain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    let in_segment = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    text.len() <= 2_048
+        && (1..=255).contains(&domain.len())
+        && domain.bytes().all(in_domain)
+        && path
+            .split('/')
+            .all(|segment| !matches!(segment, "" | "." | "..") && segment.bytes().all(in_segment))
+}
+
+/// One attribute and the claim it is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name in trust rules.
+    pub name: String,
+    /// Members to walk down from the claims.
+    pub claim: Vec<String>,
+    /// What it is good for.
+    pub kind: AttributeKind,
+    /// How it has to look.
+    pub form: AttributeForm,
+    /// Whether a token may lack it.
+    pub optional: bool,
+}
+
+/// Values of a claim with which no token is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedClaim {
+    /// Members to walk down from the claims.
+    pub claim: Vec<String>,
+    /// The values.
+    pub values: Vec<String>,
+}
+
+/// What is known of the issuers of one method. Content, not code: `content/attestors`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestor {
+    /// Which.
+    pub method: Method,
+    /// The issuer that everybody uses; others of the same kind may be named instead.
+    pub issuer: Option<String>,
+    /// Attributes that divide a shared issuer among its customers; empty when an issuer has one customer.
+    pub realm: Vec<String>,
+    /// Attributes that every trust rule has to pin. Ids, all of them.
+    pub pins: Vec<String>,
+    /// Whether a token is taken once.
+    pub single_use: bool,
+    /// The longest life of a token, in seconds.
+    pub lifetime_max_s: u64,
+    /// What is refused whatever a rule says.
+    pub refused: Vec<RefusedClaim>,
+    /// What is read from a token.
+    pub attributes: Vec<Attribute>,
+}
+
+impl Attestor {
+    /// An attribute by name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+}

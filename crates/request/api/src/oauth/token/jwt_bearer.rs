@@ -1,0 +1,107 @@
+//! jwt-bearer (RFC 7523 §2.1): a workload shows what its platform says about it, and gets a token of the task of the
+//! identity that a trust rule makes it.
+
+use bailiwick_attest::{AttestError, Evidence, IssuerProfile, KeyPlace};
+use bailiwick_base::TenantId;
+use bailiwick_credential::trust::{IssuerKeys, TrustedIssuer};
+use bailiwick_outbound::AddressRule;
+use bailiwick_wire as wire;
+use http::StatusCode;
+
+use super::client_credentials::{requested_scope, task_of};
+use super::require_resource;
+use crate::Deps;
+use crate::issue::{self, Requester};
+use crate::oauth::error::{OauthError, bad, refused};
+use crate::oauth::form::Form;
+
+pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<wire::Token, OauthError> {
+    let assertion = form
+        .get("assertion")
+        .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
+    require_resource(deps, tenant, form)?;
+    let requester = workload(deps, tenant, assertion).await?;
+    let task = task_of(deps, tenant, form, &requester)?;
+    let requested = requested_scope(form);
+    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
+        .await
+        .map_err(|e| refused(&e))?;
+    issued
+        .tokens
+        .into_iter()
+        .next()
+        .ok_or_else(|| bad("invalid_grant", "no token was issued"))
+}
+
+/// Who shows this, by the trust rules of the tenant.
+async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Requester, OauthError> {
+    let evidence = Evidence::parse(assertion.as_bytes()).map_err(|e| unproven(&e))?;
+    let now = deps.clock.now();
+    let snapshot = deps.cell.load();
+    let rules: Vec<_> = snapshot
+        .trusts(tenant)
+        .filter(|rule| rule.is_alive(now) && evidence.may_be_of(rule.issuer.method, &rule.issuer.url))
+        .cloned()
+        .collect();
+    drop(snapshot);
+    let first = rules
+        .first()
+        .ok_or(AttestError::Issuer)
+        .map_err(|e| unproven(&e))?;
+    let profile = issuer_of(tenant, &first.issuer)?;
+    let federation = &deps.federation;
+    let attested = federation
+        .attester
+        .verify(&evidence, &profile, &deps.issuer(tenant), now)
+        .await
+        .map_err(|e| unproven(&e))?;
+    let mut admitting = rules.iter().filter(|rule| rule.admits(&attested.attributes));
+    let rule = admitting.next().ok_or_else(|| {
+        bad(
+            "invalid_grant",
+            "no trust rule of this tenant admits this workload",
+        )
+    })?;
+    if admitting.any(|other| other.identity != rule.identity) {
+        return Err(bad(
+            "invalid_grant",
+            "trust rules make this workload several identities",
+        ));
+    }
+    federation
+        .take(tenant, &attested, now)
+        .map_err(|e| bad("invalid_grant", e.to_string()))?;
+    Ok(Requester::Workload(rule.id.clone(), rule.identity.clone()))
+}
+
+fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<IssuerProfile, OauthError> {
+    let addresses = AddressRule::parse(&issuer.allow_addresses)
+        .map_err(|e| OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", e.to_string()))?;
+    Ok(IssuerProfile {
+        tenant: tenant.clone(),
+        method: issuer.method,
+        issuer: issuer.url.clone(),
+        keys: match &issuer.keys {
+            IssuerKeys::Discovery => KeyPlace::Discovery,
+            IssuerKeys::Given(text) => KeyPlace::Given(text.clone()),
+            IssuerKeys::Url(url) => KeyPlace::Url(url.clone()),
+        },
+        addresses,
+        danger_plaintext: issuer.danger_plaintext,
+    })
+}
+
+/// The caller may come again when the issuer answers; otherwise the grant is invalid.
+fn unproven(error: &AttestError) -> OauthError {
+    tracing::info!(code = error.code(), %error, "evidence of a workload was refused");
+    match error {
+        AttestError::Keys(_) => OauthError(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            error.to_string(),
+        ),
+        _ => bad("invalid_grant", error.to_string()),
+    }
+}

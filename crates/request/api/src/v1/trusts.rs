@@ -1,0 +1,164 @@
+//! `/v1/tenants/{tenant}/trusts`
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bailiwick_base::TrustId;
+use bailiwick_credential::trust::{
+    Attestor, IssuerKeys, Method, Trust, TrustPlan, TrustedIssuer, add_trust, lint_trust, remove_trust,
+};
+use bailiwick_store::Tx;
+use bailiwick_wire as wire;
+use http::StatusCode;
+
+use crate::Deps;
+use crate::body::Strict;
+use crate::command::{answer, committed};
+use crate::effective::require_not_killed;
+use crate::problem::RouteError;
+use crate::session::Session;
+
+pub(crate) async fn add(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    session: Session,
+    Strict(body): Strict<wire::NewTrust>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let identity = super::identity(&deps, &tenant, &body.identity)?;
+    let attestor = attestor(&deps, &body.method)?.clone();
+    let issuer = issuer(&body, &attestor)?;
+    let expires_at = body
+        .expires_at
+        .as_deref()
+        .map(|t| super::time("expires_at", t))
+        .transpose()?;
+    let (id, limits) = (deps.mint(&tenant)?, deps.credential_limits.clone());
+    let _one_at_a_time = deps.federation.adding.lock().await;
+    let others: Vec<_> = deps.cell.load().every_trust().cloned().collect();
+    let attributes = body.attributes.clone();
+    let doors = deps.clone();
+    let receipt = deps
+        .command(&session, &tenant, ("trusts", &body), async move |tx: &mut Tx| {
+            require_not_killed(&doors, identity.tenant())?;
+            let holder = tx
+                .identity()
+                .lookup(&identity)
+                .await?
+                .ok_or_else(|| RouteError::not_found("identity"))?;
+            let latest = holder.expires_at.min(tx.now().after(limits.client_lifetime_max));
+            let plan = TrustPlan {
+                id: id.clone(),
+                issuer: issuer.clone(),
+                attributes: attributes.clone(),
+                identity: identity.clone(),
+                identity_expires_at: holder.expires_at,
+                expires_at: expires_at.unwrap_or(latest),
+            };
+            let others = others.iter().map(AsRef::as_ref);
+            let transition = add_trust(plan, &attestor, others, &limits, tx.now())?;
+            let shown = to_wire(&transition.after, Some(&attestor));
+            tx.trust().apply(transition).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+pub(crate) async fn withdraw(
+    State(deps): State<Deps>,
+    Path((slug, id)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::RemoveTrust>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = TrustId::parse(&tenant, &id).map_err(|_| RouteError::not_found("trust"))?;
+    let (path, reason) = (format!("trusts/{id}/remove"), body.reason.clone());
+    let receipt = deps
+        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
+            let trust = tx
+                .trust()
+                .lookup(&id)
+                .await?
+                .ok_or_else(|| RouteError::not_found("trust"))?;
+            let transition = remove_trust(trust, &reason, tx.now())?;
+            let shown = to_wire(&transition.after, None);
+            tx.trust().apply(transition).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
+pub(crate) async fn list(
+    State(deps): State<Deps>,
+    Path(slug): Path<String>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::Trust>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let snapshot = deps.cell.load();
+    let shown = |trust: &Trust| to_wire(trust, deps.federation.attester.attestor(trust.issuer.method));
+    let items = snapshot.trusts(&tenant).map(|trust| shown(trust)).collect();
+    Ok(Json(wire::Page::whole(items)))
+}
+
+fn attestor<'a>(deps: &'a Deps, method: &str) -> Result<&'a Attestor, RouteError> {
+    let known = Method::parse(method).and_then(|method| deps.federation.attester.attestor(method));
+    known.ok_or_else(|| {
+        let names = Method::ALL.map(Method::as_str).join(", ");
+        RouteError::invalid("trust.method", format!("`method` must be one of: {names}"))
+    })
+}
+
+fn issuer(body: &wire::NewTrust, attestor: &Attestor) -> Result<TrustedIssuer, RouteError> {
+    let url = body.issuer.clone().or_else(|| attestor.issuer.clone());
+    let keys = match (&body.jwks, &body.jwks_url) {
+        (None, None) => IssuerKeys::Discovery,
+        (Some(set), None) => IssuerKeys::Given(set.to_string()),
+        (None, Some(url)) => IssuerKeys::Url(url.clone()),
+        (Some(_), Some(_)) => {
+            return Err(RouteError::invalid(
+                "trust.keys",
+                "give `jwks` or `jwks_url`, not both",
+            ));
+        }
+    };
+    for range in &body.allow_addresses {
+        bailiwick_outbound::AddressRange::parse(range)
+            .map_err(|e| RouteError::invalid("trust.address-range", e.to_string()))?;
+    }
+    Ok(TrustedIssuer {
+        method: attestor.method,
+        url: url.ok_or_else(|| {
+            RouteError::invalid(
+                "trust.issuer",
+                "`issuer` is missing: give the `iss` of its tokens",
+            )
+        })?,
+        keys,
+        allow_addresses: body.allow_addresses.clone(),
+        danger_plaintext: body.danger_plaintext,
+    })
+}
+
+fn to_wire(trust: &Trust, attestor: Option<&Attestor>) -> wire::Trust {
+    let findings = attestor
+        .map(|attestor| lint_trust(trust, attestor))
+        .unwrap_or_default();
+    wire::Trust {
+        id: trust.id.to_string(),
+        identity: trust.identity.to_string(),
+        method: trust.issuer.method.to_string(),
+        issuer: trust.issuer.url.clone(),
+        attributes: trust.attributes.clone(),
+        created_at: trust.created_at.to_string(),
+        expires_at: trust.expires_at.to_string(),
+        findings: findings
+            .into_iter()
+            .map(|f| wire::TrustFinding {
+                code: f.code.to_owned(),
+                text: f.text,
+            })
+            .collect(),
+    }
+}

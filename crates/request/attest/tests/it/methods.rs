@@ -1,0 +1,130 @@
+//! The claim shapes of the vendors, and what only looks like them.
+
+use bailiwick_attest::{AttestError, Attested};
+use bailiwick_credential::trust::Method;
+use serde_json::{Value, json};
+
+use crate::issuer::Issuer;
+
+const TID: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+const OID: &str = "0d2a1b7c-5a0e-4c3f-8f5d-2b1c9a8e7d6f";
+const UID: &str = "1f0c2b3a-4d5e-6f70-8192-a3b4c5d6e7f8";
+
+/// Claims as the platform of this method makes them.
+fn shape(method: Method) -> Value {
+    match method {
+        Method::Azure => json!({"tid": TID, "oid": OID, "sub": OID, "idtyp": "app", "ver": "2.0",
+            "xms_mirid": "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"}),
+        Method::Gcp => json!({"sub": "113774264463038321964", "azp": "113774264463038321964",
+            "email": "ci@project.iam.gserviceaccount.com", "email_verified": true,
+            "google": {"compute_engine": {"instance_id": "7777", "project_number": 42, "instance_name": "vm"}}}),
+        Method::GenericOidc => json!({"sub": "workload-1"}),
+        Method::Github => {
+            json!({"jti": "j1", "sub": "repo:octo@65/app@74:ref:refs/heads/main", "event_name": "push",
+            "ref": "refs/heads/main", "repository": "octo/app", "repository_id": "74", "repository_owner": "octo",
+            "repository_owner_id": "65", "actor": "mona", "runner_environment": "github-hosted",
+            "job_workflow_ref": "octo/app/.github/workflows/ci.yml@refs/heads/main"})
+        }
+        Method::Gitlab => {
+            json!({"jti": "j1", "sub": "project_path:g/app:ref_type:branch:ref:main", "namespace_id": "72",
+            "namespace_path": "g", "project_id": "20", "project_path": "g/app", "user_email": "a@example.com",
+            "pipeline_source": "push", "ref": "main", "ref_type": "branch", "ref_protected": "true"})
+        }
+        Method::Kubernetes => json!({"sub": "system:serviceaccount:apps:agent", "kubernetes.io": {
+            "namespace": "apps", "serviceaccount": {"name": "agent", "uid": UID}, "pod": {"name": "p", "uid": OID}}}),
+        Method::SpiffeJwt => json!({"sub": "spiffe://acme.example/agent/1"}),
+    }
+}
+
+/// Verifies what `change` makes of the shape; `null` takes a claim away.
+async fn verified(method: Method, change: Value) -> Result<Attested, AttestError> {
+    let issuer = Issuer::start().await;
+    let mut profile = issuer.profile(method);
+    let mut claims = issuer.claims();
+    match method {
+        Method::Azure => {
+            profile.issuer = format!("https://login.microsoftonline.com/{TID}/v2.0");
+            profile.keys = bailiwick_attest::KeyPlace::Url(format!("{}/jwks", issuer.url));
+        }
+        Method::SpiffeJwt => {
+            profile.issuer = "spiffe://acme.example".to_owned();
+            profile.keys = bailiwick_attest::KeyPlace::Url(format!("{}/jwks", issuer.url));
+            claims.as_object_mut().unwrap().remove("iss");
+            let mut key = issuer.key.jwk();
+            key["use"] = "jwt-svid".into();
+            issuer.publishes(&[key]);
+        }
+        _ => {}
+    }
+    if method != Method::SpiffeJwt {
+        claims["iss"] = profile.issuer.clone().into();
+    }
+    for changes in [shape(method), change] {
+        for (name, value) in changes.as_object().unwrap() {
+            if value.is_null() {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name] = value.clone();
+            }
+        }
+    }
+    issuer.verify(&issuer.key.sign(&claims), &profile).await
+}
+
+#[tokio::test]
+async fn every_vendor_shape_is_read() {
+    for (method, id, value) in [
+        (Method::Azure, "oid", OID),
+        (Method::Gcp, "sub", "113774264463038321964"),
+        (Method::GenericOidc, "sub", "workload-1"),
+        (Method::Github, "repository_id", "74"),
+        (Method::Gitlab, "project_id", "20"),
+        (Method::Kubernetes, "serviceaccount_uid", UID),
+        (Method::SpiffeJwt, "sub", "spiffe://acme.example/agent/1"),
+    ] {
+        let attested = verified(method, json!({})).await.unwrap();
+        assert_eq!(attested.attributes[id], value, "{method}");
+        assert_eq!(
+            attested.once.is_some(),
+            matches!(method, Method::Github | Method::Gitlab),
+            "{method}"
+        );
+    }
+}
+
+/// Kind of issuer, what is changed in its shape, and the code of the refusal.
+const LOOK_ALIKES: &str = r#"[
+["azure", {"tid": "11111111-86f1-41af-91ab-2d7cd011db47"}, "attest.claim-invalid"],
+["azure", {"idtyp": "user"}, "attest.claim-invalid"],
+["azure", {"scp": "User.Read"}, "attest.claim-invalid"],
+["azure", {"oid": null}, "attest.claim-invalid"],
+["azure", {"iss": "https://sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/"}, "attest.issuer-unknown"],
+["gcp", {"azp": "32555940559.apps.googleusercontent.com"}, "attest.claim-invalid"],
+["gcp", {"email": "mallory@gmail.com"}, "attest.claim-invalid"],
+["gcp", {"sub": "ci@project.iam.gserviceaccount.com"}, "attest.claim-invalid"],
+["generic-oidc", {"sub": null}, "attest.claim-invalid"],
+["generic-oidc", {"sub": "a\u0000b"}, "attest.claim-invalid"],
+["github", {"event_name": "pull_request_target"}, "attest.refused"],
+["github", {"repository_id": "74 "}, "attest.claim-invalid"],
+["github", {"repository_id": ["74"]}, "attest.claim-invalid"],
+["github", {"repository_owner_id": null}, "attest.claim-invalid"],
+["github", {"repository": "evil/app"}, "attest.claim-invalid"],
+["github", {"jti": null}, "attest.claim-invalid"],
+["gitlab", {"ref_protected": "yes"}, "attest.claim-invalid"],
+["gitlab", {"project_id": "g/app"}, "attest.claim-invalid"],
+["kubernetes", {"exp": null}, "attest.claim-invalid"],
+["kubernetes", {"sub": "system:serviceaccount:kube-system:agent"}, "attest.claim-invalid"],
+["kubernetes", {"kubernetes.io": {"namespace": "apps", "serviceaccount": {"name": "agent"}}}, "attest.claim-invalid"],
+["spiffe-jwt", {"sub": "spiffe://globex.example/agent/1"}, "attest.issuer-unknown"],
+["spiffe-jwt", {"sub": "spiffe://acme.example/../agent"}, "attest.claim-invalid"],
+["spiffe-jwt", {"sub": "spiffe://acme.example"}, "attest.claim-invalid"]
+]"#;
+
+#[tokio::test]
+async fn what_only_looks_like_a_vendors_token_is_refused() {
+    let cases: Vec<(String, Value, String)> = serde_json::from_str(LOOK_ALIKES).unwrap();
+    for (method, change, code) in cases {
+        let answer = verified(Method::parse(&method).unwrap(), change.clone()).await;
+        assert_eq!(answer.unwrap_err().code(), code, "{method} {change}");
+    }
+}

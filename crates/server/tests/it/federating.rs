@@ -1,0 +1,201 @@
+//! Workloads of other platforms: who gets a token, and every look-alike that does not.
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use bailiwick_server::operator::idempotency_key;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::bed::{Answer, BASE, Bed, claims_of, sign};
+use crate::desk::Desk;
+
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const SEED: [u8; 32] = [7; 32];
+
+/// The keys of the platform, as an operator gives them for an issuer that cannot be reached.
+fn jwks() -> Value {
+    let public = Ed25519KeyPair::from_seed_unchecked(&SEED).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(public.public_key().as_ref());
+    json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "p1", "x": x}]})
+}
+
+fn rule(identity: &str, repository: &str) -> Value {
+    json!({
+        "identity": identity, "method": "github", "jwks": jwks(),
+        "attributes": {"repository_owner_id": "65", "repository_id": repository, "ref": "refs/heads/main"},
+    })
+}
+
+/// What the platform says about a run on the main branch.
+fn claims(bed: &Bed, tenant: &str) -> Value {
+    let now = bed.now();
+    json!({
+        "iss": "https://token.actions.githubusercontent.com", "aud": format!("{BASE}/t/{tenant}"),
+        "iat": now, "nbf": now, "exp": now + 300, "jti": idempotency_key().unwrap(),
+        "sub": "repo:octo@65/app@74:ref:refs/heads/main", "repository": "octo/app", "repository_id": "74",
+        "repository_owner": "octo", "repository_owner_id": "65", "ref": "refs/heads/main", "event_name": "push",
+    })
+}
+
+fn signed(claims: &Value) -> String {
+    sign(
+        &SEED,
+        r#"{"alg":"EdDSA","typ":"JWT","kid":"p1","x5t":"AAAA"}"#,
+        &claims.to_string(),
+    )
+}
+
+async fn ask(bed: &Bed, tenant: &str, assertion: &str) -> Answer {
+    let body = serde_urlencoded::to_string([("grant_type", GRANT_TYPE), ("assertion", assertion)]).unwrap();
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    bed.send("POST", &format!("/t/{tenant}/token"), &[form], body)
+        .await
+}
+
+#[track_caller]
+fn refused(answer: &Answer, words: &str) {
+    assert_eq!(
+        (answer.status.as_u16(), answer.code().as_str()),
+        (400, "invalid_grant"),
+        "{}",
+        answer.text()
+    );
+    assert!(answer.text().contains(words), "{}", answer.text());
+}
+
+async fn world() -> (Bed, Desk, String, String) {
+    let bed = Bed::start().await;
+    let desk = Desk::open().await;
+    bed.add_tenant("acme").await;
+    bed.add_server("acme", "files", &desk).await;
+    let identity = bed.add_identity("acme", "worker").await;
+    let (task, _) = bed.open_task("acme", &identity, &["files:echo"]).await;
+    (bed, desk, identity, task)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_without_a_secret_gets_a_token_that_the_gateway_takes() {
+    let (bed, desk, identity, task) = world().await;
+    refused(
+        &ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await,
+        "does not trust",
+    );
+    let added = bed
+        .post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    assert_eq!(added["findings"][0]["code"], "trust.any-event");
+    let granted = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await.ok();
+    let token = granted["access_token"].as_str().unwrap();
+    let said = claims_of(token);
+    assert_eq!((&said["nhi"], &said["task"]), (&json!(identity), &json!(task)));
+    assert_eq!(said["client_id"], added["id"]);
+    let called = bed.call(token, "acme", "files", "echo", json!({})).await.ok();
+    assert!(called["result"].is_object(), "{called}");
+    assert_eq!(desk.calls(), 1);
+    // It is a decision like every other issue, and the rule stands in the state log.
+    let recorded = |entries: Vec<Value>, word: &str| entries.iter().any(|e| e.to_string().contains(word));
+    assert!(recorded(bed.entries("state").await, "trust.add"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_alike_of_a_workload_gets_nothing() {
+    let (bed, _desk, identity, _) = world().await;
+    bed.post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    let changed = |name: &str, value: &str| {
+        let mut claims = claims(&bed, "acme");
+        claims[name] = value.into();
+        signed(&claims)
+    };
+    for (name, value, words) in [
+        ("repository_id", "75", "no trust rule"),
+        ("repository_owner_id", "66", "no trust rule"),
+        ("ref", "refs/heads/feature", "no trust rule"),
+        ("event_name", "pull_request_target", "stranger"),
+        ("aud", "https://github.com/octo", "another audience"),
+        (
+            "iss",
+            "https://token.actions.githubusercontent.com.evil.example",
+            "does not trust",
+        ),
+        (
+            "iss",
+            "https://TOKEN.actions.githubusercontent.com",
+            "does not trust",
+        ),
+    ] {
+        refused(&ask(&bed, "acme", &changed(name, value)).await, words);
+    }
+    // Another key under the same name.
+    let forged = sign(
+        &[8; 32],
+        r#"{"alg":"EdDSA","kid":"p1"}"#,
+        &claims(&bed, "acme").to_string(),
+    );
+    refused(&ask(&bed, "acme", &forged).await, "does not verify");
+    // Once, and not again.
+    let once = signed(&claims(&bed, "acme"));
+    ask(&bed, "acme", &once).await.ok();
+    refused(&ask(&bed, "acme", &once).await, "used before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_speaks_for_one_tenant_and_a_removed_rule_for_nobody() {
+    let (bed, _desk, identity, _) = world().await;
+    let added = bed
+        .post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    bed.add_tenant("globex").await;
+    let theirs = bed.add_identity("globex", "worker").await;
+    let bound = bed.post("/v1/tenants/globex/trusts", &rule(&theirs, "74")).await;
+    assert_eq!(bound.code(), "trust.issuer-bound", "{}", bound.text());
+    // What was made for one tenant is nothing to the other.
+    refused(
+        &ask(&bed, "globex", &signed(&claims(&bed, "acme"))).await,
+        "does not trust",
+    );
+    refused(
+        &ask(&bed, "acme", &signed(&claims(&bed, "globex"))).await,
+        "another audience",
+    );
+    // Names, wildcards, half a pin, and a second identity for one workload.
+    let second = bed.add_identity("acme", "second").await;
+    let with = |change: Value| {
+        let mut rule = rule(&second, "74");
+        rule["attributes"] = change;
+        rule
+    };
+    for (attributes, code) in [
+        (json!({"repository": "octo/app"}), "trust.attribute-refused"),
+        (json!({"repository_owner_id": "65"}), "trust.too-broad"),
+        (
+            json!({"repository_owner_id": "65", "repository_id": "*"}),
+            "trust.attribute-refused",
+        ),
+        (
+            json!({"repository_owner_id": "65", "repository_id": "74"}),
+            "trust.ambiguous",
+        ),
+    ] {
+        let answer = bed
+            .post("/v1/tenants/acme/trusts", &with(attributes.clone()))
+            .await;
+        assert_eq!(answer.code(), code, "{attributes}: {}", answer.text());
+    }
+    let path = format!("/v1/tenants/acme/trusts/{}/remove", added["id"].as_str().unwrap());
+    bed.post(&path, &json!({"reason": "the repository was archived"}))
+        .await
+        .ok();
+    refused(
+        &ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await,
+        "does not trust",
+    );
+    assert_eq!(bed.get("/v1/tenants/acme/trusts").await.ok()["items"], json!([]));
+    // Free again for another tenant.
+    bed.post("/v1/tenants/globex/trusts", &rule(&theirs, "74"))
+        .await
+        .ok();
+}
