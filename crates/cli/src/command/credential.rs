@@ -24,7 +24,7 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
             let added: Row = client.post(&client.path("credentials")?, &body_of(*new)?).await?;
             output.result(&added, |paper| show(paper, &added));
         }
-        Credential::List => {
+        Credential::Ls => {
             let page = every(&client).await?;
             output.result(&page, |paper| list(paper, &page));
         }

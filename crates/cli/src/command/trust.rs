@@ -30,7 +30,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                 }
             });
         }
-        Command::List => {
+        Command::Ls => {
             let page: Page<Row> = client.get(&client.path("trusts")?).await?;
             output.result(&page, |paper| {
                 let rows = page.items.iter().map(|t| {

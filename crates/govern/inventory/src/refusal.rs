@@ -97,6 +97,9 @@ pub enum Refusal {
     /// A tenant that is closed.
     #[error("tenant `{0}` is closed: that is final, and its slug is never reused")]
     TenantClosed(String),
+    /// A name that scopes of the installation itself begin with.
+    #[error("server name `{0}` is reserved: scopes such as `token:exchange` begin with it; take another")]
+    ServerReserved(String),
     /// A text beyond its limit.
     #[error("{field} has {len} bytes, more than the {max} allowed: shorten it")]
     TooLong {
@@ -161,6 +164,7 @@ impl Refusal {
             Self::ReferenceInvalid(_) => "tenant.reference-invalid",
             Self::Reserved(_) => "tenant.reserved",
             Self::Retired => "identity.retired",
+            Self::ServerReserved(_) => "server.reserved",
             Self::TenantClosed(_) => "tenant.closed",
             Self::TooLong { .. } => "text.too-long",
             Self::TooMany { .. } => "limit.too-many",

@@ -14,6 +14,10 @@ const URL_MAX: usize = 2_048;
 const PATH_MAX: usize = 4_096;
 const LIST_MAX: usize = 64;
 
+/// The scopes of the installation itself (`authzen:evaluate`, `token:exchange`, `token:introspect`) begin with these:
+/// a grant for a tool must never read like one of them.
+const RESERVED: [&str; 2] = ["authzen", "token"];
+
 /// A tool as its server shows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenTool {
@@ -56,6 +60,9 @@ pub fn add_server(
     }
     if matches!(wanted.identity.state, State::Retired { .. }) {
         return Err(Refusal::Retired);
+    }
+    if RESERVED.contains(&wanted.name.as_str()) {
+        return Err(Refusal::ServerReserved(wanted.name.to_string()));
     }
     require_connection(&wanted.connection)?;
     let tenant = wanted.identity.id.tenant().clone();

@@ -257,6 +257,27 @@ fn a_server_has_an_identity_of_its_kind_and_tenant() {
     assert_eq!(forget_credential(given).unwrap().after, server);
 }
 
+#[test]
+fn a_server_cannot_take_a_word_of_the_installations_own_scopes() {
+    let named = |name: &str| {
+        let identity = identity(Kind::McpServer);
+        let wanted = NewServer {
+            name: ServerName::parse(name).unwrap(),
+            identity: &identity,
+            connection: http("https://host/"),
+            credential: None,
+            tools: Vec::new(),
+        };
+        add_server(wanted, &Limits::default(), NOW)
+    };
+    for own in ["authzen", "token"] {
+        assert_eq!(code(named(own)), "server.reserved", "{own}");
+    }
+    for free in ["tokens", "authzen-1", "files"] {
+        assert_eq!(named(free).unwrap().after.name.as_str(), free);
+    }
+}
+
 fn states(server: &UpstreamServer) -> Vec<(String, PinState)> {
     server
         .pins
