@@ -204,9 +204,9 @@ async fn bodies_beyond_the_budget_are_refused_for_now_and_operators_keep_theirs(
     let bed = Bed::start_with(|config| config.listen.body_mib_max = 8).await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
-    bed.add_server("acme", "token", &desk).await;
+    bed.add_server("acme", "revoke", &desk).await;
     let worker = bed.add_identity("acme", "worker").await;
-    let (_, token) = bed.open_task("acme", &worker, &["token:echo"]).await;
+    let (_, token) = bed.open_task("acme", &worker, &["revoke:echo"]).await;
     // A quarter of 8 MiB is for token requests: 33 of 64 KiB are one too many.
     let mut held = Vec::new();
     let mut refused = 0;
@@ -236,7 +236,7 @@ async fn bodies_beyond_the_budget_are_refused_for_now_and_operators_keep_theirs(
     }
     assert!(refused > 0, "nothing was refused");
     bed.add_identity("acme", "invoices").await;
-    // A server whose name is `token` is called like any other.
+    // A server whose name is that of an endpoint is called like any other.
     let args = json!({"text": "x".repeat(128 * 1024)});
-    bed.call(&token, "acme", "token", "echo", args).await.ok();
+    bed.call(&token, "acme", "revoke", "echo", args).await.ok();
 }
