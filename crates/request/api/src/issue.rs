@@ -298,6 +298,7 @@ fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire
             expires_in,
             scope: scope.clone(),
             issued_token_type: None,
+            authorization_details: None,
         });
     }
     Ok(out)

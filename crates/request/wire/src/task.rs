@@ -88,6 +88,9 @@ pub struct Token {
     /// What kind of token an exchange gave (RFC 8693 §2.2.1); absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_token_type: Option<String>,
+    /// What the token allows, when it was asked for with details (RFC 9396 §7); absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<Value>,
 }
 
 /// `POST …/tasks/{id}/tokens`.

@@ -25,6 +25,7 @@ mod fresh;
 mod ground;
 mod intact;
 mod killing;
+mod narrowing;
 mod outsiders;
 mod pinning;
 mod proving;

@@ -177,6 +177,8 @@ async fn introspection_says_what_the_next_decision_would_find() {
         let mut expected = claims_of(&token);
         expected["active"] = json!(true);
         expected["token_type"] = json!("Bearer");
+        expected["authorization_details"] =
+            json!([{"type": "bailiwick_call", "locations": ["files"], "actions": ["echo"]}]);
         assert_eq!(told, expected, "{who}");
     }
     // Whoever may not see it cannot tell it from one that never was.

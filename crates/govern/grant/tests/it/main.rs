@@ -10,4 +10,5 @@ mod compiled;
 mod details;
 mod grammar;
 mod made;
+mod narrowing;
 mod opened;

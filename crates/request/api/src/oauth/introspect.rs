@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ClientId, IdentityId, TenantId};
 use bailiwick_credential::{Claims, TaskState};
-use bailiwick_decide::{Arguments, Call, Door, NamedEntity, Principal, Target};
+use bailiwick_decide::{Arguments, Call, Door, NamedEntity, Principal, Snapshot, Target};
+use bailiwick_grant as grant;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
@@ -80,12 +81,22 @@ fn introspected(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(ClientId
     if deps.cell.load().ended(&call, deps.clock.now()).is_some() {
         return Ok((client, inactive));
     }
-    Ok((client, active(&verified.claims)))
+    Ok((client, active(&deps.cell.load(), &verified.claims)))
 }
 
-/// The claims themselves, and that they count.
-fn active(claims: &Claims) -> Value {
+/// The claims themselves, that they count, and what the grant says beside them (RFC 9396 §9.2): a delegated token is
+/// bounded by several grants, which one list cannot say.
+fn active(snapshot: &Snapshot, claims: &Claims) -> Value {
     let mut members: Map<String, Value> = serde_json::from_slice(&claims.to_json()).unwrap_or_default();
+    if claims.act.is_empty()
+        && let Some((_, granted)) = snapshot.task(&claims.task)
+    {
+        let held = grant::held(&granted.scopes, &claims.scopes);
+        members.insert(
+            "authorization_details".to_owned(),
+            grant::to_authorization_details(&held),
+        );
+    }
     members.insert("active".to_owned(), json!(true));
     members.insert("token_type".to_owned(), json!("Bearer"));
     Value::Object(members)

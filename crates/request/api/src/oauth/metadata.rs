@@ -12,7 +12,7 @@ use crate::problem::RouteError;
 /// `GET /.well-known/oauth-authorization-server/t/{tenant}` and its two aliases.
 ///
 /// It names what is served and no more. `response_types_supported` is required (RFC 8414 §2) and empty: there is
-/// no authorization endpoint. Authorization details are part of opening a task, not of the token endpoint.
+/// no authorization endpoint.
 pub(crate) async fn authorization_server(
     State(deps): State<Deps>,
     Path(tenant): Path<String>,
@@ -40,6 +40,7 @@ pub(crate) async fn authorization_server(
         "scopes_supported": scopes,
         "response_types_supported": [],
         "grant_types_supported": super::token::GRANT_TYPES,
+        "authorization_details_types_supported": [bailiwick_grant::DETAIL_TYPE],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
     })))

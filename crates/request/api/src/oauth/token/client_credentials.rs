@@ -3,10 +3,10 @@
 //! The task is named by the `task` parameter; without one, the identity's only open task is meant.
 
 use bailiwick_base::{TaskId, TenantId};
-use bailiwick_credential::{ScopeSet, TaskState};
+use bailiwick_credential::TaskState;
 use bailiwick_wire as wire;
 
-use super::require_resource;
+use super::{details, require_resource};
 use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::oauth::client::authenticate;
@@ -17,14 +17,13 @@ pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Resu
     let requester = authenticate(deps, tenant, form)?;
     require_resource(deps, tenant, form)?;
     let task = task_of(deps, tenant, form, &requester)?;
-    let requested = requested_scope(form);
+    let requested = details::requested(deps, form, &task, &requester)?;
     let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
         .await
         .map_err(|e| refused(&e))?;
-    issued
-        .tokens
-        .into_iter()
-        .next()
+    let token = issued.tokens.into_iter().next();
+    token
+        .map(|token| details::told(deps, form, &task, token))
         .ok_or_else(|| bad("invalid_grant", "no token was issued"))
 }
 
@@ -57,9 +56,4 @@ pub(super) fn task_of(
             "this identity has several open tasks; name one with `task`",
         )),
     }
-}
-
-/// The scope that was asked for: the token carries no more than that (RFC 6749 §3.3).
-pub(super) fn requested_scope(form: &Form) -> Option<ScopeSet> {
-    form.get("scope").map(ScopeSet::parse)
 }

@@ -8,8 +8,8 @@ use bailiwick_outbound::AddressRule;
 use bailiwick_wire as wire;
 use http::StatusCode;
 
-use super::client_credentials::{requested_scope, task_of};
-use super::require_resource;
+use super::client_credentials::task_of;
+use super::{details, require_resource};
 use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::oauth::error::{OauthError, bad, refused};
@@ -24,14 +24,13 @@ pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Resu
     require_resource(deps, tenant, form)?;
     let requester = workload(deps, tenant, assertion).await?;
     let task = task_of(deps, tenant, form, &requester)?;
-    let requested = requested_scope(form);
+    let requested = details::requested(deps, form, &task, &requester)?;
     let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
         .await
         .map_err(|e| refused(&e))?;
-    issued
-        .tokens
-        .into_iter()
-        .next()
+    let token = issued.tokens.into_iter().next();
+    token
+        .map(|token| details::told(deps, form, &task, token))
         .ok_or_else(|| bad("invalid_grant", "no token was issued"))
 }
 

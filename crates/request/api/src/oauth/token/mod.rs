@@ -1,6 +1,7 @@
 //! `POST /t/{tenant}/token` (RFC 6749 §3.2): one file per grant type.
 
 mod client_credentials;
+mod details;
 mod jwt_bearer;
 mod token_exchange;
 
@@ -40,14 +41,6 @@ pub(crate) async fn handler(
 }
 
 async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<bailiwick_wire::Token, OauthError> {
-    // Unknown parameters are ignored (RFC 6749 §3.2), but this one narrows: a token without it would be wider.
-    if form.get("authorization_details").is_some() {
-        return Err(bad(
-            "invalid_authorization_details",
-            "`authorization_details` are not taken here: open a task with them and ask for its token, or narrow \
-             with `scope`",
-        ));
-    }
     match form.get("grant_type") {
         Some("client_credentials") => client_credentials::granted(deps, tenant, form).await,
         Some(token_exchange::GRANT_TYPE) => token_exchange::granted(deps, tenant, form).await,

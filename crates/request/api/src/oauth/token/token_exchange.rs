@@ -115,6 +115,10 @@ fn plan(asked: &mut Asked<'_>, client: &str, form: &Form) -> Result<Planned, Unp
 /// Access tokens in, an access token out, and nothing asked for that is not known here.
 fn require_kinds(form: &Form) -> Result<(), ExchangeRefusal> {
     let wrong = |text: String| Err(ExchangeRefusal::new(ExchangeRule::Request, text));
+    // Unknown parameters are ignored (RFC 6749 §3.2), but this one narrows: a token without it would be wider.
+    if form.get("authorization_details").is_some() {
+        return wrong("an exchange is narrowed with `scope`, not with `authorization_details`".to_owned());
+    }
     for name in ["subject_token_type", "actor_token_type"] {
         if form.get(name) != Some(ACCESS_TOKEN) {
             return wrong(format!("`{name}` must be {ACCESS_TOKEN}"));
