@@ -97,7 +97,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, span: Duration) -> anyhow:
         .send("PUT", path, &json!({"cedar": policies()}))
         .await?;
     let (_, token) = installation
-        .open_task("acme", &identity, &["authzen:evaluate"])
+        .open_task("acme", &identity, &["authzen:evaluate"], &[])
         .await?;
     let queued = installation.queued(folder, SERVER_CORE).await?;
     let port = free_port()?;

@@ -110,7 +110,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, span: Duration) -> anyhow:
     let scene = Scene::set(folder, limits, CORE).await?;
     let installation = &scene.installation;
     let (task, token) = installation
-        .open_task(TENANT, &scene.identity, &["limits:echo"])
+        .open_task(TENANT, &scene.identity, &["limits:echo"], &[])
         .await?;
     let fresh_span = span / 2;
     #[expect(
@@ -216,7 +216,7 @@ pub(crate) async fn sessions(folder: &Path, limits: &Path) -> anyhow::Result<()>
             .await?;
         let (_, token) = scene
             .installation
-            .open_task(TENANT, &identity, &["limits:echo"])
+            .open_task(TENANT, &identity, &["limits:echo"], &[])
             .await?;
         tokens.push(token);
     }

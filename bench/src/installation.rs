@@ -257,12 +257,13 @@ impl Installation {
         Ok(())
     }
 
-    /// A task; gives its id and first token.
+    /// A task that the identities `may_act` may be delegated; gives its id and first token.
     pub(crate) async fn open_task(
         &self,
         tenant: &str,
         identity: &str,
         can: &[&str],
+        may_act: &[&str],
     ) -> anyhow::Result<(String, String)> {
         let body = wire::NewTask {
             identity: identity.to_owned(),
@@ -271,7 +272,7 @@ impl Installation {
             authorization_details: Vec::new(),
             for_secs: 7_200,
             requested_by: None,
-            may_act: Vec::new(),
+            may_act: may_act.iter().map(|&id| id.to_owned()).collect(),
             issue: true,
         };
         let opened: wire::OpenedTask = self.post(&format!("/v1/tenants/{tenant}/tasks"), &body).await?;

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -14,10 +13,8 @@ use aws_lc_rs::signature::{
     ParsedPublicKey, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use bailiwick_base::SigningAlgorithm;
-use bailiwick_keys::{AssertionPlan, ClientKey, SystemEntropy};
-use bailiwick_wire as wire;
-use serde_json::Value;
 
+use crate::client::Clients;
 use crate::gauge::{self, figure};
 use crate::http::{Load, request};
 use crate::installation::{Installation, Server};
@@ -25,15 +22,13 @@ use crate::installation::{Installation, Server};
 const CONNECTIONS: usize = 32;
 const BATCH: u32 = 64;
 const CORE: usize = 0;
-/// Assertions of one client that the service remembers; another client takes over before.
-const PER_CLIENT: usize = 16_000;
 /// Most assertions a second that are prepared.
 const ASSERTIONS_PER_S: f64 = 16_000.0;
 const SAMPLES: usize = 5;
 const SPAN: Duration = Duration::from_millis(100);
 
 /// Microseconds of CPU of a bare signature of 600 bytes, and of an ES256 verification.
-fn floors() -> anyhow::Result<Vec<(SigningAlgorithm, f64)>> {
+pub(crate) fn floors() -> anyhow::Result<Vec<(SigningAlgorithm, f64)>> {
     let (random, message) = (SystemRandom::new(), [7_u8; 600]);
     let broken = |_| anyhow::anyhow!("aws-lc failed");
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).map_err(broken)?;
@@ -77,7 +72,7 @@ struct Tenant {
     slug: String,
     task: String,
     token: String,
-    clients: Vec<(String, ClientKey)>,
+    clients: Clients,
 }
 
 pub(crate) async fn run(folder: &Path, span: Duration) -> anyhow::Result<()> {
@@ -92,11 +87,9 @@ pub(crate) async fn run(folder: &Path, span: Duration) -> anyhow::Result<()> {
     // Assertions that could have been used before a server started are refused.
     tokio::time::sleep(Duration::from_secs(7)).await;
     let servers = [("queued", &queued), ("durable", &installation.service)];
-    let mut number = 0;
-    for (algorithm, tenant) in &tenants {
+    for (algorithm, tenant) in &mut tenants {
         for (name, server) in servers {
-            let issuer = format!("{}/t/{}", installation.base, tenant.slug);
-            let asserted = tenant.asserted(server, &issuer, span, &mut number)?;
+            let asserted = tenant.asserted(server, span)?;
             let name = format!("issue {name} {algorithm}");
             measure(server, asserted, true, span, &format!("{name} asserted"), 1).await?;
             let renewed = vec![tenant.renewed(server, 1)];
@@ -143,20 +136,9 @@ impl Tenant {
         installation.add_tenant(&slug, algorithm.as_str()).await?;
         let identity = installation.add_identity(&slug, "worker").await?;
         let (task, token) = installation
-            .open_task(&slug, &identity, &["authzen:evaluate"])
+            .open_task(&slug, &identity, &["authzen:evaluate"], &[])
             .await?;
-        let mut clients = Vec::new();
-        for _ in 0..=(2 * prepared(span) / PER_CLIENT) {
-            let key = ClientKey::generate(SigningAlgorithm::Es256, &SystemEntropy)?;
-            let body = wire::NewClient {
-                identity: identity.clone(),
-                jwk: Value::Object(key.public_jwk().to_json()),
-                expires_at: None,
-            };
-            let path = format!("/v1/tenants/{slug}/clients");
-            let client: wire::Client = installation.post(&path, &body).await?;
-            clients.push((client.client_id, key));
-        }
+        let clients = Clients::register(installation, &slug, &identity, 2 * prepared(span)).await?;
         Ok(Self {
             slug,
             task,
@@ -165,36 +147,13 @@ impl Tenant {
         })
     }
 
-    fn asserted(
-        &self,
-        server: &Server,
-        issuer: &str,
-        span: Duration,
-        number: &mut usize,
-    ) -> anyhow::Result<Vec<Vec<u8>>> {
+    fn asserted(&mut self, server: &Server, span: Duration) -> anyhow::Result<Vec<Vec<u8>>> {
+        let more = format!("grant_type=client_credentials&task={}", self.task);
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let path = format!("/t/{}/token", self.slug);
         let mut requests = Vec::new();
-        let now = bailiwick_server::now();
         for _ in 0..prepared(span) {
-            let place = requests.len() / (PER_CLIENT / 2);
-            let (client, key) = self
-                .clients
-                .get(place % self.clients.len())
-                .context("no client")?;
-            *number += 1;
-            let plan = AssertionPlan {
-                issuer,
-                client,
-                token: &format!("bench-{number}"),
-                now,
-                ttl: Duration::from_secs(120),
-            };
-            let assertion = key.sign_assertion(&plan)?;
-            let body = format!(
-                "grant_type=client_credentials&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}&task={}",
-                self.task
-            );
-            let headers = [("content-type", "application/x-www-form-urlencoded")];
-            let path = format!("/t/{}/token", self.slug);
+            let body = self.clients.form(|_| more.clone())?;
             requests.push(request("POST", &server.address, &path, &headers, &body));
         }
         Ok(requests)

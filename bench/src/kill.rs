@@ -70,7 +70,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, kills: usize, calls: usize
             .await?;
         let (task, token) = scene
             .installation
-            .open_task(TENANT, &identity, &["limits:echo"])
+            .open_task(TENANT, &identity, &["limits:echo"], &[])
             .await?;
         victims.push(Victim {
             identity,
@@ -168,7 +168,7 @@ async fn under_load(scene: Scene, victims: Vec<Victim>, calls: usize) -> anyhow:
     let installation = &scene.installation;
     let pep = installation.add_identity(TENANT, "outside-pep").await?;
     let (_, pep) = installation
-        .open_task(TENANT, &pep, &["authzen:evaluate"])
+        .open_task(TENANT, &pep, &["authzen:evaluate"], &[])
         .await?;
     let address = installation.service.address.clone();
     let body = call_body();

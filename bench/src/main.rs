@@ -6,7 +6,9 @@
     reason = "a measuring program reads the machine's clock, waits, and starts tasks of its own"
 )]
 
+mod authority;
 mod authzen;
+mod client;
 mod clock;
 mod decide;
 mod gateway;
@@ -68,6 +70,7 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     match words.first().map(String::as_str) {
+        Some("authority") => runtime.block_on(authority::run(&folder, span)),
         Some("authzen") => runtime.block_on(authzen::run(&folder, &limits, span)),
         Some("decide") => decide::run(&folder),
         Some("gateway") => runtime.block_on(gateway::run(&folder, &limits, span)),
@@ -83,7 +86,7 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         Some("sessions") => runtime.block_on(gateway::sessions(&folder, &limits)),
         Some("start") => start::run(&folder, &limits, number(words, "times", 7)?),
         _ => anyhow::bail!(
-            "name a scenario: authzen, decide, gateway, issue, kill, serve-queued, sessions or start"
+            "name a scenario: authority, authzen, decide, gateway, issue, kill, serve-queued, sessions or start"
         ),
     }
 }
