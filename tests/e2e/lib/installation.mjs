@@ -129,7 +129,7 @@ export class Installation {
     }
 
     /** A claimed installation, with one tenant unless `tenant` is null. */
-    static async start(name, { config, tenant = "acme", algorithm = "RS256", data, serve = {} } = {}) {
+    static async start(name, { config, tenant = "acme", algorithm = "RS256", data, serve = {}, claim = [] } = {}) {
         const installation = new Installation(name);
         if (data !== undefined) {
             installation.data = data;
@@ -139,7 +139,7 @@ export class Installation {
             writeFileSync(installation.configFile, typeof config === "function" ? config(installation) : config);
         }
         await installation.serve(serve);
-        await installation.cli(["claim", "--data", installation.data, "--name", "ada"]);
+        await installation.cli(["claim", "--data", installation.data, "--name", "ada", ...claim]);
         if (tenant !== null) {
             await installation.addTenant(tenant, algorithm);
             installation.tenant = tenant;

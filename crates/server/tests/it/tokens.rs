@@ -248,7 +248,7 @@ async fn metadata_names_what_is_served_and_no_more() {
         "introspection_endpoint": format!("{issuer}/introspect"),
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
-        "introspection_signing_alg_values_supported": algorithms,
+        "introspection_signing_alg_values_supported": ["EdDSA"],
         "scopes_supported": ["files:*"],
         "response_types_supported": [],
         "grant_types_supported": [

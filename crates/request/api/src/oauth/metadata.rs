@@ -20,6 +20,14 @@ pub(crate) async fn authorization_server(
     let tenant = served(&deps, &tenant)?;
     let issuer = deps.issuer(&tenant);
     let algorithms: Vec<&str> = SigningAlgorithm::ALL.iter().map(|a| a.as_str()).collect();
+    // Answers are signed with the key that signs the tenant's tokens: one algorithm, not every one that a client
+    // may sign its assertion with.
+    let signs: Vec<&str> = deps
+        .keyring
+        .signer(&tenant)
+        .map(|signer| signer.algorithm().as_str())
+        .into_iter()
+        .collect();
     let scopes: Vec<String> = deps
         .cell
         .load()
@@ -36,7 +44,7 @@ pub(crate) async fn authorization_server(
         "introspection_endpoint": format!("{issuer}/introspect"),
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
-        "introspection_signing_alg_values_supported": algorithms,
+        "introspection_signing_alg_values_supported": signs,
         "scopes_supported": scopes,
         "response_types_supported": [],
         "grant_types_supported": super::token::GRANT_TYPES,

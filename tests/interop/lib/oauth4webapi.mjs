@@ -1,0 +1,2 @@
+// Re-exports the pinned OAuth library for scripts outside this folder.
+export * from "oauth4webapi";
