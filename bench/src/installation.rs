@@ -45,7 +45,12 @@ impl Server {
         Self::spawn(command, port)
     }
 
-    pub(crate) fn spawn(mut command: Command, port: u16) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(command: Command, port: u16) -> anyhow::Result<Self> {
+        Self::spawn_within(command, port, PATIENCE)
+    }
+
+    /// The same for one that may take long.
+    pub(crate) fn spawn_within(mut command: Command, port: u16, patience: Duration) -> anyhow::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command
             .spawn()
@@ -60,8 +65,8 @@ impl Server {
                 bail!("{command:?} ended: {status}");
             }
             ensure!(
-                start.elapsed() < PATIENCE,
-                "{command:?} does not listen after {PATIENCE:?}"
+                start.elapsed() < patience,
+                "{command:?} does not listen after {patience:?}"
             );
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -69,11 +74,19 @@ impl Server {
     }
 
     /// Waits for an answer: connections are taken before anybody reads from them.
-    async fn answers(&self) -> anyhow::Result<()> {
+    pub(crate) async fn answers(&self) -> anyhow::Result<()> {
         let mut connection = Connection::open(&self.address).await?;
         let request = request("GET", &self.address, "/healthz", &[], "");
         let status = connection.exchange(&request).await?;
         ensure!(status == 200, "`/healthz` answered {status}");
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        let pid = self.pid().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status()?;
+        self.child.wait()?;
         Ok(())
     }
 

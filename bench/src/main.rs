@@ -13,6 +13,7 @@ mod clock;
 mod decide;
 mod gateway;
 mod gauge;
+mod holdings;
 mod http;
 mod installation;
 mod issue;
@@ -74,6 +75,7 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         Some("authzen") => runtime.block_on(authzen::run(&folder, &limits, span)),
         Some("decide") => decide::run(&folder),
         Some("gateway") => runtime.block_on(gateway::run(&folder, &limits, span)),
+        Some("holdings") => runtime.block_on(holdings::run(&folder, number(words, "credentials", 1_000)?)),
         Some("issue") => runtime.block_on(issue::run(&folder, span)),
         Some("kill") => {
             let (kills, calls) = (number(words, "kills", 200)?, number(words, "calls", 100_000)?);
@@ -86,7 +88,7 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         Some("sessions") => runtime.block_on(gateway::sessions(&folder, &limits)),
         Some("start") => start::run(&folder, &limits, number(words, "times", 7)?),
         _ => anyhow::bail!(
-            "name a scenario: authority, authzen, decide, gateway, issue, kill, serve-queued, sessions or start"
+            "name a scenario: authority, authzen, decide, gateway, holdings, issue, kill, serve-queued, sessions or start"
         ),
     }
 }

@@ -113,7 +113,11 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
     bailiwick_server::doors::serve(address, &deps, gateway.router(), log, CancellationToken::new()).await
 }
 
-async fn open_store(data: &Path, clock: &Arc<dyn Clock>, keyring: &Arc<Keyring>) -> anyhow::Result<Store> {
+pub(crate) async fn open_store(
+    data: &Path,
+    clock: &Arc<dyn Clock>,
+    keyring: &Arc<Keyring>,
+) -> anyhow::Result<Store> {
     let config = StoreConfig::Sqlite {
         path: data.join("state.db"),
     };

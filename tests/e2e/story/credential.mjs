@@ -67,9 +67,10 @@ test("the issuer's metadata is at every path a client tries", async ({ installat
     assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ["private_key_jwt"]);
     assert.deepEqual([...metadata.token_endpoint_auth_signing_alg_values_supported].sort(), ["ES256", "EdDSA", "RS256"]);
     assert.ok(metadata.grant_types_supported.includes("client_credentials"));
+    assert.deepEqual(metadata.authorization_details_types_supported, ["bailiwick_call"]);
     // What has no endpoint is not advertised: there is no authorization code yet.
     assert.deepEqual(metadata.response_types_supported, []);
-    for (const member of ["authorization_endpoint", "code_challenge_methods_supported", "authorization_response_iss_parameter_supported", "authorization_details_types_supported"]) {
+    for (const member of ["authorization_endpoint", "code_challenge_methods_supported", "authorization_response_iss_parameter_supported"]) {
         assert.equal(metadata[member], undefined, member);
     }
     for (const path of ["/.well-known/oauth-protected-resource/t/acme/mcp", "/.well-known/oauth-protected-resource/t/acme/mcp/files"]) {

@@ -142,7 +142,7 @@ async fn known(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdParty
     };
     found
         .map_err(|e| store_error(&e))?
-        .ok_or_else(|| RouteError::not_found("credential").hint("list them with `bailiwick credential list`"))
+        .ok_or_else(|| RouteError::not_found("credential").hint("list them with `bailiwick credential ls`"))
 }
 
 #[derive(Deserialize)]
