@@ -92,6 +92,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
             token_ttl_max: Duration::from_secs(3_600),
             ..bailiwick_credential::Limits::default()
         },
+        signing: bailiwick_api::Signing::new(bailiwick_credential::signing_key::KeySchedule::default()),
         clock,
         entropy,
         ids,

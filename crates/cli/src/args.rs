@@ -1,6 +1,7 @@
 //! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
 
 mod credential;
+mod keys;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::credential::{Credential, NewCredential};
+pub(crate) use self::keys::Keys;
 
 macro_rules! five {
     () => {
@@ -112,6 +114,9 @@ pub(crate) enum Command {
     /// Workloads of other platforms that are identities here (GitHub, Kubernetes, …)
     #[command(subcommand)]
     Trust(Trust),
+    /// Signing keys of a tenant's issuer, and the root of the installation
+    #[command(subcommand)]
+    Keys(Keys),
     /// Tasks and their credentials
     #[command(subcommand)]
     Task(Task),

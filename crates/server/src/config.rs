@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bailiwick_base::{NodeName, limits, nearest};
+use bailiwick_credential::signing_key::KeySchedule;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,52 @@ pub struct Store {
 pub struct Keys {
     /// File with the unseal key (0600); `unseal.key` in the data folder when absent.
     pub unseal_file: Option<PathBuf>,
+    /// Name of the systemd credential with the unseal key, in the folder of credentials.
+    pub unseal_credential: Option<String>,
+    /// File with the passphrase (0600) the root key was sealed with at the ceremony.
+    pub passphrase_file: Option<PathBuf>,
+    /// Folder of credentials; what systemd says in `CREDENTIALS_DIRECTORY` unless told.
+    pub credentials_folder: Option<PathBuf>,
+    /// Days from one rotation of a tenant's signing key to the next; 0 for by command only.
+    pub rotate_days: u64,
+    /// Seconds a signing key is published before it signs (3900 to 2592000).
+    pub publish_ahead_secs: u64,
+}
+
+impl Keys {
+    /// When signing keys are made and changed.
+    pub(crate) fn schedule(&self) -> KeySchedule {
+        KeySchedule {
+            every: (self.rotate_days > 0)
+                .then(|| Duration::from_secs(self.rotate_days.saturating_mul(86_400))),
+            ahead: Duration::from_secs(self.publish_ahead_secs),
+            ..KeySchedule::default()
+        }
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        let given = [
+            self.unseal_file.is_some(),
+            self.unseal_credential.is_some(),
+            self.passphrase_file.is_some(),
+        ];
+        ensure!(
+            given.into_iter().filter(|is| *is).count() <= 1,
+            "config keys `keys.unseal_file`, `keys.unseal_credential` and `keys.passphrase_file`: give one of them"
+        );
+        ensure!(
+            self.rotate_days <= 3_650,
+            "config key `keys.rotate_days`: {} is more than 3650",
+            self.rotate_days
+        );
+        ensure!(
+            (KeySchedule::AHEAD_MIN.as_secs()..=2_592_000).contains(&self.publish_ahead_secs),
+            "config key `keys.publish_ahead_secs`: {} is not {} to 2592000",
+            self.publish_ahead_secs,
+            KeySchedule::AHEAD_MIN.as_secs()
+        );
+        Ok(())
+    }
 }
 
 /// `[tokens]`
@@ -113,6 +160,16 @@ pub struct Tokens {
     pub ttl_secs: u64,
     /// Longest act chain that a token exchange makes (1 to 4).
     pub exchange_depth_max: usize,
+}
+
+impl Tokens {
+    pub(crate) fn limits(&self) -> bailiwick_credential::Limits {
+        bailiwick_credential::Limits {
+            token_ttl_max: Duration::from_secs(self.ttl_secs),
+            exchange_depth_max: self.exchange_depth_max,
+            ..bailiwick_credential::Limits::default()
+        }
+    }
 }
 
 /// `[log]`
@@ -200,7 +257,14 @@ impl Default for Config {
                 engine: "sqlite".to_owned(),
                 url_file: None,
             },
-            keys: Keys { unseal_file: None },
+            keys: Keys {
+                unseal_file: None,
+                unseal_credential: None,
+                passphrase_file: None,
+                credentials_folder: None,
+                rotate_days: 30,
+                publish_ahead_secs: 86_400,
+            },
             tokens: Tokens {
                 ttl_secs: 300,
                 exchange_depth_max: limits::ACT_DEPTH_MAX,
@@ -245,6 +309,8 @@ fn figment(sources: &ConfigSources) -> anyhow::Result<Figment> {
         ensure!(file.is_file(), "config file `{}` does not exist", file.display());
         figment = figment.merge(Toml::file_exact(file));
     }
+    let of_systemd = Env::raw().only(&["CREDENTIALS_DIRECTORY"]);
+    figment = figment.merge(of_systemd.map(|_| "keys.credentials_folder".into()));
     figment = figment.merge(environment());
     let flags: [(&str, Option<serde_json::Value>); 4] = [
         ("data", sources.data.as_ref().map(|d| serde_json::json!(d))),
@@ -323,6 +389,7 @@ impl Config {
             ),
             other => bail!("config key `store.engine`: `{other}` is neither sqlite nor postgres"),
         }
+        self.keys.validate()?;
         ensure!(
             (1..=3_600).contains(&self.tokens.ttl_secs),
             "config key `tokens.ttl_secs`: {} is not 1 to 3600",

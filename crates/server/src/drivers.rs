@@ -164,7 +164,7 @@ pub(crate) async fn upkeep(measured: PrometheusHandle, stop: CancellationToken) 
     }
 }
 
-/// Carries every rotation on that is due or under way.
+/// Carries every rotation on that is due or under way, of third-party secrets and of signing keys.
 pub(crate) async fn rotations(deps: Deps, stop: CancellationToken) {
     while beat(ROTATIONS, &stop).await {
         let tenants: Vec<_> = deps.cell.load().tenants().map(|(t, _)| t.id.clone()).collect();
@@ -182,6 +182,7 @@ pub(crate) async fn rotations(deps: Deps, stop: CancellationToken) {
                 Err(error) => tracing::warn!(%error, %tenant, "due rotations could not be read"),
             }
         }
+        bailiwick_api::advance_keys(&deps).await;
         while running.join_next().await.is_some() {}
     }
 }

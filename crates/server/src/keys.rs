@@ -5,9 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use bailiwick_audit::note::{NoteSigner, NoteVerifier, SignerError};
 use bailiwick_base::TenantId;
+use bailiwick_credential::signing_key::{SigningKey, SigningState};
 use bailiwick_journal::NoteKey;
-use bailiwick_keys::{Keyring, LogSigner};
+use bailiwick_keys::{KeyState, Keyring, LogSigner, Unseal};
 use bailiwick_pep::token::KeySource;
+
+use crate::config::Config;
 
 /// A log's key in the words of the log.
 struct Note(Arc<LogSigner>);
@@ -37,6 +40,42 @@ pub(crate) fn note_key(keyring: &Keyring, origin: &str) -> anyhow::Result<NoteKe
         signer: Arc::new(Note(signer)),
         verifier,
     })
+}
+
+/// What opens the root key, as configured; a key made at the first start where nothing is.
+pub(crate) fn unseal(config: &Config) -> anyhow::Result<Unseal> {
+    let keys = &config.keys;
+    if let Some(file) = &keys.passphrase_file {
+        return Ok(Unseal::PassphraseFile(file.clone()));
+    }
+    if let Some(name) = &keys.unseal_credential {
+        let folder = keys.credentials_folder.as_ref().context(
+            "config key `keys.unseal_credential`: there is no folder of credentials: start the service as a unit with \
+             `LoadCredentialEncrypted=`, or set `keys.credentials_folder`",
+        )?;
+        return Ok(Unseal::Credential(folder.join(name)));
+    }
+    Ok(match &keys.unseal_file {
+        Some(file) => Unseal::File(file.clone()),
+        None => Unseal::FileOrNew(config.data.join("unseal.key")),
+    })
+}
+
+/// Brings the keyring to what is recorded of the tenant's signing keys.
+pub(crate) fn follow(keyring: &Keyring, tenant: &TenantId, recorded: &[SigningKey]) -> anyhow::Result<()> {
+    let states = recorded.iter().filter_map(|key| {
+        let state = match key.state() {
+            SigningState::Active => KeyState::Active,
+            SigningState::Next => KeyState::Next,
+            SigningState::Retired => KeyState::Retired,
+            SigningState::Removed => return None,
+        };
+        Some((key.kid.clone(), state))
+    });
+    let states: Vec<_> = states.collect();
+    keyring
+        .follow(tenant, &states)
+        .with_context(|| format!("keys of tenant `{tenant}`"))
 }
 
 /// Publishes the verification keys of a tenant's issuer.

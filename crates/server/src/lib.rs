@@ -28,6 +28,7 @@ use std::path::Path;
 use anyhow::Context;
 
 pub use bailiwick_api::{Code, codes};
+pub use bailiwick_keys::ceremony;
 pub use clock::now;
 pub use config::{Config, ConfigSources, EffectiveValue};
 pub use http::routes;

@@ -11,7 +11,7 @@ use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_decide::{Fact, Snapshot};
 use bailiwick_inventory::{Limits, installation};
 use bailiwick_journal::{DecisionLog, KillEntry, KillJournal, LogConfig, Slot, StateTiles};
-use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
+use bailiwick_keys::{Keyring, SystemEntropy};
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
 use bailiwick_outbound::{Dialer, FetchConfig, Fetcher};
@@ -141,6 +141,7 @@ impl Service {
             .replay_kills(parts.unsettled)
             .await
             .map_err(|e| anyhow::anyhow!("{}", e.text()))?;
+        bailiwick_api::advance_keys(&parts.deps).await;
         let operators = parts.deps.operators.load().len();
         let probes = Probes {
             deps: parts.deps.clone(),
@@ -407,10 +408,7 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         KillJournal::open(&config.data.join("kill.journal")).context("kill journal")?;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
-    let unseal = match &config.keys.unseal_file {
-        Some(file) => Unseal::File(file.clone()),
-        None => Unseal::FileOrNew(config.data.join("unseal.key")),
-    };
+    let unseal = keys::unseal(config)?;
     let keyring = Keyring::open(&config.data.join("keys"), unseal, Arc::clone(&entropy))?;
     let keyring = Arc::new(keyring);
     let lease = Duration::from_secs(config.freshness.refuse_secs);
@@ -433,6 +431,10 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         .context("the snapshot cannot be built")?;
     cell.heard(clock.monotonic());
     for (tenant, _) in cell.load().tenants() {
+        match cell.load().signing_keys(&tenant.id) {
+            [] => {}
+            recorded => keys::follow(&keyring, &tenant.id, recorded)?,
+        }
         keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
     }
     let logs = open_logs(config, base_url, &clock, &keyring, &store, &cell).await?;
@@ -547,8 +549,19 @@ fn observer(
     );
     Box::new(move |receipt| {
         for fact in &receipt.facts {
-            if let Fact::Tenant(tenant, _) = fact
-                && let Err(error) = keys::publish_issuer(&issuers, &keyring, &base_url, &tenant.id)
+            // In memory they followed even then; the file follows with the next look at the schedule.
+            if let Fact::SigningKeys(tenant, recorded) = fact
+                && let Err(error) = keys::follow(&keyring, tenant, recorded)
+            {
+                tracing::error!(%error, "the folder of keys is behind what is recorded");
+            }
+            let of = match fact {
+                Fact::Tenant(tenant, _) => Some(&tenant.id),
+                Fact::SigningKeys(tenant, _) => Some(tenant),
+                _ => None,
+            };
+            if let Some(tenant) = of
+                && let Err(error) = keys::publish_issuer(&issuers, &keyring, &base_url, tenant)
             {
                 tracing::error!(%error, "the tenant's tokens cannot be verified");
             }
@@ -614,11 +627,7 @@ fn wire(
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
         limits: Limits::default(),
-        credential_limits: bailiwick_credential::Limits {
-            token_ttl_max: Duration::from_secs(config.tokens.ttl_secs),
-            exchange_depth_max: config.tokens.exchange_depth_max,
-            ..bailiwick_credential::Limits::default()
-        },
+        credential_limits: config.tokens.limits(),
         clock: ground.clock,
         entropy: ground.entropy,
         ids: ground.ids,
@@ -632,6 +641,7 @@ fn wire(
         verifier,
         assertions: Arc::new(assertions),
         federation,
+        signing: bailiwick_api::Signing::new(config.keys.schedule()),
         kill_journal: ground.kill_journal,
         tools: Arc::new(Look {
             gateway: later,

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod help;
 mod id;
+mod keys;
 mod kill;
 mod log;
 mod policy;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Client(client) => asynchronous(client::run(client, &global, output)),
         Command::Credential(credential) => asynchronous(credential::run(credential, &global, output)),
         Command::Trust(trust) => asynchronous(trust::run(trust, &global, output)),
+        Command::Keys(command) => asynchronous(keys::run(command, &global, output)),
         Command::Task(task) => asynchronous(task::run(task, &global, output)),
         Command::Server(server) => asynchronous(server::run(server, &global, output)),
         Command::Policy(policy) => policy::run(policy, &global, output),

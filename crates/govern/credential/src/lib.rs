@@ -8,6 +8,7 @@
 //! - No third-party secret is valid anywhere without a record, and none is revoked while an unknown consumer
 //!   uses it.
 //! - A token's scope is never wider than its grant.
+//! - No key signs before it was published long enough, unless the one before is compromised.
 //! - An exchanged token gains nothing over its subject token and its actor token: not scope, audience, lifetime
 //!   or tenant; it dies with either.
 //!
@@ -24,6 +25,7 @@ mod model;
 pub mod plan;
 mod refusal;
 pub mod rotation;
+pub mod signing_key;
 mod task;
 mod third_party;
 pub mod trust;

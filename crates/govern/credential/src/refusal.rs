@@ -52,6 +52,9 @@ pub enum Refusal {
     /// The identity's own end has passed.
     #[error("identity expired at {0}: no task can be opened for it; register a new one")]
     IdentityEnded(Time),
+    /// The signing key signs, or tokens that it signed may be alive.
+    #[error("signing key `{0}` signs, or what it signed may be alive: rotate, and wait until that is over")]
+    KeyInUse(String),
     /// A name in PostgreSQL that would need quoting, or is reserved.
     #[error(
         "{field} `{found}` is not 1 to 63 of a-z, 0-9 and `_`, beginning with a letter: rename it there, or take another"
@@ -83,6 +86,24 @@ pub enum Refusal {
         "no driver rotates kind `{0}` here: replace the secret there and record it with `bailiwick credential replace`"
     )]
     NoDriver(&'static str),
+    /// There is no key to rotate to.
+    #[error(
+        "no next signing key is published yet: wait some seconds and look again with `bailiwick keys status`"
+    )]
+    NextKeyMissing,
+    /// The next key has not been published long enough.
+    #[error(
+        "next signing key `{kid}` was published at {published}, and who keeps the key set may not know it before \
+         {ready_at}: wait, or give `--now` with a reason if the key that signs is compromised"
+    )]
+    NextKeyYoung {
+        /// Its key id.
+        kid: String,
+        /// Published.
+        published: Time,
+        /// May sign.
+        ready_at: Time,
+    },
     /// No rotation is under way.
     #[error("no rotation is under way: begin one with `bailiwick credential rotate`")]
     NoRotation,
@@ -217,10 +238,13 @@ impl Refusal {
             Self::ExpiryTooFar { .. } => "credential.expiry-too-far",
             Self::HasDriver => "credential.has-driver",
             Self::IdentityEnded(_) => "identity.expired",
+            Self::KeyInUse(_) => "keys.in-use",
             Self::LoginName { .. } => "credential.login-name",
             Self::LoginsAlike => "credential.logins-alike",
             Self::MayActSelf => "task.may-act-self",
             Self::MayActTooMany { .. } => "task.may-act-too-many",
+            Self::NextKeyMissing => "keys.next-missing",
+            Self::NextKeyYoung { .. } => "keys.next-young",
             Self::NoDriver(_) => "credential.no-driver",
             Self::NoRotation => "credential.no-rotation",
             Self::NothingGranted => "task.nothing-granted",

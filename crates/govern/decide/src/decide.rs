@@ -225,11 +225,11 @@ pub(crate) fn require_times(claims: &Claims, call: &Call, now: Time) -> Result<(
 
 pub(crate) fn require_epoch(snapshot: &Snapshot, claims: &Claims) -> Result<(), Refused> {
     let refused = |text: String| Err(Refused::new(DenyReason::TokenEpochInvalid, text));
-    if claims.epoch < snapshot.epoch_floor() {
+    if claims.epoch < snapshot.epoch_floor(&claims.tenant) {
         return refused(format!(
             "the token is of epoch {}, below the floor {}",
             claims.epoch,
-            snapshot.epoch_floor()
+            snapshot.epoch_floor(&claims.tenant)
         ));
     }
     if claims.epoch > snapshot.epoch() {

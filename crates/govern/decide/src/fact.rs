@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bailiwick_base::{Epoch, SigningAlgorithm, StatePos, TenantId};
+use bailiwick_credential::signing_key::{SigningKey, key_floor};
 use bailiwick_credential::trust::Trust;
 use bailiwick_credential::{Client, Task, TaskState};
 use bailiwick_grant::Grant;
@@ -30,6 +31,8 @@ pub enum Fact {
     Position(StatePos, Epoch),
     /// An upstream server with its pins.
     Server(Arc<UpstreamServer>),
+    /// The signing keys of a tenant: those that are published, and those that were compromised.
+    SigningKeys(TenantId, Arc<[SigningKey]>),
     /// A task and its grant.
     Task(Arc<Task>, Arc<Grant>),
     /// A tenant and the algorithm its issuer signs with.
@@ -46,6 +49,7 @@ impl Fact {
         match self {
             Self::EpochFloor(_) | Self::Mark(_) | Self::Policies(..) | Self::Server(_) => true,
             Self::Identity(identity) => !matches!(identity.state, State::Active | State::Probation),
+            Self::SigningKeys(_, keys) => key_floor(keys) > Epoch::default(),
             Self::Task(task, _) => !matches!(task.state, TaskState::Open),
             Self::Tenant(tenant, _) => tenant.state != TenantState::Active,
             Self::Client(_) | Self::MarkLifted(_) | Self::Position(..) | Self::Trust(_) => false,

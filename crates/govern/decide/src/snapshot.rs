@@ -8,6 +8,7 @@ use bailiwick_base::{
     ClientId, Epoch, IdentityId, ServerName, SigningAlgorithm, StatePos, TaskId, TenantId, Time, ToolName,
     TrustId,
 };
+use bailiwick_credential::signing_key::{SigningKey, key_floor};
 use bailiwick_credential::trust::Trust;
 use bailiwick_credential::{Client, Task};
 use bailiwick_grant::{Grant, Rate, SCOPES_MAX, compile, vocabulary};
@@ -68,6 +69,7 @@ pub(crate) struct Space {
     clients: imbl::OrdMap<ClientId, Arc<Client>>,
     servers: imbl::OrdMap<ServerName, Arc<ServerEntry>>,
     trusts: imbl::OrdMap<TrustId, Arc<Trust>>,
+    signing_keys: Arc<[SigningKey]>,
 }
 
 /// A task with its grant, compiled.
@@ -185,6 +187,7 @@ impl Default for Space {
             clients: imbl::OrdMap::new(),
             servers: imbl::OrdMap::new(),
             trusts: imbl::OrdMap::new(),
+            signing_keys: Arc::default(),
         }
     }
 }
@@ -280,6 +283,7 @@ impl Snapshot {
                 let (tenant, name) = (entry.server.tenant.clone(), entry.server.name.clone());
                 self.space_mut(&tenant).servers.insert(name, entry);
             }
+            Fact::SigningKeys(tenant, keys) => self.space_mut(&tenant).signing_keys = keys,
             Fact::Task(task, grant) => {
                 let id = task.id.clone();
                 let entry = Arc::new(TaskEntry::new(task, grant));
@@ -365,10 +369,16 @@ impl Snapshot {
         self.pos
     }
 
-    /// Tokens with a lower epoch are dead.
+    /// Tokens of the tenant with a lower epoch are dead: after a restore, or because a key was compromised.
     #[must_use]
-    pub fn epoch_floor(&self) -> Epoch {
-        self.floor
+    pub fn epoch_floor(&self, tenant: &TenantId) -> Epoch {
+        self.floor.max(key_floor(self.signing_keys(tenant)))
+    }
+
+    /// The signing keys of a tenant that are published, and those that were compromised.
+    #[must_use]
+    pub fn signing_keys(&self, tenant: &TenantId) -> &[SigningKey] {
+        self.space(tenant).map_or(&[], |s| &s.signing_keys)
     }
 
     /// The tenants with the algorithms of their issuers, in order.

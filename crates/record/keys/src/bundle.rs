@@ -39,6 +39,11 @@ impl SigningKey {
         Ok(self.signer.get_or_init(|| parsed).clone())
     }
 
+    /// Whether it is the same key for the same use.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.state == other.state && self.pkcs8 == other.pkcs8
+    }
+
     pub(crate) fn in_state(&self, state: KeyState) -> Self {
         Self {
             algorithm: self.algorithm,

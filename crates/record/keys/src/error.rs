@@ -8,6 +8,9 @@ use bailiwick_base::{EntropyError, PublicKeyError, SealError, TenantId};
 /// Why a key could not be opened, made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
+    /// The keys of a new installation cannot be made so.
+    #[error("{0}")]
+    Ceremony(String),
     /// The unseal key or passphrase is not the one the keys were sealed with.
     #[error("`{}` does not open with this unseal key: give the key or passphrase that was used when it was made", path.display())]
     DoesNotOpen {
@@ -92,6 +95,16 @@ pub enum KeysError {
     /// Signing failed.
     #[error("signing failed")]
     Sign,
+    /// A signing key that the state tells of is not in the folder.
+    #[error(
+        "signing key `{kid}` of tenant `{tenant}` is not in the folder of keys: put that folder back from the backup of the whole data folder"
+    )]
+    SigningKeyMissing {
+        /// Tenant.
+        tenant: TenantId,
+        /// Key id.
+        kid: String,
+    },
     /// The tenant's keys were erased; the name is never used again.
     #[error("keys of tenant `{0}` were erased: choose another tenant name, this one is never used again")]
     TenantErased(TenantId),
@@ -122,6 +135,7 @@ impl KeysError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Ceremony(_) => "keys.ceremony",
             Self::DoesNotOpen { .. } => "keys.does-not-open",
             Self::Damaged { .. } => "keys.damaged",
             Self::Entropy(_) => "keys.entropy",
@@ -137,6 +151,7 @@ impl KeysError {
             Self::Readable { .. } => "keys.readable",
             Self::Seal(_) => "keys.seal",
             Self::Sign => "keys.sign",
+            Self::SigningKeyMissing { .. } => "keys.signing-key-missing",
             Self::TenantErased(_) => "keys.tenant-erased",
             Self::TenantExists(_) => "keys.tenant-exists",
             Self::TenantUnknown(_) => "keys.tenant-unknown",

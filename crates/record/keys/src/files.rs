@@ -13,6 +13,8 @@ use crate::error::KeysError;
 const FILE_MAX: u64 = 1024 * 1024;
 /// Permission bits of the group and of everybody.
 const OTHERS: u32 = 0o077;
+/// Permission bit of the group that reads.
+const GROUP_READS: u32 = 0o040;
 
 pub(crate) fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> KeysError + 'a {
     move |source| KeysError::Io {
@@ -46,6 +48,15 @@ pub(crate) fn ensure_folder(path: &Path) -> Result<(), KeysError> {
 /// Reads a secret file; `None` when it is not there. A pipe (a descriptor passed by the starter as
 /// `/dev/fd/N`) has no permission bits that mean anything; a file with bits for others is refused.
 pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeysError> {
+    read_unless(OTHERS, path)
+}
+
+/// The same for a file that its group may read, and nobody else.
+pub(crate) fn read_shared(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeysError> {
+    read_unless(OTHERS & !GROUP_READS, path)
+}
+
+fn read_unless(refused: u32, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeysError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -53,7 +64,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeysError>
     };
     let about = file.metadata().map_err(failed("read", path))?;
     let mode = about.permissions().mode() & 0o7777;
-    if !about.file_type().is_fifo() && mode & OTHERS != 0 {
+    if !about.file_type().is_fifo() && mode & refused != 0 {
         return Err(KeysError::Readable {
             path: path.to_owned(),
             mode,

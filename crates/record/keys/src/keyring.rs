@@ -1,6 +1,6 @@
 //! The one place where keys are opened, made, used and erased.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,7 +18,7 @@ use crate::log::LogSigner;
 use crate::signer::{Pkcs8, TokenSigner};
 use crate::unseal::{SALT_LEN, Stretch, Unseal};
 
-const ROOT_FILE: &str = "root.key";
+pub(crate) const ROOT_FILE: &str = "root.key";
 const INSTALLATION_FILE: &str = "installation.key";
 const TENANTS: &str = "tenants";
 const LOGS: &str = "logs";
@@ -66,6 +66,8 @@ pub struct Keyring {
     tenants: RwLock<BTreeMap<TenantId, Arc<Bundle>>>,
     logs: RwLock<BTreeMap<String, Arc<LogSigner>>>,
     spares: Mutex<Vec<Pkcs8>>,
+    /// Tenants whose file is behind memory.
+    behind: Mutex<BTreeSet<TenantId>>,
     /// Held by whoever changes files.
     writing: Mutex<()>,
 }
@@ -106,6 +108,7 @@ impl Keyring {
             tenants,
             logs: RwLock::default(),
             spares: Mutex::default(),
+            behind: Mutex::default(),
             writing: Mutex::default(),
         })
     }
@@ -174,6 +177,72 @@ impl Keyring {
                 (false, other) => Ok(Some(other)),
             }
         })
+    }
+
+    /// Brings the tenant's signing keys to what is recorded of them: each key id with what it is for; every other
+    /// key is forgotten. What is so already is left alone. Memory follows first: what was withdrawn is not signed
+    /// with, whatever the disk says; the file follows at the next call.
+    ///
+    /// # Errors
+    /// [`KeysError::SigningKeyMissing`] when a recorded key is not here, or what writing gives.
+    pub fn follow(&self, tenant: &TenantId, recorded: &[(String, KeyState)]) -> Result<(), KeysError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let bundle = self.require(tenant)?;
+        let mut keys = Vec::with_capacity(recorded.len());
+        for (kid, state) in recorded {
+            let found = find_signing(&bundle, kid)?.ok_or_else(|| KeysError::SigningKeyMissing {
+                tenant: tenant.clone(),
+                kid: kid.clone(),
+            })?;
+            keys.push(found.in_state(*state));
+        }
+        let path = self.tenant_file(tenant);
+        let is_so = bundle.signing.len() == keys.len()
+            && bundle
+                .signing
+                .iter()
+                .zip(&keys)
+                .all(|(is, to_be)| is.is_same(to_be));
+        if is_so && !self.is_behind(tenant) {
+            return Ok(());
+        }
+        let next = bundle.with_signing(keys)?;
+        let bytes = next.encode();
+        self.tenants
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tenant.clone(), Arc::new(next));
+        self.set_behind(tenant, true);
+        write_sealed(&path, &self.root, "tenant", tenant.as_str(), bytes.as_slice())?;
+        self.set_behind(tenant, false);
+        Ok(())
+    }
+
+    fn is_behind(&self, tenant: &TenantId) -> bool {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.contains(tenant)
+    }
+
+    fn set_behind(&self, tenant: &TenantId, is: bool) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        if is {
+            behind.insert(tenant.clone());
+        } else {
+            behind.remove(tenant);
+        }
+    }
+
+    /// The tenant's signing keys: id, algorithm, and what each is for.
+    ///
+    /// # Errors
+    /// [`KeysError::TenantUnknown`].
+    pub fn signing_keys(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<(String, SigningAlgorithm, KeyState)>, KeysError> {
+        let bundle = self.require(tenant)?;
+        let told = |key: &SigningKey| Ok((key.signer()?.kid().to_owned(), key.algorithm, key.state));
+        bundle.signing.iter().map(told).collect()
     }
 
     /// Takes a key out of publication and forgets it. Tokens it signed are refused from then on.
@@ -439,6 +508,15 @@ impl Keyring {
         self.bundle(tenant)
             .ok_or_else(|| SealError::NoKey(tenant.to_string()))
     }
+}
+
+fn find_signing<'a>(bundle: &'a Bundle, kid: &str) -> Result<Option<&'a SigningKey>, KeysError> {
+    for key in &bundle.signing {
+        if key.signer()?.kid() == kid {
+            return Ok(Some(key));
+        }
+    }
+    Ok(None)
 }
 
 fn open_tenants(folder: &Path, root: &Cipher) -> Result<BTreeMap<TenantId, Arc<Bundle>>, KeysError> {

@@ -19,6 +19,7 @@
 
 mod aead;
 mod bundle;
+pub mod ceremony;
 mod client;
 mod codec;
 mod entropy;

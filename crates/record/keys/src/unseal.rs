@@ -22,10 +22,15 @@ pub(crate) const SALT_LEN: usize = 16;
 pub enum Unseal {
     /// The 32 bytes themselves, handed over by the caller.
     Bytes(Secret<[u8; 32]>),
+    /// A systemd credential of exactly 32 random bytes: as `File`, but the group may read it, which is how systemd
+    /// gives it to the user of the unit.
+    Credential(PathBuf),
     /// A file of exactly 32 random bytes with mode 0600; `/dev/fd/N` for a descriptor; a systemd credential.
     File(PathBuf),
     /// As `File`; at the very first start, when nothing is sealed yet, the file is made.
     FileOrNew(PathBuf),
+    /// A file with the passphrase (0600); a line end behind it is not part of it.
+    PassphraseFile(PathBuf),
     /// A passphrase, stretched with PBKDF2-HMAC-SHA-256 ([`PASSPHRASE_ITERATIONS`]).
     Passphrase(Secret<Vec<u8>>),
 }
@@ -47,7 +52,7 @@ pub(crate) enum Stretch {
 impl Unseal {
     /// The stretch a new root key gets.
     pub(crate) fn new_stretch(&self, entropy: &dyn Entropy) -> Result<Stretch, KeysError> {
-        let Self::Passphrase(_) = self else {
+        let (Self::Passphrase(_) | Self::PassphraseFile(_)) = self else {
             return Ok(Stretch::None);
         };
         let mut salt = [0; SALT_LEN];
@@ -67,6 +72,10 @@ impl Unseal {
         match (self, stretch) {
             (Self::Bytes(bytes), Stretch::None) => material.copy_from_slice(bytes.reveal()),
             (Self::File(path), Stretch::None) => read_unseal_file(path, &mut material)?,
+            (Self::Credential(path), Stretch::None) => {
+                let read = files::read_shared(path)?;
+                take_unseal_key(path, read, &mut material)?;
+            }
             (Self::FileOrNew(path), Stretch::None) => {
                 if is_first && !path.exists() {
                     create_unseal_file(path, entropy)?;
@@ -74,17 +83,14 @@ impl Unseal {
                 read_unseal_file(path, &mut material)?;
             }
             (Self::Passphrase(passphrase), Stretch::Passphrase { salt, iterations }) => {
-                let text = passphrase.reveal();
-                if text.len() < PASSPHRASE_MIN {
-                    return Err(KeysError::PassphraseShort { min: PASSPHRASE_MIN });
-                }
-                pbkdf2::derive(
-                    pbkdf2::PBKDF2_HMAC_SHA256,
-                    iterations,
-                    &salt,
-                    text,
-                    material.as_mut_slice(),
-                );
+                stretch_passphrase(passphrase.reveal(), &salt, iterations, &mut material)?;
+            }
+            (Self::PassphraseFile(path), Stretch::Passphrase { salt, iterations }) => {
+                let bytes = files::read(path)?.ok_or_else(|| KeysError::UnsealMissing {
+                    path: path.to_owned(),
+                })?;
+                let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+                stretch_passphrase(text, &salt, iterations, &mut material)?;
             }
             // A passphrase for keys sealed with a key file, or the reverse: it cannot open, and says so.
             _ => {}
@@ -107,8 +113,30 @@ pub fn create_unseal_file(path: &Path, entropy: &dyn Entropy) -> Result<(), Keys
     files::write(path, key.as_slice())
 }
 
+fn stretch_passphrase(
+    text: &[u8],
+    salt: &[u8; SALT_LEN],
+    iterations: NonZeroU32,
+    into: &mut [u8; KEY_LEN],
+) -> Result<(), KeysError> {
+    if text.len() < PASSPHRASE_MIN {
+        return Err(KeysError::PassphraseShort { min: PASSPHRASE_MIN });
+    }
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, text, into);
+    Ok(())
+}
+
 fn read_unseal_file(path: &Path, into: &mut [u8; KEY_LEN]) -> Result<(), KeysError> {
-    let bytes = files::read(path)?.ok_or_else(|| KeysError::UnsealMissing {
+    let read = files::read(path)?;
+    take_unseal_key(path, read, into)
+}
+
+fn take_unseal_key(
+    path: &Path,
+    read: Option<Zeroizing<Vec<u8>>>,
+    into: &mut [u8; KEY_LEN],
+) -> Result<(), KeysError> {
+    let bytes = read.ok_or_else(|| KeysError::UnsealMissing {
         path: path.to_owned(),
     })?;
     let key: &[u8; KEY_LEN] = bytes.as_slice().try_into().map_err(|_| KeysError::UnsealLength {

@@ -149,7 +149,9 @@ async fn opened(config: StoreConfig, tenant: &str) -> Result<Arc<Bench>, Failure
         named: AtomicU64::new(0),
     };
     let body = async move |tx: &mut Tx| {
-        tx.tenant().add(added.clone(), SigningAlgorithm::Rs256).await?;
+        tx.tenant()
+            .add(added.clone(), SigningAlgorithm::Rs256, Vec::new())
+            .await?;
         Ok::<_, StoreError>(Vec::new())
     };
     bench.store.transact(bench.ctx(&bench.tenant)?, body).await?;

@@ -147,6 +147,10 @@ impl View {
                     );
                 }
             }
+            "signing_key" => {
+                let keys = self.signing_key().list().await?;
+                facts.push(Fact::SigningKeys(tenant.clone(), keys.into()));
+            }
             "task" => {
                 if let Ok(id) = TaskId::parse(tenant, id) {
                     let task = self.task().lookup(&id).await?;

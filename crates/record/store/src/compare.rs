@@ -23,7 +23,7 @@ use crate::tx::{Ground, View};
 const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name, under the type in the entries.
-const TABLES: [(&str, &str); 11] = [
+const TABLES: [(&str, &str); 12] = [
     ("client", "SELECT tenant, digest FROM client"),
     ("credential", "SELECT tenant, digest FROM credential"),
     ("grant", "SELECT tenant, digest FROM task_grant"),
@@ -32,6 +32,7 @@ const TABLES: [(&str, &str); 11] = [
     ("operator", "SELECT tenant, digest FROM operator"),
     ("policy", "SELECT tenant, digest FROM policy"),
     ("server", "SELECT tenant, digest FROM server"),
+    ("signing_key", "SELECT tenant, digest FROM signing_key"),
     ("task", "SELECT tenant, digest FROM task"),
     ("third_party", "SELECT tenant, digest FROM third_party"),
     ("trust", "SELECT tenant, digest FROM trust"),

@@ -15,6 +15,7 @@ use crate::operator::Operators;
 use crate::policy::{self, Policies};
 use crate::row::args;
 use crate::server::{self, Servers};
+use crate::signing_key::{self, SigningKeys};
 use crate::store::Store;
 use crate::task::{self, Tasks};
 use crate::tenant::Tenants;
@@ -43,6 +44,10 @@ macro_rules! doors {
             /// Trust rules.
             pub fn trust(&mut self) -> Trusts<'_, Self> {
                 Trusts(self)
+            }
+            /// Signing keys.
+            pub fn signing_key(&mut self) -> SigningKeys<'_, Self> {
+                SigningKeys(self)
             }
             /// Tasks and grants.
             pub fn task(&mut self) -> Tasks<'_, Self> {
@@ -101,6 +106,7 @@ impl View {
                 .into_iter()
                 .map(|(t, a)| Fact::Tenant(Arc::new(t), a)),
         );
+        facts.extend(signing_key::every(view).await?);
         for cells in view.fetch(identity::EVERY, Vec::new()).await? {
             facts.push(Fact::Identity(Arc::new(identity::from_row(cells)?)));
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bailiwick_base::{SigningAlgorithm, TenantId, Transition};
+use bailiwick_credential::signing_key::SigningKey;
 use bailiwick_decide::Fact;
 use bailiwick_inventory::{Tenant, TenantState};
 use serde_json::{Map, Value, json};
@@ -127,7 +128,8 @@ impl<S: Source> Tenants<'_, S> {
 }
 
 impl Tenants<'_, Tx> {
-    /// Writes a new tenant. Its keys must exist already: the entry is sealed under them.
+    /// Writes a new tenant with its first signing keys. The keys must exist already: the entry is sealed under
+    /// them.
     ///
     /// # Errors
     /// [`StoreError::Duplicate`] when the slug was ever used.
@@ -135,6 +137,7 @@ impl Tenants<'_, Tx> {
         &mut self,
         t: Transition<Tenant>,
         algorithm: SigningAlgorithm,
+        keys: Vec<SigningKey>,
     ) -> Result<(), StoreError> {
         self.0.view.require(&t.after.id)?;
         let row = TenantRow(t.after.clone(), algorithm);
@@ -155,9 +158,17 @@ impl Tenants<'_, Tx> {
             });
         }
         self.0.reference = Some(Arc::from(t.after.reference.as_str()));
-        let objects = vec![object(None, Some(&row))?];
+        let keys: Vec<_> = keys
+            .into_iter()
+            .map(|key| Transition::made("key.add", key))
+            .collect();
+        let mut objects = vec![object(None, Some(&row))?];
+        objects.extend(self.0.signing_key().write(&keys).await?);
         self.0.enter(t.command, t.reason.as_deref(), objects).await?;
         self.0.facts.push(Fact::Tenant(Arc::new(t.after), algorithm));
+        if !keys.is_empty() {
+            self.0.signing_key().tell().await?;
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
+use crate::signing_keys::Signing;
 use crate::stop::Unsettled;
 use crate::used::UsedSessions;
 
@@ -49,6 +50,8 @@ pub struct DepsInner {
     pub assertions: Arc<AssertionVerifier>,
     /// Workloads of other issuers.
     pub federation: Arc<Federation>,
+    /// When signing keys are made and changed, and by whom at the moment.
+    pub signing: Signing,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
     /// Stops that are in force and that the state log has not taken yet.

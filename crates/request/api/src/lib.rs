@@ -20,6 +20,7 @@ mod rates;
 mod received;
 mod rotation;
 pub mod session;
+mod signing_keys;
 mod stop;
 mod table;
 mod used;
@@ -34,6 +35,7 @@ pub use oauth::federation::Federation;
 pub use problem::RouteError;
 pub use rates::recount_rates;
 pub use rotation::advance_rotation;
+pub use signing_keys::{Signing, advance_keys};
 pub use stop::Unsettled;
 use table::Doors;
 pub use table::Route;
@@ -122,7 +124,9 @@ fn credential_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{check, clients, count, identities, logs, marks, policies, servers, tasks, tenants, trusts};
+    use v1::{
+        check, clients, count, identities, keys, logs, marks, policies, servers, tasks, tenants, trusts,
+    };
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -138,6 +142,8 @@ fn v1_doors(doors: Doors) -> Doors {
         .get("/v1/tenants/{tenant}/trusts", trusts::list)
         .post("/v1/tenants/{tenant}/trusts", trusts::add)
         .post("/v1/tenants/{tenant}/trusts/{id}/remove", trusts::withdraw)
+        .get("/v1/tenants/{tenant}/keys", keys::status)
+        .post("/v1/tenants/{tenant}/keys/rotate", keys::rotate)
         .get("/v1/tenants/{tenant}/tasks", tasks::list)
         .post("/v1/tenants/{tenant}/tasks", tasks::open)
         .post("/v1/tenants/{tenant}/tasks/{id}/tokens", tasks::tokens)

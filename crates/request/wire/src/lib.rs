@@ -9,6 +9,7 @@ mod check;
 mod count;
 mod credential;
 mod identity;
+mod keys;
 mod kill;
 mod log;
 mod operator;
@@ -27,6 +28,7 @@ pub use credential::{
     RotationRequest, RotationTarget,
 };
 pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
+pub use keys::{KeyRotation, KeyStatus, RotateKey, SigningKey};
 pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
 pub use log::{LogEntry, NamedLog, NodeHealth};
 pub use operator::{ClaimRequest, Operator};

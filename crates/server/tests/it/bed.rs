@@ -229,6 +229,16 @@ impl Bed {
         });
     }
 
+    /// Why it does not start.
+    pub(crate) async fn try_run(&mut self) -> Result<(), String> {
+        let machine = Machine {
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            launcher: None,
+        };
+        let started = Service::start_on(machine, self.config()).await;
+        started.map(drop).map_err(|error| format!("{error:#}"))
+    }
+
     /// Stops, as after a signal.
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().unwrap();

@@ -32,6 +32,7 @@ mod proving;
 mod rates;
 mod revoking;
 mod sessions;
+mod signing;
 mod slips;
 mod sweep;
 mod texts;

@@ -214,6 +214,8 @@ const CASES: &[Case] = &[
         Door::Operator,
         why,
     ),
+    case("GET /v1/tenants/{tenant}/keys", Door::Operator, none),
+    case("POST /v1/tenants/{tenant}/keys/rotate", Door::Operator, nothing),
     case("GET /v1/tenants/{tenant}/tasks", Door::Operator, none),
     named("POST /v1/tenants/{tenant}/tasks", Door::Operator, |names| {
         task(&names.identity, &["files:echo"])

@@ -5,6 +5,7 @@ mod claims;
 mod exchange;
 mod issuing;
 mod rotation;
+mod signing_key;
 mod transitions;
 mod trust;
 

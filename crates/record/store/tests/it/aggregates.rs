@@ -29,7 +29,9 @@ pub(crate) async fn tenants(bed: Bed) {
     let again = Transition::made("tenant.add", tenant.clone());
     let twice = bed
         .tx(&id, async move |tx| {
-            tx.tenant().add(again.clone(), SigningAlgorithm::EdDsa).await
+            tx.tenant()
+                .add(again.clone(), SigningAlgorithm::EdDsa, Vec::new())
+                .await
         })
         .await;
     assert_eq!(code(twice), "store.duplicate");

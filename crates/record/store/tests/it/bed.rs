@@ -290,7 +290,9 @@ impl Bed {
         };
         let added = add_tenant(wanted, self.clock.now()).unwrap();
         self.tx(&id, async move |tx| {
-            tx.tenant().add(added.clone(), Default::default()).await
+            tx.tenant()
+                .add(added.clone(), Default::default(), Vec::new())
+                .await
         })
         .await
         .unwrap();

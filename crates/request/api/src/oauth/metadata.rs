@@ -3,7 +3,10 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use bailiwick_base::{ServerName, SigningAlgorithm, TenantId};
+use bailiwick_credential::signing_key::KEY_SET_AGE;
+use http::header;
 use serde_json::{Value, json};
 
 use crate::Deps;
@@ -79,13 +82,15 @@ pub(crate) async fn protected_resource(
     })))
 }
 
-/// `GET /t/{tenant}/jwks`.
+/// `GET /t/{tenant}/jwks`. It says how long it may be kept: a key is published longer than that before it signs.
 pub(crate) async fn jwks(
     State(deps): State<Deps>,
     Path(tenant): Path<String>,
-) -> Result<Json<Value>, RouteError> {
+) -> Result<impl IntoResponse, RouteError> {
     let tenant = served(&deps, &tenant)?;
-    deps.jwks(&tenant).map(Json)
+    let age = format!("public, max-age={}", KEY_SET_AGE.as_secs());
+    let keys = deps.jwks(&tenant)?;
+    Ok(([(header::CACHE_CONTROL, age)], Json(keys)))
 }
 
 /// The tenant, when it is served.

@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod count;
 pub(crate) mod credentials;
 pub(crate) mod identities;
+pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod marks;

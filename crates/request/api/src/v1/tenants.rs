@@ -16,6 +16,7 @@ use crate::command::{answer, committed, request_digest};
 use crate::effective::{View, require_not_killed};
 use crate::problem::{RouteError, chain};
 use crate::session::Session;
+use crate::signing_keys;
 
 /// Adds a tenant: its keys first, so that no tenant exists that cannot seal.
 pub(crate) async fn add(
@@ -54,7 +55,8 @@ pub(crate) async fn add(
         .store
         .transact(context, async move |tx: &mut Tx| {
             require_not_killed(&asked, &transition.after.id)?;
-            tx.tenant().add(transition.clone(), algorithm).await?;
+            let keys = signing_keys::first_record(&asked, &transition.after.id, tx.position().0, tx.now())?;
+            tx.tenant().add(transition.clone(), algorithm, keys).await?;
             let snapshot = asked.cell.load();
             answer(&to_wire(
                 &View::new(&asked, &snapshot),
@@ -72,7 +74,7 @@ async fn make_keys(deps: &Deps, tenant: &TenantId, algorithm: SigningAlgorithm) 
         return Ok(());
     }
     let (keyring, tenant) = (deps.keyring.clone(), tenant.clone());
-    tokio::task::spawn_blocking(move || keyring.create_tenant(&tenant, algorithm))
+    tokio::task::spawn_blocking(move || signing_keys::make_first(&keyring, &tenant, algorithm))
         .await
         .map_err(|e| RouteError::broken("keys could not be made", &e))?
         .map_err(|e| match e {
