@@ -79,6 +79,9 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["trust", "ls"]);
     await works(["trust", "lint"]);
     await works(["trust", "remove", trusted.id, "--reason", "r"]);
+    await works(["keys", "status"]);
+    await works(["keys", "rotate", "--now", "--reason", "r"], { tenant: "globex" });
+    await works(["keys", "ceremony", "--data", file("made"), "--unseal-file", file("made.key")], { tenant: null });
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);
     await works(["policy", "get"]);

@@ -134,11 +134,7 @@ fn prepare(data: &Path, sealed: Sealed) -> Result<(Unseal, Keep), KeysError> {
 }
 
 fn within(file: &Path, folder: &Path) -> bool {
-    let parent = file
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    match (parent.canonicalize(), folder.canonicalize()) {
+    match (files::folder_of(file).canonicalize(), folder.canonicalize()) {
         (Ok(parent), Ok(folder)) => parent.starts_with(folder),
         _ => file.starts_with(folder),
     }

@@ -79,9 +79,17 @@ fn read_unless(refused: u32, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, 
     Ok(Some(bytes))
 }
 
+/// The folder a file is in; the present one for a bare name.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Writes a file that appears under its name only when it is whole and flushed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let name = path.file_name().unwrap_or_default();
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
@@ -120,7 +128,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), KeysError> {
         Err(error) => return Err(failed("open", path)(error)),
     }
     fs::remove_file(path).map_err(failed("remove", path))?;
-    flush_folder(path.parent().unwrap_or(Path::new(".")))
+    flush_folder(folder_of(path))
 }
 
 fn flush_folder(folder: &Path) -> Result<(), KeysError> {
@@ -154,4 +162,18 @@ pub fn open_to_others(folder: &Path) -> Vec<PathBuf> {
 pub(crate) fn holds_any(folder: &Path) -> Result<bool, KeysError> {
     let mut entries = std::fs::read_dir(folder).map_err(failed("list", folder))?;
     Ok(entries.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::folder_of;
+
+    #[test]
+    fn a_bare_name_is_in_the_present_folder() {
+        assert_eq!(folder_of(Path::new("unseal.key")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/unseal.key")), Path::new("a"));
+        assert_eq!(folder_of(Path::new("/unseal.key")), Path::new("/"));
+    }
 }
