@@ -253,6 +253,11 @@ impl Installation {
     /// An upstream MCP server over plain HTTP on loopback.
     pub(crate) async fn add_server(&self, tenant: &str, name: &str, url: &str) -> anyhow::Result<()> {
         let body = wire::NewServer {
+            destination: None,
+            methods: Vec::new(),
+            header: None,
+            tunnel: false,
+            destination_ca: None,
             name: name.to_owned(),
             url: Some(url.to_owned()),
             exec: None,

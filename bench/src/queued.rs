@@ -105,6 +105,8 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         federation,
         kill_journal: Arc::new(kill_journal),
         unsettled: bailiwick_api::Unsettled::default(),
+        egress: bailiwick_wire::Egress::default(),
+        leases: bailiwick_api::Leases::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         tools: Arc::new(Nothing),

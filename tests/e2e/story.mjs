@@ -10,6 +10,8 @@ import "./story/logs.mjs";
 import "./story/commands.mjs";
 import "./story/postgres.mjs";
 import "./story/rotation.mjs";
+import "./story/run.mjs";
+import "./story/egress.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

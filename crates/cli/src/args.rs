@@ -1,7 +1,9 @@
 //! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
 
 mod credential;
+mod destination;
 mod keys;
+mod run;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +11,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::credential::{Credential, NewCredential};
+pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
+pub(crate) use self::run::{Run, RunChild};
 
 macro_rules! five {
     () => {
@@ -85,6 +89,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run an empty installation in a temporary folder, on loopback only
     Dev(Dev),
+    /// Run a command with a task of its own, which ends with it
+    Run(Box<Run>),
     /// Run the service
     Serve(Serve),
     /// Register the first operator over the data folder's socket
@@ -153,6 +159,9 @@ pub(crate) enum Command {
     /// The process that may start upstream programs
     #[command(hide = true)]
     Launcher,
+    /// The process that becomes the command of `run`
+    #[command(hide = true)]
+    RunChild(RunChild),
     /// The small MCP server inside this binary
     #[command(hide = true)]
     BuiltinMcp {
@@ -505,7 +514,7 @@ pub(crate) enum Task {
 
 #[derive(Subcommand)]
 pub(crate) enum Server {
-    /// Add an upstream MCP server and pin its tools
+    /// Add an upstream MCP server and pin its tools, or a destination of the egress proxy
     Add(Box<NewServer>),
     /// List servers and the state of their tools
     Ls,
@@ -529,11 +538,13 @@ pub(crate) struct NewServer {
     /// Name in URLs and scopes
     pub(crate) name: String,
     /// Streamable HTTP endpoint
-    #[arg(long, conflicts_with = "exec", required_unless_present = "exec")]
+    #[arg(long, conflicts_with = "exec", required_unless_present_any = ["exec", "destination"])]
     pub(crate) url: Option<String>,
     /// Absolute path of a program that speaks MCP on its standard streams
     #[arg(long)]
     pub(crate) exec: Option<String>,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
     /// Argument of the program
     #[arg(long = "arg", allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,

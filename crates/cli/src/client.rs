@@ -158,6 +158,16 @@ impl Client {
         self.send(Method::POST, path, encode(body)?).await
     }
 
+    /// As [`Client::post`], for what is answered with nothing.
+    pub(crate) async fn order<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Failure> {
+        self.bytes(Method::POST, path, encode(body)?).await.map(drop)
+    }
+
+    /// Where the service is.
+    pub(crate) fn base_url(&self) -> &str {
+        &self.context.server
+    }
+
     pub(crate) async fn put<B: Serialize, T: DeserializeOwned>(
         &self,
         path: &str,

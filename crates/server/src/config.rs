@@ -16,7 +16,17 @@ use serde::{Deserialize, Serialize};
 use crate::listener::require_private;
 
 /// Names behind `BAILIWICK_` that are the command line's own, and what begins like those of tests.
-const FOREIGN: [&str; 6] = ["ca", "config", "context", "tenant", "shared", "demo_node_modules"];
+const FOREIGN: [&str; 9] = [
+    "ca",
+    "config",
+    "context",
+    "demo_node_modules",
+    "shared",
+    "task",
+    "tenant",
+    "token_file",
+    "url",
+];
 const FOREIGN_PREFIX: &str = "test_";
 
 /// Where configuration comes from; each `Some` is a flag and wins.
@@ -58,6 +68,8 @@ pub struct Config {
     pub freshness: Freshness,
     /// Calls through the gateway.
     pub gateway: Gateway,
+    /// Egress proxy.
+    pub proxy: Egress,
     /// Traces and log lines.
     pub telemetry: Telemetry,
 }
@@ -198,6 +210,14 @@ pub struct Gateway {
     pub call_max_secs: u64,
 }
 
+/// `[proxy]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Address and port on loopback; no egress proxy when empty.
+    pub listen: String,
+}
+
 /// `[telemetry]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -275,6 +295,7 @@ impl Default for Config {
             },
             freshness: Freshness { refuse_secs: 5 },
             gateway: Gateway { call_max_secs: 3_600 },
+            proxy: Egress::default(),
             telemetry: Telemetry {
                 otlp_endpoint: String::new(),
                 format: "json".to_owned(),
@@ -430,6 +451,7 @@ impl Config {
             self.log.record_budget_ms
         );
         self.listen.validate()?;
+        self.proxy_listen()?;
         ensure!(
             (1..=86_400).contains(&self.gateway.call_max_secs),
             "config key `gateway.call_max_secs`: {} is not 1 to 86400",
@@ -487,6 +509,18 @@ impl Config {
         }
         ensure!(open.is_empty(), "{}", open.join("; "));
         Ok(())
+    }
+
+    /// Where the egress proxy listens, if it does.
+    pub(crate) fn proxy_listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let text = &self.proxy.listen;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let wrong = || format!("config key `proxy.listen`: `{text}` is not ADDRESS:PORT on loopback");
+        let address: SocketAddr = text.parse().with_context(wrong)?;
+        ensure!(address.ip().is_loopback(), wrong());
+        Ok(Some(address))
     }
 
     /// The file with the address of a store that serves several nodes; none for the embedded one.

@@ -21,6 +21,8 @@ const SWEEP: Duration = Duration::from_secs(30);
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How often due rotations are looked for.
 const ROTATIONS: Duration = Duration::from_secs(1);
+/// How often lapsed leases are looked for.
+const LEASES: Duration = Duration::from_secs(1);
 /// Rotations of one tenant at once.
 const ROTATIONS_MAX: u32 = 32;
 /// Entries published at once.
@@ -161,6 +163,13 @@ pub(crate) async fn catch_up(tiles: &Arc<StateTiles>, store: &Store) -> Result<(
 pub(crate) async fn upkeep(measured: PrometheusHandle, stop: CancellationToken) {
     while beat(UPKEEP, &stop).await {
         measured.run_upkeep();
+    }
+}
+
+/// Ends the tasks whose lease nobody renewed.
+pub(crate) async fn leases(deps: Deps, stop: CancellationToken) {
+    while beat(LEASES, &stop).await {
+        bailiwick_api::end_lapsed(&deps).await;
     }
 }
 

@@ -8,6 +8,7 @@ mod config;
 pub mod doctor;
 pub mod doors;
 mod drivers;
+mod egress;
 pub mod evidence;
 mod http;
 mod intact;

@@ -17,6 +17,7 @@ use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
 use bailiwick_outbound::{Dialer, FetchConfig, Fetcher};
 use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
+use bailiwick_proxy::Proxy;
 use bailiwick_store::{
     Actor, Entry, Reach, Receipt, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx,
 };
@@ -88,17 +89,18 @@ pub struct Service {
     signals: Signals,
     publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
     gateway: Arc<Gateway>,
+    proxy: Option<Proxy>,
     telemetry: PrometheusHandle,
     /// Ends with the service: dropping it ends the launcher and everything it started.
     _launcher: Option<tokio::process::Child>,
 }
 
 /// The parts that everything else is built on.
-struct Ground {
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+pub(crate) struct Ground {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     ids: Ids,
-    keyring: Arc<Keyring>,
+    pub(crate) keyring: Arc<Keyring>,
     cell: Arc<SnapshotCell>,
     store: Store,
     log: Arc<DecisionLog>,
@@ -177,6 +179,7 @@ impl Service {
             signals,
             publisher: parts.publisher,
             gateway: parts.gateway,
+            proxy: parts.proxy,
             telemetry: metrics,
             _launcher: launcher_process,
         })
@@ -209,6 +212,7 @@ impl Service {
             signals,
             publisher,
             gateway,
+            proxy,
             telemetry,
             listening,
             ..
@@ -224,7 +228,11 @@ impl Service {
         ));
         running.spawn(drivers::heartbeat(deps.clone(), stop.clone()));
         running.spawn(drivers::rotations(deps.clone(), stop.clone()));
+        running.spawn(drivers::leases(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(gateway, stop.clone()));
+        if let Some(proxy) = proxy {
+            running.spawn(proxy.serve(stop.clone()));
+        }
         running.spawn(drivers::upkeep(telemetry, stop.clone()));
         running.spawn(serve_claims(claim, claim_router, stop.clone()));
         running.spawn(stop_on_signal(stop.clone()));
@@ -580,6 +588,7 @@ struct Parts {
     deps: Deps,
     log: Arc<DecisionLog>,
     gateway: Arc<Gateway>,
+    proxy: Option<Proxy>,
     publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
     unsettled: Vec<(Slot, KillEntry)>,
     front: Front,
@@ -606,8 +615,7 @@ fn wire(
     let verifier = Arc::new(verifier);
     let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());
     let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
-    let later: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
-    let doors: Arc<OnceLock<Deps>> = Arc::default();
+    let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
     let front = Front::new(
         &gateway_config,
@@ -624,6 +632,7 @@ fn wire(
     let gateway = gateway(&ground, ports, gateway_config);
     let _first = later.set(Arc::downgrade(&gateway));
     let federation = federation(&ground.clock)?;
+    let (proxy, egress) = crate::egress::proxy(config, &ground, (&pep, &verifier, &secrets))?.unzip();
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
         limits: Limits::default(),
@@ -632,6 +641,7 @@ fn wire(
         entropy: ground.entropy,
         ids: ground.ids,
         unsettled: bailiwick_api::Unsettled::default(),
+        leases: bailiwick_api::Leases::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         store: ground.store,
@@ -642,6 +652,7 @@ fn wire(
         assertions: Arc::new(assertions),
         federation,
         signing: bailiwick_api::Signing::new(config.keys.schedule()),
+        egress: egress.unwrap_or_default(),
         kill_journal: ground.kill_journal,
         tools: Arc::new(Look {
             gateway: later,
@@ -655,6 +666,7 @@ fn wire(
         deps,
         log: ground.log,
         gateway,
+        proxy,
         publisher: (ground.tiles, ground.committed),
         unsettled: ground.unsettled,
         front,

@@ -109,7 +109,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["version"], { tenant: null });
     await works(["codes"], { tenant: null });
     const tree = await works(["help"], { tenant: null });
-    ran.add("claim").add("serve").add("demo").add("dev").add("completions"); // shown elsewhere in this lane
+    ran.add("run").add("claim").add("serve").add("demo").add("dev").add("completions"); // shown elsewhere in this lane
     const hidden = ["launcher", "builtin-mcp"];
     const missed = leaves(tree).filter(path => path !== "" && !ran.has(path.split(" ").slice(0, 2).join(" ")) && !hidden.includes(path));
     assert.deepEqual(missed, [], "commands that no test runs with --json");

@@ -125,7 +125,12 @@ const ARROWS: [(&str, &[&str]); 30] = [
     ),
     (
         "crates/request/proxy",
-        &["crates/base", "crates/govern/decide", "crates/request/pep"],
+        &[
+            "crates/base",
+            "crates/govern/decide",
+            "crates/request/pep",
+            "crates/request/outbound",
+        ],
     ),
     ("crates/request/wire", &["crates/base"]),
     (

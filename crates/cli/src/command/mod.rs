@@ -14,6 +14,7 @@ mod keys;
 mod kill;
 mod log;
 mod policy;
+mod run;
 mod serve;
 mod server;
 mod task;
@@ -37,6 +38,8 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
     match command {
         Command::Demo(demo) => demo::run(demo, &global, output),
         Command::Dev(dev) => serve::dev(dev, &global, output),
+        Command::Run(run) => asynchronous(run::run(*run, &global, output)),
+        Command::RunChild(child) => run::become_command(&child),
         Command::Serve(serve) => serve::serve(&serve, output),
         Command::Claim(claim) => asynchronous(claim::run(claim, &global, output)),
         Command::Count(count) => asynchronous(count::run(count, &global, output)),

@@ -133,10 +133,18 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn temporary(name: &str) -> Result<Self, Failure> {
+        Self::private(name, None)
+    }
+
+    /// A new folder of this user alone, in `parent` or else where temporary files are.
+    pub(crate) fn private(name: &str, parent: Option<&Path>) -> Result<Self, Failure> {
         use std::os::unix::fs::DirBuilderExt;
         let nonce = bailiwick_server::operator::idempotency_key()
             .map_err(|error| Failure::new(exit::ERROR, "cli.randomness", error.to_string()))?;
-        let path = std::env::temp_dir().join(format!("{name}-{nonce}"));
+        let parent = parent.filter(|p| p.is_dir()).map(Path::to_owned);
+        let path = parent
+            .unwrap_or_else(std::env::temp_dir)
+            .join(format!("{name}-{nonce}"));
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)

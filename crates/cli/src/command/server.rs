@@ -54,8 +54,21 @@ fn body_of(new: NewArgs) -> Result<NewServer, Failure> {
         }
         None => None,
     };
+    let place = new.destination;
+    let destination_ca = match &place.destination_ca {
+        Some(file) => {
+            crate::client::certificates(file)?;
+            Some(files::read_text(file)?)
+        }
+        None => None,
+    };
     Ok(NewServer {
         name: new.name,
+        destination: place.destination,
+        methods: place.methods,
+        header: place.header,
+        tunnel: place.tunnel,
+        destination_ca,
         url: new.url,
         exec: new.exec,
         args: new.args,

@@ -39,6 +39,8 @@ pub enum Door {
     Authzen,
     /// `bailiwick check` and the explanation of a decision: nothing is forwarded.
     Check,
+    /// The egress proxy.
+    Egress,
     /// The MCP gateway.
     Gateway,
     /// The token endpoint and task tokens.
@@ -52,6 +54,7 @@ impl Door {
         match self {
             Self::Authzen => "authzen",
             Self::Check => "check",
+            Self::Egress => "egress",
             Self::Gateway => "gateway",
             Self::Issue => "issue",
         }
@@ -113,6 +116,15 @@ pub struct NamedEntity {
     reason = "a call is made once and not kept in numbers"
 )]
 pub enum Target {
+    /// A request to a destination, through the egress proxy.
+    Http {
+        /// The destination; none where nobody added one for that place.
+        server: Option<ServerName>,
+        /// Method; `CONNECT` for what goes through without inspection.
+        method: String,
+        /// `host[:port]/path`, without the query.
+        place: String,
+    },
     /// Issue or renew access tokens for the caller's task (`token.issue`).
     Issue {
         /// What the tokens will say; `token` is the first one's.

@@ -165,6 +165,7 @@ fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Es
     if let Some(found) = &marked {
         return Err(stopped(found));
     }
+    require_destination(&call.target)?;
     require_scope(&caller, &aim)?;
     let server = match aim.server() {
         None => None,
@@ -406,6 +407,18 @@ fn require_own<'a>(
         return refused("a renewed token names no scope that the token shown does not");
     }
     Ok(entry)
+}
+
+fn require_destination(target: &Target) -> Result<(), Refused> {
+    match target {
+        Target::Http {
+            server: None, place, ..
+        } => Err(Refused::new(
+            DenyReason::ServerUnknown,
+            crate::view::no_destination(place),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn require_scope(caller: &Caller<'_>, aim: &Aim<'_>) -> Result<(), Refused> {

@@ -35,7 +35,7 @@ mod stop;
 mod view;
 
 pub use bailiwick_grant::Rate;
-pub use bailiwick_inventory::{Connection, PinState, ToolPin, UpstreamServer};
+pub use bailiwick_inventory::{Connection, PinState, ToolPin, UpstreamServer, destination};
 pub use call::{Arguments, Bearer, Call, Door, ItemKind, Named, NamedEntity, Principal, RateReading, Target};
 pub use decide::{decide, decide_plain};
 pub use decision::{ApprovalDemand, Decision, Effect, Obligation, Reasons};

@@ -144,6 +144,17 @@ impl Aim<'_> {
 /// At what `call` aims.
 pub(crate) fn aim_of(call: &Call) -> Aim<'_> {
     match &call.target {
+        // A method of a destination is decided like a tool of a server: one grammar of scopes, one set of policies.
+        Target::Http {
+            server: Some(server),
+            method,
+            ..
+        } => mcp(
+            Cow::Borrowed(server),
+            vocabulary::TOOLS_CALL,
+            Some((ItemKind::Tool, method)),
+        ),
+        Target::Http { place, .. } => unknown(no_destination(place)),
         Target::Issue { claims, tokens, .. } => {
             Aim::Issue(&claims.task, u32::try_from(tokens.len()).unwrap_or(u32::MAX))
         }
@@ -220,6 +231,12 @@ fn mcp<'a>(server: Cow<'a, ServerName>, method: &'a str, item: Option<(ItemKind,
         (None, None) => unknown(format!("method `{shown}` is not known here")),
         (None, Some(_)) => unknown(format!("method `{shown}` names no item")),
     }
+}
+
+/// What is said of a place that no destination stands for.
+pub(crate) fn no_destination(place: &str) -> String {
+    let place = bailiwick_base::limits::shown(place);
+    format!("no destination of this tenant is at `{place}`")
 }
 
 fn unknown(text: String) -> Aim<'static> {

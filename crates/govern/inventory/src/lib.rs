@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod count;
+pub mod destination;
 mod limits;
 mod model;
 mod names;

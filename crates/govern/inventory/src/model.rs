@@ -130,9 +130,24 @@ pub struct Identity {
     pub changed_at: Time,
 }
 
-/// How an upstream MCP server is reached.
+/// How an upstream server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connection {
+    /// An HTTP service of others, which agents reach through the egress proxy.
+    Destination {
+        /// `https://host[:port]`, without a path.
+        url: String,
+        /// Address ranges (CIDR) that may be connected to although they are not public; recorded and shown.
+        allow_addresses: Vec<String>,
+        /// Whether `http:` is allowed; recorded and shown.
+        allow_plaintext: bool,
+        /// The header the secret is put in with (`Name: Bearer {secret}`), with a credential only.
+        header: Option<String>,
+        /// Whether a task may be granted to go through without inspection; recorded and shown.
+        tunnel: bool,
+        /// Certificate (PEM) of the private CA that vouches for it; public roots when absent.
+        ca: Option<String>,
+    },
     /// A program that speaks MCP on its standard streams, started by the launcher.
     Exec {
         /// Absolute path of the program.
@@ -177,14 +192,14 @@ pub struct ToolPin {
     pub state: PinState,
 }
 
-/// An MCP server behind the gateway.
+/// An MCP server behind the gateway, or a destination behind the egress proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamServer {
     /// Tenant it belongs to.
     pub tenant: TenantId,
     /// Its name in URLs and scopes.
     pub name: ServerName,
-    /// Its own identity (kind MCP server).
+    /// Its own identity (kind MCP server; API key for a destination).
     pub identity: IdentityId,
     /// How it is reached.
     pub connection: Connection,

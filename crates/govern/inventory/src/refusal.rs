@@ -50,12 +50,28 @@ pub enum Refusal {
         /// The latest that is allowed.
         max: Time,
     },
+    /// A header template that cannot be used.
+    #[error("header `{found}` is refused: {rule}")]
+    HeaderTemplate {
+        /// As given, shortened.
+        found: String,
+        /// What would pass.
+        rule: &'static str,
+    },
     /// Not of the kind that is needed.
-    #[error("identity is of kind `{found}`: an upstream server needs one of kind `mcp-server`")]
+    #[error(
+        "identity is of kind `{found}`: an upstream server needs one of kind `mcp-server`, a destination `api-key`"
+    )]
     KindMismatch {
         /// Its kind.
         found: &'static str,
     },
+    /// Not a method that can be granted.
+    #[error("method `{0}` is none of DELETE, GET, HEAD, OPTIONS, PATCH, POST and PUT")]
+    MethodUnknown(String),
+    /// A destination that nothing could be asked of.
+    #[error("methods are missing: name each that may be granted, such as --method GET")]
+    MethodsMissing,
     /// No name.
     #[error("{0} is missing: give it a name")]
     NameMissing(&'static str),
@@ -152,7 +168,10 @@ impl Refusal {
             Self::ExpiryMissing => "identity.expiry-missing",
             Self::ExpiryPast { .. } => "identity.expiry-past",
             Self::ExpiryTooFar { .. } => "identity.expiry-too-far",
+            Self::HeaderTemplate { .. } => "server.header-template",
             Self::KindMismatch { .. } => "server.identity-kind",
+            Self::MethodUnknown(_) => "server.method-unknown",
+            Self::MethodsMissing => "server.methods-missing",
             Self::NameMissing(_) => "text.name-missing",
             Self::NotSuspended(_) => "identity.not-suspended",
             Self::OtherTenant(_) => "tenant.other",

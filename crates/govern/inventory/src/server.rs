@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bailiwick_base::limits::shown;
 use bailiwick_base::{CredentialId, Digest, ServerName, Time, ToolName, Transition};
 
+use crate::destination::HeaderTemplate;
 use crate::limits::Limits;
 use crate::model::{Connection, Identity, Kind, PinState, State, ToolPin, UpstreamServer};
 use crate::refusal::Refusal;
@@ -13,6 +14,7 @@ use crate::refusal::Refusal;
 const URL_MAX: usize = 2_048;
 const PATH_MAX: usize = 4_096;
 const LIST_MAX: usize = 64;
+const CA_MAX: usize = 32 * 1024;
 
 /// The scopes of the installation itself (`authzen:evaluate`, `token:exchange`, `token:introspect`) begin with these:
 /// a grant for a tool must never read like one of them.
@@ -53,7 +55,11 @@ pub fn add_server(
     limits: &Limits,
     now: Time,
 ) -> Result<Transition<UpstreamServer>, Refusal> {
-    if wanted.identity.kind != Kind::McpServer {
+    let kind = match &wanted.connection {
+        Connection::Destination { .. } => Kind::ApiKey,
+        Connection::Exec { .. } | Connection::Http { .. } => Kind::McpServer,
+    };
+    if wanted.identity.kind != kind {
         return Err(Refusal::KindMismatch {
             found: wanted.identity.kind.as_str(),
         });
@@ -65,6 +71,9 @@ pub fn add_server(
         return Err(Refusal::ServerReserved(wanted.name.to_string()));
     }
     require_connection(&wanted.connection)?;
+    if let Connection::Destination { header, tunnel, .. } = &wanted.connection {
+        require_injectable(header.as_deref(), *tunnel, wanted.credential.is_some())?;
+    }
     let tenant = wanted.identity.id.tenant().clone();
     require_tenant(&tenant, wanted.credential.as_ref())?;
     let server = UpstreamServer {
@@ -226,8 +235,58 @@ fn sorted(seen: Vec<SeenTool>, limits: &Limits) -> Result<BTreeMap<ToolName, See
     Ok(out)
 }
 
+/// A secret needs a place, a place needs a secret, and neither can be in what is not looked into.
+fn require_injectable(header: Option<&str>, tunnel: bool, credential: bool) -> Result<(), Refusal> {
+    let refused = |rule| {
+        Err(Refusal::HeaderTemplate {
+            found: shown(header.unwrap_or_default()),
+            rule,
+        })
+    };
+    match (header, credential) {
+        (None, false) => Ok(()),
+        (None, true) => {
+            refused("say where the credential goes, such as --header 'Authorization: Bearer {secret}'")
+        }
+        (Some(_), false) => refused("give the secret it is for: --credential-file"),
+        (Some(_), true) if tunnel => {
+            refused("nothing can be put into a tunnel: leave out --tunnel, or the header")
+        }
+        (Some(header), true) => HeaderTemplate::parse(header).map(drop),
+    }
+}
+
 fn require_connection(connection: &Connection) -> Result<(), Refusal> {
     match connection {
+        Connection::Destination {
+            url,
+            allow_addresses,
+            allow_plaintext,
+            ca,
+            ..
+        } => {
+            require_few("allowed address ranges", allow_addresses.len())?;
+            for range in allow_addresses {
+                require_range(range)?;
+            }
+            let len = ca.as_ref().map_or(0, String::len);
+            if len > CA_MAX {
+                return Err(Refusal::TooLong {
+                    field: "destination CA",
+                    len,
+                    max: CA_MAX,
+                });
+            }
+            require_url(url, *allow_plaintext)?;
+            let place = url.split_once("://").map_or(url.as_str(), |(_, place)| place);
+            if place.contains(['/', '?']) {
+                return Err(Refusal::UrlInvalid {
+                    found: shown(url),
+                    rule: "name scheme, host and port alone; paths are for scopes, such as GET(path under \"/v1\")",
+                });
+            }
+            Ok(())
+        }
         Connection::Exec {
             program,
             args,

@@ -29,6 +29,9 @@ pub const TEXT_SHOWN_MAX: usize = 512;
 /// Most policy ids of one decision that are recorded; `policies_left_out` counts the others.
 pub const POLICIES_MAX: usize = 64;
 
+/// What a resource of the egress proxy is recorded as: its id is `host[:port]/path`, the action its method.
+pub const HTTP: &str = "http";
+
 /// Room for a usual payload.
 const ROOM: usize = 1024;
 
@@ -138,6 +141,7 @@ fn issue(object: &mut Writer<'_>, target: &Target) {
 
 fn action(target: &Target) -> &str {
     match target {
+        Target::Http { method, .. } => method,
         Target::Issue { .. } => "token.issue",
         Target::Mcp { method, .. } => method,
         Target::Named { action, .. } => action,
@@ -169,9 +173,18 @@ fn policies(object: &mut Writer<'_>, policies: &[String]) {
     }
 }
 
-/// `resource`, and for MCP also `server`.
+/// `resource`, and for MCP and destinations also `server`.
 fn resource(object: &mut Writer<'_>, target: &Target) {
     match target {
+        Target::Http { server, place, .. } => {
+            object.nested("resource", |inner| {
+                text_or_digest(inner, "id", place);
+                inner.text("type", HTTP);
+            });
+            if let Some(server) = server {
+                object.text("server", server.as_str());
+            }
+        }
         Target::Issue { .. } => {}
         Target::Mcp { server, item, .. } => {
             if let Some((kind, id)) = item {

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::aead::{Cipher, KEY_LEN};
 use crate::bundle::{Bundle, SigningKey};
 use crate::codec::{Reader, Writer};
+use crate::egress::EgressSigner;
 use crate::error::KeysError;
 use crate::files;
 use crate::jwk::PublicJwk;
@@ -20,6 +21,7 @@ use crate::unseal::{SALT_LEN, Stretch, Unseal};
 
 pub(crate) const ROOT_FILE: &str = "root.key";
 const INSTALLATION_FILE: &str = "installation.key";
+const EGRESS_FILE: &str = "egress.key";
 const TENANTS: &str = "tenants";
 const LOGS: &str = "logs";
 const ROOT_MAGIC: &[u8; 8] = b"bwroot1\n";
@@ -339,6 +341,22 @@ impl Keyring {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(origin.to_owned(), signer.clone());
+        Ok(signer)
+    }
+
+    /// The key of the egress CA, made at first use.
+    ///
+    /// # Errors
+    /// What reading, making and writing give.
+    pub fn egress_signer(&self) -> Result<EgressSigner, KeysError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.folder.join(EGRESS_FILE);
+        if let Some(key) = read_sealed(&path, &self.root, "egress", "")? {
+            return EgressSigner::from_pkcs8(&key);
+        }
+        let key = TokenSigner::generate(SigningAlgorithm::Es256, self.entropy.as_ref())?;
+        let signer = EgressSigner::from_pkcs8(&key)?;
+        write_sealed(&path, &self.root, "egress", "", &key)?;
         Ok(signer)
     }
 

@@ -22,6 +22,7 @@ mod bundle;
 pub mod ceremony;
 mod client;
 mod codec;
+mod egress;
 mod entropy;
 mod error;
 mod files;
@@ -34,6 +35,7 @@ mod signer;
 mod unseal;
 
 pub use client::{AssertionPlan, ClientKey};
+pub use egress::EgressSigner;
 pub use entropy::SystemEntropy;
 pub use error::KeysError;
 pub use files::open_to_others;

@@ -105,6 +105,17 @@ impl Stored for UpstreamServer {
 
 fn connection_to_json(connection: &Connection) -> Value {
     match connection {
+        Connection::Destination {
+            url,
+            allow_addresses,
+            allow_plaintext,
+            header,
+            tunnel,
+            ca,
+        } => json!({ "destination": {
+            "url": url, "allow_addresses": allow_addresses, "allow_plaintext": allow_plaintext,
+            "header": header, "tunnel": tunnel, "ca": ca,
+        } }),
         Connection::Exec {
             program,
             args,
@@ -138,7 +149,19 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 
 fn connection_from_json(value: &Value) -> Option<Connection> {
     let (kind, inner) = value.as_object().filter(|m| m.len() == 1)?.iter().next()?;
+    let optional = |name: &str| match inner.get(name)? {
+        Value::Null => Some(None),
+        value => value.as_str().map(|text| Some(text.to_owned())),
+    };
     match kind.as_str() {
+        "destination" => Some(Connection::Destination {
+            url: inner.get("url")?.as_str()?.to_owned(),
+            allow_addresses: texts(inner.get("allow_addresses")?)?,
+            allow_plaintext: inner.get("allow_plaintext")?.as_bool()?,
+            header: optional("header")?,
+            tunnel: inner.get("tunnel")?.as_bool()?,
+            ca: optional("ca")?,
+        }),
         "exec" => {
             let pair = |v: &Value| {
                 let pair = v.as_array().filter(|a| a.len() == 2)?;

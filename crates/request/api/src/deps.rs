@@ -12,6 +12,7 @@ use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::Store;
 use serde_json::{Value, json};
 
+use crate::leases::Leases;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
 use crate::signing_keys::Signing;
@@ -52,10 +53,14 @@ pub struct DepsInner {
     pub federation: Arc<Federation>,
     /// When signing keys are made and changed, and by whom at the moment.
     pub signing: Signing,
+    /// Where the egress proxy is, if there is one.
+    pub egress: bailiwick_wire::Egress,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
     /// Stops that are in force and that the state log has not taken yet.
     pub unsettled: Unsettled,
+    /// Tasks that end unless somebody goes on saying that he is there.
+    pub leases: Leases,
     /// Operators' sessions that were used for a change.
     pub sessions: UsedSessions,
     /// Operators by key; follows the store.

@@ -14,6 +14,7 @@ mod command;
 mod deps;
 mod effective;
 mod issue;
+mod leases;
 mod oauth;
 mod problem;
 mod rates;
@@ -31,6 +32,7 @@ use axum::Router;
 pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
+pub use leases::{Leases, end_lapsed};
 pub use oauth::federation::Federation;
 pub use problem::RouteError;
 pub use rates::recount_rates;
@@ -124,9 +126,8 @@ fn credential_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{
-        check, clients, count, identities, keys, logs, marks, policies, servers, tasks, tenants, trusts,
-    };
+    use v1::{check, clients, count, egress, identities, keys, logs, marks, policies};
+    use v1::{servers, tasks, tenants, trusts};
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -148,6 +149,7 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/tasks", tasks::open)
         .post("/v1/tenants/{tenant}/tasks/{id}/tokens", tasks::tokens)
         .post("/v1/tenants/{tenant}/tasks/{id}/close", tasks::close)
+        .post("/v1/tenants/{tenant}/tasks/{id}/lease", tasks::lease)
         .get("/v1/tenants/{tenant}/servers", servers::list)
         .post("/v1/tenants/{tenant}/servers", servers::add)
         .get("/v1/tenants/{tenant}/servers/{name}", servers::find)
@@ -157,6 +159,7 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/check", check::handler)
         .get("/v1/tenants/{tenant}/count", count::of_tenant)
         .get("/v1/tenants/{tenant}/marks", marks::of_tenant)
+        .get("/v1/tenants/{tenant}/egress", egress::find)
         .get("/v1/all-tenants/count", count::of_all)
         .get("/v1/all-tenants/marks", marks::of_all)
         .get("/v1/logs", logs::list)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bailiwick_audit::entry::Kind;
 use bailiwick_base::{DecisionId, IdentityId, Sealer, ServerName, TaskId, TenantId, Time};
 use bailiwick_decide::{Arguments, Call, Door, ItemKind, Principal, Snapshot, Target};
+use bailiwick_journal::payload::HTTP;
 use bailiwick_journal::{DecisionLog, JournalError, LogEntry};
 use bailiwick_pep::Pep;
 use serde_json::{Map, Value};
@@ -112,6 +113,13 @@ fn target(payload: &Map<String, Value>) -> Option<Target> {
         Some(resource) => Some((resource.get("type")?.as_str()?, resource.get("id")?.as_str()?)),
         None => None,
     };
+    if let (Some(server), Some((HTTP, place))) = (payload.get("server"), resource) {
+        return Some(Target::Http {
+            server: ServerName::parse(server.as_str()?).ok(),
+            method: action,
+            place: place.to_owned(),
+        });
+    }
     if let Some(server) = payload.get("server") {
         let item = match resource {
             Some((kind, id)) => Some((item_kind(kind)?, id.to_owned())),

@@ -1,11 +1,11 @@
 //! What the gateway needs from outside; `server` connects each.
 
-use bailiwick_base::{CredentialId, Secret, TenantId, Time};
+use bailiwick_base::{TenantId, Time};
 use bailiwick_decide::Bearer;
 
 use crate::pins::PinReport;
 
-pub use bailiwick_outbound::BoxFuture;
+pub use bailiwick_outbound::{BoxFuture, Spawner, UpstreamSecrets};
 
 /// Verifies access tokens (the verifier of `pep::token`).
 pub trait Authenticator: Send + Sync + 'static {
@@ -25,12 +25,6 @@ pub struct TokenRefusal {
     pub text: String,
 }
 
-/// The credentials that upstream servers are opened with.
-pub trait UpstreamSecrets: Send + Sync + 'static {
-    /// The secret itself; `None` when it is revoked, expired or its key is not open.
-    fn secret(&self, id: &CredentialId) -> Option<Secret<Vec<u8>>>;
-}
-
 /// Where changed tool definitions are reported. `server` writes the transition and publishes the new pins
 /// before it answers, so that the next decision sees them.
 pub trait PinReporter: Send + Sync + 'static {
@@ -42,9 +36,3 @@ pub trait PinReporter: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the change of a tool definition could not be recorded: {0}")]
 pub struct PinReportError(pub String);
-
-/// Starts background work; only `server` owns the runtime.
-pub trait Spawner: Send + Sync + 'static {
-    /// Runs `work` to its end, independent of the caller.
-    fn spawn(&self, work: BoxFuture<'static, ()>);
-}

@@ -17,6 +17,8 @@ mod dial;
 mod endpoint;
 mod fetch;
 mod freshness;
+mod ports;
+mod spelling;
 
 pub use address::{AddressRange, AddressRule, is_public};
 pub use dial::{
@@ -25,3 +27,5 @@ pub use dial::{
 };
 pub use endpoint::{Endpoint, GuardError};
 pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};
+pub use ports::{Spawner, UpstreamSecrets};
+pub use spelling::spellings;

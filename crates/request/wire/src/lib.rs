@@ -8,6 +8,7 @@
 mod check;
 mod count;
 mod credential;
+mod egress;
 mod identity;
 mod keys;
 mod kill;
@@ -27,6 +28,7 @@ pub use credential::{
     Credential, FetchSecret, FetchedSecret, LastRotation, NewCredential, ReplaceSecret, Rotation,
     RotationRequest, RotationTarget,
 };
+pub use egress::Egress;
 pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
 pub use keys::{KeyRotation, KeyStatus, RotateKey, SigningKey};
 pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
@@ -37,7 +39,7 @@ pub use policy::{PolicyText, PolicyWritten};
 pub use problem::Problem;
 pub use server::{NewServer, PinRequest, Server, Tool};
 pub use task::{
-    Client, CloseTask, NewClient, NewTask, OpenedTask, Task, Token, TokenBatch, TokenBatchRequest,
+    Client, CloseTask, NewClient, NewTask, OpenedTask, Task, TaskLease, Token, TokenBatch, TokenBatchRequest,
 };
 pub use tenant::{NewTenant, Tenant};
 pub use trust::{NewTrust, RemoveTrust, Trust, TrustFinding};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Owner;
 
-/// `POST /v1/tenants/{tenant}/servers`. Exactly one of `url` and `exec`.
+/// `POST /v1/tenants/{tenant}/servers`. Exactly one of `url`, `exec` and `destination`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewServer {
@@ -22,6 +22,21 @@ pub struct NewServer {
     /// `FILE=SHA256` pairs that must match before each start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<String>,
+    /// `https://host[:port]` of an HTTP service that agents reach through the egress proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Methods of a destination that may be granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Header that a destination's secret is put in with: `Name: Bearer {secret}`, or `{basic:USER}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Whether a task may be granted to go through to a destination without inspection (`CONNECT`).
+    #[serde(default)]
+    pub tunnel: bool,
+    /// Certificate (PEM) of the private CA that vouches for a destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_ca: Option<String>,
     /// CIDR ranges that may be connected to although they are not public.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_addresses: Vec<String>,

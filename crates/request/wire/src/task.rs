@@ -119,6 +119,14 @@ pub struct CloseTask {
     pub reason: Option<String>,
 }
 
+/// `POST …/tasks/{id}/lease`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskLease {
+    /// When the task is closed unless the lease is renewed, seconds from now, 2 to 300.
+    pub secs: u64,
+}
+
 /// `POST /v1/tenants/{tenant}/clients`: registers a public key for `private_key_jwt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

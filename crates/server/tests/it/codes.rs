@@ -29,6 +29,7 @@ const NOT_CODES: &[&str] = &[
     "credential.rotation-rolled-back",
     "credential.rotation-staged",
     "credential.rotation-trouble",
+    "egress.key",
     "epoch.raise-floor",
     "grant.digest",
     "grant.identity",

@@ -80,6 +80,11 @@ impl Upstream {
         let program =
             std::fs::canonicalize(&self.program).map_err(|e| Failure::io("find", &self.program, &e))?;
         Ok(NewServer {
+            destination: None,
+            methods: Vec::new(),
+            header: None,
+            tunnel: false,
+            destination_ca: None,
             name: "files".to_owned(),
             url: None,
             exec: Some(program.display().to_string()),

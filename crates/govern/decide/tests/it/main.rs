@@ -8,6 +8,7 @@
 
 mod authzen;
 mod corpus;
+mod egress;
 mod marks;
 mod matrix;
 mod order;

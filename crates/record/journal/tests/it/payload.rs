@@ -278,3 +278,39 @@ proptest! {
         prop_assert!(item.len() + control.len() > TEXT_SHOWN_MAX || value["resource"]["id"] == json!(item + &control));
     }
 }
+
+#[test]
+fn a_request_through_the_egress_proxy_names_its_method_and_its_place() {
+    let to = |server: Option<&str>| Target::Http {
+        server: server.map(|name| ServerName::parse(name).unwrap()),
+        method: "GET".to_owned(),
+        place: "api.example.com/v1/invoices".to_owned(),
+    };
+    let recorded = |target: Target, effect| {
+        let request = Call {
+            door: Door::Egress,
+            ..call(bearer("idn_sub", &[]), target)
+        };
+        object(&payload::decision(&request, &decided(effect, 1)))
+    };
+    let known = recorded(to(Some("billing")), Effect::Permit);
+    assert_eq!(
+        (
+            &known["action"],
+            &known["door"],
+            &known["server"],
+            &known["resource"]
+        ),
+        (
+            &json!("GET"),
+            &json!("egress"),
+            &json!("billing"),
+            &json!({"id": "api.example.com/v1/invoices", "type": "http"})
+        )
+    );
+    let unknown = recorded(to(None), Effect::Deny(DenyReason::ServerUnknown));
+    assert_eq!(
+        (unknown.get("server"), &unknown["reason"]),
+        (None, &json!("server.unknown"))
+    );
+}

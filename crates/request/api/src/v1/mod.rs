@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod count;
 pub(crate) mod credentials;
+pub(crate) mod egress;
 pub(crate) mod identities;
 pub(crate) mod keys;
 pub(crate) mod kill;

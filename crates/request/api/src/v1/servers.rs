@@ -1,5 +1,6 @@
 //! `/v1/tenants/{tenant}/servers`
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,6 +11,7 @@ use bailiwick_credential::{self as credential, UpstreamSecretPlan};
 use bailiwick_inventory::{
     self as inventory, Connection, Identity, Kind, Labels, NewServer, Registration, SeenTool, UpstreamServer,
 };
+use bailiwick_outbound::{AddressRule, Endpoint, GuardError};
 use bailiwick_store::{Reach, Receipt, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
@@ -22,6 +24,14 @@ use crate::command::{answer, committed, request_digest};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
 use crate::session::Session;
+
+/// Where machines in clouds ask who they are: whoever answers there gives out credentials.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
 
 /// Adds a server: its identity, its sealed credential and its pinned tools, in one transaction.
 pub(crate) async fn add(
@@ -71,16 +81,10 @@ async fn look_and_add(
             format!("server `{name}` exists already"),
         ));
     }
-    let seen = deps
-        .tools
-        .look(&wanted, secret.as_ref().map(|s| s.reveal().as_slice()))
-        .await
-        .map_err(|e| {
-            let place = body.url.as_deref().or(body.exec.as_deref()).unwrap_or_default();
-            let detail = format!("`{}`: {e}", bailiwick_base::limits::shown(place));
-            RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", detail)
-                .hint("start the upstream server, or mend its address; nothing was added")
-        })?;
+    let seen = match &wanted.connection {
+        Connection::Destination { tunnel, .. } => methods(body, *tunnel)?,
+        _ => look(deps, &wanted, body, secret.as_ref()).await?,
+    };
     let server = plan(deps, &name, &identity.after, &connection, id, seen)?;
     let doors = deps.clone();
     let registered = identity.after.clone();
@@ -94,6 +98,39 @@ async fn look_and_add(
         answer(&to_wire(&doors, &server.after, Some(&registered)))
     })
     .await
+}
+
+/// The methods of a destination, once its place was found fit: nothing is asked of it.
+fn methods(body: &wire::NewServer, tunnel: bool) -> Result<Vec<SeenTool>, RouteError> {
+    let url = body.destination.as_deref().unwrap_or_default();
+    let refused = |e: GuardError| RouteError::invalid("server.destination", e.to_string());
+    let endpoint = Endpoint::parse(url, body.allow_plaintext).map_err(refused)?;
+    let rule = AddressRule::parse(&body.allow_addresses).map_err(refused)?;
+    rule.require_endpoint(&endpoint).map_err(refused)?;
+    if METADATA.iter().any(|at| rule.require(*at).is_ok()) {
+        let detail = "an allowed range holds the address of a metadata service, which is never a destination";
+        return Err(RouteError::invalid("server.destination", detail));
+    }
+    inventory::destination::methods_as_tools(&body.methods, tunnel)
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
+}
+
+/// Asks the server for its tools, before anything of it is kept.
+async fn look(
+    deps: &Deps,
+    wanted: &UpstreamServer,
+    body: &wire::NewServer,
+    secret: Option<&Secret<Vec<u8>>>,
+) -> Result<Vec<SeenTool>, RouteError> {
+    deps.tools
+        .look(wanted, secret.map(|s| s.reveal().as_slice()))
+        .await
+        .map_err(|e| {
+            let place = body.url.as_deref().or(body.exec.as_deref()).unwrap_or_default();
+            let detail = format!("`{}`: {e}", bailiwick_base::limits::shown(place));
+            RouteError::new(StatusCode::BAD_GATEWAY, "server.unreachable", detail)
+                .hint("start the upstream server, or mend its address; nothing was added")
+        })
 }
 
 fn plan(
@@ -128,13 +165,21 @@ fn without_secret(body: &wire::NewServer) -> wire::NewServer {
 }
 
 fn connection(body: &wire::NewServer) -> Result<Connection, RouteError> {
-    match (&body.url, &body.exec) {
-        (Some(url), None) => Ok(Connection::Http {
+    match (&body.url, &body.exec, &body.destination) {
+        (None, None, Some(url)) => Ok(Connection::Destination {
+            url: url.clone(),
+            allow_addresses: body.allow_addresses.clone(),
+            allow_plaintext: body.allow_plaintext,
+            header: body.header.clone(),
+            tunnel: body.tunnel,
+            ca: body.destination_ca.clone(),
+        }),
+        (Some(url), None, None) => Ok(Connection::Http {
             url: url.clone(),
             allow_addresses: body.allow_addresses.clone(),
             allow_plaintext: body.allow_plaintext,
         }),
-        (None, Some(program)) => {
+        (None, Some(program), None) => {
             let mut digests = Vec::with_capacity(body.digests.len());
             for pair in &body.digests {
                 let parsed = pair
@@ -157,7 +202,7 @@ fn connection(body: &wire::NewServer) -> Result<Connection, RouteError> {
         }
         _ => Err(RouteError::invalid(
             "server.connection",
-            "give exactly one of `url` and `exec`",
+            "give exactly one of `url`, `exec` and `destination`",
         )),
     }
 }
@@ -167,13 +212,18 @@ fn identity(
     tenant: &TenantId,
     body: &wire::NewServer,
 ) -> Result<Transition<Identity>, RouteError> {
+    let is_destination = body.destination.is_some();
     let wanted = Registration {
         id: deps
             .ids
             .mint(tenant)
             .map_err(|e| RouteError::broken("randomness failed", &e))?,
-        kind: Kind::McpServer,
-        name: format!("mcp:{}", body.name),
+        kind: if is_destination {
+            Kind::ApiKey
+        } else {
+            Kind::McpServer
+        },
+        name: format!("{}:{}", if is_destination { "egress" } else { "mcp" }, body.name),
         platform: "bailiwick".to_owned(),
         owner: super::owner(body.owner.clone()),
         application: None,
@@ -285,6 +335,11 @@ pub(crate) async fn pin(
     if let Some(done) = deps.replayed(&session, Reach::from(&tenant), request).await? {
         return Ok(committed(&done, StatusCode::OK));
     }
+    if matches!(known.connection, Connection::Destination { .. }) {
+        let detail =
+            "the methods of a destination are those it was added with: add it anew under another name";
+        return Err(RouteError::invalid("server.destination", detail));
+    }
     let only = only(&known, &body)?;
     let seen = deps
         .tools
@@ -335,9 +390,74 @@ fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) 
     let view = View::new(deps, &snapshot);
     let effective = view.server(server);
     let identity = registered.or_else(|| snapshot.identity(&server.identity).map(AsRef::as_ref));
+    let (connection, allowances, digests) = shown_connection(&server.connection);
+    wire::Server {
+        name: server.name.to_string(),
+        tenant: server.tenant.to_string(),
+        identity: server.identity.to_string(),
+        effective: effective.state,
+        stopped_by: effective.stopped_by,
+        owner: identity.map(|i| wire::Owner {
+            team: i.owner.team.clone(),
+            contact: i.owner.contact.clone(),
+        }),
+        purpose: identity.map(|i| i.purpose.clone()),
+        expires_at: identity.map(|i| i.expires_at.to_string()),
+        digests,
+        connection,
+        allowances,
+        endpoint: match &server.connection {
+            Connection::Destination { url, .. } => url.clone(),
+            _ => format!("{}/{}", deps.audience(&server.tenant), server.name),
+        },
+        tools: server
+            .pins
+            .iter()
+            .map(|p| {
+                let effective = view.tool(server, p);
+                wire::Tool {
+                    name: p.name.to_string(),
+                    state: p.state.as_str().to_owned(),
+                    effective: effective.state,
+                    stopped_by: effective.stopped_by,
+                    digest: p.digest.to_string(),
+                }
+            })
+            .collect(),
+        created_at: server.created_at.to_string(),
+    }
+}
+
+/// How it is reached, what widens that, and what must match.
+fn shown_connection(connection: &Connection) -> (String, Vec<String>, Vec<String>) {
     let mut allowances = Vec::new();
     let mut digests = Vec::new();
-    let connection = match &server.connection {
+    let shown = match connection {
+        Connection::Destination {
+            url,
+            allow_addresses,
+            allow_plaintext,
+            header,
+            tunnel,
+            ca,
+        } => {
+            allowances.extend(allow_addresses.iter().map(|range| format!("address {range}")));
+            let flags = [
+                (*allow_plaintext, "plaintext"),
+                (*tunnel, "tunnel"),
+                (ca.is_some(), "private CA"),
+            ];
+            allowances.extend(
+                flags
+                    .iter()
+                    .filter(|(is, _)| *is)
+                    .map(|(_, name)| (*name).to_owned()),
+            );
+            match header {
+                Some(header) => format!("{url} with {header}"),
+                None => url.clone(),
+            }
+        }
         Connection::Exec {
             program,
             args,
@@ -363,36 +483,5 @@ fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) 
             url.clone()
         }
     };
-    wire::Server {
-        name: server.name.to_string(),
-        tenant: server.tenant.to_string(),
-        identity: server.identity.to_string(),
-        effective: effective.state,
-        stopped_by: effective.stopped_by,
-        owner: identity.map(|i| wire::Owner {
-            team: i.owner.team.clone(),
-            contact: i.owner.contact.clone(),
-        }),
-        purpose: identity.map(|i| i.purpose.clone()),
-        expires_at: identity.map(|i| i.expires_at.to_string()),
-        digests,
-        connection,
-        allowances,
-        endpoint: format!("{}/{}", deps.audience(&server.tenant), server.name),
-        tools: server
-            .pins
-            .iter()
-            .map(|p| {
-                let effective = view.tool(server, p);
-                wire::Tool {
-                    name: p.name.to_string(),
-                    state: p.state.as_str().to_owned(),
-                    effective: effective.state,
-                    stopped_by: effective.stopped_by,
-                    digest: p.digest.to_string(),
-                }
-            })
-            .collect(),
-        created_at: server.created_at.to_string(),
-    }
+    (shown, allowances, digests)
 }

@@ -24,6 +24,9 @@ use crate::issue;
 use crate::problem::RouteError;
 use crate::session::Session;
 
+/// How long a lease may be, seconds.
+const LEASE_SECS: std::ops::RangeInclusive<u64> = 2..=300;
+
 pub(crate) async fn open(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
@@ -353,6 +356,36 @@ pub(crate) async fn close(
         )
         .await?;
     Ok(committed(&receipt, StatusCode::OK))
+}
+
+/// Begins or renews the lease of an open task: without another renewal in time the task is closed. Nothing is written
+/// now; the end is.
+pub(crate) async fn lease(
+    State(deps): State<Deps>,
+    Path((slug, id)): Path<(String, String)>,
+    _: Session,
+    Strict(body): Strict<wire::TaskLease>,
+) -> Result<StatusCode, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let task = TaskId::parse(&tenant, &id).map_err(|_| RouteError::not_found("task"))?;
+    if !LEASE_SECS.contains(&body.secs) {
+        let (least, most) = LEASE_SECS.into_inner();
+        let detail = format!("`secs`: {} is not {least} to {most}", body.secs);
+        return Err(RouteError::invalid("task.lease", detail));
+    }
+    let snapshot = deps.cell.load();
+    let (open, _) = snapshot
+        .task(&task)
+        .ok_or_else(|| RouteError::not_found("task"))?;
+    if let credential::TaskState::Closed { at, .. } = &open.state {
+        let refusal = credential::Refusal::TaskClosed(*at);
+        return Err(RouteError::refused(refusal.code(), &refusal));
+    }
+    let ends_at = deps.clock.monotonic() + Duration::from_secs(body.secs);
+    if deps.leases.renew(&task, ends_at) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(RouteError::unavailable("task.lease", "too many leases are open"))
 }
 
 pub(crate) async fn list(

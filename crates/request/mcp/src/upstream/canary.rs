@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bailiwick_base::Secret;
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bailiwick_outbound::spellings;
 
 use crate::error::UpstreamError;
 
@@ -110,27 +109,6 @@ impl Coding {
     }
 }
 
-/// The secret itself and its encodings without the characters that its neighbours decide.
-fn spellings(part: &[u8]) -> Vec<Vec<u8>> {
-    let mut out = vec![part.to_vec()];
-    out.push(data_encoding::HEXLOWER.encode(part).into_bytes());
-    out.push(data_encoding::HEXUPPER.encode(part).into_bytes());
-    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-        for before in 0_usize..3 {
-            let shifted: Vec<u8> = std::iter::repeat_n(0, before)
-                .chain(part.iter().copied())
-                .collect();
-            let text = engine.encode(&shifted);
-            let first = before.saturating_mul(8).div_ceil(6);
-            let last = shifted.len().saturating_mul(8) / 6;
-            out.extend(text.as_bytes().get(first..last).map(<[u8]>::to_vec));
-        }
-    }
-    out.sort();
-    out.dedup();
-    out
-}
-
 /// Every JSON escape replaced by what it stands for, strings and member names alike.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
@@ -204,6 +182,7 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
     use super::*;

@@ -78,6 +78,7 @@ pub(crate) fn make(
             digests,
         } => line(program_of(program, args, digests), making, config)?,
         Connection::Http { .. } => web(server, making, config)?,
+        Connection::Destination { .. } => return Err(UpstreamError::Unsupported),
     };
     Ok(Arc::new(Upstream::new(
         Arc::clone(server),

@@ -1,0 +1,185 @@
+//! The secret a destination was opened with, taken out of what it answers.
+//!
+//! Found are the spellings of [`spellings`](bailiwick_outbound::spellings): as it is, percent-encoded, in hexadecimal,
+//! in both alphabets of Base64 at any offset; for the secret, for the whole value of its header, and for each word of
+//! that. They are written over with asterisks, so no length changes. Not found is what a destination that wants to
+//! tell can always do: another encoding, a packed body, or pieces of it.
+
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use bailiwick_base::Secret;
+use bailiwick_outbound::spellings;
+use bytes::Bytes;
+
+/// Shorter than this a secret would be found by chance.
+const SECRET_MIN: usize = 8;
+const STAR: u8 = b'*';
+
+struct Needles {
+    automaton: AhoCorasick,
+    all: Vec<Secret<Vec<u8>>>,
+}
+
+/// What may not come back. Secret: there is no `Debug`.
+#[derive(Clone, Default)]
+pub(crate) struct Mask {
+    needles: Option<Arc<Needles>>,
+    /// The end of what came, which may be the beginning of a spelling.
+    held: Vec<u8>,
+}
+
+impl Mask {
+    /// Of a secret and the value of the header it was put in with; `None` when they cannot be looked for.
+    pub(crate) fn new(secret: &[u8], value: &[u8]) -> Option<Self> {
+        let mut all: Vec<Vec<u8>> = Vec::new();
+        let words = value.split(|b| *b == b' ');
+        for part in [secret, value].into_iter().chain(words) {
+            if part.len() >= SECRET_MIN {
+                all.extend(spellings(part));
+            }
+        }
+        all.sort();
+        all.dedup();
+        if all.is_empty() {
+            return Some(Self::default());
+        }
+        let automaton = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&all)
+            .ok()?;
+        let all = all.into_iter().map(Secret::new).collect();
+        Some(Self {
+            needles: Some(Arc::new(Needles { automaton, all })),
+            held: Vec::new(),
+        })
+    }
+
+    /// Whether anything is looked for.
+    pub(crate) fn is_on(&self) -> bool {
+        self.needles.is_some()
+    }
+
+    /// The whole text without the spellings; `None` when none is in it.
+    pub(crate) fn masked(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let needles = self.needles.as_ref()?;
+        let mut out = text.to_vec();
+        cover(needles, &mut out).then_some(out)
+    }
+
+    /// The next piece of a text that comes in pieces. What could be the beginning of a spelling waits for the rest.
+    pub(crate) fn next(&mut self, piece: Bytes) -> Bytes {
+        let Some(needles) = &self.needles else {
+            return piece;
+        };
+        let mut text = std::mem::take(&mut self.held);
+        text.extend_from_slice(&piece);
+        cover(needles, &mut text);
+        let waits = begun(needles, &text);
+        self.held = text.split_off(text.len() - waits);
+        Bytes::from(text)
+    }
+
+    /// What still waits, at the end of the text.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.held))
+    }
+}
+
+fn cover(needles: &Needles, text: &mut [u8]) -> bool {
+    let found: Vec<_> = needles.automaton.find_iter(&*text).map(|m| m.range()).collect();
+    for range in &found {
+        if let Some(bytes) = text.get_mut(range.clone()) {
+            bytes.fill(STAR);
+        }
+    }
+    !found.is_empty()
+}
+
+/// How many bytes at the end of `text` are the beginning of a spelling.
+fn begun(needles: &Needles, text: &[u8]) -> usize {
+    let longest = |needle: &[u8]| {
+        (1..needle.len().min(text.len() + 1))
+            .rev()
+            .find(|n| needle.get(..*n).is_some_and(|head| text.ends_with(head)))
+    };
+    let each = needles.all.iter().filter_map(|needle| longest(needle.reveal()));
+    each.max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+    use super::*;
+
+    const SECRET: &str = "CANARY/s3cr+t~0f_the.upstream";
+
+    fn mask() -> Mask {
+        Mask::new(SECRET.as_bytes(), format!("Bearer {SECRET}").as_bytes()).unwrap()
+    }
+
+    fn streamed(text: &[u8], size: usize) -> Vec<u8> {
+        let mut mask = mask();
+        let mut out = Vec::new();
+        for piece in text.chunks(size) {
+            out.extend_from_slice(&mask.next(Bytes::copy_from_slice(piece)));
+        }
+        out.extend_from_slice(&mask.rest());
+        out
+    }
+
+    #[test]
+    fn every_spelling_is_covered_wherever_the_pieces_are_cut() {
+        let hex: String = SECRET.bytes().map(|b| format!("{b:02x}")).collect();
+        let percent: String = SECRET.bytes().map(|b| format!("%{b:02X}")).collect();
+        let escaped = SECRET.replace('/', "%2F").replace('+', "%2B").replace('~', "%7E");
+        for spelling in [
+            SECRET.to_owned(),
+            hex.to_uppercase(),
+            hex,
+            percent,
+            escaped,
+            STANDARD.encode(SECRET),
+            STANDARD.encode(format!("u:{SECRET}")),
+            URL_SAFE.encode(format!("ab{SECRET}")),
+        ] {
+            let text = format!("{{\"echo\":\"{spelling}\",\"rest\":\"CANARY CAN\"}}");
+            let whole = streamed(text.as_bytes(), text.len());
+            assert_eq!(whole.len(), text.len(), "no length changes");
+            let whole = String::from_utf8(whole).unwrap();
+            assert!(whole.contains("********"), "{spelling}: {whole}");
+            assert!(!whole.contains(SECRET), "{whole}");
+            assert!(whole.ends_with("CANARY CAN\"}"), "{whole}");
+            for size in 1..text.len() {
+                assert_eq!(
+                    String::from_utf8(streamed(text.as_bytes(), size)).unwrap(),
+                    whole,
+                    "{size}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_secret_passes_at_once() {
+        let mut mask = mask();
+        assert_eq!(mask.next(Bytes::from_static(b"data: 1\n\n")), "data: 1\n\n");
+        assert_eq!(
+            mask.next(Bytes::from_static(b"data: CANARY/s")),
+            "data: ",
+            "it may go on"
+        );
+        assert_eq!(mask.next(Bytes::from_static(b"ardine\n\n")), "CANARY/sardine\n\n");
+        assert_eq!(mask.rest(), "");
+        assert_eq!(mask.masked(b"CANARY"), None);
+    }
+
+    #[test]
+    fn a_short_secret_is_not_looked_for() {
+        let mask = Mask::new(b"short", b"short").unwrap();
+        assert!(!mask.is_on());
+    }
+}

@@ -1,0 +1,128 @@
+//! What a destination answered, on its way back: without the secret, and only for as long as the call may run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_pep::{Outcome, Permit};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+
+use crate::answer::{Body, Refused};
+use crate::connection::Session;
+use crate::forward::strip;
+use crate::mask::Mask;
+
+/// The answer as the agent gets it.
+pub(crate) fn pass_on(
+    session: &Arc<Session>,
+    permit: Permit,
+    mask: Mask,
+    response: Response<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let (mut parts, body) = response.into_parts();
+    strip(&mut parts.headers);
+    // Another way to the same service would not lead through here.
+    parts.headers.remove(header::ALT_SVC);
+    if mask.is_on() && is_packed(&parts.headers) {
+        permit.finish(Outcome::Failed);
+        return Err(Refused::gateway(
+            "destination.packed",
+            "the destination packed its answer although it was asked not to: it cannot be looked into for its secret",
+        ));
+    }
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        permit.finish(Outcome::Failed);
+        return Err(Refused::gateway(
+            "destination.closed",
+            "the destination wants to speak another protocol",
+        ));
+    }
+    let mut covered = 0_u32;
+    for value in parts.headers.values_mut() {
+        if let Some(masked) = mask.masked(value.as_bytes()) {
+            covered += 1;
+            *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("*"));
+        }
+    }
+    if covered > 0 {
+        tracing::warn!(
+            headers = covered,
+            "a destination sent its secret back; it was covered"
+        );
+    }
+    // What the destination says of itself in words is not looked into, so it stays behind.
+    parts.extensions.clear();
+    let deps = &session.shared.deps;
+    let open = Open {
+        ends_at: deps.clock.monotonic() + deps.config.call_max,
+        session: Arc::clone(session),
+        permit: Some(permit),
+        mask,
+        body,
+    };
+    let body = StreamBody::new(stream::unfold(open, Open::next));
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+fn is_packed(headers: &http::HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// A body that is being passed on.
+struct Open {
+    session: Arc<Session>,
+    /// When it has taken long enough, however much comes.
+    ends_at: Duration,
+    /// Present until the call ended.
+    permit: Option<Permit>,
+    mask: Mask,
+    body: Incoming,
+}
+
+type Next = Option<(Result<Frame<Bytes>, std::io::Error>, Open)>;
+
+impl Open {
+    /// The next piece. A kill ends the body at once, and with it the connection to the destination.
+    async fn next(mut self) -> Next {
+        loop {
+            let permit = self.permit.take()?;
+            let deps = &self.session.shared.deps;
+            let left = self.ends_at.saturating_sub(deps.clock.monotonic());
+            let silence = deps.config.silence_max.min(left);
+            let came = tokio::select! {
+                biased;
+                _ = permit.revoked() => return self.broken(permit, Outcome::Cancelled, "the call was stopped"),
+                came = tokio::time::timeout(silence, self.body.frame()) => came,
+            };
+            let frame = match came {
+                Err(_) => return self.broken(permit, Outcome::Failed, "the destination fell silent"),
+                Ok(Some(Err(_))) => return self.broken(permit, Outcome::Failed, "the destination broke off"),
+                Ok(None) => {
+                    permit.finish(Outcome::Returned);
+                    let rest = self.mask.rest();
+                    return (!rest.is_empty()).then(|| (Ok(Frame::data(rest)), self));
+                }
+                Ok(Some(Ok(frame))) => frame,
+            };
+            self.permit = Some(permit);
+            // Trailers stay behind: they would have to be looked into as headers are.
+            let Ok(data) = frame.into_data() else { continue };
+            let data = self.mask.next(data);
+            if !data.is_empty() {
+                return Some((Ok(Frame::data(data)), self));
+            }
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it is what the stream ends with")]
+    fn broken(self, permit: Permit, outcome: Outcome, why: &'static str) -> Next {
+        permit.finish(outcome);
+        Some((Err(std::io::Error::other(why)), self))
+    }
+}
