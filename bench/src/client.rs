@@ -37,6 +37,7 @@ impl Clients {
             let body = wire::NewClient {
                 identity: identity.to_owned(),
                 jwk: Value::Object(key.public_jwk().to_json()),
+                proof: None,
                 expires_at: None,
             };
             let path = format!("/v1/tenants/{tenant}/clients");

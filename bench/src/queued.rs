@@ -15,9 +15,12 @@ use bailiwick_journal::{DecisionLog, KillJournal, LogConfig};
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
 use bailiwick_mcp::{
     Authenticator, Gateway, GatewayConfig, GatewayDeps, PinReport, PinReportError, PinReporter, Spawner,
-    TokenRefusal, UpstreamSecrets,
+    UpstreamSecrets,
 };
-use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
+use bailiwick_pep::token::{
+    AssertionConfig, AssertionVerifier, KeySource, Presented, ProofConfig, ProofVerifier, TokenError,
+    TurnNonces, Verifier, VerifierConfig,
+};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::{Store, StoreConfig, StoreDeps};
 use bailiwick_wire::{LogEntry, NamedLog};
@@ -60,12 +63,19 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         budget,
     ));
     let verifier = Arc::new(Verifier::new(issuers, VerifierConfig::default()));
+    let mut secret = [0_u8; 32];
+    entropy.fill(&mut secret)?;
+    let proofs = Arc::new(ProofVerifier::new(
+        ProofConfig::default(),
+        base,
+        TurnNonces::new(secret),
+    ));
     let mut config = GatewayConfig::new(base)?;
     config.let_in_loopback(port);
     let gateway = Gateway::new(GatewayDeps {
         pep: Arc::clone(&pep),
         cell: Arc::clone(&cell),
-        authenticator: Arc::new(Tokens(Arc::clone(&verifier))),
+        authenticator: Arc::new(Tokens(Arc::clone(&verifier), Arc::clone(&proofs))),
         secrets: Arc::new(Nothing),
         pins: Arc::new(Nothing),
         launcher: None,
@@ -101,6 +111,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         cell,
         pep,
         verifier,
+        proofs,
         assertions,
         federation,
         kill_journal: Arc::new(kill_journal),
@@ -147,17 +158,16 @@ fn open_log(data: &Path, clock: &Arc<dyn Clock>, keyring: &Arc<Keyring>) -> anyh
 }
 
 /// The token verifier as the gateway calls it.
-struct Tokens(Arc<Verifier>);
+struct Tokens(Arc<Verifier>, Arc<ProofVerifier>);
 
 impl Authenticator for Tokens {
-    fn verify(&self, tenant: &TenantId, token: &str, now: Time) -> Result<Bearer, TokenRefusal> {
-        let verified = self.0.verify(tenant, token.as_bytes(), now);
-        verified
-            .map(|verified| verified.bearer())
-            .map_err(|error| TokenRefusal {
-                code: error.code(),
-                text: error.to_string(),
-            })
+    fn verify(&self, tenant: &TenantId, presented: &Presented<'_>, now: Time) -> Result<Bearer, TokenError> {
+        let verified = self.0.verify_presented(&self.1, Some(tenant), presented, now)?;
+        Ok(verified.bearer())
+    }
+
+    fn nonce(&self, now: Time) -> String {
+        self.1.nonce(now)
     }
 }
 

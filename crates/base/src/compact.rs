@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::algorithm::SigningAlgorithm;
 use crate::json;
 use crate::limits::TOKEN_MAX;
-use crate::public_key::PublicKey;
+use crate::public_key::{PublicKey, PublicKeyError};
 
 /// Bytes of a decoded header: three short members.
 const HEADER_MAX: usize = 1024;
@@ -75,7 +75,25 @@ impl<'a> Compact<'a> {
     /// # Errors
     /// [`CompactError`] when the shape or the header is not acceptable.
     pub fn parse(text: &'a [u8]) -> Result<Self, CompactError> {
-        Self::read(text, &[])
+        Self::read(text, &[]).map(|(token, _)| token)
+    }
+
+    /// As [`Compact::parse`], for proofs of possession (RFC 9449 §4.2): the header brings the public key along, and
+    /// the text verifies with that very key. Whose key it is has to be asked elsewhere.
+    ///
+    /// # Errors
+    /// [`CompactError`] when the shape, the header or the key in it is not acceptable.
+    pub fn parse_proof(text: &'a [u8]) -> Result<(Self, PublicKey), CompactError> {
+        let (token, members) = Self::read(text, &["jwk"])?;
+        let Some(Value::Object(jwk)) = members.get("jwk") else {
+            return Err(CompactError::Header("`jwk` has to be the public key"));
+        };
+        // The signature comes later, and only under the algorithm of this key.
+        let key = PublicKey::from_jwk(jwk).map_err(|error| match error {
+            PublicKeyError::Private(_) => CompactError::Header("`jwk` holds a private key"),
+            _ => CompactError::Header("`jwk` is not a public key that is accepted"),
+        })?;
+        Ok((token, key))
     }
 
     /// As [`Compact::parse`], for tokens of other makers: thumbprints of certificates (RFC 7515 §4.1.7, §4.1.8) may
@@ -84,10 +102,10 @@ impl<'a> Compact<'a> {
     /// # Errors
     /// [`CompactError`] when the shape or the header is not acceptable.
     pub fn parse_foreign(text: &'a [u8]) -> Result<Self, CompactError> {
-        Self::read(text, &["x5t", "x5t#S256"])
+        Self::read(text, &["x5t", "x5t#S256"]).map(|(token, _)| token)
     }
 
-    fn read(text: &'a [u8], ignored: &[&str]) -> Result<Self, CompactError> {
+    fn read(text: &'a [u8], ignored: &[&str]) -> Result<(Self, Map<String, Value>), CompactError> {
         if text.len() > TOKEN_MAX {
             return Err(CompactError::TooLong);
         }
@@ -104,12 +122,14 @@ impl<'a> Compact<'a> {
         if payload.contains(&b'.') {
             return Err(CompactError::Structure);
         }
-        Ok(Self {
-            header: read_header(&decode(header)?, ignored)?,
+        let (header, members) = read_header(&decode(header)?, ignored)?;
+        let token = Self {
+            header,
             signing_input,
             payload,
             signature: decode(signature)?,
-        })
+        };
+        Ok((token, members))
     }
 
     /// The header.
@@ -165,7 +185,7 @@ fn object(bytes: &[u8], max: usize) -> Result<Map<String, Value>, CompactError> 
     }
 }
 
-fn read_header(bytes: &[u8], ignored: &[&str]) -> Result<Header, CompactError> {
+fn read_header(bytes: &[u8], ignored: &[&str]) -> Result<(Header, Map<String, Value>), CompactError> {
     if bytes.len() > HEADER_MAX {
         return Err(CompactError::Header("it is longer than 1,024 bytes"));
     }
@@ -194,11 +214,12 @@ fn read_header(bytes: &[u8], ignored: &[&str]) -> Result<Header, CompactError> {
         Some(Value::String(typ)) => Some(media_type(typ)),
         Some(_) => return Err(CompactError::Type),
     };
-    Ok(Header {
+    let header = Header {
         algorithm: algorithm.ok_or(CompactError::Algorithm)?,
         kid,
         typ,
-    })
+    };
+    Ok((header, members))
 }
 
 /// Media types compare without case, and `application/` may be left out (RFC 7515 §4.1.9).

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A SHA-256 value. Prints as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -22,6 +24,19 @@ impl Digest {
     pub fn from_hex(text: &str) -> Option<Self> {
         let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
         Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// Parses 43 characters of base64url without padding, as thumbprints are written (RFC 7638, RFC 8705).
+    #[must_use]
+    pub fn from_base64url(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// 43 characters of base64url.
+    #[must_use]
+    pub fn to_base64url(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
     }
 }
 

@@ -247,6 +247,12 @@ impl PublicKey {
     /// The RFC 7638 thumbprint: SHA-256 in base64url, 43 characters. It is our `kid`.
     #[must_use]
     pub fn thumbprint(&self) -> String {
+        self.thumbprint_digest().to_base64url()
+    }
+
+    /// The RFC 7638 thumbprint as a value, for comparing.
+    #[must_use]
+    pub fn thumbprint_digest(&self) -> Digest {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let canonical = match &self.form {
             Form::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x)),
@@ -257,7 +263,7 @@ impl PublicKey {
             ),
             Form::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n)),
         };
-        URL_SAFE_NO_PAD.encode(Digest::of(canonical.as_bytes()).0)
+        Digest::of(canonical.as_bytes())
     }
 
     /// The 32 bytes of an Ed25519 key, as signed notes name it.

@@ -8,26 +8,24 @@ use bailiwick_base::{Clock, CredentialId, Secret, TenantId, Time};
 use bailiwick_decide::Bearer;
 use bailiwick_inventory::{self as inventory, Limits, SeenTool, UpstreamServer};
 use bailiwick_mcp::{
-    Authenticator, BoxFuture, Gateway, PinReport, PinReportError, PinReporter, Spawner, TokenRefusal,
-    UpstreamSecrets,
+    Authenticator, BoxFuture, Gateway, PinReport, PinReportError, PinReporter, Spawner, UpstreamSecrets,
 };
-use bailiwick_pep::token::Verifier;
+use bailiwick_pep::token::{Presented, ProofVerifier, TokenError, Verifier};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Store, StoreError, Tx};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 /// The token verifier as the gateway calls it.
-pub(crate) struct Tokens(pub(crate) Arc<Verifier>);
+pub(crate) struct Tokens(pub(crate) Arc<Verifier>, pub(crate) Arc<ProofVerifier>);
 
 impl Authenticator for Tokens {
-    fn verify(&self, tenant: &TenantId, token: &str, now: Time) -> Result<Bearer, TokenRefusal> {
-        self.0
-            .verify(tenant, token.as_bytes(), now)
-            .map(|verified| verified.bearer())
-            .map_err(|error| TokenRefusal {
-                code: error.code(),
-                text: error.to_string(),
-            })
+    fn verify(&self, tenant: &TenantId, presented: &Presented<'_>, now: Time) -> Result<Bearer, TokenError> {
+        let verified = self.0.verify_presented(&self.1, Some(tenant), presented, now)?;
+        Ok(verified.bearer())
+    }
+
+    fn nonce(&self, now: Time) -> String {
+        self.1.nonce(now)
     }
 }
 

@@ -15,7 +15,10 @@ use bailiwick_keys::{Keyring, SystemEntropy};
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
 use bailiwick_outbound::{Dialer, FetchConfig, Fetcher};
-use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
+use bailiwick_pep::token::{
+    AssertionConfig, AssertionVerifier, KeySource, ProofConfig, ProofVerifier, TurnNonces, Verifier,
+    VerifierConfig,
+};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_proxy::Proxy;
 use bailiwick_store::{
@@ -613,6 +616,7 @@ fn wire(
         .context("decision log")?;
     let verifier = Verifier::new(Arc::clone(&ground.issuers), VerifierConfig::default());
     let verifier = Arc::new(verifier);
+    let proofs = proofs(base_url, &*ground.entropy)?;
     let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());
     let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
@@ -624,7 +628,7 @@ fn wire(
     );
     let ports = GatewayPorts {
         pep: Arc::clone(&pep),
-        verifier: Arc::clone(&verifier),
+        tokens: Tokens(Arc::clone(&verifier), Arc::clone(&proofs)),
         secrets: Arc::clone(&secrets),
         doors: Arc::clone(&doors),
         launcher,
@@ -649,6 +653,7 @@ fn wire(
         cell: ground.cell,
         pep,
         verifier,
+        proofs,
         assertions: Arc::new(assertions),
         federation,
         signing: bailiwick_api::Signing::new(config.keys.schedule()),
@@ -673,6 +678,18 @@ fn wire(
     })
 }
 
+/// Verification of proofs, under a key that nobody else has and that ends with this process.
+fn proofs(base_url: &str, entropy: &dyn Entropy) -> anyhow::Result<Arc<ProofVerifier>> {
+    let mut secret = [0_u8; 32];
+    entropy.fill(&mut secret)?;
+    let nonces = TurnNonces::new(secret);
+    Ok(Arc::new(ProofVerifier::new(
+        ProofConfig::default(),
+        base_url,
+        nonces,
+    )))
+}
+
 /// Verification of workloads, with keys through the guarded way out.
 fn federation(clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
     let fetcher = Fetcher::new(Dialer::of_system(), Arc::clone(clock), FetchConfig::default());
@@ -683,7 +700,7 @@ fn federation(clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
 /// What the gateway is given beside the ground.
 struct GatewayPorts {
     pep: Arc<Pep>,
-    verifier: Arc<Verifier>,
+    tokens: Tokens,
     secrets: Arc<Secrets>,
     doors: Arc<OnceLock<Deps>>,
     launcher: Option<Launcher>,
@@ -703,7 +720,7 @@ fn gateway(ground: &Ground, ports: GatewayPorts, config: GatewayConfig) -> Arc<G
     Gateway::new(GatewayDeps {
         pep: ports.pep,
         cell: Arc::clone(&ground.cell),
-        authenticator: Arc::new(Tokens(ports.verifier)),
+        authenticator: Arc::new(ports.tokens),
         secrets: ports.secrets,
         pins: Arc::new(Drift {
             deps: ports.doors,

@@ -29,7 +29,6 @@ export const GRANT_EXCEPTIONS = [
     ["authlib", "*", "dpop", AUTHLIB_DPOP],
     ["*", "authorization_code", "*", NOT_SERVED],
     ["*", "refresh_token", "*", NOT_SERVED],
-    ["*", "*", "dpop", NOT_SERVED],
     ["*", "*", "mtls", NOT_SERVED]
 ];
 

@@ -34,7 +34,7 @@ export class World {
         const { installation } = this;
         const identity = await installation.addIdentity(name);
         const file = join(installation.folder, `${name}.pem`);
-        const added = await installation.cli(["client", "add", name, "--generate", file, "--algorithm", algorithm]);
+        const added = await installation.cli(["client", "add", name, "--generate", file, "--algorithm", algorithm, "--proof", "none"]);
         const jwk = { ...createPrivateKey(readFileSync(file)).export({ format: "jwk" }), alg: algorithm };
         return { name, identity: identity.id, clientId: added.client_id, jwk, task: await this.task(name, { can, mayAct }) };
     }

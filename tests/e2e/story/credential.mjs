@@ -26,7 +26,7 @@ suite("credential", async () => {
     const clients = {};
     for (const algorithm of ["RS256", "ES256", "EdDSA"]) {
         const file = join(installation.folder, `client-${algorithm}.pem`);
-        const added = await installation.cli(["client", "add", "worker", "--generate", file, "--algorithm", algorithm]);
+        const added = await installation.cli(["client", "add", "worker", "--generate", file, "--algorithm", algorithm, "--proof", "none"]);
         clients[algorithm] = { clientId: added.client_id, jwk: { ...createPrivateKey(readFileSync(file)).export({ format: "jwk" }), alg: algorithm }, file, added };
     }
     const issuer = `${installation.url}/t/acme`;

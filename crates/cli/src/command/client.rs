@@ -17,6 +17,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             jwk,
             generate,
             algorithm,
+            proof,
         } => {
             let file = generate.as_deref().map(NewFile::take).transpose()?;
             let mut private_key = None;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             let body = NewClient {
                 identity,
                 jwk,
+                proof: Some(proof),
                 expires_at: None,
             };
             let path = client.path("clients")?;
@@ -49,6 +51,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                     ("client", paper.strong(&added.client_id)),
                     ("identity", added.identity.clone()),
                     ("algorithm", added.algorithm.clone()),
+                    ("proof", added.proof.clone()),
                     ("expires", added.expires_at.clone()),
                 ]);
             });
@@ -61,11 +64,12 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                         c.client_id.clone(),
                         c.identity.clone(),
                         c.algorithm.clone(),
+                        c.proof.clone(),
                         c.expires_at.clone(),
                     ]
                 });
                 paper.table(
-                    &["client", "identity", "algorithm", "expires"],
+                    &["client", "identity", "algorithm", "proof", "expires"],
                     rows.collect(),
                     "no clients yet: bailiwick client add IDENTITY --generate KEYFILE",
                 );

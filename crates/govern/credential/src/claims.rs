@@ -3,14 +3,14 @@
 use std::fmt;
 
 use bailiwick_base::limits::{ACT_DEPTH_MAX, TEXT_MAX};
-use bailiwick_base::{Epoch, IdentityId, TaskId, TenantId, Time, TokenId};
+use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TenantId, Time, TokenId};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::limits::MAY_ACT_MAX;
-use crate::model::{Claims, Link, ScopeSet};
+use crate::model::{Claims, Confirmation, Link, ScopeSet};
 
 /// Tokens that one may stand on: two for each actor.
 const LINEAGE_MAX: usize = 2 * ACT_DEPTH_MAX;
@@ -80,6 +80,7 @@ impl Claims {
             scopes: scopes(members)?,
             may_act: may_act(&tenant, members)?,
             lineage: lineage(&tenant, members)?,
+            confirmation: Confirmation::from_claims(members)?,
             tenant,
             nhi,
             act,
@@ -222,12 +223,39 @@ fn lineage(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<Link>,
     listed.iter().map(|value| link(value).ok_or(wrong)).collect()
 }
 
+impl Confirmation {
+    /// Reads `cnf`. A binding that is not known here cannot be shown here: everything but exactly one of ours is an
+    /// error, and never a token without one.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub fn from_claims(members: &Map<String, Value>) -> Result<Option<Self>, ClaimError> {
+        let rule = "it has to be `{\"jkt\": THUMBPRINT}` or `{\"x5t#S256\": THUMBPRINT}` and nothing else";
+        let wrong = ClaimError { claim: "cnf", rule };
+        let bound = match members.get("cnf") {
+            None => return Ok(None),
+            Some(Value::Object(bound)) => bound,
+            Some(_) => return Err(wrong),
+        };
+        let mut listed = bound.iter();
+        let (Some((name, Value::String(text))), None) = (listed.next(), listed.next()) else {
+            return Err(wrong);
+        };
+        let digest = Digest::from_base64url(text).ok_or(wrong)?;
+        match name.as_str() {
+            "jkt" => Ok(Some(Self::Key(digest))),
+            "x5t#S256" => Ok(Some(Self::Certificate(digest))),
+            _ => Err(wrong),
+        }
+    }
+}
+
 struct Wire<'a>(&'a Claims);
 
 impl Serialize for Wire<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let claims = self.0;
-        let mut out = serializer.serialize_struct("Claims", 15)?;
+        let mut out = serializer.serialize_struct("Claims", 16)?;
         out.serialize_field("iss", &claims.issuer)?;
         out.serialize_field("sub", &claims.subject)?;
         out.serialize_field("aud", &claims.audience)?;
@@ -251,6 +279,23 @@ impl Serialize for Wire<'_> {
         if !claims.lineage.is_empty() {
             out.serialize_field("lineage", &claims.lineage.iter().map(Stood).collect::<Vec<_>>())?;
         }
+        if let Some(bound) = &claims.confirmation {
+            out.serialize_field("cnf", &Bound(*bound))?;
+        }
+        out.end()
+    }
+}
+
+struct Bound(Confirmation);
+
+impl Serialize for Bound {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (name, digest) = match self.0 {
+            Confirmation::Certificate(digest) => ("x5t#S256", digest),
+            Confirmation::Key(digest) => ("jkt", digest),
+        };
+        let mut out = serializer.serialize_map(Some(1))?;
+        out.serialize_entry(name, &digest.to_base64url())?;
         out.end()
     }
 }

@@ -3,7 +3,7 @@
 use bailiwick_base::{ClientId, IdentityId, PublicKey, SigningAlgorithm, Time, Transition, canonical};
 
 use crate::limits::Limits;
-use crate::model::Client;
+use crate::model::{Client, ClientProof};
 use crate::refusal::Refusal;
 use crate::task::ending;
 
@@ -22,6 +22,8 @@ pub struct ClientRegistration {
     pub algorithm: Option<SigningAlgorithm>,
     /// Until when assertions are taken.
     pub expires_at: Time,
+    /// What its tokens are to be bound to.
+    pub proof: ClientProof,
 }
 
 /// Registers a client with one public key. What is kept is the bare key in canonical form.
@@ -52,6 +54,7 @@ pub fn register_client(
         jwk,
         created_at: now,
         expires_at,
+        proof: wanted.proof,
     };
     Ok(Transition::made("client.register", client))
 }

@@ -11,7 +11,7 @@ use bailiwick_base::{Epoch, IdentityId, ServerName, Time, TokenId};
 use smallvec::SmallVec;
 
 use crate::limits::Limits;
-use crate::model::{Claims, Link, ScopeSet};
+use crate::model::{Claims, Confirmation, Link, ScopeSet};
 
 /// The scope that lets the bearer of a token be an actor in an exchange.
 pub const EXCHANGE_SCOPE: (&str, &str) = ("token", "exchange");
@@ -41,11 +41,13 @@ pub enum ExchangeRule {
     Scope,
     /// The new token outlives neither of them.
     Lifetime,
+    /// The new token is bound to its sender where one of them is.
+    Proof,
 }
 
 impl ExchangeRule {
     /// Every rule, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Request,
         Self::SubjectToken,
         Self::ActorToken,
@@ -57,6 +59,7 @@ impl ExchangeRule {
         Self::Audience,
         Self::Scope,
         Self::Lifetime,
+        Self::Proof,
     ];
 
     /// The stable code.
@@ -74,6 +77,7 @@ impl ExchangeRule {
             Self::Audience => "exchange.audience",
             Self::Scope => "exchange.scope",
             Self::Lifetime => "exchange.lifetime",
+            Self::Proof => "exchange.proof",
         }
     }
 
@@ -92,6 +96,7 @@ impl ExchangeRule {
             Self::Audience => "not exactly one audience that both tokens reach",
             Self::Scope => "a scope was asked for that is not in both tokens",
             Self::Lifetime => "the new token would have no life within both tokens",
+            Self::Proof => "a token that is bound to its sender was exchanged for one that is not",
         }
     }
 }
@@ -139,6 +144,8 @@ pub struct ExchangePlan<'a> {
     pub token: TokenId,
     /// The revocation epoch of the snapshot.
     pub epoch: Epoch,
+    /// What the client that asks proved to hold; the new token is bound to it.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// The claims of the exchanged token.
@@ -167,6 +174,7 @@ pub fn exchange(plan: ExchangePlan<'_>, limits: &Limits, now: Time) -> Result<Cl
         act: chain(subject, actor),
         may_act: plan.may_act.to_vec(),
         lineage: lineage(subject, actor),
+        confirmation: plan.confirmation,
         token: plan.token,
     };
     require_attenuated(subject, actor, &claims)?;
@@ -294,7 +302,17 @@ pub fn require_attenuated(subject: &Claims, actor: &Claims, wanted: &Claims) -> 
         let text = "no life is left within both tokens, or none was asked for";
         return refused(ExchangeRule::Lifetime, text);
     }
-    Ok(())
+    require_bound(subject, actor, wanted)
+}
+
+/// What is bound stays bound: to what the actor token is bound to, and to something where the subject token is.
+fn require_bound(subject: &Claims, actor: &Claims, wanted: &Claims) -> Result<(), ExchangeRefusal> {
+    let kept = actor.confirmation.is_none() || wanted.confirmation == actor.confirmation;
+    if kept && (subject.confirmation.is_none() || wanted.confirmation.is_some()) {
+        return Ok(());
+    }
+    let text = "a token of these is bound to its sender: ask with the proof of the key that the actor token is bound to";
+    Err(ExchangeRefusal::new(ExchangeRule::Proof, text))
 }
 
 /// The new actor in front of those before it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bailiwick_base::{Epoch, Time, TokenId};
 
 use crate::limits::Limits;
-use crate::model::{Claims, ScopeSet, Task, TaskState};
+use crate::model::{Claims, Confirmation, ScopeSet, Task, TaskState};
 use crate::refusal::Refusal;
 
 /// Everything a token is made from.
@@ -33,6 +33,8 @@ pub struct IssuePlan<'a> {
     pub token: TokenId,
     /// The revocation epoch of the snapshot that permitted it.
     pub epoch: Epoch,
+    /// What it is bound to.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// The claims of a new token. It dies with the first of: its lifetime, its task, its grant, its identity.
@@ -75,6 +77,7 @@ pub fn issue(plan: IssuePlan<'_>, limits: &Limits, now: Time) -> Result<Claims, 
         act: smallvec::SmallVec::new(),
         may_act: task.may_act.clone(),
         lineage: Vec::new(),
+        confirmation: plan.confirmation,
         token: plan.token,
     })
 }

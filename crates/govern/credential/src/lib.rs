@@ -38,7 +38,9 @@ pub use exchange::{
 };
 pub use issue::{IssuePlan, issue};
 pub use limits::{Limits, MAY_ACT_MAX};
-pub use model::{Claims, Client, Link, ScopeSet, Task, TaskState, UpstreamCredential};
+pub use model::{
+    Claims, Client, ClientProof, Confirmation, Link, ScopeSet, Task, TaskState, UpstreamCredential,
+};
 pub use refusal::Refusal;
 pub use task::{TaskPlan, close_task, open_task};
 pub use third_party::{

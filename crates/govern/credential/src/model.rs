@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bailiwick_base::{
-    ClientId, CredentialId, Epoch, IdentityId, SigningAlgorithm, TaskId, TenantId, Time, TokenId,
+    ClientId, CredentialId, Digest, Epoch, IdentityId, SigningAlgorithm, TaskId, TenantId, Time, TokenId,
 };
 use smallvec::SmallVec;
 
@@ -57,6 +57,41 @@ pub struct Client {
     pub created_at: Time,
     /// Until when assertions are taken.
     pub expires_at: Time,
+    /// What its tokens are bound to.
+    pub proof: ClientProof,
+}
+
+/// What a client has to prove to hold whenever it asks for a token, and whenever the token is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum ClientProof {
+    /// A key of its choice, by a proof with every request (RFC 9449).
+    Dpop,
+    /// Its client certificate (RFC 8705).
+    Mtls,
+    /// Nothing: whoever has the token may use it. A proof that is shown all the same binds the token.
+    #[default]
+    None,
+}
+
+impl ClientProof {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dpop, Self::Mtls, Self::None];
+
+    /// The word of the wire and of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dpop => "dpop",
+            Self::Mtls => "mtls",
+            Self::None => "none",
+        }
+    }
+
+    /// Parses the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|proof| proof.as_str() == text)
+    }
 }
 
 /// A credential for an upstream server, held sealed.
@@ -172,6 +207,37 @@ pub struct Claims {
     pub may_act: Vec<IdentityId>,
     /// `lineage`: what it was exchanged from, nearest first; empty without delegation. It dies with any of them.
     pub lineage: Vec<Link>,
+    /// `cnf`: what its bearer has to show as well; nothing when absent.
+    pub confirmation: Option<Confirmation>,
+}
+
+/// What a token is bound to (RFC 7800 `cnf`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Confirmation {
+    /// `x5t#S256`: SHA-256 of the DER of the client certificate (RFC 8705 §3.1).
+    Certificate(Digest),
+    /// `jkt`: thumbprint of the key that signs proofs (RFC 9449 §6.1, RFC 7638).
+    Key(Digest),
+}
+
+impl Confirmation {
+    /// What kind of possession is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "mtls",
+            Self::Key(_) => "dpop",
+        }
+    }
+
+    /// `token_type` of a token that is bound so, or to nothing (RFC 9449 §5, RFC 8705 §3).
+    #[must_use]
+    pub const fn token_type(bound: Option<Self>) -> &'static str {
+        match bound {
+            Some(Self::Key(_)) => "DPoP",
+            Some(Self::Certificate(_)) | None => "Bearer",
+        }
+    }
 }
 
 /// One token that a delegated token stands on.

@@ -297,6 +297,7 @@ fn call(n: usize) -> Call {
         act: SmallVec::new(),
         may_act: Vec::new(),
         lineage: Vec::new(),
+        confirmation: None,
     };
     Call {
         id: DecisionId::from_parts(tenant(), Uuid::from_u128(500)),

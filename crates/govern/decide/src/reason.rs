@@ -61,7 +61,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, for the reference page and for tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::ArgumentOutOfScope,
         Self::ActorRevoked,
         Self::EvaluationFailed,
@@ -76,6 +76,7 @@ impl DenyReason {
         Self::Exchange(ExchangeRule::Audience),
         Self::Exchange(ExchangeRule::Scope),
         Self::Exchange(ExchangeRule::Lifetime),
+        Self::Exchange(ExchangeRule::Proof),
         Self::ForbiddenByPolicy,
         Self::IdentityExpired,
         Self::IdentityRevoked,

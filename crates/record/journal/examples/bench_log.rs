@@ -396,6 +396,7 @@ fn payloads(bench: &Bench) -> Outcome<()> {
         act: smallvec::SmallVec::new(),
         may_act: Vec::new(),
         lineage: Vec::new(),
+        confirmation: None,
     };
     let principal = Principal::Bearer(Bearer {
         claims: Arc::new(claims),

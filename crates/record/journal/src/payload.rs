@@ -127,6 +127,9 @@ fn issue(object: &mut Writer<'_>, target: &Target) {
             inner.list("act", &claims.act, |out, actor| push_shown(out, actor));
         }
         text_or_digest(inner, "audience", &claims.audience);
+        if let Some(bound) = claims.confirmation {
+            inner.text("bound", bound.as_str());
+        }
         text_or_digest(inner, "client", &claims.client);
         inner.number("expires_at", claims.expires_at.secs());
         if !claims.lineage.is_empty() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bailiwick_base::{ClientId, IdentityId, SigningAlgorithm, TenantId, Transition};
-use bailiwick_credential::Client;
+use bailiwick_credential::{Client, ClientProof};
 use bailiwick_decide::Fact;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ const TABLE: &str = "client";
 
 macro_rules! columns {
     () => {
-        "tenant, client, identity, algorithm, jwk, created_at, expires_at, digest"
+        "tenant, client, identity, algorithm, jwk, created_at, expires_at, proof, digest"
     };
 }
 
@@ -35,7 +35,7 @@ pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM client");
 const INSERT: &str = concat!(
     "INSERT INTO client (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"
 );
 const UPDATE: &str = "UPDATE client SET expires_at = $3, digest = $4 \
                       WHERE tenant = $1 AND client = $2 AND digest = $5";
@@ -44,7 +44,7 @@ impl Stored for Client {
     const TABLE: &'static str = TABLE;
 
     fn document(&self) -> Value {
-        json!({
+        let mut document = json!({
             "tenant": self.id.tenant().as_str(),
             "id": self.id.to_string(),
             "identity": self.identity.to_string(),
@@ -52,7 +52,12 @@ impl Stored for Client {
             "jwk": String::from_utf8_lossy(&self.jwk),
             "created_at": self.created_at.micros(),
             "expires_at": self.expires_at.micros(),
-        })
+        });
+        // Left out where nothing is bound: the digests of clients from before this was known stay what they were.
+        if let (true, Some(members)) = (self.proof != ClientProof::None, document.as_object_mut()) {
+            members.insert("proof".to_owned(), json!(self.proof.as_str()));
+        }
+        document
     }
 
     fn name(&self) -> String {
@@ -60,11 +65,15 @@ impl Stored for Client {
     }
 
     fn outline(&self) -> Map<String, Value> {
-        members(json!({
+        let mut outline = members(json!({
             "identity": self.identity.to_string(),
             "algorithm": self.algorithm.as_str(),
             "expires_at": self.expires_at.micros(),
-        }))
+        }));
+        if self.proof != ClientProof::None {
+            outline.insert("proof".to_owned(), json!(self.proof.as_str()));
+        }
+        outline
     }
 }
 
@@ -78,6 +87,7 @@ pub(crate) fn from_row(cells: Cells) -> Result<Client, StoreError> {
         jwk: f.bytes("jwk")?,
         created_at: f.time("created_at")?,
         expires_at: f.time("expires_at")?,
+        proof: f.word("proof", ClientProof::parse)?,
     };
     whole(client, f.digest("digest")?)
 }
@@ -139,6 +149,7 @@ impl Clients<'_, Tx> {
                     after.jwk.as_slice(),
                     after.created_at,
                     after.expires_at,
+                    after.proof.as_str(),
                     is,
                 ];
                 if self.0.write(INSERT, values).await? == 0 {

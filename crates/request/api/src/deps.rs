@@ -7,7 +7,7 @@ use bailiwick_base::{Clock, Entropy, Id, IdKind, Ids, TenantId};
 use bailiwick_inventory::{Limits, Operator, SeenTool, UpstreamServer};
 use bailiwick_journal::KillJournal;
 use bailiwick_keys::Keyring;
-use bailiwick_pep::token::{AssertionVerifier, Verifier};
+use bailiwick_pep::token::{AssertionVerifier, ProofVerifier, Verifier};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::Store;
 use serde_json::{Value, json};
@@ -47,6 +47,8 @@ pub struct DepsInner {
     pub pep: Arc<Pep>,
     /// Access tokens.
     pub verifier: Arc<Verifier>,
+    /// Proofs of possession.
+    pub proofs: Arc<ProofVerifier>,
     /// Client assertions.
     pub assertions: Arc<AssertionVerifier>,
     /// Workloads of other issuers.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TenantId, TokenId, TrustId};
-use bailiwick_credential::{self as credential, Claims, IssuePlan, ScopeSet, Task};
+use bailiwick_credential::{self as credential, Claims, Confirmation, IssuePlan, ScopeSet, Task};
 use bailiwick_decide::{
     Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, Principal, Snapshot, Target,
 };
@@ -16,8 +16,9 @@ use http::request::Parts;
 use smallvec::SmallVec;
 
 use crate::Deps;
+use crate::presented::{self, Challenge};
 use crate::problem::RouteError;
-use crate::session::{Session, bearer};
+use crate::session::Session;
 
 /// Tokens of one request.
 pub(crate) const BATCH_MAX: u32 = 256;
@@ -52,11 +53,15 @@ impl FromRequestParts<Deps> for Requester {
             let (_, slug) = params.iter().find(|(name, _)| *name == "tenant")?;
             TenantId::parse(slug).ok()
         });
-        let bearer = bearer(&parts.headers);
-        if let (Some(bearer), Some(tenant)) = (bearer, tenant)
-            && let Ok(verified) = deps.verifier.verify(&tenant, bearer.as_bytes(), deps.clock.now())
-        {
-            return Ok(Self::Holder(verified.bearer()));
+        if let Some(tenant) = tenant {
+            match presented::verified(deps, Some(&tenant), parts) {
+                Ok(verified) => return Ok(Self::Holder(verified.bearer())),
+                // A token of ours that its sender may not use is no operator's session either.
+                Err(error) if Challenge::of(deps, parts, error).is_some() => {
+                    return Err(RouteError::token(deps, parts, error));
+                }
+                Err(_) => {}
+            }
         }
         Session::from_request_parts(parts, deps)
             .await
@@ -101,6 +106,7 @@ pub(crate) async fn for_task(
     count: u32,
     requester: Requester,
     requested: Option<&ScopeSet>,
+    bound: Option<Confirmation>,
 ) -> Result<Issued, RouteError> {
     let tenant = task.tenant();
     let tokens: Vec<TokenId> = (0..count)
@@ -113,7 +119,7 @@ pub(crate) async fn for_task(
         task,
         &tokens,
         &requester,
-        requested,
+        (requested, bound),
     )?);
     let by_holder = matches!(requester, Requester::Holder(_));
     let principal = requester.principal(&claims);
@@ -193,7 +199,14 @@ pub(crate) fn require_issuable(deps: &Deps, task: &Task, grant: &Grant) -> Resul
     let tenant = task.id.tenant();
     let tokens = vec![deps.mint(tenant)?];
     let requester = Requester::Operator;
-    let claims = Arc::new(plan(deps, &snapshot, &task.id, &tokens, &requester, None)?);
+    let claims = Arc::new(plan(
+        deps,
+        &snapshot,
+        &task.id,
+        &tokens,
+        &requester,
+        (None, None),
+    )?);
     let call = Call {
         id: deps.mint(tenant)?,
         door: Door::Issue,
@@ -229,18 +242,22 @@ fn plan(
     task: &TaskId,
     tokens: &[TokenId],
     requester: &Requester,
-    requested: Option<&ScopeSet>,
+    (requested, bound): (Option<&ScopeSet>, Option<Confirmation>),
 ) -> Result<Claims, RouteError> {
     let tenant = task.tenant();
     let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
-    // A renewed token says no more than the one it renews.
-    let (client, requested) = match requester {
-        Requester::Client(client, identity) if *identity == open.identity => (client.to_string(), requested),
-        Requester::Holder(Bearer { claims, .. }) if claims.nhi == open.identity && claims.task == *task => {
-            (claims.client.clone(), Some(&claims.scopes))
+    // A renewed token says no more than the one it renews, to the same sender.
+    let (client, requested, bound) = match requester {
+        Requester::Client(client, identity) if *identity == open.identity => {
+            (client.to_string(), requested, bound)
         }
-        Requester::Operator => (OPERATOR_CLIENT.to_owned(), requested),
-        Requester::Workload(rule, identity) if *identity == open.identity => (rule.to_string(), requested),
+        Requester::Holder(Bearer { claims, .. }) if claims.nhi == open.identity && claims.task == *task => {
+            (claims.client.clone(), Some(&claims.scopes), claims.confirmation)
+        }
+        Requester::Operator => (OPERATOR_CLIENT.to_owned(), requested, bound),
+        Requester::Workload(rule, identity) if *identity == open.identity => {
+            (rule.to_string(), requested, bound)
+        }
         Requester::Client(..) | Requester::Holder(_) | Requester::Workload(..) => {
             return Err(RouteError::not_found("task"));
         }
@@ -264,6 +281,7 @@ fn plan(
         client: &client,
         token: first,
         epoch: snapshot.epoch(),
+        confirmation: bound,
     };
     credential::issue(plan, &deps.credential_limits, deps.clock.now()).map_err(|refusal| match requester {
         // A token of a task that is over is a dead token.
@@ -294,7 +312,7 @@ fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire
             .map_err(|e| RouteError::broken("token could not be signed", &e))?;
         out.push(wire::Token {
             access_token,
-            token_type: "Bearer".to_owned(),
+            token_type: Confirmation::token_type(template.confirmation).to_owned(),
             expires_in,
             scope: scope.clone(),
             issued_token_type: None,

@@ -16,6 +16,7 @@ mod effective;
 mod issue;
 mod leases;
 mod oauth;
+mod presented;
 mod problem;
 mod rates;
 mod received;

@@ -1,8 +1,13 @@
 //! Refusals, denials and errors of this door, as RFC 9457 problem details.
 
 use axum::response::{IntoResponse, Response};
+use bailiwick_pep::token::TokenError;
 use bailiwick_wire::Problem;
+use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
+
+use crate::Deps;
+use crate::presented::Challenge;
 
 /// Why a route did not do what was asked.
 #[derive(Debug)]
@@ -11,6 +16,7 @@ pub struct RouteError {
     code: String,
     detail: String,
     hint: Option<String>,
+    challenge: Option<Box<Challenge>>,
 }
 
 impl RouteError {
@@ -21,7 +27,19 @@ impl RouteError {
             code: code.to_owned(),
             detail: detail.into(),
             hint: None,
+            challenge: None,
         }
+    }
+
+    /// 401: the token of the request is not taken, and how one would be.
+    pub(crate) fn token(deps: &Deps, parts: &Parts, error: TokenError) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string()).challenged(deps, parts, error)
+    }
+
+    /// With the challenge that answers `error`.
+    pub(crate) fn challenged(mut self, deps: &Deps, parts: &Parts, error: TokenError) -> Self {
+        self.challenge = Challenge::of(deps, parts, error).map(Box::new);
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -116,6 +134,9 @@ impl IntoResponse for RouteError {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge {
+            challenge.apply(&mut response);
+        }
         response
     }
 }

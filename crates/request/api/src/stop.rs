@@ -425,6 +425,7 @@ impl Deps {
             act: smallvec::SmallVec::new(),
             may_act: Vec::new(),
             lineage: Vec::new(),
+            confirmation: None,
         });
         Some(Call {
             id: self.ids.mint(&tenant).ok()?,

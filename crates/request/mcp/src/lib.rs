@@ -39,6 +39,4 @@ pub use config::{ConfigError, GatewayConfig};
 pub use error::UpstreamError;
 pub use gateway::{Gateway, GatewayDeps};
 pub use pins::{Inspection, PinReport, SeenTool, digest_of_definition};
-pub use ports::{
-    Authenticator, BoxFuture, PinReportError, PinReporter, Spawner, TokenRefusal, UpstreamSecrets,
-};
+pub use ports::{Authenticator, BoxFuture, PinReportError, PinReporter, Spawner, UpstreamSecrets};

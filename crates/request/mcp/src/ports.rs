@@ -2,6 +2,7 @@
 
 use bailiwick_base::{TenantId, Time};
 use bailiwick_decide::Bearer;
+use bailiwick_pep::token::{Presented, TokenError};
 
 use crate::pins::PinReport;
 
@@ -9,20 +10,15 @@ pub use bailiwick_outbound::{BoxFuture, Spawner, UpstreamSecrets};
 
 /// Verifies access tokens (the verifier of `pep::token`).
 pub trait Authenticator: Send + Sync + 'static {
-    /// The bearer of `token`, if the token is whole, ours, of this tenant and alive at `now`.
+    /// The bearer of the token that is presented, if the token is whole, ours, of this tenant and alive at `now`, and
+    /// its sender the one it is bound to.
     ///
     /// # Errors
-    /// [`TokenRefusal`] with the stable code and one sentence for people.
-    fn verify(&self, tenant: &TenantId, token: &str, now: Time) -> Result<Bearer, TokenRefusal>;
-}
+    /// [`TokenError`].
+    fn verify(&self, tenant: &TenantId, presented: &Presented<'_>, now: Time) -> Result<Bearer, TokenError>;
 
-/// Why a token was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenRefusal {
-    /// Stable code, for example `token.expired`.
-    pub code: &'static str,
-    /// One sentence; never any part of the token.
-    pub text: String,
+    /// The nonce for the next proof of possession.
+    fn nonce(&self, now: Time) -> String;
 }
 
 /// Where changed tool definitions are reported. `server` writes the transition and publishes the new pins

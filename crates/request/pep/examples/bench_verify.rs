@@ -55,6 +55,7 @@ fn claims(tenant: &TenantId, ids: &Ids, now: Time) -> Result<Claims, Box<dyn Err
         act: smallvec::SmallVec::new(),
         may_act: Vec::new(),
         lineage: Vec::new(),
+        confirmation: None,
     })
 }
 

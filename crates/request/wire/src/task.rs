@@ -135,6 +135,9 @@ pub struct NewClient {
     pub identity: String,
     /// Public JWK.
     pub jwk: Value,
+    /// What its tokens are bound to: `dpop`, `mtls`, or `none` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// Expiry, RFC 3339; the identity's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
@@ -149,6 +152,9 @@ pub struct Client {
     pub identity: String,
     /// Algorithm of its assertions.
     pub algorithm: String,
+    /// What its tokens are bound to: `dpop`, `mtls` or `none`.
+    #[serde(default)]
+    pub proof: String,
     /// Registered.
     pub created_at: String,
     /// Ends.

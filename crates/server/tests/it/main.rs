@@ -11,6 +11,7 @@
 mod again;
 mod asking;
 mod bed;
+mod bound;
 mod claiming;
 mod clock;
 mod codes;

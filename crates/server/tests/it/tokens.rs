@@ -26,14 +26,20 @@ impl Client {
     }
 
     pub(crate) async fn register_until(bed: &Bed, tenant: &str, identity: &str, ends: Option<&str>) -> Self {
+        let more = ends.map_or(json!({}), |ends| json!({"expires_at": ends}));
+        Self::register_with(bed, tenant, identity, &more).await
+    }
+
+    /// Registered with `more` in the request.
+    pub(crate) async fn register_with(bed: &Bed, tenant: &str, identity: &str, more: &Value) -> Self {
         let seed: Vec<u8> = (0..32)
             .map(|n| n ^ identity.as_bytes()[10 + usize::from(n) % 20])
             .collect();
         let public = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
         let x = URL_SAFE_NO_PAD.encode(public.public_key().as_ref());
         let mut body = json!({"identity": identity, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": x}});
-        if let Some(ends) = ends {
-            body["expires_at"] = json!(ends);
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
         }
         let added = bed
             .post(&format!("/v1/tenants/{tenant}/clients"), &body)
@@ -259,6 +265,7 @@ async fn metadata_names_what_is_served_and_no_more() {
         "authorization_details_types_supported": ["bailiwick_call"],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
     });
     assert_eq!(metadata, expected);
 }

@@ -1,5 +1,5 @@
-use bailiwick_base::{Epoch, IdentityId};
-use bailiwick_credential::{Claims, Link, ScopeSet};
+use bailiwick_base::{Digest, Epoch, IdentityId};
+use bailiwick_credential::{Claims, Confirmation, Link, ScopeSet};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +33,11 @@ fn claims(actors: usize, scope: &str, epoch: u64) -> Claims {
                 task: id("acme", 60 + n),
             })
             .collect(),
+        confirmation: match epoch % 3 {
+            0 => None,
+            1 => Some(Confirmation::Key(Digest::of(&epoch.to_be_bytes()))),
+            _ => Some(Confirmation::Certificate(Digest::of(&epoch.to_be_bytes()))),
+        },
     }
 }
 

@@ -31,6 +31,7 @@ fn plain(n: u64, scope: &str, expires: i64, may_act: &[u64]) -> Claims {
         act: std::iter::empty().collect(),
         may_act: may_act.iter().map(|n| id("acme", *n)).collect(),
         lineage: Vec::new(),
+        confirmation: None,
     }
 }
 
@@ -54,6 +55,7 @@ fn asked(
         ttl: ttl.map(seconds),
         token: id("acme", 3_000),
         epoch: Epoch(2),
+        confirmation: None,
     };
     exchange(plan, &Limits::default(), at(0)).map_err(|refusal| refusal.rule)
 }

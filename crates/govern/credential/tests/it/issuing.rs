@@ -39,6 +39,7 @@ fn issued(wish: &Wish) -> Result<Claims, Refusal> {
         client: "cli_x",
         token: id("acme", 9),
         epoch: Epoch(7),
+        confirmation: None,
     };
     issue(plan, &Limits::default(), wish.now)
 }

@@ -1,6 +1,6 @@
 use bailiwick_base::{SigningAlgorithm, Time};
 use bailiwick_credential::{
-    Client, ClientRegistration, Limits, Refusal, TaskPlan, TaskState, UpstreamSecretPlan,
+    Client, ClientProof, ClientRegistration, Limits, Refusal, TaskPlan, TaskState, UpstreamSecretPlan,
     add_upstream_credential, close_task, open_task, register_client,
 };
 
@@ -85,6 +85,7 @@ fn register(change: impl FnOnce(&mut ClientRegistration)) -> Result<Client, &'st
         identity_expires_at: at(1_000),
         jwk: ED25519.into(),
         algorithm: None,
+        proof: ClientProof::Dpop,
         expires_at: at(900),
     };
     change(&mut wanted);

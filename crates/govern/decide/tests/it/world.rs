@@ -201,6 +201,7 @@ pub(crate) fn claims(scopes: &[&str]) -> Claims {
         act: SmallVec::new(),
         may_act: Vec::new(),
         lineage: Vec::new(),
+        confirmation: None,
     }
 }
 

@@ -48,6 +48,7 @@ fn claims(subject: &str, act: &[u128]) -> Claims {
         act: act.iter().map(|n| identity(*n)).collect(),
         may_act: Vec::new(),
         lineage: Vec::new(),
+        confirmation: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use bailiwick_base::{
     Clock, Digest, Epoch, Secret, ServerName, SigningAlgorithm, StatePos, ToolName, Transition,
 };
-use bailiwick_credential::{Client, Task, TaskState, UpstreamCredential};
+use bailiwick_credential::{Client, ClientProof, Task, TaskState, UpstreamCredential};
 use bailiwick_decide::{Fact, Mark, MarkEffect, MarkScope};
 use bailiwick_inventory::{
     Connection, Kind, Limits, NewServer, Owner, SeenTool, activate, add_server, claim, close_tenant,
@@ -115,6 +115,7 @@ pub(crate) async fn clients(bed: Bed) {
         jwk: br#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#.to_vec(),
         created_at: bed.clock.now(),
         expires_at: identity.expires_at,
+        proof: ClientProof::Dpop,
     };
     let made = Transition::made("client.add", client.clone());
     bed.tx(&acme, async move |tx| tx.client().apply(made.clone()).await)

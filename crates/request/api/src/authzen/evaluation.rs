@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::HeaderMap;
+use http::request::Parts;
 use serde_json::Value;
 
 use super::{answer_of, authenticate, call_of, echo, message, unrecorded};
@@ -13,31 +13,31 @@ use crate::problem::RouteError;
 
 pub(crate) async fn handler(
     State(deps): State<Deps>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, RouteError> {
-    evaluate(&deps, &headers, None, body).await
+    evaluate(&deps, &parts, None, body).await
 }
 
 pub(crate) async fn in_tenant(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, RouteError> {
-    evaluate(&deps, &headers, Some(&slug), body).await
+    evaluate(&deps, &parts, Some(&slug), body).await
 }
 
 async fn evaluate(
     deps: &Deps,
-    headers: &HeaderMap,
+    parts: &Parts,
     slug: Option<&str>,
     body: Body,
 ) -> Result<Response, RouteError> {
-    let (tenant, pep) = authenticate(deps, headers, slug)?;
-    let body: Value = body::whole(headers, body).await?;
+    let (tenant, pep) = authenticate(deps, parts, slug)?;
+    let body: Value = body::whole(&parts.headers, body).await?;
     let question = message::question(&body, &tenant, &pep.claims.nhi)?;
     let call = call_of(deps, &tenant, question)?;
     let recorded = deps.pep.evaluate(call).await.map_err(|d| unrecorded(&d))?;
-    Ok(echo(headers, axum::Json(answer_of(recorded.value()))))
+    Ok(echo(deps, parts, axum::Json(answer_of(recorded.value()))))
 }

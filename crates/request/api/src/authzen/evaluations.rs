@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use bailiwick_base::TenantId;
 use bailiwick_decide::{Call, Effect};
-use http::HeaderMap;
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::message::{Questions, Semantic};
@@ -16,29 +16,29 @@ use crate::problem::RouteError;
 
 pub(crate) async fn handler(
     State(deps): State<Deps>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, RouteError> {
-    evaluate(&deps, &headers, None, body).await
+    evaluate(&deps, &parts, None, body).await
 }
 
 pub(crate) async fn in_tenant(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, RouteError> {
-    evaluate(&deps, &headers, Some(&slug), body).await
+    evaluate(&deps, &parts, Some(&slug), body).await
 }
 
 async fn evaluate(
     deps: &Deps,
-    headers: &HeaderMap,
+    parts: &Parts,
     slug: Option<&str>,
     body: Body,
 ) -> Result<Response, RouteError> {
-    let (tenant, pep) = authenticate(deps, headers, slug)?;
-    let body: Value = body::whole(headers, body).await?;
+    let (tenant, pep) = authenticate(deps, parts, slug)?;
+    let body: Value = body::whole(&parts.headers, body).await?;
     let questions = message::questions(&body, &tenant, &pep.claims.nhi)?;
     let batch = questions.batch;
     let mut answers = answers(deps, &tenant, questions).await?;
@@ -49,7 +49,7 @@ async fn evaluate(
             json!({"evaluations": answers})
         }
     };
-    Ok(echo(headers, axum::Json(body)))
+    Ok(echo(deps, parts, axum::Json(body)))
 }
 
 /// Short-circuiting semantics decide one after the other, so that what is not answered is not decided.

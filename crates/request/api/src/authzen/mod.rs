@@ -10,11 +10,13 @@ pub(crate) mod metadata;
 
 use bailiwick_base::TenantId;
 use bailiwick_decide::{Arguments, Bearer, Call, Decision, Door, Effect, NamedEntity, Principal, Target};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
 use crate::Deps;
+use crate::presented;
 use crate::problem::RouteError;
 use message::Question;
 
@@ -22,11 +24,7 @@ use message::Question;
 pub(crate) const SCOPE: (&str, &str) = ("authzen", "evaluate");
 
 /// The enforcement point that asks, and its tenant.
-fn authenticate(
-    deps: &Deps,
-    headers: &HeaderMap,
-    wanted: Option<&str>,
-) -> Result<(TenantId, Bearer), RouteError> {
+fn authenticate(deps: &Deps, parts: &Parts, wanted: Option<&str>) -> Result<(TenantId, Bearer), RouteError> {
     let unauthorized = |why: &str| {
         RouteError::new(
             StatusCode::UNAUTHORIZED,
@@ -34,16 +32,16 @@ fn authenticate(
             format!("enforcement point: {why}"),
         )
     };
-    let token = crate::session::bearer(headers).ok_or_else(|| unauthorized("no token was sent"))?;
+    if !parts.headers.contains_key(http::header::AUTHORIZATION) {
+        return Err(unauthorized("no token was sent"));
+    }
     let now = deps.clock.now();
-    let verified = match wanted {
-        Some(slug) => {
-            let tenant = TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?;
-            deps.verifier.verify(&tenant, token.as_bytes(), now)
-        }
-        None => deps.verifier.verify_any(token.as_bytes(), now),
+    let tenant = match wanted {
+        Some(slug) => Some(TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?),
+        None => None,
     };
-    let verified = verified.map_err(|e| unauthorized(&e.to_string()))?;
+    let verified = presented::verified(deps, tenant.as_ref(), parts)
+        .map_err(|error| unauthorized(&error.to_string()).challenged(deps, parts, error))?;
     let (tenant, bearer) = (verified.tenant.clone(), verified.bearer());
     if !bearer.claims.scopes.contains(SCOPE.0, SCOPE.1) {
         return Err(RouteError::new(
@@ -118,10 +116,11 @@ fn answer_of(decision: &Decision) -> Value {
 }
 
 /// Echoes `X-Request-ID`, as the text asks.
-fn echo(headers: &HeaderMap, answer: axum::Json<Value>) -> axum::response::Response {
+fn echo(deps: &Deps, parts: &Parts, answer: axum::Json<Value>) -> axum::response::Response {
     use axum::response::IntoResponse;
-    let mut response = answer.into_response();
-    if let Some(id) = headers
+    let mut response = presented::with_nonce(deps, parts, answer.into_response());
+    if let Some(id) = parts
+        .headers
         .get("x-request-id")
         .filter(|v: &&HeaderValue| v.len() <= 256)
     {

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ClientId, IdentityId, TenantId};
-use bailiwick_credential::{Claims, TaskState};
+use bailiwick_credential::{Claims, Confirmation, TaskState};
 use bailiwick_decide::{Arguments, Call, Door, NamedEntity, Principal, Snapshot, Target};
 use bailiwick_grant as grant;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -50,7 +50,8 @@ fn introspected(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(ClientId
         .get("token")
         .ok_or_else(|| bad("invalid_request", "parameter `token` is missing"))?;
     let inactive = json!({"active": false});
-    let Ok(verified) = deps.verifier.verify(tenant, token.as_bytes(), deps.clock.now()) else {
+    let now = deps.clock.now();
+    let Ok(verified) = deps.verifier.verify_unshown(tenant, token.as_bytes(), now) else {
         return Ok((client, inactive));
     };
     let sees = is_own(&verified.claims, &client, &identity) || may_see_all(deps, &identity);
@@ -98,7 +99,10 @@ fn active(snapshot: &Snapshot, claims: &Claims) -> Value {
         );
     }
     members.insert("active".to_owned(), json!(true));
-    members.insert("token_type".to_owned(), json!("Bearer"));
+    members.insert(
+        "token_type".to_owned(),
+        json!(Confirmation::token_type(claims.confirmation)),
+    );
     Value::Object(members)
 }
 

@@ -54,6 +54,7 @@ pub(crate) async fn authorization_server(
         "authorization_details_types_supported": [bailiwick_grant::DETAIL_TYPE],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "dpop_signing_alg_values_supported": crate::presented::algorithms(),
     })))
 }
 
@@ -79,6 +80,7 @@ pub(crate) async fn protected_resource(
         "resource": resource,
         "authorization_servers": [deps.issuer(&tenant)],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": crate::presented::algorithms(),
     })))
 }
 

@@ -6,5 +6,6 @@ pub(crate) mod federation;
 mod form;
 pub(crate) mod introspect;
 pub(crate) mod metadata;
+mod proof;
 pub(crate) mod revoke;
 pub(crate) mod token;

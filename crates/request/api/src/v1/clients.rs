@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bailiwick_credential::{self as credential, Client, ClientRegistration};
+use bailiwick_base::limits;
+use bailiwick_credential::{self as credential, Client, ClientProof, ClientRegistration};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -24,6 +25,16 @@ pub(crate) async fn add(
     let identity = super::identity(&deps, &tenant, &body.identity)?;
     let jwk = bailiwick_base::canonical::to_vec(&body.jwk)
         .map_err(|e| RouteError::invalid("client.jwk", format!("`jwk`: {e}")))?;
+    let proof = match body.proof.as_deref() {
+        None => ClientProof::default(),
+        Some(word) => ClientProof::parse(word).ok_or_else(|| {
+            let detail = format!(
+                "`proof`: `{}` is not one of dpop, mtls, none",
+                limits::shown(word)
+            );
+            RouteError::invalid("client.proof", detail)
+        })?,
+    };
     let expires_at = body
         .expires_at
         .as_deref()
@@ -49,6 +60,7 @@ pub(crate) async fn add(
                 algorithm: None,
                 jwk: jwk.clone(),
                 expires_at: expires_at.unwrap_or(latest),
+                proof,
             };
             let transition = credential::register_client(wanted, &limits, tx.now())?;
             let shown = to_wire(&transition.after);
@@ -76,6 +88,7 @@ fn to_wire(client: &Client) -> wire::Client {
         client_id: client.id.to_string(),
         identity: client.identity.to_string(),
         algorithm: client.algorithm.to_string(),
+        proof: client.proof.as_str().to_owned(),
         created_at: client.created_at.to_string(),
         expires_at: client.expires_at.to_string(),
     }

@@ -297,7 +297,7 @@ fn require_unkilled(deps: &Deps, granted: &Grant) -> Result<(), CommandError> {
 async fn first_token(deps: &Deps, tenant: &TenantId, task: &str) -> Result<wire::Token, RouteError> {
     let id =
         TaskId::parse(tenant, task).map_err(|e| RouteError::broken("stored answer not understood", &e))?;
-    let issued = issue::for_task(deps, &id, 1, issue::Requester::Operator, None).await?;
+    let issued = issue::for_task(deps, &id, 1, issue::Requester::Operator, None, None).await?;
     issued
         .tokens
         .into_iter()
@@ -317,7 +317,7 @@ pub(crate) async fn tokens(
         let detail = format!("`count`: {} is not 1 to {}", body.count, issue::BATCH_MAX);
         return Err(RouteError::invalid("token.count", detail));
     }
-    let issued = issue::for_task(&deps, &task, body.count, requester, None).await?;
+    let issued = issue::for_task(&deps, &task, body.count, requester, None, None).await?;
     let batch = wire::TokenBatch {
         tokens: issued.tokens,
         decision: issued.decision.to_string(),

@@ -1,12 +1,14 @@
-//! Who calls: the bearer token of the message, and the challenges that answer a bad one (RFC 6750, RFC 9728).
+//! Who calls: the token of the message and the proof it needs, and the challenges that answer a bad one (RFC 6750,
+//! RFC 9449, RFC 9728).
 
 use axum::response::Response;
-use bailiwick_base::{TenantId, limits};
+use bailiwick_base::TenantId;
 use bailiwick_decide::Bearer;
 use bailiwick_pep::Denial;
+use bailiwick_pep::token::{NONCE_HEADER, Presented, ProofVerifier, TokenError};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::respond;
@@ -15,45 +17,51 @@ use crate::gateway::Gateway;
 pub(super) fn require(
     gateway: &Gateway,
     tenant: &TenantId,
-    headers: &HeaderMap,
+    presented: &Presented<'_>,
 ) -> Result<Bearer, Box<Response>> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
+    if !presented.headers.contains_key(AUTHORIZATION) {
         let body = respond::problem("token.missing", "send an access token");
         return Err(Box::new(challenge(gateway, tenant, None, body)));
-    };
-    let invalid = |code, text: &str| {
-        Box::new(challenge(
-            gateway,
-            tenant,
-            Some(text),
-            respond::problem(code, text),
-        ))
-    };
-    if values.next().is_some() {
-        return Err(invalid("token.malformed", "two Authorization headers"));
     }
-    let text = value.to_str().unwrap_or_default();
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    let token = token.trim_matches(' ');
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(invalid(
-            "token.malformed",
-            "the Authorization header is not of the form Bearer TOKEN",
-        ));
-    }
-    if token.len() > limits::TOKEN_MAX {
-        return Err(invalid("token.too-long", "the token is too long"));
-    }
-    let verified = gateway.authenticator.verify(tenant, token, gateway.clock.now());
-    let bearer = verified.map_err(|refusal| invalid(refusal.code, &refusal.text))?;
+    let verified = gateway
+        .authenticator
+        .verify(tenant, presented, gateway.clock.now());
+    let refused = |error| Box::new(refused(gateway, tenant, presented, error));
+    let bearer = verified.map_err(refused)?;
     if bearer.claims.tenant != *tenant {
-        return Err(invalid("token.wrong-tenant", "the token is another tenant's"));
+        let text = "the token is another tenant's";
+        let body = respond::problem("token.wrong-tenant", text);
+        return Err(Box::new(challenge(gateway, tenant, Some(text), body)));
     }
     Ok(bearer)
 }
 
-/// HTTP 401. `error` only when a token was sent (RFC 6750 §3.1).
+/// HTTP 401 for a token, or for the proof beside it, under the scheme in which it would do.
+fn refused(gateway: &Gateway, tenant: &TenantId, presented: &Presented<'_>, error: TokenError) -> Response {
+    let (code, text) = match error {
+        TokenError::Bearer => (
+            "token.malformed",
+            "the Authorization header is not of the form Bearer TOKEN or DPoP TOKEN".to_owned(),
+        ),
+        _ => (error.code(), error.to_string()),
+    };
+    let body = respond::problem(code, &text);
+    if !presented.is_proving() && error != TokenError::SenderConstrained {
+        return challenge(gateway, tenant, Some(&text), body);
+    }
+    let code = match error {
+        TokenError::Proof(error) => error.oauth(),
+        _ => "invalid_token",
+    };
+    let value = format!(
+        "{}, error=\"{code}\", error_description=\"{}\"",
+        proving(gateway, tenant),
+        quoted(&text)
+    );
+    challenged(StatusCode::UNAUTHORIZED, &value, body)
+}
+
+/// HTTP 401. `error` only when a token was sent (RFC 6750 §3.1); without one, both schemes are offered.
 fn challenge(gateway: &Gateway, tenant: &TenantId, invalid: Option<&str>, body: Bytes) -> Response {
     let mut value = format!("Bearer resource_metadata=\"{}\"", metadata_url(gateway, tenant));
     if let Some(text) = invalid {
@@ -62,7 +70,32 @@ fn challenge(gateway: &Gateway, tenant: &TenantId, invalid: Option<&str>, body: 
             quoted(text)
         ));
     }
-    challenged(StatusCode::UNAUTHORIZED, &value, body)
+    let mut response = challenged(StatusCode::UNAUTHORIZED, &value, body);
+    if invalid.is_none()
+        && let Ok(value) = HeaderValue::from_str(&proving(gateway, tenant))
+    {
+        response.headers_mut().append(WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+/// The challenge to prove possession (RFC 9449 §7.1).
+fn proving(gateway: &Gateway, tenant: &TenantId) -> String {
+    let algorithms = ProofVerifier::ALGORITHMS.map(|algorithm| algorithm.as_str());
+    format!(
+        "DPoP algs=\"{}\", resource_metadata=\"{}\"",
+        algorithms.join(" "),
+        metadata_url(gateway, tenant)
+    )
+}
+
+/// Gives whoever proves the nonce for the next time (RFC 9449 §8.2).
+pub(super) fn with_nonce(gateway: &Gateway, proving: bool, mut response: Response) -> Response {
+    if proving && let Ok(nonce) = HeaderValue::from_str(&gateway.authenticator.nonce(gateway.clock.now())) {
+        let headers = response.headers_mut();
+        headers.insert(HeaderName::from_static(NONCE_HEADER), nonce);
+    }
+    response
 }
 
 /// HTTP 401 for a credential that a decision found dead.

@@ -18,6 +18,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::any;
 use bailiwick_base::{ServerName, TenantId};
+use bailiwick_pep::token::Presented;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
@@ -48,13 +49,15 @@ async fn handler(
     message: http::Request<Body>,
 ) -> Response {
     let (parts, body) = message.into_parts();
-    match admit(&gateway, &tenant, &server, &parts) {
+    let proving = Presented::of(&parts).is_proving();
+    let response = match admit(&gateway, &tenant, &server, &parts) {
         Err(refusal) => *refusal,
         Ok(caller) if parts.method == Method::POST => post(&gateway, caller, &parts, body).await,
         Ok(caller) if parts.method == Method::GET => legacy::stream(&gateway, caller, &parts).await,
         Ok(caller) if parts.method == Method::DELETE => legacy::end(&gateway, &caller, &parts).await,
         Ok(_) => respond::method_not_allowed(),
-    }
+    };
+    auth::with_nonce(&gateway, proving, response)
 }
 
 fn admit(gateway: &Gateway, tenant: &str, server: &str, parts: &Parts) -> Result<Caller, Box<Response>> {
@@ -65,7 +68,7 @@ fn admit(gateway: &Gateway, tenant: &str, server: &str, parts: &Parts) -> Result
     if parts.method == Method::POST {
         require_json(&parts.headers)?;
     }
-    let bearer = auth::require(gateway, &tenant, &parts.headers)?;
+    let bearer = auth::require(gateway, &tenant, &Presented::of(parts))?;
     Ok(Caller {
         tenant,
         server,

@@ -23,9 +23,10 @@ use bailiwick_inventory::{Identity, Kind, Labels, Origin, Owner, State, Tenant, 
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{
     Authenticator, BoxFuture, Gateway, GatewayConfig, GatewayDeps, PinReport, PinReportError, PinReporter,
-    Spawner, TokenRefusal, UpstreamSecrets,
+    Spawner, UpstreamSecrets,
 };
 use bailiwick_outbound::Dialer;
+use bailiwick_pep::token::{Presented, TokenError, bearer};
 use bailiwick_pep::{Outcome, Pep, RecordFuture, Recorder, Sequenced, SnapshotCell};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -150,12 +151,15 @@ fn named(call: &Call) -> (String, String) {
 pub(crate) struct Tokens(Mutex<BTreeMap<String, Bearer>>);
 
 impl Authenticator for Tokens {
-    fn verify(&self, _: &TenantId, token: &str, _: Time) -> Result<Bearer, TokenRefusal> {
+    fn verify(&self, _: &TenantId, presented: &Presented<'_>, _: Time) -> Result<Bearer, TokenError> {
+        let token = bearer(presented.headers)?.ok_or(TokenError::Bearer)?;
+        let token = std::str::from_utf8(token).unwrap();
         let found = self.0.lock().unwrap().get(token).cloned();
-        found.ok_or(TokenRefusal {
-            code: "token.signature",
-            text: "the token is not one of ours".to_owned(),
-        })
+        found.ok_or(TokenError::Signature)
+    }
+
+    fn nonce(&self, _: Time) -> String {
+        "nonce".to_owned()
     }
 }
 
@@ -347,6 +351,7 @@ impl World {
             act: smallvec::SmallVec::new(),
             may_act: Vec::new(),
             lineage: Vec::new(),
+            confirmation: None,
         };
         let bearer = Bearer {
             claims: Arc::new(claims),

@@ -25,7 +25,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, TokenError> {
 }
 
 /// `b64token` of RFC 6750: no space, nothing that could end a header or a part early.
-fn is_token(token: &[u8]) -> bool {
+pub(super) fn is_token(token: &[u8]) -> bool {
     let fits =
         |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
     !token.is_empty() && token.iter().all(fits)

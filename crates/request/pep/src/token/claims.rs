@@ -2,6 +2,7 @@
 
 use bailiwick_base::limits::{ACT_DEPTH_MAX, TEXT_MAX};
 use bailiwick_base::{TenantId, Time};
+use bailiwick_credential::Confirmation;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
@@ -33,6 +34,8 @@ pub struct Registered {
     pub scope: String,
     /// The actors (RFC 8693 §4.1), outermost first.
     pub actors: SmallVec<[String; 2]>,
+    /// `cnf`.
+    pub confirmation: Option<Confirmation>,
 }
 
 impl Registered {
@@ -42,9 +45,6 @@ impl Registered {
         issuer: &IssuerKeys,
         config: &VerifierConfig,
     ) -> Result<Self, TokenError> {
-        if members.contains_key("cnf") {
-            return Err(TokenError::SenderConstrained);
-        }
         if !is_audience(members.get("aud"), issuer.audience()) {
             return Err(TokenError::Audience);
         }
@@ -78,6 +78,7 @@ impl Registered {
                 }
             },
             actors: actors(members)?,
+            confirmation: Confirmation::from_claims(members)?,
         })
     }
 

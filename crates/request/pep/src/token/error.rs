@@ -3,6 +3,8 @@
 use bailiwick_base::CompactError;
 use bailiwick_credential::ClaimError;
 
+use super::dpop::ProofError;
+
 /// A token that is not accepted. The answer is HTTP 401 `invalid_token` with [`TokenError::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -18,6 +20,9 @@ pub enum TokenError {
     /// The Authorization header does not hold exactly one bearer token.
     #[error("header `authorization` has to hold exactly one bearer token")]
     Bearer,
+    /// Bound to a client certificate, and sent over a connection with another one or none.
+    #[error("token is bound to another client certificate than this connection has, or it has none")]
+    Certificate,
     /// A claim is missing or not of its form.
     #[error("claim `{claim}` is not usable: {rule}")]
     Claim {
@@ -47,13 +52,17 @@ pub enum TokenError {
     /// It would live longer than any token of ours.
     #[error("token has a longer lifetime than is accepted")]
     Lifetime,
+    /// Sent with a proof of possession, and bound to no key.
+    #[error("token is bound to no key: send it under the scheme Bearer")]
+    NotBound,
     /// Its time has not come.
     #[error("token is not valid yet: check the clock of its issuer")]
     NotYetValid,
-    /// Bound to a key whose possession cannot be shown here.
-    #[error(
-        "token is bound to a key (`cnf`): proof of possession is not accepted here yet, ask for a bearer token"
-    )]
+    /// The proof of possession beside it does not hold.
+    #[error("{0}")]
+    Proof(#[from] ProofError),
+    /// Bound to a key, and sent as if whoever has it might use it.
+    #[error("token is bound to a key (`cnf.jkt`): send it under the scheme DPoP with a proof (RFC 9449)")]
     SenderConstrained,
     /// The signature is not one of this key over this text.
     #[error("signature of the token does not verify")]
@@ -81,6 +90,7 @@ impl TokenError {
             Self::Algorithm => "token.algorithm",
             Self::Audience => "token.audience",
             Self::Bearer => "token.bearer",
+            Self::Certificate => "token.certificate",
             Self::Claim { .. } => "token.claim-invalid",
             Self::Encoding => "token.encoding",
             Self::Expired => "token.expired",
@@ -89,7 +99,9 @@ impl TokenError {
             Self::Json => "token.json",
             Self::KeyUnknown => "token.key-unknown",
             Self::Lifetime => "token.lifetime",
+            Self::NotBound => "token.not-bound",
             Self::NotYetValid => "token.not-yet-valid",
+            Self::Proof(error) => error.code(),
             Self::SenderConstrained => "token.sender-constrained",
             Self::Signature => "token.signature",
             Self::Structure => "token.structure",

@@ -52,6 +52,17 @@ pub struct VerifiedToken<C = Arc<Claims>> {
     pub expires_at: Time,
 }
 
+impl<C: Clone> VerifiedToken<C> {
+    pub(super) fn of<P: Profile<Claims = C>>(entry: &Entry<P>, token_hash: Digest) -> Self {
+        Self {
+            claims: entry.claims.clone(),
+            token_hash,
+            tenant: entry.registered.tenant.clone(),
+            expires_at: entry.registered.expires_at,
+        }
+    }
+}
+
 impl VerifiedToken {
     /// The caller in the words of the decision point.
     #[must_use]
@@ -84,10 +95,12 @@ impl<P: Profile> Verifier<P> {
         }
     }
 
-    /// Verifies a token that was presented to a door of `tenant`.
+    /// Verifies a token that whoever has it may use, at a door of `tenant`. Where there is a request, ask
+    /// [`Verifier::verify_presented`].
     ///
     /// # Errors
-    /// [`TokenError`]; a token of another tenant is [`TokenError::Tenant`].
+    /// [`TokenError`]; a token of another tenant is [`TokenError::Tenant`], one that is bound to a sender
+    /// [`TokenError::SenderConstrained`].
     pub fn verify(
         &self,
         tenant: &TenantId,
@@ -101,11 +114,37 @@ impl<P: Profile> Verifier<P> {
         Ok(token)
     }
 
-    /// Verifies a token where it alone says which tenant is meant (`/access/v1/…` without a tenant).
+    /// The same where the token alone says which tenant is meant.
     ///
     /// # Errors
     /// [`TokenError`].
     pub fn verify_any(&self, text: &[u8], now: Time) -> Result<VerifiedToken<P::Claims>, TokenError> {
+        let (token_hash, entry) = self.entry(text, now)?;
+        if entry.registered.confirmation.is_some() {
+            return Err(TokenError::SenderConstrained);
+        }
+        Ok(VerifiedToken::of(&entry, token_hash))
+    }
+
+    /// Verifies a token without asking who sent it: to say something about it, never to act on it.
+    ///
+    /// # Errors
+    /// [`TokenError`]; a token of another tenant is [`TokenError::Tenant`].
+    pub fn verify_unshown(
+        &self,
+        tenant: &TenantId,
+        text: &[u8],
+        now: Time,
+    ) -> Result<VerifiedToken<P::Claims>, TokenError> {
+        let (token_hash, entry) = self.entry(text, now)?;
+        if entry.registered.tenant != *tenant {
+            return Err(TokenError::Tenant);
+        }
+        Ok(VerifiedToken::of(&entry, token_hash))
+    }
+
+    /// What a text says, when it is a living token of one of our issuers.
+    pub(super) fn entry(&self, text: &[u8], now: Time) -> Result<(Digest, Arc<Entry<P>>), TokenError> {
         if text.len() > bailiwick_base::limits::TOKEN_MAX {
             return Err(TokenError::TooLong);
         }
@@ -118,12 +157,7 @@ impl<P: Profile> Verifier<P> {
             self.cache.remove(&token_hash);
             return Err(error);
         }
-        Ok(VerifiedToken {
-            claims: entry.claims.clone(),
-            token_hash,
-            tenant: entry.registered.tenant.clone(),
-            expires_at: entry.registered.expires_at,
-        })
+        Ok((token_hash, entry))
     }
 
     /// Forgets what was verified for a tenant, so that memory does not outlive it.

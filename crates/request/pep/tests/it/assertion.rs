@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bailiwick_base::{ClientId, PublicKey, SeededEntropy, SigningAlgorithm, canonical};
-use bailiwick_credential::Client;
+use bailiwick_credential::{Client, ClientProof};
 use bailiwick_keys::{AssertionPlan, ClientKey, jws};
 use bailiwick_pep::token::{
     AssertionConfig, AssertionError, AssertionVerifier, TokenError, UnverifiedAssertion,
@@ -30,6 +30,7 @@ fn client(n: u128, key: &ClientKey) -> Client {
         jwk: canonical::to_vec(&key.public_jwk().key().to_jwk()).unwrap(),
         created_at: at(-100),
         expires_at: at(1_000),
+        proof: ClientProof::None,
     }
 }
 

@@ -145,10 +145,11 @@ fn remembering_changes_no_answer() {
         });
     }
     assert!(verifier.remembered() <= 64, "the memory is bounded");
-    let good_somewhere = setting
-        .cases
-        .iter()
-        .filter(|c| roomy.verify_any(c.token.as_bytes(), setting.now).is_ok());
+    let good_somewhere = setting.cases.iter().filter(|c| {
+        let answer = roomy.verify_any(c.token.as_bytes(), setting.now);
+        // Bound to a sender: refused as a bearer token, and whole all the same.
+        matches!(answer, Ok(_) | Err(TokenError::SenderConstrained))
+    });
     let good_somewhere = good_somewhere.count();
     assert!(
         good_somewhere > 253,

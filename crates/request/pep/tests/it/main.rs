@@ -9,6 +9,7 @@
 
 mod assertion;
 mod cookbook;
+mod dpop;
 mod forgery;
 mod pipeline;
 mod recorder;

@@ -82,6 +82,7 @@ fn claims() -> Claims {
         act: SmallVec::new(),
         may_act: Vec::new(),
         lineage: Vec::new(),
+        confirmation: None,
     }
 }
 
@@ -151,9 +152,24 @@ fn our_own_claims_are_required_here_and_only_here() {
         assert!(refused(json!({name: null})).is_some(), "{name}");
     }
     assert_eq!(
-        refused(json!({"cnf": {"jkt": "x"}})),
+        refused(json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}})),
         Some(TokenError::SenderConstrained)
     );
+    for unknown in [
+        json!({"jkt": "x"}),
+        json!({"jwk": {}}),
+        json!({}),
+        json!("x"),
+        json!([]),
+    ] {
+        assert!(
+            matches!(
+                refused(json!({"cnf": unknown})),
+                Some(TokenError::Claim { claim: "cnf", .. })
+            ),
+            "{unknown}"
+        );
+    }
     assert_eq!(
         refused(json!({"aud": [AUDIENCE, "other"]})),
         Some(TokenError::Audience)

@@ -186,6 +186,7 @@ impl World {
             act: SmallVec::new(),
             may_act: Vec::new(),
             lineage: Vec::new(),
+            confirmation: None,
         };
         Call {
             id,

@@ -3,7 +3,7 @@
 //! The task is named by the `task` parameter; without one, the identity's only open task is meant.
 
 use bailiwick_base::{TaskId, TenantId};
-use bailiwick_credential::TaskState;
+use bailiwick_credential::{ClientProof, Confirmation, TaskState};
 use bailiwick_wire as wire;
 
 use super::{details, require_resource};
@@ -12,19 +12,43 @@ use crate::issue::{self, Requester};
 use crate::oauth::client::authenticate;
 use crate::oauth::error::{OauthError, bad, refused};
 use crate::oauth::form::Form;
+use crate::oauth::proof::Shown;
 
-pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<wire::Token, OauthError> {
+pub(super) async fn granted(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    shown: &Shown,
+) -> Result<wire::Token, OauthError> {
     let requester = authenticate(deps, tenant, form)?;
     require_resource(deps, tenant, form)?;
     let task = task_of(deps, tenant, form, &requester)?;
     let requested = details::requested(deps, form, &task, &requester)?;
-    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
+    let bound = bound(deps, tenant, &requester, shown)?;
+    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref(), bound)
         .await
         .map_err(|e| refused(&e))?;
     let token = issued.tokens.into_iter().next();
     token
         .map(|token| details::told(deps, form, &task, token))
         .ok_or_else(|| bad("invalid_grant", "no token was issued"))
+}
+
+/// What the token of this requester will be bound to: what its client is registered for, or what it shows.
+pub(super) fn bound(
+    deps: &Deps,
+    tenant: &TenantId,
+    requester: &Requester,
+    shown: &Shown,
+) -> Result<Option<Confirmation>, OauthError> {
+    match requester {
+        Requester::Client(id, _) => {
+            let required = deps.cell.load().client(id).map_or(ClientProof::Dpop, |c| c.proof);
+            shown.bind(deps, tenant, &id.to_string(), required)
+        }
+        Requester::Workload(rule, _) => shown.bind(deps, tenant, &rule.to_string(), ClientProof::None),
+        Requester::Holder(_) | Requester::Operator => Ok(None),
+    }
 }
 
 pub(super) fn task_of(

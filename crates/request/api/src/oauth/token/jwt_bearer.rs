@@ -8,16 +8,22 @@ use bailiwick_outbound::AddressRule;
 use bailiwick_wire as wire;
 use http::StatusCode;
 
-use super::client_credentials::task_of;
+use super::client_credentials::{bound, task_of};
 use super::{details, require_resource};
 use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::oauth::error::{OauthError, bad, refused};
 use crate::oauth::form::Form;
+use crate::oauth::proof::Shown;
 
 pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<wire::Token, OauthError> {
+pub(super) async fn granted(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    shown: &Shown,
+) -> Result<wire::Token, OauthError> {
     let assertion = form
         .get("assertion")
         .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
@@ -25,7 +31,8 @@ pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Resu
     let requester = workload(deps, tenant, assertion).await?;
     let task = task_of(deps, tenant, form, &requester)?;
     let requested = details::requested(deps, form, &task, &requester)?;
-    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref())
+    let bound = bound(deps, tenant, &requester, shown)?;
+    let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref(), bound)
         .await
         .map_err(|e| refused(&e))?;
     let token = issued.tokens.into_iter().next();

@@ -9,12 +9,15 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ServerName, TenantId};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 
 use super::error::{OauthError, bad, no_store};
 use super::form::{self, Form};
 use super::metadata::served;
+use super::proof::Shown;
 use crate::Deps;
+use crate::presented::with_nonce;
 
 /// The grant types that are served here, as metadata names them.
 pub(super) const GRANT_TYPES: [&str; 3] = [
@@ -26,25 +29,32 @@ pub(super) const GRANT_TYPES: [&str; 3] = [
 pub(crate) async fn handler(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, Response> {
     let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
-    let form = form::read(&headers, body).await?;
-    match granted(&deps, &tenant, &form).await {
-        Ok(token) => Ok(no_store((StatusCode::OK, axum::Json(token)).into_response())),
+    let form = form::read(&parts.headers, body).await?;
+    let response = match granted(&deps, &tenant, &parts, &form).await {
+        Ok(token) => no_store((StatusCode::OK, axum::Json(token)).into_response()),
         Err(error) => {
             metrics::counter!("bailiwick_token_requests_refused_total", "error" => error.1).increment(1);
-            Err(error.into_response())
+            error.into_response()
         }
-    }
+    };
+    Ok(with_nonce(&deps, &parts, response))
 }
 
-async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<bailiwick_wire::Token, OauthError> {
+async fn granted(
+    deps: &Deps,
+    tenant: &TenantId,
+    parts: &Parts,
+    form: &Form,
+) -> Result<bailiwick_wire::Token, OauthError> {
+    let shown = Shown::read(deps, parts)?;
     match form.get("grant_type") {
-        Some("client_credentials") => client_credentials::granted(deps, tenant, form).await,
-        Some(token_exchange::GRANT_TYPE) => token_exchange::granted(deps, tenant, form).await,
-        Some(jwt_bearer::GRANT_TYPE) => jwt_bearer::granted(deps, tenant, form).await,
+        Some("client_credentials") => client_credentials::granted(deps, tenant, form, &shown).await,
+        Some(token_exchange::GRANT_TYPE) => token_exchange::granted(deps, tenant, form, &shown).await,
+        Some(jwt_bearer::GRANT_TYPE) => jwt_bearer::granted(deps, tenant, form, &shown).await,
         Some(_) => Err(bad(
             "unsupported_grant_type",
             format!("`grant_type` must be one of: {}", GRANT_TYPES.join(", ")),

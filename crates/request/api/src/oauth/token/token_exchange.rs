@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bailiwick_base::{IdentityId, TenantId, TokenId};
 use bailiwick_credential::{
-    self as credential, Claims, ExchangePlan, ExchangeRefusal, ExchangeRule, ScopeSet,
+    self as credential, Claims, Confirmation, ExchangePlan, ExchangeRefusal, ExchangeRule, ScopeSet,
 };
 use bailiwick_decide::{Arguments, Bearer, Call, DenyReason, Door, NamedEntity, Principal, Target};
 use bailiwick_wire as wire;
@@ -17,11 +17,13 @@ use http::StatusCode;
 use serde_json::Map;
 use smallvec::SmallVec;
 
+use super::client_credentials::bound;
 use crate::Deps;
 use crate::issue::{self, Requester, Stopped};
 use crate::oauth::client::authenticate;
 use crate::oauth::error::{OauthError, bad, refused};
 use crate::oauth::form::Form;
+use crate::oauth::proof::Shown;
 
 /// RFC 8693 §2.1.
 pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -35,10 +37,21 @@ struct Asked<'a> {
     identity: IdentityId,
     /// `jti` of the subject token, once it is known to be ours.
     subject: Option<TokenId>,
+    /// What the client proved to hold.
+    shown: &'a Shown,
+    /// What its token will be bound to.
+    bound: Option<Confirmation>,
 }
 
-pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<wire::Token, OauthError> {
-    let Requester::Client(client, identity) = authenticate(deps, tenant, form)? else {
+pub(super) async fn granted(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    shown: &Shown,
+) -> Result<wire::Token, OauthError> {
+    let requester = authenticate(deps, tenant, form)?;
+    let bound = bound(deps, tenant, &requester, shown)?;
+    let Requester::Client(client, identity) = requester else {
         return Err(bad("invalid_request", "an exchange is asked for by a client"));
     };
     let mut asked = Asked {
@@ -46,6 +59,8 @@ pub(super) async fn granted(deps: &Deps, tenant: &TenantId, form: &Form) -> Resu
         tenant,
         identity,
         subject: None,
+        shown,
+        bound,
     };
     let planned = plan(&mut asked, &client.to_string(), form);
     let (claims, subject, actor) = match planned {
@@ -107,6 +122,7 @@ fn plan(asked: &mut Asked<'_>, client: &str, form: &Form) -> Result<Planned, Unp
         ttl,
         token,
         epoch: snapshot.epoch(),
+        confirmation: asked.bound,
     };
     let claims = credential::exchange(plan, &deps.credential_limits, deps.clock.now())?;
     Ok((claims, subject, actor))
@@ -159,12 +175,31 @@ fn verified(
 ) -> Result<Bearer, ExchangeRefusal> {
     let text = form.get(name).unwrap_or_default();
     let now = asked.deps.clock.now();
-    asked
+    let refused = |why: String| ExchangeRefusal::new(rule, format!("`{name}` is not usable: {why}"));
+    let token = asked
         .deps
         .verifier
-        .verify(asked.tenant, text.as_bytes(), now)
-        .map(|token| token.bearer())
-        .map_err(|error| ExchangeRefusal::new(rule, format!("`{name}` is not usable: {error}")))
+        .verify_unshown(asked.tenant, text.as_bytes(), now)
+        .map_err(|error| refused(error.to_string()))?;
+    // Whoever exchanges a token acts on it: what it is bound to has to be shown, as at any other door.
+    if let Some(bound) = token.claims.confirmation
+        && !asked.shown.holds(bound)
+    {
+        let proof = form.get("subject_token_proof");
+        let proof = proof
+            .filter(|_| rule == ExchangeRule::SubjectToken)
+            .ok_or_else(|| {
+                refused(
+                    "it is bound to its sender: ask with the proof, or over the certificate, that it needs"
+                        .to_owned(),
+                )
+            })?;
+        asked
+            .shown
+            .require_handed_on(asked.deps, &token, proof)
+            .map_err(|error| refused(format!("`subject_token_proof`: {error}")))?;
+    }
+    Ok(token.bearer())
 }
 
 impl Asked<'_> {

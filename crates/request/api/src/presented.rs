@@ -1,0 +1,73 @@
+//! Tokens as requests present them at our own doors: verified with the proof of possession they need, refused with
+//! the challenge that says which (RFC 6750 §3, RFC 9449 §7.1).
+
+use axum::response::Response;
+use bailiwick_base::TenantId;
+use bailiwick_pep::token::{NONCE_HEADER, Presented, ProofVerifier, TokenError, VerifiedToken};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, header};
+
+use crate::Deps;
+
+/// The token of a request, shown by the sender it is bound to.
+pub(crate) fn verified(
+    deps: &Deps,
+    tenant: Option<&TenantId>,
+    parts: &Parts,
+) -> Result<VerifiedToken, TokenError> {
+    let presented = Presented::of(parts);
+    deps.verifier
+        .verify_presented(&deps.proofs, tenant, &presented, deps.clock.now())
+}
+
+/// What answers a refused token: how to present one, and the nonce to do it with.
+#[derive(Debug, Clone)]
+pub(crate) struct Challenge {
+    value: String,
+    nonce: Option<String>,
+}
+
+impl Challenge {
+    /// `None` where the scheme of the request is Bearer and would do.
+    pub(crate) fn of(deps: &Deps, parts: &Parts, error: TokenError) -> Option<Self> {
+        let proving = Presented::of(parts).is_proving();
+        if !proving && error != TokenError::SenderConstrained {
+            return None;
+        }
+        let code = match error {
+            TokenError::Proof(error) => error.oauth(),
+            _ => "invalid_token",
+        };
+        Some(Self {
+            value: format!("DPoP error=\"{code}\", algs=\"{}\"", algorithms().join(" ")),
+            nonce: proving.then(|| deps.proofs.nonce(deps.clock.now())),
+        })
+    }
+
+    pub(crate) fn apply(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&self.value) {
+            headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        if let Some(Ok(nonce)) = self.nonce.as_deref().map(HeaderValue::from_str) {
+            headers.insert(HeaderName::from_static(NONCE_HEADER), nonce);
+        }
+    }
+}
+
+/// Gives whoever proves the nonce for the next time (RFC 9449 §8.2).
+pub(crate) fn with_nonce(deps: &Deps, parts: &Parts, mut response: Response) -> Response {
+    if Presented::of(parts).is_proving()
+        && let Ok(nonce) = HeaderValue::from_str(&deps.proofs.nonce(deps.clock.now()))
+    {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(NONCE_HEADER), nonce);
+    }
+    response
+}
+
+/// What proofs may be signed with, for metadata and challenges.
+pub(crate) fn algorithms() -> [&'static str; 2] {
+    ProofVerifier::ALGORITHMS.map(|algorithm| algorithm.as_str())
+}

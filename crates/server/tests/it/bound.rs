@@ -1,0 +1,753 @@
+//! Tokens that are bound to a key: every grant gives one, every door takes it with a proof and in no other way.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use bailiwick_base::{Digest, PublicKey};
+use bailiwick_server::operator::idempotency_key;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::bed::{Answer, BASE, Bed, claims_of, modern};
+use crate::desk::Desk;
+use crate::tokens::{ASSERTION_TYPE, Client, FORM, form};
+use bailiwick_vectors as vectors;
+
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// Whoever holds a P-256 key.
+pub(crate) struct Prover(EcdsaKeyPair);
+
+impl Prover {
+    pub(crate) fn new() -> Self {
+        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+    }
+
+    /// `x` and `y` as a JWK has them.
+    fn coordinates(&self) -> (String, String) {
+        let point = self.0.public_key().as_ref();
+        (
+            URL_SAFE_NO_PAD.encode(&point[1..33]),
+            URL_SAFE_NO_PAD.encode(&point[33..65]),
+        )
+    }
+
+    fn jwk(&self) -> Value {
+        let (x, y) = self.coordinates();
+        json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
+    }
+
+    pub(crate) fn thumbprint(&self) -> String {
+        PublicKey::from_jwk(self.jwk().as_object().unwrap())
+            .unwrap()
+            .thumbprint()
+    }
+
+    /// Any header and any payload under this key.
+    fn sign(&self, header: &str, payload: &str) -> String {
+        let mut text = URL_SAFE_NO_PAD.encode(header);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(payload, &mut text);
+        let signature = self.0.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut text);
+        text
+    }
+
+    /// A proof; `change` comes on top.
+    fn proof(&self, bed: &Bed, path: &str, nonce: &str, token: Option<&str>, change: &Value) -> String {
+        let mut claims = json!({
+            "jti": idempotency_key().unwrap(), "htm": "POST", "htu": format!("{BASE}{path}"), "iat": bed.now(),
+            "nonce": nonce,
+        });
+        if let Some(token) = token {
+            claims["ath"] = json!(Digest::of(token.as_bytes()).to_base64url());
+        }
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk()});
+        self.sign(&header.to_string(), &claims.to_string())
+    }
+}
+
+/// The nonce that the token endpoint gives to whoever asks with a proof without one.
+async fn nonce(bed: &Bed) -> String {
+    let prover = Prover::new();
+    let proof = prover.proof(bed, "/t/acme/token", "", None, &json!({}));
+    let headers = [("content-type", FORM), ("dpop", proof.as_str())];
+    let body = form(&[("grant_type", "client_credentials")]);
+    let answer = bed.send("POST", "/t/acme/token", &headers, body).await;
+    answer.refused(400, "use_dpop_nonce");
+    let nonce = answer.header("dpop-nonce").to_owned();
+    assert!(!nonce.is_empty(), "{:?}", answer.headers);
+    nonce
+}
+
+/// A token request, proven where there is a prover.
+async fn ask(bed: &Bed, prover: Option<&Prover>, parameters: &[(&str, &str)]) -> Answer {
+    let mut headers = vec![("content-type", FORM)];
+    let proof = match prover {
+        None => String::new(),
+        Some(prover) => prover.proof(bed, "/t/acme/token", &nonce(bed).await, None, &json!({})),
+    };
+    if prover.is_some() {
+        headers.push(("dpop", &proof));
+    }
+    bed.send("POST", "/t/acme/token", &headers, form(parameters))
+        .await
+}
+
+async fn credentials(bed: &Bed, client: &Client, task: &str, prover: Option<&Prover>) -> Answer {
+    let assertion = client.assertion(bed, "acme");
+    let parameters = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion.as_str()),
+        ("task", task),
+    ];
+    ask(bed, prover, &parameters).await
+}
+
+/// A request with a token under a scheme, and a proof where there is one.
+async fn present(
+    bed: &Bed,
+    path: &str,
+    (scheme, token): (&str, &str),
+    proof: Option<&str>,
+    body: &Value,
+) -> Answer {
+    let authorization = format!("{scheme} {token}");
+    let mut headers = vec![
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "echo"),
+    ];
+    headers.extend(proof.map(|proof| ("dpop", proof)));
+    bed.send("POST", path, &headers, body.to_string()).await
+}
+
+fn echo() -> Value {
+    modern("tools/call", json!({"name": "echo", "arguments": {}}))
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
+}
+
+struct World {
+    bed: Bed,
+    desk: Desk,
+    identity: String,
+    task: String,
+    client: Client,
+}
+
+async fn world() -> World {
+    let (bed, desk) = (Bed::start().await, Desk::open().await);
+    bed.add_tenant("acme").await;
+    let can = ["files:echo", "authzen:evaluate", "token:exchange"];
+    let (identity, task, _) = bed.add_worker(&desk, &can).await;
+    let client = Client::register(&bed, "acme", &identity).await;
+    World {
+        bed,
+        desk,
+        identity,
+        task,
+        client,
+    }
+}
+
+const GATEWAY: &str = "/t/acme/mcp/files";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_proof_of_the_set_is_answered_as_it_says() {
+    let Some(folder) = vectors::folder("dpop") else {
+        return;
+    };
+    let set = vectors::json(&folder.join("cases.json"));
+    let world = world().await;
+    let bed = &world.bed;
+    let (holder, other) = (Prover::new(), Prover::new());
+    let granted = credentials(bed, &world.client, &world.task, Some(&holder))
+        .await
+        .ok();
+    let token = text(&granted["access_token"]);
+    let translation = Translation {
+        bed,
+        set: &set,
+        holder: &holder,
+        other: &other,
+        ath: Digest::of(token.as_bytes()),
+        nonce: nonce(bed).await,
+    };
+    let cases = set["cases"].as_array().unwrap();
+    let (mut run, mut forwarded) = (0, 0);
+    let whole = text(&cases[cases.len() - 2]["proof"]);
+    let mut last = String::new();
+    for (n, case) in cases.iter().enumerate() {
+        let answer = loop {
+            let began = bed.now();
+            let proof = text(&case["proof"]);
+            // The last line is the one before it, once more.
+            let ours = match case["why"].as_str().unwrap() {
+                "one character changed" => altered(&translation.of(&whole), &whole, &proof),
+                why if why.starts_with("replay") => last.clone(),
+                _ => translation.of(&proof),
+            };
+            last.clone_from(&ours);
+            let answer = present(bed, GATEWAY, ("DPoP", &token), Some(&ours), &echo()).await;
+            // A proof at the edge of its minute is judged by a clock that went on meanwhile.
+            if bed.now() <= began + 1 || case["expect"] == "refuse" {
+                break answer;
+            }
+        };
+        if case["expect"] == "accept" {
+            let said = answer.ok();
+            assert!(said["result"].is_object(), "case {n} ({}): {said}", case["why"]);
+            forwarded += 1;
+        } else {
+            assert_eq!(
+                answer.status,
+                401,
+                "case {n} ({}): {}",
+                case["why"],
+                answer.text()
+            );
+            assert!(answer.header("www-authenticate").starts_with("DPoP "), "case {n}");
+            assert!(!answer.header("dpop-nonce").is_empty(), "case {n}");
+            assert!(answer.code().starts_with("dpop."), "case {n}: {}", answer.text());
+        }
+        run += 1;
+    }
+    assert!(forwarded >= 16, "{forwarded}");
+    assert!(world.desk.calls() >= forwarded);
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let count = readme
+        .lines()
+        .find_map(|l| l.strip_prefix("Count: ")?.trim().parse().ok());
+    vectors::report("dpop over HTTP", run, count.unwrap());
+}
+
+/// The set speaks of a gateway, a token and keys that are not ours: the same proofs about ours.
+struct Translation<'a> {
+    bed: &'a Bed,
+    set: &'a Value,
+    holder: &'a Prover,
+    other: &'a Prover,
+    ath: Digest,
+    nonce: String,
+}
+
+impl Translation<'_> {
+    fn of(&self, proof: &str) -> String {
+        let part = |n: usize| {
+            let part = proof.split('.').nth(n).unwrap();
+            String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        let (mut header, payload) = (part(0), part(1));
+        let theirs = self.keys();
+        let signer = if header.contains(&theirs[1].0) || self.is_swapped(proof) {
+            self.other
+        } else {
+            self.holder
+        };
+        for ((x, y), prover) in theirs.iter().zip([self.holder, self.other]) {
+            let ours = prover.coordinates();
+            header = header.replace(x, &ours.0).replace(y, &ours.1);
+        }
+        signer.sign(&header, &self.payload(&payload))
+    }
+
+    /// The coordinates of the key that the token of the set is bound to, and of the other one.
+    fn keys(&self) -> [(String, String); 2] {
+        let of = |why: &str| {
+            let cases = self.set["cases"].as_array().unwrap();
+            let case = cases.iter().find(|case| case["why"] == why).unwrap();
+            let header = case["proof"].as_str().unwrap().split('.').next().unwrap();
+            let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+            (text(&header["jwk"]["x"]), text(&header["jwk"]["y"]))
+        };
+        [of("valid"), of("other key than cnf.jkt")]
+    }
+
+    fn is_swapped(&self, proof: &str) -> bool {
+        let mut cases = self.set["cases"].as_array().unwrap().iter();
+        cases.any(|case| case["proof"] == proof && case["why"] == "header jwk swapped after signing")
+    }
+
+    fn payload(&self, theirs: &str) -> String {
+        let context = &self.set["context"];
+        let (now, then) = (self.bed.now(), context["now"].as_i64().unwrap());
+        let ath = Digest::of(context["access_token"].as_str().unwrap().as_bytes());
+        let mut out = theirs
+            .replace("http://gateway.example", "ELSE://bailiwick.test")
+            .replace("https://", "http://")
+            .replace("HTTPS://", "HTTP://")
+            .replace("ELSE://", "https://")
+            .replace("gateway.example", "bailiwick.test")
+            .replace("gateway.EXAMPLE", "bailiwick.TEST")
+            .replace(":443/", ":80/")
+            .replace("/mcp", GATEWAY)
+            .replace("/mc\"", "/t/acme/mcp/file\"")
+            .replace(&ath.to_base64url(), &self.ath.to_base64url())
+            .replace(&ath.to_string(), &self.ath.to_string())
+            .replace(context["nonce"].as_str().unwrap(), &self.nonce);
+        // Every instant of the set lies as far from now as it lies from the set's now.
+        let numbers: Vec<i64> = theirs
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|digits| (digits.len() >= 10).then(|| digits.parse().ok())?)
+            .collect();
+        for number in numbers {
+            let ours = if number > then * 100 {
+                now * 1_000
+            } else {
+                now + number - then
+            };
+            out = out.replace(&number.to_string(), &ours.to_string());
+        }
+        out
+    }
+}
+
+/// Our whole proof with the change by which a proof of the set differs from its whole one.
+fn altered(ours: &str, whole: &str, changed: &str) -> String {
+    let split = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let (mut out, whole, changed) = (split(ours), split(whole), split(changed));
+    let part = (0..3).find(|n| whole[*n] != changed[*n]).unwrap();
+    let at = whole[part]
+        .bytes()
+        .zip(changed[part].bytes())
+        .position(|(a, b)| a != b)
+        .unwrap();
+    let with = changed[part].as_bytes()[at];
+    let at = at.min(out[part].len() - 1);
+    let mut bytes = out[part].clone().into_bytes();
+    bytes[at] = if bytes[at] == with { with ^ 1 } else { with };
+    out[part] = String::from_utf8(bytes).unwrap();
+    out.join(".")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_token_is_taken_with_a_proof_for_this_very_request_and_in_no_other_way() {
+    let world = world().await;
+    let (bed, holder) = (&world.bed, Prover::new());
+    let granted = credentials(bed, &world.client, &world.task, Some(&holder))
+        .await
+        .ok();
+    assert_eq!(granted["token_type"], "DPoP");
+    let token = text(&granted["access_token"]);
+    assert_eq!(claims_of(&token)["cnf"], json!({"jkt": holder.thumbprint()}));
+    let unbound = credentials(bed, &world.client, &world.task, None).await.ok();
+    assert_eq!(unbound["token_type"], "Bearer");
+    let unbound = text(&unbound["access_token"]);
+    assert!(claims_of(&unbound).get("cnf").is_none());
+
+    let evaluation = json!({
+        "subject": {"type": "agent", "id": "worker"}, "action": {"name": "echo"},
+        "resource": {"type": "tool", "id": "files:echo"},
+    });
+    let renewal = format!("/v1/tenants/acme/tasks/{}/tokens", world.task);
+    let doors = [
+        (GATEWAY, echo()),
+        ("/access/v1/evaluation", evaluation.clone()),
+        ("/t/acme/access/v1/evaluations", evaluation),
+        (renewal.as_str(), json!({"count": 1})),
+    ];
+    for (path, body) in &doors {
+        let nonce = nonce(bed).await;
+        let proven = |prover: &Prover, token: &str, change: Value| {
+            prover.proof(bed, path, &nonce, Some(token), &change)
+        };
+        // As a bearer token, with a proof beside it or without.
+        let proof = proven(&holder, &token, json!({}));
+        for beside in [None, Some(proof.as_str())] {
+            let answer = present(bed, path, ("Bearer", &token), beside, body).await;
+            assert_eq!(answer.status, 401, "{path}: {}", answer.text());
+            assert!(
+                answer.header("www-authenticate").contains("DPoP "),
+                "{path}: {:?}",
+                answer.headers
+            );
+        }
+        let answer = present(bed, path, ("DPoP", &token), None, body).await;
+        assert_eq!(answer.status, 401, "{path}: {}", answer.text());
+        // With a proof that is about something else.
+        for (why, proof) in [
+            ("another key", proven(&Prover::new(), &token, json!({}))),
+            ("another token", proven(&holder, &unbound, json!({}))),
+            ("no token", proven(&holder, &token, json!({"ath": null}))),
+            ("another method", proven(&holder, &token, json!({"htm": "GET"}))),
+            (
+                "another URL",
+                proven(&holder, &token, json!({"htu": format!("{BASE}/t/acme/token")})),
+            ),
+            (
+                "another host",
+                proven(&holder, &token, json!({"htu": format!("http://evil.test{path}")})),
+            ),
+            (
+                "another time",
+                proven(&holder, &token, json!({"iat": bed.now() - 70})),
+            ),
+        ] {
+            let answer = present(bed, path, ("DPoP", &token), Some(&proof), body).await;
+            assert_eq!(answer.status, 401, "{path}, {why}: {}", answer.text());
+            let challenge = answer.header("www-authenticate");
+            assert!(
+                challenge.contains("error=\"invalid_dpop_proof\""),
+                "{path}, {why}: {challenge}"
+            );
+        }
+        let stale = proven(
+            &holder,
+            &token,
+            json!({"nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}),
+        );
+        let answer = present(bed, path, ("DPoP", &token), Some(&stale), body).await;
+        assert!(
+            answer
+                .header("www-authenticate")
+                .contains("error=\"use_dpop_nonce\""),
+            "{path}"
+        );
+        assert_eq!(answer.header("dpop-nonce"), nonce, "{path}");
+        // A token that is bound to nothing does not become better by a proof.
+        let proof = proven(&holder, &unbound, json!({}));
+        let answer = present(bed, path, ("DPoP", &unbound), Some(&proof), body).await;
+        assert_eq!(answer.status, 401, "{path}: {}", answer.text());
+        // In the one way, once.
+        let proof = proven(&holder, &token, json!({}));
+        let answer = present(bed, path, ("DPoP", &token), Some(&proof), body).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let again = present(bed, path, ("DPoP", &token), Some(&proof), body).await;
+        assert_eq!(again.status, 401, "{path}: {}", again.text());
+        if *path == renewal {
+            let renewed = answer.json();
+            let token = &renewed["tokens"][0];
+            assert_eq!(token["token_type"], "DPoP");
+            let claims = claims_of(&text(&token["access_token"]));
+            assert_eq!(claims["cnf"]["jkt"], holder.thumbprint());
+        }
+        // What is bound to nothing goes on as before.
+        let answer = present(bed, path, ("Bearer", &unbound), None, body).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    assert_eq!(world.desk.calls(), 2);
+    let entries = bed.entries("decisions").await;
+    let issues: Vec<&Value> = entries
+        .iter()
+        .map(|e| &e["payload"]["issue"])
+        .filter(|i| i.is_object())
+        .collect();
+    assert!(issues.iter().any(|issue| issue["bound"] == "dpop"));
+    assert!(issues.iter().any(|issue| issue.get("bound").is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_registered_as_bound_gets_no_other_token() {
+    let world = world().await;
+    let (bed, holder) = (&world.bed, Prover::new());
+    let client = Client::register_with(bed, "acme", &world.identity, &json!({"proof": "dpop"})).await;
+    let refused = credentials(bed, &client, &world.task, None).await;
+    refused.refused(400, "invalid_dpop_proof");
+    assert!(
+        refused.text().contains("registered with proof `dpop`"),
+        "{}",
+        refused.text()
+    );
+    let granted = credentials(bed, &client, &world.task, Some(&holder)).await.ok();
+    assert_eq!(granted["token_type"], "DPoP");
+    // An assertion that came without the nonce was not used up.
+    let assertion = client.assertion(bed, "acme");
+    let parameters = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion.as_str()),
+        ("task", world.task.as_str()),
+    ];
+    let without = holder.proof(bed, "/t/acme/token", "", None, &json!({}));
+    let headers = [("content-type", FORM), ("dpop", without.as_str())];
+    let answer = bed
+        .send("POST", "/t/acme/token", &headers, form(&parameters))
+        .await;
+    answer.refused(400, "use_dpop_nonce");
+    ask(bed, Some(&holder), &parameters).await.ok();
+    // Two proofs are none.
+    let nonce = nonce(bed).await;
+    let proof = || holder.proof(bed, "/t/acme/token", &nonce, None, &json!({}));
+    let (one, two, assertion) = (proof(), proof(), client.assertion(bed, "acme"));
+    let headers = [
+        ("content-type", FORM),
+        ("dpop", one.as_str()),
+        ("dpop", two.as_str()),
+    ];
+    let body = form(&[
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+    ]);
+    let answer = bed.send("POST", "/t/acme/token", &headers, body).await;
+    answer.refused(400, "invalid_dpop_proof");
+    let wrong = json!({"identity": world.identity, "jwk": {}, "proof": "ssh"});
+    bed.post("/v1/tenants/acme/clients", &wrong)
+        .await
+        .refused(400, "client.proof");
+    let listed = bed.get("/v1/tenants/acme/clients").await.ok();
+    let proofs: Vec<&Value> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| &c["proof"])
+        .collect();
+    assert!(
+        proofs.contains(&&json!("dpop")) && proofs.contains(&&json!("none")),
+        "{proofs:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_and_introspection_tell_what_a_token_is_bound_to() {
+    let world = world().await;
+    let (bed, holder) = (&world.bed, Prover::new());
+    for path in [
+        "/.well-known/oauth-authorization-server/t/acme",
+        "/.well-known/oauth-protected-resource/t/acme/mcp/files",
+    ] {
+        let metadata = bed.send("GET", path, &[], "").await.ok();
+        assert_eq!(
+            metadata["dpop_signing_alg_values_supported"],
+            json!(["ES256", "EdDSA"])
+        );
+    }
+    let nobody = bed
+        .send("POST", GATEWAY, &[("content-type", "application/json")], "{}")
+        .await;
+    let challenges: Vec<&str> = nobody
+        .headers
+        .get_all("www-authenticate")
+        .iter()
+        .map(|v| v.to_str().unwrap())
+        .collect();
+    assert!(challenges[0].starts_with("Bearer "), "{challenges:?}");
+    assert!(
+        challenges[1].starts_with("DPoP algs=\"ES256 EdDSA\""),
+        "{challenges:?}"
+    );
+    let granted = credentials(bed, &world.client, &world.task, Some(&holder))
+        .await
+        .ok();
+    let token = text(&granted["access_token"]);
+    let told = async |path: &str| {
+        let assertion = world.client.assertion(bed, "acme");
+        let body = form(&[
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", &assertion),
+            ("token", &token),
+        ]);
+        bed.send("POST", path, &[("content-type", FORM)], body).await
+    };
+    let said = told("/t/acme/introspect").await.ok();
+    assert_eq!(
+        (&said["active"], &said["token_type"]),
+        (&json!(true), &json!("DPoP"))
+    );
+    assert_eq!(said["cnf"], json!({"jkt": holder.thumbprint()}));
+    // Its client ends it without a proof: that only takes rights away.
+    assert_eq!(told("/t/acme/revoke").await.status, 200);
+    assert_eq!(told("/t/acme/introspect").await.ok(), json!({"active": false}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_asks_for_the_proof_and_keeps_the_bond() {
+    let world = world().await;
+    let (bed, holder, thief) = (&world.bed, Prover::new(), Prover::new());
+    let boss = bed.add_identity("acme", "boss").await;
+    let body = json!({
+        "identity": boss, "purpose": "July", "can": ["files:echo"], "for_secs": 3600, "may_act": ["worker"],
+    });
+    let opened = bed.post("/v1/tenants/acme/tasks", &body).await.ok();
+    let boss_task = text(&opened["task"]["id"]);
+    let boss_client = Client::register(bed, "acme", &boss).await;
+    let subject = text(&credentials(bed, &boss_client, &boss_task, None).await.ok()["access_token"]);
+    let bound_subject = credentials(bed, &boss_client, &boss_task, Some(&thief))
+        .await
+        .ok();
+    let bound_subject = text(&bound_subject["access_token"]);
+    let actor = credentials(bed, &world.client, &world.task, Some(&holder))
+        .await
+        .ok();
+    let actor = text(&actor["access_token"]);
+    let plain = text(&credentials(bed, &world.client, &world.task, None).await.ok()["access_token"]);
+    let audience = format!("{BASE}/t/acme/mcp");
+    let exchange_with = async |subject: &str, actor: &str, prover: Option<&Prover>, more: &[(&str, &str)]| {
+        let assertion = world.client.assertion(bed, "acme");
+        let mut parameters = vec![
+            ("grant_type", EXCHANGE),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion.as_str()),
+            ("subject_token", subject),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("actor_token", actor),
+            ("actor_token_type", ACCESS_TOKEN),
+            ("audience", audience.as_str()),
+            ("scope", "files:echo"),
+        ];
+        parameters.extend_from_slice(more);
+        ask(bed, prover, &parameters).await
+    };
+    let exchange = async |subject: &str, actor: &str, prover: Option<&Prover>| {
+        exchange_with(subject, actor, prover, &[]).await
+    };
+    // The actor token is bound: only its key exchanges it, and only for a token that is bound to it.
+    for prover in [None, Some(&thief)] {
+        exchange(&subject, &actor, prover)
+            .await
+            .refused(400, "invalid_request");
+    }
+    let granted = exchange(&subject, &actor, Some(&holder)).await.ok();
+    assert_eq!(granted["token_type"], "DPoP");
+    let delegated = text(&granted["access_token"]);
+    assert_eq!(claims_of(&delegated)["cnf"]["jkt"], holder.thumbprint());
+    let proof = holder.proof(bed, GATEWAY, &nonce(bed).await, Some(&delegated), &json!({}));
+    let answer = present(bed, GATEWAY, ("DPoP", &delegated), Some(&proof), &echo())
+        .await
+        .ok();
+    assert!(answer["result"].is_object(), "{answer}");
+    // The subject token is bound to a key that the actor does not hold.
+    for (actor, prover) in [(&actor, Some(&holder)), (&plain, None), (&plain, Some(&holder))] {
+        exchange(&bound_subject, actor, prover)
+            .await
+            .refused(400, "invalid_request");
+    }
+    // Its holder hands it on, with a proof for this exchange, and for a token that is bound again.
+    let handed = async |prover: &Prover, change: Value, asks: Option<&Prover>| {
+        let proof = prover.proof(
+            bed,
+            "/t/acme/token",
+            &nonce(bed).await,
+            Some(&bound_subject),
+            &change,
+        );
+        let actor = if asks.is_some() { &actor } else { &plain };
+        exchange_with(
+            &bound_subject,
+            actor,
+            asks,
+            &[("subject_token_proof", proof.as_str())],
+        )
+        .await
+    };
+    for (prover, change, asks) in [
+        (&holder, json!({}), Some(&holder)),
+        (&thief, json!({"ath": null}), Some(&holder)),
+        (&thief, json!({"htu": format!("{BASE}{GATEWAY}")}), Some(&holder)),
+        (&thief, json!({}), None),
+    ] {
+        handed(prover, change, asks).await.refused(400, "invalid_request");
+    }
+    let granted = handed(&thief, json!({}), Some(&holder)).await.ok();
+    let claims = claims_of(&text(&granted["access_token"]));
+    assert_eq!(
+        (&claims["cnf"]["jkt"], &claims["sub"]),
+        (&json!(holder.thumbprint()), &json!(boss))
+    );
+    // Nothing is bound: as before, or bound to what is shown.
+    assert_eq!(
+        exchange(&subject, &plain, None).await.ok()["token_type"],
+        "Bearer"
+    );
+    assert_eq!(
+        exchange(&subject, &plain, Some(&holder)).await.ok()["token_type"],
+        "DPoP"
+    );
+    let entries = bed.entries("decisions").await;
+    for reason in ["exchange.actor-token", "exchange.subject-token", "exchange.proof"] {
+        assert!(
+            entries.iter().any(|e| e["payload"]["reason"] == reason),
+            "no record of {reason}"
+        );
+    }
+}
+
+/// Two nodes with the same keys and the same state, and one node before and after a restart: what the one took, the
+/// other does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_one_node_took_is_nothing_to_another() {
+    let mut world = world().await;
+    let holder = Prover::new();
+    let granted = credentials(&world.bed, &world.client, &world.task, Some(&holder))
+        .await
+        .ok();
+    let token = text(&granted["access_token"]);
+    world.bed.stop().await;
+    let copy = tempfile::tempdir().unwrap();
+    copied(&world.bed.data(), &copy.path().join("data"));
+    world.bed.run().await;
+    let mut second = Bed::adopt(copy.path(), world.bed.operator.clone(), |_| {}).await;
+    let first = &world.bed;
+    let proof = holder.proof(first, GATEWAY, &nonce(first).await, Some(&token), &json!({}));
+    let answer = present(first, GATEWAY, ("DPoP", &token), Some(&proof), &echo())
+        .await
+        .ok();
+    assert!(answer["result"].is_object(), "{answer}");
+    let elsewhere = present(&second, GATEWAY, ("DPoP", &token), Some(&proof), &echo()).await;
+    elsewhere.refused(401, "dpop.nonce");
+    // The token is one there as well, with a proof of its own.
+    let own = holder.proof(&second, GATEWAY, &nonce(&second).await, Some(&token), &json!({}));
+    let answer = present(&second, GATEWAY, ("DPoP", &token), Some(&own), &echo())
+        .await
+        .ok();
+    assert!(answer["result"].is_object(), "{answer}");
+    second.restart().await;
+    let after = present(&second, GATEWAY, ("DPoP", &token), Some(&own), &echo()).await;
+    after.refused(401, "dpop.nonce");
+    second.stop().await;
+}
+
+fn copied(from: &std::path::Path, to: &std::path::Path) {
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+    std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (kind, target) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copied(&entry.path(), &target);
+        } else if !kind.is_socket() {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_ends_and_the_next_is_in_every_answer() {
+    let world = world().await;
+    let (bed, holder) = (&world.bed, Prover::new());
+    let granted = credentials(bed, &world.client, &world.task, Some(&holder)).await;
+    let given = granted.header("dpop-nonce").to_owned();
+    let token = text(&granted.ok()["access_token"]);
+    let call = async |nonce: &str| {
+        let proof = holder.proof(bed, GATEWAY, nonce, Some(&token), &json!({}));
+        present(bed, GATEWAY, ("DPoP", &token), Some(&proof), &echo()).await
+    };
+    let answer = call(&given).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("dpop-nonce"), given);
+    bed.clock.advance(Duration::from_secs(250));
+    crate::bed::until("fresh word from the store", || async {
+        let challenged = call(&given).await;
+        challenged.refused(401, "dpop.nonce");
+        let answer = call(challenged.header("dpop-nonce")).await;
+        answer.status == 200 && answer.header("dpop-nonce") == challenged.header("dpop-nonce")
+    })
+    .await;
+}
