@@ -38,6 +38,7 @@ impl Clients {
                 identity: identity.to_owned(),
                 jwk: Value::Object(key.public_jwk().to_json()),
                 proof: None,
+                certificate: None,
                 expires_at: None,
             };
             let path = format!("/v1/tenants/{tenant}/clients");

@@ -112,6 +112,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         pep,
         verifier,
         proofs,
+        certificates: false,
         assertions,
         federation,
         kill_journal: Arc::new(kill_journal),

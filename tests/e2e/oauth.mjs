@@ -21,5 +21,6 @@ if (process.env[FOLDER] === undefined) {
 }
 
 await import("./oauth/clients.mjs");
+await import("./oauth/mtls.mjs");
 await import("./oauth/verifiers.mjs");
 await run("oauth", process.argv.slice(2));

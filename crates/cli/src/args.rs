@@ -407,6 +407,9 @@ pub(crate) enum Client {
         /// Algorithm of a generated key
         #[arg(long, default_value = "ES256")]
         algorithm: String,
+        /// Certificate (PEM) by which it is known over TLS (RFC 8705)
+        #[arg(long)]
+        certificate: Option<PathBuf>,
         /// What its tokens are bound to: its key with every request (dpop), its certificate (mtls), or nothing
         #[arg(long, default_value = "dpop", value_parser = ["dpop", "mtls", "none"])]
         proof: String,

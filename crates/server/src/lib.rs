@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+mod certificate;
 mod clock;
 mod config;
 pub mod doctor;

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use bailiwick_pep::token::ClientCertificate;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,6 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::config::Listen;
 use crate::places::{Place, Places};
@@ -116,10 +120,17 @@ impl Listener {
         let watcher = graceful.watcher();
         crate::spawn(async move {
             let _place = place;
-            let service = TowerToHyperService::new(router);
+            let service = |certificate: Option<ClientCertificate>| {
+                TowerToHyperService::new(router.map_request(move |mut request: Request<Incoming>| {
+                    if let Some(certificate) = certificate {
+                        request.extensions_mut().insert(certificate);
+                    }
+                    request
+                }))
+            };
             let ended = match tls {
                 None => {
-                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    let connection = builder.serve_connection(TokioIo::new(stream), service(None));
                     watcher.watch(connection).await
                 }
                 Some(acceptor) => {
@@ -127,7 +138,8 @@ impl Listener {
                         tracing::debug!(%peer, "TLS handshake failed");
                         return;
                     };
-                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    let shown = crate::certificate::shown(stream.get_ref().1);
+                    let connection = builder.serve_connection(TokioIo::new(stream), service(shown));
                     watcher.watch(connection).await
                 }
             };
@@ -151,7 +163,7 @@ fn acceptor(config: &Listen) -> anyhow::Result<Option<TlsAcceptor>> {
     let private = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("config key `listen.tls_key`: `{}`", key.display()))?;
     let mut tls = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
-        .with_no_client_auth()
+        .with_client_cert_verifier(crate::certificate::verifier()?)
         .with_single_cert(chain, private)
         .context("certificate and key do not belong together")?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];

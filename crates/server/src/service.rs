@@ -597,6 +597,11 @@ struct Parts {
     front: Front,
 }
 
+fn front(config: &Config, gateway: &GatewayConfig) -> Front {
+    let traced = !config.telemetry.otlp_endpoint.is_empty();
+    Front::new(gateway, traced, config.listen.body_mib_max)
+}
+
 fn wire(
     config: &Config,
     base_url: &str,
@@ -621,11 +626,7 @@ fn wire(
     let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
-    let front = Front::new(
-        &gateway_config,
-        !config.telemetry.otlp_endpoint.is_empty(),
-        config.listen.body_mib_max,
-    );
+    let front = front(config, &gateway_config);
     let ports = GatewayPorts {
         pep: Arc::clone(&pep),
         tokens: Tokens(Arc::clone(&verifier), Arc::clone(&proofs)),
@@ -654,6 +655,7 @@ fn wire(
         pep,
         verifier,
         proofs,
+        certificates: listener.scheme() == "https",
         assertions: Arc::new(assertions),
         federation,
         signing: bailiwick_api::Signing::new(config.keys.schedule()),

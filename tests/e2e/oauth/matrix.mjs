@@ -28,8 +28,7 @@ const AUTHLIB_DPOP = "Authlib has no DPoP (RFC 9449)";
 export const GRANT_EXCEPTIONS = [
     ["authlib", "*", "dpop", AUTHLIB_DPOP],
     ["*", "authorization_code", "*", NOT_SERVED],
-    ["*", "refresh_token", "*", NOT_SERVED],
-    ["*", "*", "mtls", NOT_SERVED]
+    ["*", "refresh_token", "*", NOT_SERVED]
 ];
 
 /** `[client, deed]` and why it cannot be. */

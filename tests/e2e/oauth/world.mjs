@@ -30,11 +30,12 @@ export class World {
     }
 
     /** A client of a new identity with one open task. */
-    async client(name, { algorithm = "ES256", can, mayAct } = {}) {
+    async client(name, { algorithm = "ES256", can, mayAct, certificate, proof = "none" } = {}) {
         const { installation } = this;
         const identity = await installation.addIdentity(name);
         const file = join(installation.folder, `${name}.pem`);
-        const added = await installation.cli(["client", "add", name, "--generate", file, "--algorithm", algorithm, "--proof", "none"]);
+        const shown = certificate === undefined ? [] : ["--certificate", certificate];
+        const added = await installation.cli(["client", "add", name, "--generate", file, "--algorithm", algorithm, "--proof", proof, ...shown]);
         const jwk = { ...createPrivateKey(readFileSync(file)).export({ format: "jwk" }), alg: algorithm };
         return { name, identity: identity.id, clientId: added.client_id, jwk, task: await this.task(name, { can, mayAct }) };
     }

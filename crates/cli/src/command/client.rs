@@ -1,7 +1,10 @@
 //! `bailiwick client`.
 
+use bailiwick_base::Digest;
 use bailiwick_server::operator::generate_client_key;
 use bailiwick_wire::{Client as Row, NewClient, Page};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::Done;
 use crate::args::{Client as Command, Global};
@@ -17,6 +20,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             jwk,
             generate,
             algorithm,
+            certificate,
             proof,
         } => {
             let file = generate.as_deref().map(NewFile::take).transpose()?;
@@ -38,6 +42,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                 identity,
                 jwk,
                 proof: Some(proof),
+                certificate: certificate.as_deref().map(thumbprint).transpose()?,
                 expires_at: None,
             };
             let path = client.path("clients")?;
@@ -77,6 +82,18 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
     }
     Ok(exit::OK)
+}
+
+/// The thumbprint of the first certificate of a file, as `x5t#S256` is written.
+fn thumbprint(path: &std::path::Path) -> Result<String, Failure> {
+    let text = files::read(path)?;
+    let der = CertificateDer::from_pem_slice(&text).map_err(|error| {
+        Failure::usage(format!(
+            "`{}` is not a certificate in PEM: {error}",
+            path.display()
+        ))
+    })?;
+    Ok(Digest::of(&der).to_base64url())
 }
 
 /// A key that was made for a client which the service did not take opens nothing: it goes away again.

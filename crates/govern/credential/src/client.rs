@@ -1,6 +1,8 @@
 //! OAuth clients: who may ask for tokens with which key.
 
-use bailiwick_base::{ClientId, IdentityId, PublicKey, SigningAlgorithm, Time, Transition, canonical};
+use bailiwick_base::{
+    ClientId, Digest, IdentityId, PublicKey, SigningAlgorithm, Time, Transition, canonical,
+};
 
 use crate::limits::Limits;
 use crate::model::{Client, ClientProof};
@@ -24,6 +26,8 @@ pub struct ClientRegistration {
     pub expires_at: Time,
     /// What its tokens are to be bound to.
     pub proof: ClientProof,
+    /// SHA-256 of its certificate.
+    pub certificate: Option<Digest>,
 }
 
 /// Registers a client with one public key. What is kept is the bare key in canonical form.
@@ -55,6 +59,7 @@ pub fn register_client(
         created_at: now,
         expires_at,
         proof: wanted.proof,
+        certificate: wanted.certificate,
     };
     Ok(Transition::made("client.register", client))
 }

@@ -59,6 +59,8 @@ pub struct Client {
     pub expires_at: Time,
     /// What its tokens are bound to.
     pub proof: ClientProof,
+    /// SHA-256 of the DER of the certificate by which it is known over TLS (RFC 8705 §2.2).
+    pub certificate: Option<Digest>,
 }
 
 /// What a client has to prove to hold whenever it asks for a token, and whenever the token is used.

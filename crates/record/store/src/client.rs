@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_base::{ClientId, IdentityId, SigningAlgorithm, TenantId, Transition};
+use bailiwick_base::{ClientId, Digest, IdentityId, SigningAlgorithm, TenantId, Transition};
 use bailiwick_credential::{Client, ClientProof};
 use bailiwick_decide::Fact;
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ const TABLE: &str = "client";
 
 macro_rules! columns {
     () => {
-        "tenant, client, identity, algorithm, jwk, created_at, expires_at, proof, digest"
+        "tenant, client, identity, algorithm, jwk, created_at, expires_at, proof, certificate, digest"
     };
 }
 
@@ -35,7 +35,7 @@ pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM client");
 const INSERT: &str = concat!(
     "INSERT INTO client (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"
 );
 const UPDATE: &str = "UPDATE client SET expires_at = $3, digest = $4 \
                       WHERE tenant = $1 AND client = $2 AND digest = $5";
@@ -57,6 +57,9 @@ impl Stored for Client {
         if let (true, Some(members)) = (self.proof != ClientProof::None, document.as_object_mut()) {
             members.insert("proof".to_owned(), json!(self.proof.as_str()));
         }
+        if let (Some(certificate), Some(members)) = (self.certificate, document.as_object_mut()) {
+            members.insert("certificate".to_owned(), json!(certificate.to_base64url()));
+        }
         document
     }
 
@@ -73,6 +76,9 @@ impl Stored for Client {
         if self.proof != ClientProof::None {
             outline.insert("proof".to_owned(), json!(self.proof.as_str()));
         }
+        if let Some(certificate) = self.certificate {
+            outline.insert("certificate".to_owned(), json!(certificate.to_base64url()));
+        }
         outline
     }
 }
@@ -88,8 +94,17 @@ pub(crate) fn from_row(cells: Cells) -> Result<Client, StoreError> {
         created_at: f.time("created_at")?,
         expires_at: f.time("expires_at")?,
         proof: f.word("proof", ClientProof::parse)?,
+        certificate: f.word("certificate", certificate_from_text)?,
     };
     whole(client, f.digest("digest")?)
+}
+
+/// Empty where there is none.
+fn certificate_from_text(text: &str) -> Option<Option<Digest>> {
+    match text {
+        "" => Some(None),
+        text => Digest::from_base64url(text).map(Some),
+    }
 }
 
 /// OAuth clients of a tenant.
@@ -150,6 +165,7 @@ impl Clients<'_, Tx> {
                     after.created_at,
                     after.expires_at,
                     after.proof.as_str(),
+                    after.certificate.map(|c| c.to_base64url()).unwrap_or_default(),
                     is,
                 ];
                 if self.0.write(INSERT, values).await? == 0 {

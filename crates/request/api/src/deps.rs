@@ -49,6 +49,8 @@ pub struct DepsInner {
     pub verifier: Arc<Verifier>,
     /// Proofs of possession.
     pub proofs: Arc<ProofVerifier>,
+    /// Whether connections may have client certificates.
+    pub certificates: bool,
     /// Client assertions.
     pub assertions: Arc<AssertionVerifier>,
     /// Workloads of other issuers.

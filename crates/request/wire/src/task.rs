@@ -138,6 +138,9 @@ pub struct NewClient {
     /// What its tokens are bound to: `dpop`, `mtls`, or `none` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// Thumbprint of its certificate, as `x5t#S256` is written: with it the client authenticates over TLS (RFC 8705).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// Expiry, RFC 3339; the identity's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
@@ -155,6 +158,9 @@ pub struct Client {
     /// What its tokens are bound to: `dpop`, `mtls` or `none`.
     #[serde(default)]
     pub proof: String,
+    /// Thumbprint of its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// Registered.
     pub created_at: String,
     /// Ends.

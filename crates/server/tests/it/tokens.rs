@@ -266,6 +266,7 @@ async fn metadata_names_what_is_served_and_no_more() {
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+        "tls_client_certificate_bound_access_tokens": false,
     });
     assert_eq!(metadata, expected);
 }

@@ -86,6 +86,7 @@ fn register(change: impl FnOnce(&mut ClientRegistration)) -> Result<Client, &'st
         jwk: ED25519.into(),
         algorithm: None,
         proof: ClientProof::Dpop,
+        certificate: None,
         expires_at: at(900),
     };
     change(&mut wanted);

@@ -115,7 +115,8 @@ pub(crate) async fn clients(bed: Bed) {
         jwk: br#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#.to_vec(),
         created_at: bed.clock.now(),
         expires_at: identity.expires_at,
-        proof: ClientProof::Dpop,
+        proof: ClientProof::Mtls,
+        certificate: Some(bailiwick_base::Digest::of(b"der")),
     };
     let made = Transition::made("client.add", client.clone());
     bed.tx(&acme, async move |tx| tx.client().apply(made.clone()).await)

@@ -1,6 +1,6 @@
-//! Who asks: `private_key_jwt` (RFC 7523 §3, audience as in 7523bis).
+//! Who asks: `private_key_jwt` (RFC 7523 §3, audience as in 7523bis), or `self_signed_tls_client_auth` (RFC 8705 §2.2).
 
-use bailiwick_base::TenantId;
+use bailiwick_base::{ClientId, Digest, TenantId};
 use bailiwick_pep::token::{AssertionError, UnverifiedAssertion};
 use http::StatusCode;
 
@@ -11,9 +11,28 @@ use crate::issue::Requester;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
+/// The client that the form names, when this connection has the certificate it is registered with (RFC 8705 §2.2).
+fn by_certificate(deps: &Deps, tenant: &TenantId, form: &Form, shown: Digest) -> Option<Requester> {
+    let id = ClientId::parse(tenant, form.get("client_id")?).ok()?;
+    let snapshot = deps.cell.load();
+    let client = snapshot.client(&id)?;
+    let known = client.certificate == Some(shown) && client.expires_at > deps.clock.now();
+    known.then(|| Requester::Client(client.id.clone(), client.identity.clone()))
+}
+
 /// The client of the form, once it proved to hold its key.
-pub(super) fn authenticate(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<Requester, OauthError> {
+pub(super) fn authenticate(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    certificate: Option<Digest>,
+) -> Result<Requester, OauthError> {
     let invalid = |why: String| OauthError(StatusCode::UNAUTHORIZED, "invalid_client", why);
+    let asserts = form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some();
+    if let (false, Some(certificate)) = (asserts, certificate) {
+        return by_certificate(deps, tenant, form, certificate)
+            .ok_or_else(|| invalid(AssertionError::Client.to_string()));
+    }
     if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
         return Err(invalid(format!(
             "`client_assertion_type` must be {ASSERTION_TYPE}"

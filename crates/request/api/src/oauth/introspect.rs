@@ -10,6 +10,8 @@ use bailiwick_base::{ClientId, IdentityId, TenantId};
 use bailiwick_credential::{Claims, Confirmation, TaskState};
 use bailiwick_decide::{Arguments, Call, Door, NamedEntity, Principal, Snapshot, Target};
 use bailiwick_grant as grant;
+use bailiwick_pep::token::Presented;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
@@ -30,20 +32,28 @@ const SIGNED: &str = "application/token-introspection+jwt";
 pub(crate) async fn handler(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, Response> {
     let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
-    let form = form::read(&headers, body).await?;
-    let (client, answer) = introspected(&deps, &tenant, &form).map_err(IntoResponse::into_response)?;
-    if !is_signed_wanted(&headers) {
+    let form = form::read(&parts.headers, body).await?;
+    let (client, answer) =
+        introspected(&deps, &tenant, &parts, &form).map_err(IntoResponse::into_response)?;
+    if !is_signed_wanted(&parts.headers) {
         return Ok(no_store((StatusCode::OK, axum::Json(answer)).into_response()));
     }
     signed(&deps, &tenant, &client, &answer).map_err(IntoResponse::into_response)
 }
 
-fn introspected(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(ClientId, Value), OauthError> {
-    let Requester::Client(client, identity) = authenticate(deps, tenant, form)? else {
+fn introspected(
+    deps: &Deps,
+    tenant: &TenantId,
+    parts: &Parts,
+    form: &Form,
+) -> Result<(ClientId, Value), OauthError> {
+    let Requester::Client(client, identity) =
+        authenticate(deps, tenant, form, Presented::of(parts).certificate)?
+    else {
         return Err(bad("invalid_request", "tokens are introspected by a client"));
     };
     let token = form

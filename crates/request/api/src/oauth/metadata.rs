@@ -31,6 +31,10 @@ pub(crate) async fn authorization_server(
         .map(|signer| signer.algorithm().as_str())
         .into_iter()
         .collect();
+    let mut methods = vec!["private_key_jwt"];
+    if deps.certificates {
+        methods.push("self_signed_tls_client_auth");
+    }
     let scopes: Vec<String> = deps
         .cell
         .load()
@@ -42,19 +46,20 @@ pub(crate) async fn authorization_server(
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/jwks"),
         "revocation_endpoint": format!("{issuer}/revoke"),
-        "revocation_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": format!("{issuer}/introspect"),
-        "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_signing_alg_values_supported": signs,
         "scopes_supported": scopes,
         "response_types_supported": [],
         "grant_types_supported": super::token::GRANT_TYPES,
         "authorization_details_types_supported": [bailiwick_grant::DETAIL_TYPE],
-        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": crate::presented::algorithms(),
+        "tls_client_certificate_bound_access_tokens": deps.certificates,
     })))
 }
 
@@ -81,6 +86,7 @@ pub(crate) async fn protected_resource(
         "authorization_servers": [deps.issuer(&tenant)],
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": crate::presented::algorithms(),
+        "tls_client_certificate_bound_access_tokens": deps.certificates,
     })))
 }
 

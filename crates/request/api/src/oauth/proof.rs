@@ -39,6 +39,11 @@ impl Shown {
         })
     }
 
+    /// The client certificate of the connection.
+    pub(super) const fn certificate(&self) -> Option<Digest> {
+        self.certificate
+    }
+
     /// Whether it shows what a token is bound to.
     pub(super) fn holds(&self, bound: Confirmation) -> bool {
         match bound {
@@ -78,7 +83,7 @@ impl Shown {
         deps: &Deps,
         tenant: &TenantId,
         client: &str,
-        required: ClientProof,
+        (required, registered): (ClientProof, Option<Digest>),
     ) -> Result<Option<Confirmation>, OauthError> {
         if let Some(proof) = &self.proof {
             deps.proofs
@@ -89,6 +94,12 @@ impl Shown {
                 "invalid_request",
                 "client is registered with proof `mtls`: its tokens are bound to its certificate, leave header `dpop` out",
             )),
+            (ClientProof::Mtls, None, Some(shown)) if registered.is_some_and(|known| known != shown) => {
+                Err(bad(
+                    "invalid_request",
+                    "client is registered with another certificate than this connection has",
+                ))
+            }
             (ClientProof::Mtls, None, Some(certificate)) => Ok(Some(Confirmation::Certificate(certificate))),
             (ClientProof::Mtls, None, None) => Err(bad(
                 "invalid_request",
@@ -99,7 +110,7 @@ impl Shown {
                 "invalid_dpop_proof",
                 "client is registered with proof `dpop`: send header `dpop` with a proof for this request (RFC 9449)",
             )),
-            (ClientProof::None, None, _) => Ok(None),
+            (ClientProof::None, None, shown) => Ok(shown.map(Confirmation::Certificate)),
         }
     }
 }

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ClientId, IdentityId, TenantId};
 use bailiwick_credential::Claims;
 use bailiwick_decide::{MarkEffect, MarkScope};
-use http::{HeaderMap, StatusCode};
+use bailiwick_pep::token::Presented;
+use http::StatusCode;
+use http::request::Parts;
 
 use super::client::authenticate;
 use super::error::{OauthError, bad, no_store, refused};
@@ -22,21 +24,23 @@ use crate::stop::Stop;
 pub(crate) async fn handler(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response, Response> {
     let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
-    let form = form::read(&headers, body).await?;
-    revoked(&deps, &tenant, &form)
+    let form = form::read(&parts.headers, body).await?;
+    revoked(&deps, &tenant, &parts, &form)
         .await
         .map(|()| no_store(StatusCode::OK.into_response()))
         .map_err(IntoResponse::into_response)
 }
 
 /// What is no living token of ours is revoked already (RFC 7009 §2.2).
-async fn revoked(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(), OauthError> {
+async fn revoked(deps: &Deps, tenant: &TenantId, parts: &Parts, form: &Form) -> Result<(), OauthError> {
     let received = deps.clock.monotonic();
-    let Requester::Client(client, identity) = authenticate(deps, tenant, form)? else {
+    let Requester::Client(client, identity) =
+        authenticate(deps, tenant, form, Presented::of(parts).certificate)?
+    else {
         return Err(bad("invalid_request", "a token is revoked by a client"));
     };
     let token = form

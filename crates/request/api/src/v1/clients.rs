@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bailiwick_base::limits;
+use bailiwick_base::{Digest, limits};
 use bailiwick_credential::{self as credential, Client, ClientProof, ClientRegistration};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
@@ -25,16 +25,7 @@ pub(crate) async fn add(
     let identity = super::identity(&deps, &tenant, &body.identity)?;
     let jwk = bailiwick_base::canonical::to_vec(&body.jwk)
         .map_err(|e| RouteError::invalid("client.jwk", format!("`jwk`: {e}")))?;
-    let proof = match body.proof.as_deref() {
-        None => ClientProof::default(),
-        Some(word) => ClientProof::parse(word).ok_or_else(|| {
-            let detail = format!(
-                "`proof`: `{}` is not one of dpop, mtls, none",
-                limits::shown(word)
-            );
-            RouteError::invalid("client.proof", detail)
-        })?,
-    };
+    let (proof, certificate) = binding(&body)?;
     let expires_at = body
         .expires_at
         .as_deref()
@@ -61,6 +52,7 @@ pub(crate) async fn add(
                 jwk: jwk.clone(),
                 expires_at: expires_at.unwrap_or(latest),
                 proof,
+                certificate,
             };
             let transition = credential::register_client(wanted, &limits, tx.now())?;
             let shown = to_wire(&transition.after);
@@ -69,6 +61,28 @@ pub(crate) async fn add(
         })
         .await?;
     Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+/// What the tokens of the client will be bound to, and the certificate by which it is known.
+fn binding(body: &wire::NewClient) -> Result<(ClientProof, Option<Digest>), RouteError> {
+    let proof = match body.proof.as_deref() {
+        None => ClientProof::default(),
+        Some(word) => ClientProof::parse(word).ok_or_else(|| {
+            let detail = format!(
+                "`proof`: `{}` is not one of dpop, mtls, none",
+                limits::shown(word)
+            );
+            RouteError::invalid("client.proof", detail)
+        })?,
+    };
+    let certificate = match body.certificate.as_deref() {
+        None => None,
+        Some(text) => Some(Digest::from_base64url(text).ok_or_else(|| {
+            let detail = "`certificate`: it has to be the base64url SHA-256 of the DER of the certificate";
+            RouteError::invalid("client.certificate", detail)
+        })?),
+    };
+    Ok((proof, certificate))
 }
 
 pub(crate) async fn list(
@@ -89,6 +103,7 @@ fn to_wire(client: &Client) -> wire::Client {
         identity: client.identity.to_string(),
         algorithm: client.algorithm.to_string(),
         proof: client.proof.as_str().to_owned(),
+        certificate: client.certificate.map(|c| c.to_base64url()),
         created_at: client.created_at.to_string(),
         expires_at: client.expires_at.to_string(),
     }

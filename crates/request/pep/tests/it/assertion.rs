@@ -31,6 +31,7 @@ fn client(n: u128, key: &ClientKey) -> Client {
         created_at: at(-100),
         expires_at: at(1_000),
         proof: ClientProof::None,
+        certificate: None,
     }
 }
 

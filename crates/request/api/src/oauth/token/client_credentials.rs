@@ -20,7 +20,7 @@ pub(super) async fn granted(
     form: &Form,
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
-    let requester = authenticate(deps, tenant, form)?;
+    let requester = authenticate(deps, tenant, form, shown.certificate())?;
     require_resource(deps, tenant, form)?;
     let task = task_of(deps, tenant, form, &requester)?;
     let requested = details::requested(deps, form, &task, &requester)?;
@@ -43,10 +43,14 @@ pub(super) fn bound(
 ) -> Result<Option<Confirmation>, OauthError> {
     match requester {
         Requester::Client(id, _) => {
-            let required = deps.cell.load().client(id).map_or(ClientProof::Dpop, |c| c.proof);
+            let snapshot = deps.cell.load();
+            let client = snapshot.client(id);
+            let required = client.map_or((ClientProof::Dpop, None), |c| (c.proof, c.certificate));
             shown.bind(deps, tenant, &id.to_string(), required)
         }
-        Requester::Workload(rule, _) => shown.bind(deps, tenant, &rule.to_string(), ClientProof::None),
+        Requester::Workload(rule, _) => {
+            shown.bind(deps, tenant, &rule.to_string(), (ClientProof::None, None))
+        }
         Requester::Holder(_) | Requester::Operator => Ok(None),
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn granted(
     form: &Form,
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
-    let requester = authenticate(deps, tenant, form)?;
+    let requester = authenticate(deps, tenant, form, shown.certificate())?;
     let bound = bound(deps, tenant, &requester, shown)?;
     let Requester::Client(client, identity) = requester else {
         return Err(bad("invalid_request", "an exchange is asked for by a client"));
