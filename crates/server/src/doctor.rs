@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bailiwick_base::{Entropy, NodeName};
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
-use bailiwick_store::{Compared, Inspection, StoreConfig, StoreDeps};
+use bailiwick_store::{Compared, Inspection, Signed, StoreConfig, StoreDeps};
 use serde::Serialize;
 
 use crate::clock::SystemClock;
@@ -79,7 +79,11 @@ async fn compare(data: &Path, store: PathBuf, unseal: PathBuf) -> anyhow::Result
         node: NodeName::parse("doctor")?,
         observer: None,
     };
-    let signed = crate::evidence::signed_state(data)?;
+    let checkpoint = crate::evidence::signed_state(data)?;
+    let signed = Signed {
+        size: checkpoint.size,
+        root: checkpoint.root,
+    };
     let store = Inspection::open(&StoreConfig::embedded(store), deps).await?;
     Ok(store.compare(signed).await?)
 }

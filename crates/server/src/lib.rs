@@ -4,13 +4,13 @@
 #![warn(missing_docs)]
 
 mod certificate;
+mod claiming;
 mod clock;
 mod config;
 pub mod doctor;
 pub mod doors;
 mod drivers;
 mod egress;
-pub mod evidence;
 mod http;
 mod intact;
 mod keys;
@@ -26,6 +26,8 @@ mod telemetry;
 
 use std::future::Future;
 use std::path::Path;
+
+pub use bailiwick_evidence as evidence;
 
 use anyhow::Context;
 

@@ -30,6 +30,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::claiming;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::evidence::VKEY_FILE;
@@ -153,7 +154,7 @@ impl Service {
             log: Arc::clone(&parts.log),
             metrics: metrics.clone(),
         };
-        let claim = bind_claim(&config.data)?;
+        let claim = claiming::bind(&config.data)?;
         let insecure = listener.scheme() == "http" && !config.socket()?.ip().is_loopback();
         if insecure {
             note_insecure(&parts.deps, &config.listen.address).await?;
@@ -237,7 +238,7 @@ impl Service {
             running.spawn(proxy.serve(stop.clone()));
         }
         running.spawn(drivers::upkeep(telemetry, stop.clone()));
-        running.spawn(serve_claims(claim, claim_router, stop.clone()));
+        running.spawn(claiming::serve(claim, claim_router, stop.clone()));
         running.spawn(stop_on_signal(stop.clone()));
         listener.serve(router, stop.clone()).await;
         stop.cancel();
@@ -761,32 +762,6 @@ fn start_launcher(program: Option<&Path>) -> (Option<Launcher>, Option<tokio::pr
             tracing::warn!(%error, "no launcher: upstream programs cannot be started");
             (None, None)
         }
-    }
-}
-
-fn bind_claim(data: &Path) -> anyhow::Result<tokio::net::UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = data.join("claim.sock");
-    if path.exists() {
-        std::fs::remove_file(&path)
-            .with_context(|| format!("old socket `{}` cannot be removed", path.display()))?;
-    }
-    // The folder is 0700 already; the socket is narrowed as well.
-    let listener = tokio::net::UnixListener::bind(&path).with_context(|| {
-        format!(
-            "socket `{}` cannot be made: is the path shorter than 100 bytes?",
-            path.display()
-        )
-    })?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("socket `{}` cannot be narrowed", path.display()))?;
-    Ok(listener)
-}
-
-async fn serve_claims(listener: tokio::net::UnixListener, router: axum::Router, stop: CancellationToken) {
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the claim socket ended");
     }
 }
 

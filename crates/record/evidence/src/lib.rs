@@ -1,22 +1,31 @@
-//! Evidence from files alone: verify a folder, export it, verify one proof. Needs no service and no keys.
+//! Evidence from files alone: verify a folder, export it, verify one proof.
+//!
+//! Words: *log*, *checkpoint*, *proof file*, *verifier key*.
+//!
+//! Invariants
+//! - It reads files and nothing else: no service, no store, no secret key.
+//! - What is not sound is told with its log and position, never repaired.
+//!
+//! It does not know how entries are made, sealed or served.
+
+#![warn(missing_docs)]
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
+use bailiwick_audit::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use bailiwick_audit::fsck::{Content, Order, fsck_log};
 use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::proof::ProofFile;
 use bailiwick_audit::tile::TileSource;
 use bailiwick_base::Digest;
-use bailiwick_store::Signed;
 use serde::Serialize;
 use serde_json::Value;
 
 /// The logs of an installation, as folders below `log/` (data folder) or directly below an export.
-pub(crate) const LOGS: [&str; 2] = ["state", "decisions"];
+pub const LOGS: [&str; 2] = ["state", "decisions"];
 /// The log's own verifier key, beside its checkpoint. Whoever does not trust the folder gives the key.
-pub(crate) const VKEY_FILE: &str = "vkey";
+pub const VKEY_FILE: &str = "vkey";
 
 /// What the full check of one log found.
 #[derive(Debug, Clone, Serialize)]
@@ -202,13 +211,10 @@ fn read_checkpoint(folder: &Path, verifier: &NoteVerifier) -> anyhow::Result<Sig
 }
 
 /// What the state log of a data folder has signed, by its own key.
-pub(crate) fn signed_state(data: &Path) -> anyhow::Result<Signed> {
+pub fn signed_state(data: &Path) -> anyhow::Result<Checkpoint> {
     let folder = log_folder(data, "state").context("the state log is missing")?;
     let signed = read_checkpoint(&folder, &read_vkey(&folder)?)?;
-    Ok(Signed {
-        size: signed.checkpoint().size,
-        root: signed.checkpoint().root,
-    })
+    Ok(signed.checkpoint().clone())
 }
 
 fn read_vkey(folder: &Path) -> anyhow::Result<NoteVerifier> {
