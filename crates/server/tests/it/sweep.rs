@@ -215,6 +215,7 @@ const CASES: &[Case] = &[
         why,
     ),
     case("GET /v1/tenants/{tenant}/keys", Door::Operator, none),
+    case("GET /v1/tenants/{tenant}/egress", Door::Operator, none),
     case("POST /v1/tenants/{tenant}/keys/rotate", Door::Operator, nothing),
     case("GET /v1/tenants/{tenant}/tasks", Door::Operator, none),
     named("POST /v1/tenants/{tenant}/tasks", Door::Operator, |names| {
@@ -224,6 +225,11 @@ const CASES: &[Case] = &[
         "POST /v1/tenants/{tenant}/tasks/{id}/tokens",
         Door::Holder,
         |_| json!({"count": 1}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/tasks/{id}/lease",
+        Door::Operator,
+        |_| json!({"secs": 60}),
     ),
     named(
         "POST /v1/tenants/{tenant}/tasks/{id}/close",
@@ -565,7 +571,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 24, "only {compared} routes took identifiers");
+    assert!(compared == 25, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 
