@@ -92,6 +92,7 @@ impl World {
             labels: Labels::default(),
             origin: Origin::Registered,
             state: State::Active,
+            composition: None,
             created_at: self.now,
             expires_at: self.now.after(LONG),
             changed_at: self.now,
@@ -212,6 +213,7 @@ impl World {
             may_act: Vec::new(),
             lineage: Vec::new(),
             confirmation: None,
+            composition: None,
         }
     }
 

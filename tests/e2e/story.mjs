@@ -3,6 +3,7 @@ import { run } from "./lib/lane.mjs";
 import "./story/spine.mjs";
 import "./story/inventory.mjs";
 import "./story/credential.mjs";
+import "./story/composing.mjs";
 import "./story/tokens.mjs";
 import "./story/authzen.mjs";
 import "./story/kill.mjs";

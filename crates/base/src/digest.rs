@@ -26,14 +26,14 @@ impl Digest {
         Some(Self(bytes.try_into().ok()?))
     }
 
-    /// Parses 43 characters of base64url without padding, as thumbprints are written (RFC 7638, RFC 8705).
+    /// Parses 43 characters of base64url without padding, in their one canonical form (RFC 7638, RFC 8705).
     #[must_use]
     pub fn from_base64url(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         Some(Self(bytes.try_into().ok()?))
     }
 
-    /// 43 characters of base64url.
+    /// 43 characters of base64url without padding (RFC 4648 §5), as tokens carry digests.
     #[must_use]
     pub fn to_base64url(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)

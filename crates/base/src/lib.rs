@@ -13,6 +13,7 @@
 
 pub mod canonical;
 mod compact;
+mod composition;
 mod digest;
 mod entropy;
 mod epoch;
@@ -29,6 +30,7 @@ mod time;
 mod transition;
 
 pub use compact::{Compact, CompactError, Header};
+pub use composition::{Composition, CompositionError};
 pub use digest::{Digest, Sha256};
 pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
 pub use epoch::{Epoch, StatePos};

@@ -1,5 +1,6 @@
 //! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
 
+mod composition;
 mod credential;
 mod destination;
 mod keys;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::composition::Parts;
 pub(crate) use self::credential::{Credential, NewCredential};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
@@ -334,10 +336,20 @@ pub(crate) enum Id {
         /// Id or name
         id: String,
     },
+    /// Declare what it is made of: another composition puts it back into probation
+    Compose {
+        /// Id or name
+        id: String,
+        #[command(flatten)]
+        parts: Parts,
+    },
     /// Probation is over
     Activate {
         /// Id or name
         id: String,
+        /// Only if it is made of this: the digest that `id get` shows
+        #[arg(long, value_name = "DIGEST")]
+        composition: Option<String>,
     },
     /// Stop it; can be resumed
     Suspend {

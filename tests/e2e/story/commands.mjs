@@ -45,6 +45,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["tenant", "add", "globex", "--name", "G", "--employees", "1"], { tenant: null });
     await works(["tenant", "ls"], { tenant: null });
     await works(["id", "add", "worker", "--kind", "agent", ...ANSWERABLE]);
+    await works(["id", "compose", "worker", "--model", "claimant-3", "--prompt", file("ok.cedar"), "--code", file("ok.cedar")]);
     await works(["id", "activate", "worker"]);
     await works(["id", "suspend", "worker", "--reason", "r"]);
     await works(["id", "resume", "worker"]);

@@ -6,6 +6,7 @@
 )]
 
 mod canonical;
+mod composition;
 mod hostile_names;
 mod json_suite;
 mod public_key;

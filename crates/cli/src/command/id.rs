@@ -1,8 +1,8 @@
 //! `bailiwick id`.
 
-use bailiwick_wire::{Identity, Labels, NewIdentity, Owner, Page, StateChange};
+use bailiwick_wire::{Activation, Identity, Labels, NewIdentity, Owner, Page, StateChange};
 
-use super::Done;
+use super::{Done, composition};
 use crate::args::{Global, Id, NewIdentity as NewArgs};
 use crate::client::Client;
 use crate::output::{Failure, Output, Paper, exit, state};
@@ -25,7 +25,18 @@ pub(crate) async fn run(command: Id, global: &Global, output: &Output) -> Done {
                 .await?;
             output.result(&found, |paper| show(paper, &found));
         }
-        Id::Activate { id } => change(&client, output, &id, "activate", None).await?,
+        Id::Compose { id, parts } => {
+            let path = client.path(&format!("identities/{}/composition", encoded(&id)))?;
+            let changed: Identity = client.put(&path, &composition::digests(&parts)?).await?;
+            output.result(&changed, |paper| show(paper, &changed));
+        }
+        Id::Activate { id, composition } => {
+            let path = client.path(&format!("identities/{}/activate", encoded(&id)))?;
+            let reason = None;
+            let body = Activation { reason, composition };
+            let changed: Identity = client.post(&path, &body).await?;
+            output.result(&changed, |paper| show(paper, &changed));
+        }
         Id::Suspend { id, reason } => change(&client, output, &id, "suspend", Some(reason)).await?,
         Id::Resume { id } => change(&client, output, &id, "resume", None).await?,
         Id::Retire { id, reason } => change(&client, output, &id, "retire", Some(reason)).await?,
@@ -98,17 +109,19 @@ pub(crate) fn encoded(text: &str) -> String {
 
 fn list(paper: &mut Paper, page: &Page<Identity>) {
     let rows = page.items.iter().map(|i| {
+        let why = i.stopped_by.as_ref().or(i.state_reason.as_ref());
         vec![
             i.id.clone(),
             i.name.clone(),
             i.kind.clone(),
-            state(&i.effective, &i.state, i.stopped_by.as_ref()),
+            state(&i.effective, &i.state, why),
+            i.changed_at.clone(),
             i.owner.team.clone(),
             i.expires_at.clone(),
         ]
     });
     paper.table(
-        &["id", "name", "kind", "state", "owner", "expires"],
+        &["id", "name", "kind", "state", "since", "owner", "expires"],
         rows.collect(),
         "no identities yet: bailiwick id add NAME --kind agent --owner TEAM --owner-contact ADDRESS --purpose TEXT --expires 90d",
     );
@@ -124,6 +137,7 @@ fn show(paper: &mut Paper, identity: &Identity) {
         ("name", identity.name.clone()),
         ("kind", identity.kind.clone()),
         ("state", state),
+        ("since", identity.changed_at.clone()),
         ("reason", identity.state_reason.clone().unwrap_or_default()),
         (
             "owner",
@@ -142,6 +156,7 @@ fn show(paper: &mut Paper, identity: &Identity) {
     if let Some(workflow) = &identity.labels.workflow {
         pairs.push(("workflow", workflow.clone()));
     }
+    pairs.extend(identity.composition.iter().flat_map(composition::pairs));
     pairs.retain(|(_, value)| !value.is_empty());
     paper.pairs(&pairs);
 }

@@ -3,6 +3,7 @@
 mod check;
 mod claim;
 mod client;
+mod composition;
 mod config;
 mod count;
 mod credential;

@@ -81,6 +81,7 @@ impl Claims {
             may_act: may_act(&tenant, members)?,
             lineage: lineage(&tenant, members)?,
             confirmation: Confirmation::from_claims(members)?,
+            composition: composition(members)?,
             tenant,
             nhi,
             act,
@@ -250,6 +251,17 @@ impl Confirmation {
     }
 }
 
+fn composition(members: &Map<String, Value>) -> Result<Option<Digest>, ClaimError> {
+    let read = |value: &Value| value.as_str().and_then(Digest::from_base64url);
+    let stated = members.get("composition").map(|value| {
+        read(value).ok_or(ClaimError {
+            claim: "composition",
+            rule: "it has to be a SHA-256 as 43 characters of base64url without padding",
+        })
+    });
+    stated.transpose()
+}
+
 struct Wire<'a>(&'a Claims);
 
 impl Serialize for Wire<'_> {
@@ -278,6 +290,9 @@ impl Serialize for Wire<'_> {
         }
         if !claims.lineage.is_empty() {
             out.serialize_field("lineage", &claims.lineage.iter().map(Stood).collect::<Vec<_>>())?;
+        }
+        if let Some(composition) = &claims.composition {
+            out.serialize_field("composition", &composition.to_base64url())?;
         }
         if let Some(bound) = &claims.confirmation {
             out.serialize_field("cnf", &Bound(*bound))?;

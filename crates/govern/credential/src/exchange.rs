@@ -175,6 +175,7 @@ pub fn exchange(plan: ExchangePlan<'_>, limits: &Limits, now: Time) -> Result<Cl
         may_act: plan.may_act.to_vec(),
         lineage: lineage(subject, actor),
         confirmation: plan.confirmation,
+        composition: actor.composition,
         token: plan.token,
     };
     require_attenuated(subject, actor, &claims)?;
@@ -280,7 +281,7 @@ pub fn require_attenuated(subject: &Claims, actor: &Claims, wanted: &Claims) -> 
         return refused(ExchangeRule::SubjectToken, text);
     }
     let acts = wanted.nhi == actor.nhi && wanted.task == actor.task && wanted.act == chain(subject, actor);
-    if !acts || wanted.lineage != lineage(subject, actor) {
+    if !acts || wanted.lineage != lineage(subject, actor) || wanted.composition != actor.composition {
         let text = "the new token has to name the actor and everything it stands on";
         return refused(ExchangeRule::ActorToken, text);
     }

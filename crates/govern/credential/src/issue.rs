@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{Epoch, Time, TokenId};
+use bailiwick_base::{Digest, Epoch, Time, TokenId};
 
 use crate::limits::Limits;
 use crate::model::{Claims, Confirmation, ScopeSet, Task, TaskState};
@@ -35,6 +35,8 @@ pub struct IssuePlan<'a> {
     pub epoch: Epoch,
     /// What it is bound to.
     pub confirmation: Option<Confirmation>,
+    /// What the identity is made of, as whoever asks states it.
+    pub composition: Option<Digest>,
 }
 
 /// The claims of a new token. It dies with the first of: its lifetime, its task, its grant, its identity.
@@ -78,6 +80,7 @@ pub fn issue(plan: IssuePlan<'_>, limits: &Limits, now: Time) -> Result<Claims, 
         may_act: task.may_act.clone(),
         lineage: Vec::new(),
         confirmation: plan.confirmation,
+        composition: plan.composition,
         token: plan.token,
     })
 }

@@ -211,6 +211,8 @@ pub struct Claims {
     pub lineage: Vec<Link>,
     /// `cnf`: what its bearer has to show as well; nothing when absent.
     pub confirmation: Option<Confirmation>,
+    /// `composition`: the digest of what the identity was declared to be made of when it was issued.
+    pub composition: Option<Digest>,
 }
 
 /// What a token is bound to (RFC 7800 `cnf`).

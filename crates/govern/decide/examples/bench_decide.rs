@@ -184,6 +184,7 @@ fn identity(n: usize) -> Identity {
         labels: Labels::default(),
         origin: Origin::Registered,
         state: State::Active,
+        composition: None,
         created_at: Time::from_secs(0),
         expires_at: Time::from_secs(9_000_000),
         changed_at: Time::from_secs(0),
@@ -298,6 +299,7 @@ fn call(n: usize) -> Call {
         may_act: Vec::new(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     };
     Call {
         id: DecisionId::from_parts(tenant(), Uuid::from_u128(500)),

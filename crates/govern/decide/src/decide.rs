@@ -7,6 +7,7 @@ use bailiwick_inventory::{Identity, PinState, State, TenantState};
 use smallvec::SmallVec;
 
 use crate::call::{Call, ItemKind, Principal, Target};
+use crate::composition;
 use crate::decision::{Decision, Effect, Reasons};
 use crate::judge::{self, Plainly};
 use crate::lineage;
@@ -65,9 +66,9 @@ pub(crate) struct Established<'a> {
 /// is read.
 ///
 /// The order is part of the contract, because the first step that refuses gives the reason: tenant; times
-/// and epoch of the token; marks on the credential; state of the identity; act ancestors; task and its window;
-/// marks on the target; coarse scope; server; pin of the tool; policies, a rate being held against the grants
-/// that permit.
+/// and epoch of the token; marks on the credential; state of the identity; its composition; act ancestors; task
+/// and its window; marks on the target; coarse scope; server; pin of the tool; policies, a rate being held
+/// against the grants that permit.
 #[must_use]
 pub fn decide(snapshot: &Snapshot, call: &Call, now: Time) -> Decision {
     decided(snapshot, call, now, Plainly::No)
@@ -139,6 +140,7 @@ fn establish<'a>(snapshot: &'a Snapshot, call: &'a Call, now: Time) -> Result<Es
         require_living(id, identity, now)?;
     }
     if let Caller::Bearer(claims) = &caller {
+        composition::require_present(space, claims)?;
         require_ancestors(snapshot, space, claims, now)?;
         lineage::require_living(snapshot, space, claims, now)?;
     }
@@ -398,6 +400,7 @@ fn require_own<'a>(
         return refused("a token never names an epoch that is not known here");
     }
     let coarse = entry.grant.coarse_scopes();
+    composition::require_stated(space, caller, wanted)?;
     if !wanted.scopes.iter().all(|s| coarse.covers(s)) {
         return refused("a token names no scope that its grant does not");
     }

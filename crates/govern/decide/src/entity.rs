@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use bailiwick_base::ServerName;
+use bailiwick_base::{Digest, ServerName};
 use bailiwick_grant::vocabulary::{self, item_id};
 use bailiwick_inventory::{Identity, State};
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
@@ -61,6 +61,8 @@ pub(crate) struct IdentityEntity {
     pub(crate) uid: EntityUid,
     /// What the identity is in: its owner, and its logical agent.
     pub(crate) groups: SmallVec<[EntityUid; 2]>,
+    /// The digest of what it is declared to be made of.
+    pub(crate) composition: Option<Digest>,
     /// Made when the first policy asks for it.
     entities: OnceLock<Entities>,
 }
@@ -73,7 +75,9 @@ impl IdentityEntity {
             groups.push(uid(vocabulary::AGENT, agent.as_str()));
         }
         let uid = uid(vocabulary::IDENTITY, &identity.id.to_string());
+        let composed = identity.composition.as_ref();
         Self {
+            composition: composed.map(|composed| composed.present.digest()),
             identity,
             uid,
             groups,

@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod call;
+mod composition;
 mod context;
 mod decide;
 mod decision;

@@ -7,6 +7,7 @@ use bailiwick_credential::{Claims, EXCHANGE_SCOPE, ExchangeRule, Link, require_a
 use smallvec::SmallVec;
 
 use crate::call::{Call, Principal};
+use crate::composition;
 use crate::decide::{
     Established, Refused, require_ancestors, require_epoch, require_living as require_living_identity,
     require_task, require_times,
@@ -70,6 +71,7 @@ pub(crate) fn require_exchange(
     }
     let identity = space.identity(&subject.nhi).map(|e| &*e.identity);
     require_living_identity(&subject.nhi, identity, now).map_err(of_subject)?;
+    composition::require_present(space, subject).map_err(of_subject)?;
     require_ancestors(snapshot, space, subject, now).map_err(of_subject)?;
     require_living(snapshot, space, subject, now).map_err(of_subject)?;
     require_task(space, &subject.task, &subject.nhi, now).map_err(of_subject)?;

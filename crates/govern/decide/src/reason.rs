@@ -9,6 +9,10 @@ pub enum DenyReason {
     ArgumentOutOfScope,
     /// An ancestor in the act chain is dead.
     ActorRevoked,
+    /// The token says another composition than the one its identity has declared.
+    CompositionChanged,
+    /// The identity has declared a composition, and whoever asks for a token states none.
+    CompositionMissing,
     /// A policy could not be evaluated.
     EvaluationFailed,
     /// A rule of token exchange does not hold.
@@ -61,9 +65,11 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, for the reference page and for tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::ArgumentOutOfScope,
         Self::ActorRevoked,
+        Self::CompositionChanged,
+        Self::CompositionMissing,
         Self::EvaluationFailed,
         Self::Exchange(ExchangeRule::Request),
         Self::Exchange(ExchangeRule::SubjectToken),
@@ -107,6 +113,8 @@ impl DenyReason {
         match self {
             Self::ArgumentOutOfScope => "grant.argument-out-of-scope",
             Self::ActorRevoked => "token.actor-revoked",
+            Self::CompositionChanged => "composition.changed",
+            Self::CompositionMissing => "composition.missing",
             Self::EvaluationFailed => "policy.evaluation-failed",
             Self::Exchange(rule) => rule.code(),
             Self::ForbiddenByPolicy => "policy.forbidden",
@@ -140,6 +148,12 @@ impl DenyReason {
         match self {
             Self::ArgumentOutOfScope => "a condition on an argument of the call does not hold",
             Self::ActorRevoked => "an ancestor in the act chain is dead",
+            Self::CompositionChanged => {
+                "the token says another composition than the one its identity has declared"
+            }
+            Self::CompositionMissing => {
+                "the identity has declared a composition, and whoever asks for a token states none"
+            }
             Self::EvaluationFailed => "a policy could not be evaluated",
             Self::Exchange(rule) => rule.meaning(),
             Self::ForbiddenByPolicy => "a policy forbids it",
@@ -176,6 +190,7 @@ impl DenyReason {
         matches!(
             self,
             Self::ActorRevoked
+                | Self::CompositionChanged
                 | Self::IdentityExpired
                 | Self::IdentityRevoked
                 | Self::IdentitySuspended

@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+mod composition;
 mod count;
 pub mod destination;
 mod limits;
@@ -22,11 +23,12 @@ mod server;
 mod tenant;
 mod transition;
 
+pub use composition::{compose, require_composition};
 pub use count::{Count, States};
 pub use limits::Limits;
 pub use model::{
-    Connection, Identity, Kind, Labels, Origin, Owner, PinState, State, Tenant, TenantState, ToolPin,
-    UpstreamServer,
+    Composed, Connection, Identity, Kind, Labels, Origin, Owner, PinState, State, Tenant, TenantState,
+    ToolPin, UpstreamServer,
 };
 pub use operator::{Operator, claim};
 pub use refusal::Refusal;

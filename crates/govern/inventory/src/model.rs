@@ -1,6 +1,8 @@
 //! What the inventory holds.
 
-use bailiwick_base::{AgentLabel, CredentialId, Digest, IdentityId, ServerName, TenantId, Time, ToolName};
+use bailiwick_base::{
+    AgentLabel, Composition, CredentialId, Digest, IdentityId, ServerName, TenantId, Time, ToolName,
+};
 
 /// A firm that is looked after; the isolation border.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,17 @@ pub enum State {
     },
 }
 
+/// What an identity is declared to be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Composed {
+    /// What holds now.
+    pub present: Composition,
+    /// What held before it changed; none when it never did.
+    pub former: Option<Composition>,
+    /// Since when.
+    pub since: Time,
+}
+
 /// A registered non-human identity: one principal on one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -122,6 +135,8 @@ pub struct Identity {
     pub origin: Origin,
     /// Where it stands.
     pub state: State,
+    /// What it is made of, where that is declared.
+    pub composition: Option<Composed>,
     /// When it was made.
     pub created_at: Time,
     /// When it ends by itself.

@@ -14,6 +14,12 @@ pub enum Refusal {
     /// Already stopped.
     #[error("identity is already suspended: resume it first, or retire it")]
     AlreadySuspended,
+    /// Another composition than the one that was looked at.
+    #[error("composition is not the one that was given: look at it again, it may have changed meanwhile")]
+    CompositionOther,
+    /// The composition that is declared already.
+    #[error("composition is the one that is declared already: nothing changes")]
+    CompositionUnchanged,
     /// A character that cannot be shown.
     #[error("{0} holds a control character: leave it out")]
     ControlCharacter(&'static str),
@@ -160,6 +166,8 @@ impl Refusal {
             Self::AddressRange(_) => "server.address-range-invalid",
             Self::AlreadyActive => "identity.already-active",
             Self::AlreadySuspended => "identity.already-suspended",
+            Self::CompositionOther => "composition.other",
+            Self::CompositionUnchanged => "composition.unchanged",
             Self::ControlCharacter(_) => "text.control-character",
             Self::CredentialMissing => "server.credential-missing",
             Self::DigestMissing(_) => "server.digest-missing",

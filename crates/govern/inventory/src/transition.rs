@@ -67,6 +67,7 @@ pub fn register(wanted: Registration, limits: &Limits, now: Time) -> Result<Tran
         },
         origin: Origin::Registered,
         state: State::Probation,
+        composition: None,
         created_at: now,
         expires_at,
         changed_at: now,

@@ -397,6 +397,7 @@ fn payloads(bench: &Bench) -> Outcome<()> {
         may_act: Vec::new(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     };
     let principal = Principal::Bearer(Bearer {
         claims: Arc::new(claims),

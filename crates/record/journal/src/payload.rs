@@ -16,7 +16,8 @@
 //!
 //! `client`, `jti`, `sub` and `token_hash` are those of the token the caller showed. A call of an outside
 //! enforcement point has `subject` (AuthZEN `type` and `id`) and `pep` in their place. `reason` is only in a
-//! denial. `from` names the tokens that a delegated token stands on.
+//! denial. `from` names the tokens that a delegated token stands on; `composition`, after `client`, is what the
+//! token says its identity is made of.
 
 use bailiwick_audit::entry::Kind;
 use bailiwick_base::{DecisionId, Digest, TaskId};
@@ -131,6 +132,9 @@ fn issue(object: &mut Writer<'_>, target: &Target) {
             inner.text("bound", bound.as_str());
         }
         text_or_digest(inner, "client", &claims.client);
+        if let Some(composition) = &claims.composition {
+            inner.text("composition", &composition.to_base64url());
+        }
         inner.number("expires_at", claims.expires_at.secs());
         if !claims.lineage.is_empty() {
             inner.list("from", &claims.lineage, |out, link| push_shown(out, &link.token));

@@ -7,6 +7,7 @@ use bailiwick_decide::Fact;
 use bailiwick_inventory::{Identity, Kind, Labels, Origin, Owner, State};
 use serde_json::{Map, Value, json};
 
+use crate::composition;
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Arg, Cells, Fields, args};
@@ -18,7 +19,7 @@ pub(crate) const TABLE: &str = "identity";
 macro_rules! columns {
     () => {
         "tenant, identity, kind, name, platform, owner_team, owner_contact, application, purpose, agent, \
-         workflow, origin, state, was_active, state_reason, created_at, expires_at, changed_at, digest"
+         workflow, origin, state, was_active, state_reason, created_at, expires_at, changed_at, composition, digest"
     };
 }
 
@@ -43,20 +44,20 @@ pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM identity");
 const INSERT: &str = concat!(
     "INSERT INTO identity (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
      ON CONFLICT DO NOTHING"
 );
 const UPDATE: &str = "UPDATE identity SET kind = $3, name = $4, platform = $5, owner_team = $6, owner_contact = $7, \
                       application = $8, purpose = $9, agent = $10, workflow = $11, origin = $12, state = $13, \
                       was_active = $14, state_reason = $15, created_at = $16, expires_at = $17, changed_at = $18, \
-                      digest = $19 WHERE tenant = $1 AND identity = $2 AND digest = $20";
+                      composition = $19, digest = $20 WHERE tenant = $1 AND identity = $2 AND digest = $21";
 
 impl Stored for Identity {
     const TABLE: &'static str = TABLE;
 
     fn document(&self) -> Value {
         let (was_active, reason) = state_parts(&self.state);
-        json!({
+        let mut document = members(json!({
             "tenant": self.id.tenant().as_str(),
             "id": self.id.to_string(),
             "kind": self.kind.as_str(),
@@ -76,20 +77,29 @@ impl Stored for Identity {
             "created_at": self.created_at.micros(),
             "expires_at": self.expires_at.micros(),
             "changed_at": self.changed_at.micros(),
-        })
+        }));
+        // Absent where none is declared: rows of before the column keep their digest.
+        if let Some(composed) = &self.composition {
+            document.insert("composition".to_owned(), composition::document(composed));
+        }
+        Value::Object(document)
     }
 
     fn name(&self) -> String {
         self.id.to_string()
     }
 
-    /// What a recount needs.
+    /// What a recount needs, and what it is made of.
     fn outline(&self) -> Map<String, Value> {
-        members(json!({
+        let mut outline = members(json!({
             "kind": self.kind.as_str(),
             "origin": self.origin.as_str(),
             "state": self.state.as_str(),
-        }))
+        }));
+        if let Some(composed) = &self.composition {
+            outline.insert("composition".to_owned(), composition::outline(&composed.present));
+        }
+        outline
     }
 }
 
@@ -140,6 +150,15 @@ pub(crate) fn from_row(cells: Cells) -> Result<Identity, StoreError> {
     let word = f.text("state")?;
     let (was_active, reason) = (f.int_or_null("was_active")?, f.text_or_null("state_reason")?);
     let state = state_from(&word, was_active, reason).ok_or_else(|| f.corrupt("state"))?;
+    let (created_at, expires_at, changed_at) = (
+        f.time("created_at")?,
+        f.time("expires_at")?,
+        f.time("changed_at")?,
+    );
+    let composition = f.bytes_or_null("composition")?;
+    let composition = composition
+        .map(|bytes| composition::read(&bytes).ok_or_else(|| f.corrupt("composition")))
+        .transpose()?;
     let identity = Identity {
         id,
         kind,
@@ -151,9 +170,10 @@ pub(crate) fn from_row(cells: Cells) -> Result<Identity, StoreError> {
         labels,
         origin,
         state,
-        created_at: f.time("created_at")?,
-        expires_at: f.time("expires_at")?,
-        changed_at: f.time("changed_at")?,
+        composition,
+        created_at,
+        expires_at,
+        changed_at,
     };
     whole(identity, f.digest("digest")?)
 }
@@ -179,6 +199,7 @@ fn to_row(i: &Identity) -> Result<Vec<Arg>, StoreError> {
         i.created_at,
         i.expires_at,
         i.changed_at,
+        i.composition.as_ref().map(composition::to_bytes).transpose()?,
         digest_of(i)?,
     ])
 }

@@ -25,6 +25,7 @@
 mod changes;
 mod client;
 mod compare;
+mod composition;
 mod context;
 mod count;
 mod credential;

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 22] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -58,6 +58,7 @@ const STEPS: [Step; 21] = [
     shared!(19, "add client proof", "0019_add_client_proof"),
     shared!(20, "add client certificate", "0020_add_client_certificate"),
     twin!(29, "create signing key", "0029_create_signing_key"),
+    shared!(32, "add identity composition", "0032_add_identity_composition"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

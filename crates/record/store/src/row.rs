@@ -56,6 +56,11 @@ impl From<Vec<u8>> for Arg {
         Self::Bytes(value)
     }
 }
+impl From<Option<Vec<u8>>> for Arg {
+    fn from(value: Option<Vec<u8>>) -> Self {
+        Self::BytesOrNull(value)
+    }
+}
 impl From<Uuid> for Arg {
     fn from(value: Uuid) -> Self {
         Self::Bytes(value.as_bytes().to_vec())

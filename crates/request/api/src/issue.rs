@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use bailiwick_base::{ClientId, DecisionId, IdentityId, TaskId, TenantId, TokenId, TrustId};
+use bailiwick_base::{
+    ClientId, Composition, DecisionId, Digest, IdentityId, TaskId, TenantId, TokenId, TrustId,
+};
 use bailiwick_credential::{self as credential, Claims, Confirmation, IssuePlan, ScopeSet, Task};
 use bailiwick_decide::{
     Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, Principal, Snapshot, Target,
 };
 use bailiwick_grant::Grant;
+use bailiwick_inventory::Identity;
 use bailiwick_pep::{Denial, Outcome};
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -27,8 +30,8 @@ pub(crate) const OPERATOR_CLIENT: &str = "bailiwick-operator";
 
 /// Who asks for tokens of a task.
 pub(crate) enum Requester {
-    /// A client of the identity, authenticated at the token endpoint.
-    Client(ClientId, IdentityId),
+    /// A client of the identity, authenticated at the token endpoint, with the composition its assertion states.
+    Client(ClientId, IdentityId, Option<Composition>),
     /// The bearer of a token of the same task: renewal. Whether the token still lives is part of the decision.
     Holder(Bearer),
     /// An operator.
@@ -248,7 +251,7 @@ fn plan(
     let (open, granted) = snapshot.task(task).ok_or_else(|| RouteError::not_found("task"))?;
     // A renewed token says no more than the one it renews, to the same sender.
     let (client, requested, bound) = match requester {
-        Requester::Client(client, identity) if *identity == open.identity => {
+        Requester::Client(client, identity, _) if *identity == open.identity => {
             (client.to_string(), requested, bound)
         }
         Requester::Holder(Bearer { claims, .. }) if claims.nhi == open.identity && claims.task == *task => {
@@ -282,6 +285,7 @@ fn plan(
         token: first,
         epoch: snapshot.epoch(),
         confirmation: bound,
+        composition: stated(requester, identity),
     };
     credential::issue(plan, &deps.credential_limits, deps.clock.now()).map_err(|refusal| match requester {
         // A token of a task that is over is a dead token.
@@ -292,6 +296,17 @@ fn plan(
             RouteError::refused(refusal.code(), &refusal)
         }
     })
+}
+
+/// What the new token will say its identity is made of; whether that holds is part of the decision. A client states
+/// it, a renewed token says what the one it renews does, and for the others what is declared is taken.
+fn stated(requester: &Requester, identity: &Identity) -> Option<Digest> {
+    let declared = &identity.composition.as_ref()?.present;
+    match requester {
+        Requester::Client(_, _, stated) => stated.as_ref().map(Composition::digest),
+        Requester::Holder(bearer) => bearer.claims.composition,
+        Requester::Operator | Requester::Workload(..) => Some(declared.digest()),
+    }
 }
 
 fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {

@@ -127,7 +127,7 @@ fn credential_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
-    use v1::{check, clients, count, egress, identities, keys, logs, marks, policies};
+    use v1::{check, clients, composition, count, egress, identities, keys, logs, marks, policies};
     use v1::{servers, tasks, tenants, trusts};
     doors
         .get("/v1/tenants", tenants::list)
@@ -135,6 +135,10 @@ fn v1_doors(doors: Doors) -> Doors {
         .get("/v1/tenants/{tenant}/identities", identities::list)
         .post("/v1/tenants/{tenant}/identities", identities::add)
         .get("/v1/tenants/{tenant}/identities/{id}", identities::find)
+        .put(
+            "/v1/tenants/{tenant}/identities/{id}/composition",
+            composition::declare,
+        )
         .post(
             "/v1/tenants/{tenant}/identities/{id}/activate",
             identities::activate,

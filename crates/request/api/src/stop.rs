@@ -426,6 +426,7 @@ impl Deps {
             may_act: Vec::new(),
             lineage: Vec::new(),
             confirmation: None,
+            composition: None,
         });
         Some(Call {
             id: self.ids.mint(&tenant).ok()?,

@@ -56,6 +56,7 @@ fn claims(tenant: &TenantId, ids: &Ids, now: Time) -> Result<Claims, Box<dyn Err
         may_act: Vec::new(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     })
 }
 

@@ -72,7 +72,7 @@ pub struct Identity {
     /// The mark that stops it, such as `kill of agent report-writer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<String>,
-    /// Why it is suspended or retired.
+    /// Why it is suspended or retired, or back in probation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<String>,
     /// `registered` or `shadow`.
@@ -88,6 +88,9 @@ pub struct Identity {
     pub purpose: String,
     /// Labels.
     pub labels: Labels,
+    /// What it is made of, where that is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composition: Option<Composed>,
     /// Made.
     pub created_at: String,
     /// Ends by itself.
@@ -96,11 +99,56 @@ pub struct Identity {
     pub changed_at: String,
 }
 
-/// `POST /v1/tenants/{tenant}/identities/{id}/{activate|suspend|resume|retire}`.
+/// `POST /v1/tenants/{tenant}/identities/{id}/activate`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activation {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The digest of the composition that was looked at; with another one nothing is activated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composition: Option<String>,
+}
+
+/// `POST /v1/tenants/{tenant}/identities/{id}/{suspend|resume|retire}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateChange {
     /// Why; required for suspend and retire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// `PUT /v1/tenants/{tenant}/identities/{id}/composition`: SHA-256 of each part as base64url without padding, at
+/// least one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Composition {
+    /// Of the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Of the name and version of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Of the system prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Of the tool manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+}
+
+/// What an identity is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Composed {
+    /// One value for all parts, as tokens carry it.
+    pub digest: String,
+    /// The parts.
+    pub parts: Composition,
+    /// Declared.
+    pub since: String,
+    /// What was declared before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Composition>,
 }

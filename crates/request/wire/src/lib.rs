@@ -29,7 +29,7 @@ pub use credential::{
     RotationRequest, RotationTarget,
 };
 pub use egress::Egress;
-pub use identity::{Identity, Labels, NewIdentity, Owner, StateChange};
+pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdentity, Owner, StateChange};
 pub use keys::{KeyRotation, KeyStatus, RotateKey, SigningKey};
 pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
 pub use log::{LogEntry, NamedLog, NodeHealth};

@@ -61,6 +61,12 @@ async fn commands(bed: &Bed, desk: &Desk) -> Vec<(&'static str, String, Value, V
             json!({"cedar": "// second"}),
         ),
         (
+            "PUT",
+            at(&format!("identities/{worker}/composition")),
+            json!({"model": "A".repeat(43)}),
+            json!({"model": "E".repeat(43)}),
+        ),
+        (
             "POST",
             at(&format!("identities/{worker}/activate")),
             why("a"),

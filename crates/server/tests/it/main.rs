@@ -15,6 +15,7 @@ mod bound;
 mod claiming;
 mod clock;
 mod codes;
+mod composing;
 mod counting;
 mod desk;
 mod exchanging;

@@ -154,6 +154,11 @@ const CASES: &[Case] = &[
     }),
     named("GET /v1/tenants/{tenant}/identities/{id}", Door::Operator, none),
     named(
+        "PUT /v1/tenants/{tenant}/identities/{id}/composition",
+        Door::Operator,
+        |_| json!({"model": "A".repeat(43)}),
+    ),
+    named(
         "POST /v1/tenants/{tenant}/identities/{id}/activate",
         Door::Operator,
         nothing,

@@ -109,6 +109,12 @@ fn fields() -> Vec<Field> {
             "",
         ),
         ("POST", at("servers/files/pin"), |_, t| json!({"tools": [t]}), ""),
+        (
+            "PUT",
+            at("identities/worker/composition"),
+            |_, t| json!({"model": t}),
+            "",
+        ),
         ("PUT", at("policies"), |_, t| json!({"cedar": t}), ""),
         (
             "POST",

@@ -63,7 +63,7 @@ impl Client {
         self.assertion_with(bed, tenant, |_| {})
     }
 
-    fn assertion_with(&self, bed: &Bed, tenant: &str, change: impl FnOnce(&mut Value)) -> String {
+    pub(crate) fn assertion_with(&self, bed: &Bed, tenant: &str, change: impl FnOnce(&mut Value)) -> String {
         let mut claims = self.claims(bed, tenant);
         change(&mut claims);
         sign(&self.seed, r#"{"alg":"EdDSA","typ":"JWT"}"#, &claims.to_string())

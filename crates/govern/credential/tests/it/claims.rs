@@ -38,6 +38,7 @@ fn claims(actors: usize, scope: &str, epoch: u64) -> Claims {
             1 => Some(Confirmation::Key(Digest::of(&epoch.to_be_bytes()))),
             _ => Some(Confirmation::Certificate(Digest::of(&epoch.to_be_bytes()))),
         },
+        composition: (epoch % 2 == 1).then(|| Digest::of(scope.as_bytes())),
     }
 }
 
@@ -203,4 +204,23 @@ fn who_may_act_and_what_a_token_stands_on_are_read_strictly() {
     let mut bare = members(&claims(1, "a:b", 1));
     bare.remove("lineage");
     assert_eq!(Claims::from_json(&bare).unwrap_err().claim, "lineage");
+}
+
+#[test]
+fn a_composition_is_one_digest_or_none() {
+    let read = |value: Value| {
+        let mut members = members(&claims(0, "a:b", 2));
+        members.insert("composition".to_owned(), value);
+        Claims::from_json(&members).map_err(|e| e.claim)
+    };
+    let good = Digest::of(b"x").to_base64url();
+    for value in [
+        json!(null),
+        json!(""),
+        json!(format!("{good}=")),
+        json!({"digest": good}),
+    ] {
+        assert_eq!(read(value), Err("composition"));
+    }
+    assert_eq!(read(json!(good)).unwrap().composition, Some(Digest::of(b"x")));
 }

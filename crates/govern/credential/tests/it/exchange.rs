@@ -1,6 +1,6 @@
 //! Token exchange: no chain gains anything.
 
-use bailiwick_base::{Epoch, IdentityId};
+use bailiwick_base::{Digest, Epoch, IdentityId};
 use bailiwick_credential::{
     Claims, ExchangePlan, ExchangeRule, Limits, ScopeSet, exchange, require_attenuated,
 };
@@ -32,6 +32,7 @@ fn plain(n: u64, scope: &str, expires: i64, may_act: &[u64]) -> Claims {
         may_act: may_act.iter().map(|n| id("acme", *n)).collect(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     }
 }
 
@@ -63,13 +64,23 @@ fn asked(
 #[test]
 fn an_exchanged_token_names_everybody_and_ends_with_the_first_of_them() {
     let subject = plain(1, "files:read files:write", 200, &[2]);
-    let actor = plain(2, "files:* token:exchange", 100, &[]);
+    let actor = Claims {
+        composition: Some(Digest::of(b"actor")),
+        ..plain(2, "files:* token:exchange", 100, &[])
+    };
     let token = asked(&subject, &actor, "files:read", &[AUDIENCE], None).unwrap();
     assert_eq!(
         (token.subject.as_str(), &token.nhi),
         (subject.subject.as_str(), &actor.nhi)
     );
     assert_eq!(token.act.as_slice(), std::slice::from_ref(&actor.nhi));
+    assert_eq!(token.composition, actor.composition);
+    let other = Claims {
+        composition: None,
+        ..token.clone()
+    };
+    let refused = require_attenuated(&subject, &actor, &other).map_err(|refusal| refusal.rule);
+    assert_eq!(refused, Err(ExchangeRule::ActorToken));
     assert_eq!(
         (token.task.clone(), token.expires_at),
         (actor.task.clone(), at(100))

@@ -1,4 +1,4 @@
-use bailiwick_base::{Epoch, Time};
+use bailiwick_base::{Digest, Epoch, Time};
 use bailiwick_credential::{Claims, IssuePlan, Limits, Refusal, ScopeSet, Task, close_task, issue};
 use proptest::prelude::*;
 
@@ -40,6 +40,7 @@ fn issued(wish: &Wish) -> Result<Claims, Refusal> {
         token: id("acme", 9),
         epoch: Epoch(7),
         confirmation: None,
+        composition: Some(Digest::of(b"made of")),
     };
     issue(plan, &Limits::default(), wish.now)
 }

@@ -7,6 +7,7 @@
 )]
 
 mod authzen;
+mod composing;
 mod corpus;
 mod egress;
 mod marks;

@@ -90,6 +90,7 @@ pub(crate) fn identity(n: u128) -> Identity {
         },
         origin: Origin::Registered,
         state: State::Active,
+        composition: None,
         created_at: at(-1000),
         expires_at: at(100_000),
         changed_at: at(-1000),
@@ -202,6 +203,7 @@ pub(crate) fn claims(scopes: &[&str]) -> Claims {
         may_act: Vec::new(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod composing;
 mod destinations;
 mod life;
 mod servers;

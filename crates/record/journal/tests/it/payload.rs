@@ -49,6 +49,7 @@ fn claims(subject: &str, act: &[u128]) -> Claims {
         may_act: Vec::new(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     }
 }
 
@@ -169,6 +170,7 @@ fn a_permitted_issue_is_the_issue_itself() {
         .collect();
     let claims = Arc::new(Claims {
         scopes,
+        composition: Some(bailiwick_base::Digest([0; 32])),
         ..claims("idn_sub", &[12])
     });
     let target = Target::Issue {
@@ -190,6 +192,7 @@ fn a_permitted_issue_is_the_issue_itself() {
         "act": [identity(12).to_string()],
         "audience": "https://h.invalid/t/acme/mcp",
         "client": "cli_x",
+        "composition": "A".repeat(43),
         "expires_at": 2,
         "jti": tokens.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "nhi": identity(10).to_string(),

@@ -41,6 +41,7 @@ both_engines! {
     aggregates:
         tenants,
         identities,
+        compositions,
         clients,
         tasks,
         servers,

@@ -17,7 +17,7 @@ fn by_certificate(deps: &Deps, tenant: &TenantId, form: &Form, shown: Digest) ->
     let snapshot = deps.cell.load();
     let client = snapshot.client(&id)?;
     let known = client.certificate == Some(shown) && client.expires_at > deps.clock.now();
-    known.then(|| Requester::Client(client.id.clone(), client.identity.clone()))
+    known.then(|| Requester::Client(client.id.clone(), client.identity.clone(), None))
 }
 
 /// The client of the form, once it proved to hold its key.
@@ -54,8 +54,10 @@ pub(super) fn authenticate(
         .client(assertion.untrusted_client())
         .ok_or(AssertionError::Client)
         .map_err(refused)?;
-    deps.assertions
+    let verified = deps
+        .assertions
         .verify(&assertion, client, &deps.issuer(tenant), deps.clock.now())
         .map_err(refused)?;
-    Ok(Requester::Client(client.id.clone(), client.identity.clone()))
+    let identity = client.identity.clone();
+    Ok(Requester::Client(verified.client, identity, verified.composition))
 }

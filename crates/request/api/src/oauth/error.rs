@@ -40,6 +40,10 @@ pub(super) fn refused(error: &RouteError) -> OauthError {
             error.detail().to_owned(),
         ),
         _ if error.code() == "task.scope-not-granted" => bad("invalid_scope", error.detail()),
+        // What an agent has to do next differs by the code, and the answer has no other place for it.
+        _ if error.code().starts_with("composition.") => {
+            bad("invalid_grant", format!("{}: {}", error.code(), error.detail()))
+        }
         _ => bad("invalid_grant", error.detail()),
     }
 }

@@ -51,7 +51,7 @@ fn introspected(
     parts: &Parts,
     form: &Form,
 ) -> Result<(ClientId, Value), OauthError> {
-    let Requester::Client(client, identity) =
+    let Requester::Client(client, identity, _) =
         authenticate(deps, tenant, form, Presented::of(parts).certificate)?
     else {
         return Err(bad("invalid_request", "tokens are introspected by a client"));

@@ -38,7 +38,7 @@ pub(crate) async fn handler(
 /// What is no living token of ours is revoked already (RFC 7009 §2.2).
 async fn revoked(deps: &Deps, tenant: &TenantId, parts: &Parts, form: &Form) -> Result<(), OauthError> {
     let received = deps.clock.monotonic();
-    let Requester::Client(client, identity) =
+    let Requester::Client(client, identity, _) =
         authenticate(deps, tenant, form, Presented::of(parts).certificate)?
     else {
         return Err(bad("invalid_request", "a token is revoked by a client"));

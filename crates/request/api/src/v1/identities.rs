@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bailiwick_base::{AgentLabel, Time, Transition};
+use bailiwick_base::AgentLabel;
 use bailiwick_decide::MarkEffect;
-use bailiwick_inventory::{self as inventory, Identity, Kind, Labels, Refusal, Registration};
+use bailiwick_inventory::{self as inventory, Identity, Kind, Labels, Registration};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::StatusCode;
 
+use super::composition;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed};
@@ -115,18 +116,32 @@ pub(crate) async fn find(
     Ok(Json(shown(&View::new(&deps, &snapshot), identity)))
 }
 
-type Change = fn(Identity, &str, Time) -> Result<Transition<Identity>, Refusal>;
-
 pub(crate) async fn activate(
-    state: State<Deps>,
-    path: Path<(String, String)>,
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
     session: Session,
-    body: Strict<wire::StateChange>,
+    Strict(body): Strict<wire::Activation>,
 ) -> Result<Response, RouteError> {
-    change(state, path, session, body, "activate", |identity, _, now| {
-        inventory::activate(identity, now)
-    })
-    .await
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = super::identity(&deps, &tenant, &named)?;
+    let seen = body.composition.as_deref().map(composition::digest).transpose()?;
+    let asked = format!("identities/{id}/activate");
+    let doors = deps.clone();
+    let receipt = deps
+        .command(&session, &tenant, (&asked, &body), async move |tx: &mut Tx| {
+            let identity = tx
+                .identity()
+                .lookup(&id)
+                .await?
+                .ok_or_else(|| RouteError::not_found("identity"))?;
+            inventory::require_composition(&identity, seen)?;
+            let transition = inventory::activate(identity, tx.now())?;
+            let shown = to_wire(&doors, &transition.after);
+            tx.identity().apply(transition).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
 }
 
 /// Suspending and retiring stop credentials too: they go through the kill path, which denies in memory first.
@@ -155,40 +170,6 @@ pub(crate) async fn resume(
     super::kill::resume_identity(&deps, &session, &slug, &named, body).await
 }
 
-async fn change(
-    State(deps): State<Deps>,
-    Path((slug, named)): Path<(String, String)>,
-    session: Session,
-    Strict(body): Strict<wire::StateChange>,
-    verb: &'static str,
-    change: Change,
-) -> Result<Response, RouteError> {
-    let tenant = super::tenant(&deps, &slug)?;
-    let id = super::identity(&deps, &tenant, &named)?;
-    let asked = (format!("identities/{id}/{verb}"), body.clone());
-    let reason = body.reason.unwrap_or_default();
-    let doors = deps.clone();
-    let receipt = deps
-        .command(
-            &session,
-            &tenant,
-            (&asked.0, &asked.1),
-            async move |tx: &mut Tx| {
-                let identity = tx
-                    .identity()
-                    .lookup(&id)
-                    .await?
-                    .ok_or_else(|| RouteError::not_found("identity"))?;
-                let transition = change(identity, &reason, tx.now())?;
-                let shown = to_wire(&doors, &transition.after);
-                tx.identity().apply(transition).await?;
-                answer(&shown)
-            },
-        )
-        .await?;
-    Ok(committed(&receipt, StatusCode::OK))
-}
-
 pub(crate) fn to_wire(deps: &Deps, identity: &Identity) -> wire::Identity {
     shown(&View::new(deps, &deps.cell.load()), identity)
 }
@@ -203,7 +184,8 @@ fn shown(view: &View<'_>, identity: &Identity) -> wire::Identity {
         state: identity.state.to_string(),
         effective: effective.state,
         stopped_by: effective.stopped_by,
-        state_reason: identity.state.reason().map(str::to_owned),
+        state_reason: identity.reason(),
+        composition: identity.composition.as_ref().map(composition::to_wire),
         origin: identity.origin.to_string(),
         platform: identity.platform.clone(),
         owner: wire::Owner {

@@ -3,6 +3,7 @@
 mod arguments;
 pub(crate) mod check;
 pub(crate) mod clients;
+pub(crate) mod composition;
 pub(crate) mod count;
 pub(crate) mod credentials;
 pub(crate) mod egress;

@@ -83,6 +83,7 @@ fn identity(n: u128) -> Fact {
         labels: Labels::default(),
         origin: Origin::Registered,
         state: State::Active,
+        composition: None,
         created_at: at(-1000),
         expires_at: at(100_000),
         changed_at: at(-1000),
@@ -352,6 +353,7 @@ impl World {
             may_act: Vec::new(),
             lineage: Vec::new(),
             confirmation: None,
+            composition: None,
         };
         let bearer = Bearer {
             claims: Arc::new(claims),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{ClientId, Compact, Digest, PublicKey, Sha256, TenantId, Time};
+use bailiwick_base::{ClientId, Compact, Composition, Digest, PublicKey, Sha256, TenantId, Time};
 use bailiwick_credential::Client;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
@@ -145,6 +145,8 @@ pub struct VerifiedAssertion {
     pub token_hash: Digest,
     /// `exp`.
     pub expires_at: Time,
+    /// `composition`: what it says its identity is made of.
+    pub composition: Option<Composition>,
 }
 
 /// Verifies assertions and remembers each until it ends. One per process.
@@ -197,6 +199,7 @@ impl AssertionVerifier {
             return Err(AssertionError::Audience);
         }
         let expires_at = self.require_alive(claims, client, now)?;
+        let composition = composition(claims)?;
         let jti = text(claims, "jti")?;
         let (owner, token_hash) = (hash(client, ""), hash(client, &jti));
         match self
@@ -207,6 +210,7 @@ impl AssertionVerifier {
                 client: client.id.clone(),
                 token_hash,
                 expires_at,
+                composition,
             }),
             Err(Seen::Before) => Err(AssertionError::Replayed),
             Err(Seen::Full) => Err(AssertionError::TooMany),
@@ -274,6 +278,14 @@ impl AssertionVerifier {
         self.keys.insert(place, key.clone());
         Ok(key)
     }
+}
+
+fn composition(claims: &Map<String, Value>) -> Result<Option<Composition>, TokenError> {
+    let stated = claims.get("composition").map(Composition::from_json).transpose();
+    stated.map_err(|e| TokenError::Claim {
+        claim: e.field,
+        rule: e.rule,
+    })
 }
 
 fn hash(client: &Client, jti: &str) -> Digest {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{ClientId, PublicKey, SeededEntropy, SigningAlgorithm, canonical};
+use bailiwick_base::{ClientId, Composition, PublicKey, SeededEntropy, SigningAlgorithm, canonical};
 use bailiwick_credential::{Client, ClientProof};
 use bailiwick_keys::{AssertionPlan, ClientKey, jws};
 use bailiwick_pep::token::{
@@ -143,6 +143,30 @@ fn changed(key: &ClientKey, typ: &str, changes: Value) -> String {
         }
     }
     jws::encode(key.signer(), typ, claims.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn an_assertion_may_state_a_composition_and_one_of_another_form_is_named() {
+    let key = key(SigningAlgorithm::Es256, 2);
+    let client = client(1, &key);
+    let answer = |composition: Value| {
+        let text = changed(&key, "JWT", json!({"composition": composition}));
+        let assertion = UnverifiedAssertion::parse(&tenant(), text.as_bytes()).unwrap();
+        verifier().verify(&assertion, &client, ISSUER, at(5))
+    };
+    let stated = json!({"model": "A".repeat(43)});
+    let verified = answer(stated.clone()).unwrap();
+    assert_eq!(verified.composition, Composition::from_json(&stated).ok());
+    for (wrong, field) in [
+        (json!([]), "composition"),
+        (json!({"weights": "A".repeat(43)}), "composition"),
+        (json!({"model": "A".repeat(42)}), "composition.model"),
+    ] {
+        let refused = answer(wrong).unwrap_err();
+        let named =
+            matches!(refused, AssertionError::Token(TokenError::Claim { claim, .. }) if claim == field);
+        assert!(named, "{refused}");
+    }
 }
 
 #[test]

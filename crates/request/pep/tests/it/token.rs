@@ -83,6 +83,7 @@ fn claims() -> Claims {
         may_act: Vec::new(),
         lineage: Vec::new(),
         confirmation: None,
+        composition: None,
     }
 }
 

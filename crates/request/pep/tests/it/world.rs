@@ -98,6 +98,7 @@ pub(crate) fn facts(scopes: &[&str]) -> Vec<Fact> {
             labels: Labels::default(),
             origin: Origin::Registered,
             state: State::Active,
+            composition: None,
             created_at: at(-1_000),
             expires_at: at(100_000),
             changed_at: at(-1_000),
@@ -187,6 +188,7 @@ impl World {
             may_act: Vec::new(),
             lineage: Vec::new(),
             confirmation: None,
+            composition: None,
         };
         Call {
             id,

@@ -6,7 +6,7 @@ use bailiwick_base::{TaskId, TenantId};
 use bailiwick_credential::{ClientProof, Confirmation, TaskState};
 use bailiwick_wire as wire;
 
-use super::{details, require_resource};
+use super::{composition, details, require_resource};
 use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::oauth::client::authenticate;
@@ -21,6 +21,7 @@ pub(super) async fn granted(
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
     let requester = authenticate(deps, tenant, form, shown.certificate())?;
+    composition::settle(deps, &requester).await?;
     require_resource(deps, tenant, form)?;
     let task = task_of(deps, tenant, form, &requester)?;
     let requested = details::requested(deps, form, &task, &requester)?;
@@ -42,7 +43,7 @@ pub(super) fn bound(
     shown: &Shown,
 ) -> Result<Option<Confirmation>, OauthError> {
     match requester {
-        Requester::Client(id, _) => {
+        Requester::Client(id, ..) => {
             let snapshot = deps.cell.load();
             let client = snapshot.client(id);
             let required = client.map_or((ClientProof::Dpop, None), |c| (c.proof, c.certificate));
@@ -64,7 +65,7 @@ pub(super) fn task_of(
     if let Some(named) = form.get("task") {
         return TaskId::parse(tenant, named).map_err(|e| bad("invalid_request", format!("`task`: {e}")));
     }
-    let (Requester::Client(_, identity) | Requester::Workload(_, identity)) = requester else {
+    let (Requester::Client(_, identity, _) | Requester::Workload(_, identity)) = requester else {
         return Err(bad("invalid_request", "parameter `task` is missing"));
     };
     let snapshot = deps.cell.load();

@@ -54,7 +54,7 @@ pub(super) fn requested(
 
 fn identity(requester: &Requester) -> Option<&IdentityId> {
     match requester {
-        Requester::Client(_, identity) | Requester::Workload(_, identity) => Some(identity),
+        Requester::Client(_, identity, _) | Requester::Workload(_, identity) => Some(identity),
         Requester::Holder(bearer) => Some(&bearer.claims.nhi),
         Requester::Operator => None,
     }

@@ -1,6 +1,7 @@
 //! `POST /t/{tenant}/token` (RFC 6749 §3.2): one file per grant type.
 
 mod client_credentials;
+mod composition;
 mod details;
 mod jwt_bearer;
 mod token_exchange;

@@ -18,6 +18,7 @@ use serde_json::Map;
 use smallvec::SmallVec;
 
 use super::client_credentials::bound;
+use super::composition;
 use crate::Deps;
 use crate::issue::{self, Requester, Stopped};
 use crate::oauth::client::authenticate;
@@ -50,8 +51,9 @@ pub(super) async fn granted(
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
     let requester = authenticate(deps, tenant, form, shown.certificate())?;
+    composition::settle(deps, &requester).await?;
     let bound = bound(deps, tenant, &requester, shown)?;
-    let Requester::Client(client, identity) = requester else {
+    let Requester::Client(client, identity, _) = requester else {
         return Err(bad("invalid_request", "an exchange is asked for by a client"));
     };
     let mut asked = Asked {
