@@ -576,7 +576,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 25, "only {compared} routes took identifiers");
+    assert!(compared == 26, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 
