@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use bailiwick_base::limits::shown;
 use bailiwick_base::{
-    ClientId, Composition, DecisionId, Digest, IdentityId, TaskId, TenantId, TokenId, TrustId,
+    ClientId, Composition, DecisionId, Digest, IdentityId, TaskId, TenantId, Time, TokenId, TrustId,
 };
 use bailiwick_credential::{self as credential, Claims, Confirmation, IssuePlan, ScopeSet, Task};
 use bailiwick_decide::{
@@ -255,6 +256,7 @@ fn plan(
             (client.to_string(), requested, bound)
         }
         Requester::Holder(Bearer { claims, .. }) if claims.nhi == open.identity && claims.task == *task => {
+            require_client(snapshot, tenant, &claims.client, deps.clock.now())?;
             (claims.client.clone(), Some(&claims.scopes), claims.confirmation)
         }
         Requester::Operator => (OPERATOR_CLIENT.to_owned(), requested, bound),
@@ -307,6 +309,30 @@ fn stated(requester: &Requester, identity: &Identity) -> Option<Digest> {
         Requester::Holder(bearer) => bearer.claims.composition,
         Requester::Operator | Requester::Workload(..) => Some(declared.digest()),
     }
+}
+
+/// A token is renewed as long as its client could ask for a new one: the registration or the trust rule stands.
+fn require_client(snapshot: &Snapshot, tenant: &TenantId, client: &str, now: Time) -> Result<(), RouteError> {
+    let registered = |id: ClientId| snapshot.client(&id).is_some_and(|client| now < client.expires_at);
+    let trusted = |id: TrustId| {
+        snapshot
+            .trusts(tenant)
+            .any(|rule| rule.id == id && rule.is_alive(now))
+    };
+    let stands = client == OPERATOR_CLIENT
+        || ClientId::parse(tenant, client).is_ok_and(registered)
+        || TrustId::parse(tenant, client).is_ok_and(trusted);
+    if stands {
+        return Ok(());
+    }
+    Err(RouteError::new(
+        StatusCode::UNAUTHORIZED,
+        "token.client-ended",
+        format!(
+            "`{}`, for which the token was issued, has ended: its tokens are not renewed",
+            shown(client)
+        ),
+    ))
 }
 
 fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {

@@ -32,6 +32,13 @@ fn seconds(claims: &Map<String, Value>, claim: &str) -> Result<Option<Time>, Att
     }
 }
 
+pub(crate) fn require_unexpired(expires_at: Time, leeway: Duration, now: Time) -> Result<(), AttestError> {
+    if now >= expires_at.after(leeway) {
+        return Err(AttestError::Expired);
+    }
+    Ok(())
+}
+
 /// Judges the times of a token; gives its end. Without an end it is refused, whoever made it.
 pub(crate) fn require_alive(
     claims: &Map<String, Value>,
@@ -43,9 +50,7 @@ pub(crate) fn require_alive(
         seconds(claims, "exp")?.ok_or_else(|| wrong("exp", "a token without an end is not taken"))?;
     let issued_at = seconds(claims, "iat")?;
     let not_before = seconds(claims, "nbf")?;
-    if now >= expires_at.after(leeway) {
-        return Err(AttestError::Expired);
-    }
+    require_unexpired(expires_at, leeway, now)?;
     let latest = now.after(leeway);
     if [issued_at, not_before]
         .into_iter()
@@ -56,8 +61,10 @@ pub(crate) fn require_alive(
     }
     let longest = Duration::from_secs(lifetime_max_s);
     let begins_at = issued_at.or(not_before).unwrap_or(now);
-    if expires_at <= begins_at || expires_at.since(begins_at) > longest || expires_at > latest.after(longest)
-    {
+    if expires_at <= begins_at {
+        return Err(wrong("exp", "it has to be later than `iat`"));
+    }
+    if expires_at.since(begins_at) > longest || expires_at > latest.after(longest) {
         return Err(AttestError::Lifetime(lifetime_max_s));
     }
     Ok(expires_at)

@@ -1,10 +1,11 @@
 //! The keys of an issuer, through the guarded client.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bailiwick_base::{Digest, PublicKey, Sha256, json};
 use bailiwick_outbound::{Document, FetchError, Fetcher, Need};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
 
@@ -15,32 +16,56 @@ use crate::issuer::{IssuerProfile, KeyPlace};
 const KEYS_MAX: usize = 64;
 /// Bytes of a key set that an operator gave.
 const GIVEN_MAX: usize = 256 * 1024;
-/// Parsed key sets that are kept.
+/// Parsed key sets that are kept, about.
 const SETS_MAX: usize = 1_024;
+/// Keys of all of them.
+const KEPT_MAX: u64 = 8_192;
 
 /// The keys of one set that can be used, by `kid`.
 type Keys = BTreeMap<String, Arc<PublicKey>>;
 
-/// A set as it was parsed, and the document it came from.
+/// A set as it was parsed, where it came from, and the document, which is kept by the fetcher alone.
 #[derive(Clone)]
 struct Parsed {
-    from: Arc<Document>,
+    url: String,
+    from: Weak<Document>,
     keys: Arc<Keys>,
+}
+
+/// Counts keys: a set of many costs as much as many sets.
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<Digest, Parsed> for Weigh {
+    fn weight(&self, _: &Digest, parsed: &Parsed) -> u64 {
+        weight(&parsed.keys)
+    }
+}
+
+impl Weighter<Digest, Arc<Keys>> for Weigh {
+    fn weight(&self, _: &Digest, keys: &Arc<Keys>) -> u64 {
+        weight(keys)
+    }
+}
+
+fn weight(keys: &Keys) -> u64 {
+    1 + keys.len() as u64
 }
 
 /// Finds keys; parses each set once.
 pub(crate) struct KeyFinder {
     fetcher: Arc<Fetcher>,
-    fetched: Cache<Digest, Parsed>,
-    given: Cache<Digest, Arc<Keys>>,
+    /// By issuer: of one whose keys move, only where they are now.
+    fetched: Cache<Digest, Parsed, Weigh>,
+    given: Cache<Digest, Arc<Keys>, Weigh>,
 }
 
 impl KeyFinder {
     pub(crate) fn new(fetcher: Arc<Fetcher>) -> Self {
         Self {
             fetcher,
-            fetched: Cache::new(SETS_MAX),
-            given: Cache::new(SETS_MAX),
+            fetched: Cache::with_weighter(SETS_MAX, KEPT_MAX, Weigh),
+            given: Cache::with_weighter(SETS_MAX, KEPT_MAX, Weigh),
         }
     }
 
@@ -76,18 +101,23 @@ impl KeyFinder {
         let mut place = Sha256::new();
         place.update_field(issuer.tenant.as_str().as_bytes());
         place.update_field(issuer.issuer.as_bytes());
-        place.update_field(url.as_bytes());
         let place = place.finish();
-        let document = self.fetcher.json(&issuer.destination(url), need).await;
+        let known = self.fetched.get(&place);
+        if let Some(before) = known.as_ref().filter(|known| known.url != url) {
+            self.fetcher.forget(&issuer.destination(before.url.clone()));
+        }
+        let document = self.fetcher.json(&issuer.destination(url.clone()), need).await;
         let document = document.map_err(failed("its key set"))?;
-        if let Some(parsed) = self.fetched.get(&place)
-            && Arc::ptr_eq(&parsed.from, &document)
+        let from = Arc::downgrade(&document);
+        if let Some(parsed) = known
+            && Weak::ptr_eq(&parsed.from, &from)
         {
             return Ok(parsed.keys);
         }
         let keys = Arc::new(read_set(&document.value)?);
         let parsed = Parsed {
-            from: document,
+            url,
+            from,
             keys: Arc::clone(&keys),
         };
         self.fetched.insert(place, parsed);
@@ -113,12 +143,30 @@ impl KeyFinder {
         if let Some(keys) = self.given.get(&place) {
             return Ok(keys);
         }
-        let value = json::parse(text.as_bytes(), GIVEN_MAX)
-            .map_err(|_| KeysError::KeySet("it is not strict JSON"))?;
-        let keys = Arc::new(read_set(&value)?);
+        let keys = Arc::new(given(text)?);
         self.given.insert(place, Arc::clone(&keys));
         Ok(keys)
     }
+}
+
+/// Reads a JWK Set that an operator gives.
+fn given(text: &str) -> Result<Keys, KeysError> {
+    let value =
+        json::parse(text.as_bytes(), GIVEN_MAX).map_err(|_| KeysError::KeySet("it is not strict JSON"))?;
+    read_set(&value)
+}
+
+/// Whether a JWK Set that an operator gives has a key that can be used, and nothing that has no place there.
+///
+/// # Errors
+/// [`KeysError::KeySet`].
+pub fn require_key_set(text: &str) -> Result<(), KeysError> {
+    if given(text)?.is_empty() {
+        return Err(KeysError::KeySet(
+            "none of its keys has a `kid` and an algorithm that is accepted",
+        ));
+    }
+    Ok(())
 }
 
 fn failed(what: &'static str) -> impl FnOnce(FetchError) -> KeysError {

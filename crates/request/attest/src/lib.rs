@@ -23,4 +23,5 @@ mod verify;
 pub use content::{ContentError, attestors};
 pub use error::{AttestError, KeysError};
 pub use issuer::{IssuerProfile, KeyPlace};
-pub use verify::{Attested, Attester, Evidence};
+pub use keys::require_key_set;
+pub use verify::{Attested, Attester, Evidence, LEEWAY};

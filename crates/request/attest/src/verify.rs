@@ -17,7 +17,7 @@ use crate::keys::KeyFinder;
 use crate::method::{self, Seen, trust_domain};
 
 /// Difference between clocks that is borne with.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub const LEEWAY: Duration = Duration::from_secs(30);
 
 /// A token that nobody has verified. It says which registered issuer to look up, and nothing else.
 #[derive(Debug)]
@@ -77,6 +77,16 @@ pub struct Attested {
     pub issued_at: Option<Time>,
     /// `exp`.
     pub expires_at: Time,
+}
+
+impl Attested {
+    /// Whether it still counts: keys may have been fetched since it was verified.
+    ///
+    /// # Errors
+    /// [`AttestError::Expired`].
+    pub fn require_alive(&self, now: Time) -> Result<(), AttestError> {
+        claims::require_unexpired(self.expires_at, LEEWAY, now)
+    }
 }
 
 /// Verifies evidence. One per process.

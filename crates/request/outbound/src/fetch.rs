@@ -8,22 +8,22 @@ use bailiwick_base::limits::shown;
 use bailiwick_base::{Clock, TenantId, json};
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderValue,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use quick_cache::sync::Cache;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Semaphore, watch};
 
 use crate::address::AddressRule;
 use crate::dial::{DialError, Dialer, alongside};
 use crate::endpoint::{Endpoint, GuardError};
-use crate::freshness;
+use crate::freshness::Terms;
+use crate::memory::{Asked, Entry, Kept, Memory, Outcome, Place, asked, require_few};
 
 /// How fetches are bounded.
 #[derive(Debug, Clone)]
@@ -32,14 +32,19 @@ pub struct FetchConfig {
     pub connect_timeout: Duration,
     /// For the whole fetch. Default 10 s.
     pub whole_timeout: Duration,
-    /// Bytes of a document. Default 1 MiB.
+    /// Bytes of a document. Default 256 KiB.
     pub body_max: usize,
     /// The longest a document is kept, whatever its server says. Default 1 h.
     pub kept_max: Duration,
-    /// The shortest time between two fetches of one document, failed ones among them. Default 10 s.
+    /// The shortest time from the end of a fetch to the next one of the same document, failed ones among them.
+    /// Default 10 s.
     pub refetch_min: Duration,
     /// Documents that are kept. Default 4,096.
     pub documents_max: usize,
+    /// Bytes of memory that kept documents take in all. Default 64 MiB.
+    pub memory_max: u64,
+    /// Fetches that run at once. Default 256.
+    pub at_once_max: usize,
 }
 
 impl Default for FetchConfig {
@@ -47,10 +52,12 @@ impl Default for FetchConfig {
         Self {
             connect_timeout: Duration::from_secs(5),
             whole_timeout: Duration::from_secs(10),
-            body_max: 1024 * 1024,
+            body_max: 256 * 1024,
             kept_max: Duration::from_secs(3_600),
             refetch_min: Duration::from_secs(10),
             documents_max: 4_096,
+            memory_max: 64 * 1024 * 1024,
+            at_once_max: 256,
         }
     }
 }
@@ -89,6 +96,9 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
+    /// As many fetches run as may.
+    #[error("too many documents are being fetched: wait a moment")]
+    Busy,
     /// The connection broke before the answer was whole.
     #[error("it closed the connection before its answer was whole")]
     Closed,
@@ -120,6 +130,7 @@ impl FetchError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Busy => "outbound.busy",
             Self::Closed => "outbound.closed",
             Self::Guarded(_) => "outbound.guarded",
             Self::NotJson(_) => "outbound.not-json",
@@ -141,17 +152,6 @@ impl From<DialError> for FetchError {
     }
 }
 
-/// What is known of one document.
-#[derive(Default)]
-struct Kept {
-    document: Option<Arc<Document>>,
-    fresh_until: Duration,
-    etag: Option<HeaderValue>,
-    modified: Option<HeaderValue>,
-    asked_at: Option<Duration>,
-    failed: Option<FetchError>,
-}
-
 enum Fetched {
     Changed(Value),
     Same,
@@ -159,106 +159,169 @@ enum Fetched {
 
 struct Answer {
     fetched: Fetched,
-    kept_for: Duration,
-    etag: Option<HeaderValue>,
-    modified: Option<HeaderValue>,
+    terms: Terms,
 }
 
 /// Fetches JSON documents.
-pub struct Fetcher {
+pub struct Fetcher(Arc<Inner>);
+
+struct Inner {
     dialer: Dialer,
     clock: Arc<dyn Clock>,
     config: FetchConfig,
-    kept: Cache<Place, Arc<Mutex<Kept>>>,
+    memory: Memory,
+    at_once: Arc<Semaphore>,
 }
-
-/// Whose document, from where, and under which leave.
-type Place = (TenantId, String, String);
 
 impl Fetcher {
     /// A fetcher that has nothing yet.
     #[must_use]
     pub fn new(dialer: Dialer, clock: Arc<dyn Clock>, config: FetchConfig) -> Self {
-        let kept = Cache::new(config.documents_max);
-        Self {
+        let memory = Memory::new(config.documents_max, config.memory_max);
+        let at_once = Arc::new(Semaphore::new(config.at_once_max));
+        Self(Arc::new(Inner {
             dialer,
             clock,
             config,
-            kept,
-        }
+            memory,
+            at_once,
+        }))
     }
 
-    /// The document at `to`, kept or fetched. One fetch at a time for each document.
+    /// The document at `to`, kept or fetched. One fetch at a time for each document: whoever asks meanwhile gets
+    /// what is fresh, or waits for the same answer. A fetch goes on when its callers are gone.
     ///
     /// # Errors
     /// [`FetchError`]; the error of a failed fetch is given again until the next one is due.
     pub async fn json(&self, to: &Destination, need: Need) -> Result<Arc<Document>, FetchError> {
         let endpoint = Endpoint::parse(&to.url, to.danger_plaintext)?;
         to.addresses.require_endpoint(&endpoint)?;
-        let leave = format!("{:?} {}", to.addresses, to.danger_plaintext);
-        let place = (to.tenant.clone(), to.url.clone(), leave);
-        let entry = match self.kept.get(&place) {
-            Some(entry) => entry,
-            None => self
-                .kept
-                .get_or_insert_with(&place, || Ok::<_, std::convert::Infallible>(Arc::default()))
-                .unwrap_or_default(),
-        };
-        let mut kept = entry.lock().await;
-        let now = self.clock.monotonic();
-        let fresh = kept.document.clone().filter(|_| now < kept.fresh_until);
-        let asked_lately = kept
-            .asked_at
-            .is_some_and(|at| now.saturating_sub(at) < self.config.refetch_min);
-        match (fresh, need, asked_lately) {
-            (Some(document), Need::Kept, _) | (Some(document), Need::Newer, true) => return Ok(document),
-            (None, _, true) => {
-                if let Some(error) = &kept.failed {
-                    return Err(error.clone());
-                }
-                // It may not be kept, and was fetched a moment ago: a crowd shares that answer.
-                if let Some(document) = &kept.document {
-                    return Ok(Arc::clone(document));
-                }
+        let place = place(to);
+        let entry = self.0.memory.asked(&place);
+        let mut running = {
+            let mut asked = asked(&entry);
+            let kept = self.0.memory.document(&place);
+            if let Some(known) = self.0.known(&asked, kept.as_deref(), need) {
+                return known;
             }
-            _ => {}
+            match asked.running() {
+                Some(running) => running,
+                None => self
+                    .0
+                    .begin(&mut asked, &entry, place, (endpoint, to.addresses.clone()), kept)?,
+            }
+        };
+        let outcome = running.wait_for(Option::is_some).await;
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or(Err(FetchError::TimedOut))
+    }
+
+    /// Drops what is kept of `to`: nobody will ask for it again.
+    pub fn forget(&self, to: &Destination) {
+        self.0.memory.forget(&place(to));
+    }
+}
+
+fn place(to: &Destination) -> Place {
+    let leave = format!("{:?} {}", to.addresses, to.danger_plaintext);
+    (to.tenant.clone(), to.url.clone(), leave)
+}
+
+impl Inner {
+    /// What can be said without a fetch.
+    fn known(&self, asked: &Asked, kept: Option<&Kept>, need: Need) -> Option<Outcome> {
+        let now = self.clock.monotonic();
+        let fresh = kept.is_some_and(|kept| now < kept.fresh_until);
+        let given = kept.map(|kept| Arc::clone(&kept.document));
+        if fresh && need == Need::Kept {
+            return given.map(Ok);
         }
-        kept.asked_at = Some(now);
-        // Whoever stops waiting for this fetch leaves this behind.
-        kept.failed = Some(FetchError::TimedOut);
-        let asked = self.ask(&endpoint, &to.addresses, &kept);
-        let answer = tokio::time::timeout(self.config.whole_timeout, asked).await;
-        let answer = answer.unwrap_or(Err(FetchError::TimedOut));
-        self.settle(&mut kept, answer, now)
+        if asked.running().is_some() {
+            return None;
+        }
+        let at = asked.at?;
+        if now.saturating_sub(at) >= self.config.refetch_min {
+            return None;
+        }
+        if !fresh && let Some(error) = &asked.failed {
+            return Some(Err(error.clone()));
+        }
+        // It may not be kept, and was fetched a moment ago: a crowd shares that answer.
+        given.map(Ok)
+    }
+
+    /// Begins a fetch that ends for itself, whoever waits for it.
+    fn begin(
+        self: &Arc<Self>,
+        asked: &mut Asked,
+        entry: &Entry,
+        place: Place,
+        (endpoint, rule): (Endpoint, AddressRule),
+        before: Option<Arc<Kept>>,
+    ) -> Result<watch::Receiver<Option<Outcome>>, FetchError> {
+        let leave = Arc::clone(&self.at_once).try_acquire_owned();
+        let leave = leave.map_err(|_| FetchError::Busy)?;
+        let (tell, running) = watch::channel(None);
+        asked.running = Some(running.clone());
+        let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
+        let fetch = async move {
+            let begun_at = inner.clock.monotonic();
+            let asking = inner.ask(&endpoint, &rule, before.as_deref());
+            let answer = tokio::time::timeout(inner.config.whole_timeout, asking).await;
+            let answer = answer.unwrap_or(Err(FetchError::TimedOut));
+            let outcome = inner.settle(&entry, place, answer, before, begun_at);
+            tell.send_replace(Some(outcome));
+            drop(leave);
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a fetch is shared by whoever waits for it and must not end with the first of them; it ends \
+                      by its own timeout, and no more run at once than the configuration says"
+        )]
+        drop(tokio::spawn(fetch));
+        Ok(running)
     }
 
     /// Keeps what a fetch brought. After a failed one nothing stale is given: what its server took back may be the
     /// very key that it answers no more for.
     fn settle(
         &self,
-        kept: &mut Kept,
+        entry: &Entry,
+        place: Place,
         answer: Result<Answer, FetchError>,
-        now: Duration,
-    ) -> Result<Arc<Document>, FetchError> {
-        let answer = answer.inspect_err(|error| kept.failed = Some(error.clone()))?;
-        let document = match (answer.fetched, kept.document.take()) {
-            (Fetched::Same, Some(document)) => document,
-            (Fetched::Same, None) => {
-                kept.failed = Some(FetchError::Status(304));
-                return Err(FetchError::Status(304));
-            }
-            (Fetched::Changed(value), Some(before)) if before.value == value => before,
-            (Fetched::Changed(value), _) => Arc::new(Document { value }),
-        };
-        kept.failed = None;
-        kept.fresh_until = now + answer.kept_for.min(self.config.kept_max);
-        kept.etag = answer.etag;
-        kept.modified = answer.modified;
-        kept.document = Some(Arc::clone(&document));
-        Ok(document)
+        before: Option<Arc<Kept>>,
+        begun_at: Duration,
+    ) -> Outcome {
+        let outcome = answer.and_then(|answer| {
+            let document = match (answer.fetched, before) {
+                (Fetched::Same, Some(before)) => Arc::clone(&before.document),
+                (Fetched::Same, None) => return Err(FetchError::Status(304)),
+                (Fetched::Changed(value), Some(before)) if before.document.value == value => {
+                    Arc::clone(&before.document)
+                }
+                (Fetched::Changed(value), _) => Arc::new(Document { value }),
+            };
+            let kept_for = answer.terms.kept_for().min(self.config.kept_max);
+            self.memory.keep(
+                place,
+                Kept::new(Arc::clone(&document), begun_at + kept_for, answer.terms),
+            );
+            Ok(document)
+        });
+        let mut asked = asked(entry);
+        // Counted from its end: the next fetch of a server that hangs does not begin where the last one stopped.
+        asked.at = Some(self.clock.monotonic());
+        asked.failed = outcome.as_ref().err().cloned();
+        asked.running = None;
+        outcome
     }
 
-    async fn ask(&self, endpoint: &Endpoint, rule: &AddressRule, kept: &Kept) -> Result<Answer, FetchError> {
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        rule: &AddressRule,
+        kept: Option<&Kept>,
+    ) -> Result<Answer, FetchError> {
         let dialled =
             tokio::time::timeout(self.config.connect_timeout, self.dialer.dial(endpoint, rule)).await;
         let wire = dialled.map_err(|_| FetchError::TimedOut)??;
@@ -275,43 +338,42 @@ impl Fetcher {
             std::future::poll_fn(|cx| alongside(sent.as_mut(), &mut driver, cx)).await
         };
         let response = response.map_err(|_| FetchError::Closed)?;
-        let headers = response.headers();
-        let (kept_for, etag) = (freshness::of(headers), headers.get(ETAG).cloned());
-        let modified = headers.get(LAST_MODIFIED).cloned();
-        let fetched = if response.status() == StatusCode::NOT_MODIFIED {
-            Fetched::Same
-        } else {
-            require_json(&response)?;
-            let mut whole = pin!(whole(response.into_body(), self.config.body_max));
-            let bytes = std::future::poll_fn(|cx| alongside(whole.as_mut(), &mut driver, cx)).await?;
-            let value = json::parse(&bytes, self.config.body_max);
-            Fetched::Changed(value.map_err(|e| FetchError::NotJson(shown(&e.to_string())))?)
-        };
-        let (etag, modified) = match &fetched {
-            Fetched::Same => (etag.or(kept.etag.clone()), modified.or(kept.modified.clone())),
-            Fetched::Changed(_) => (etag, modified),
-        };
+        let terms = Terms::of(response.headers());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            let terms = match kept {
+                Some(kept) => kept.terms.updated_by(terms),
+                None => terms,
+            };
+            return Ok(Answer {
+                fetched: Fetched::Same,
+                terms,
+            });
+        }
+        require_json(&response)?;
+        let mut whole = pin!(whole(response.into_body(), self.config.body_max));
+        let bytes = std::future::poll_fn(|cx| alongside(whole.as_mut(), &mut driver, cx)).await?;
+        let value = json::parse(&bytes, self.config.body_max);
+        let value = value.map_err(|e| FetchError::NotJson(shown(&e.to_string())))?;
+        require_few(&value)?;
         Ok(Answer {
-            fetched,
-            kept_for,
-            etag,
-            modified,
+            fetched: Fetched::Changed(value),
+            terms,
         })
     }
 }
 
-fn question(endpoint: &Endpoint, kept: &Kept) -> Result<Request<Empty<Bytes>>, FetchError> {
+fn question(endpoint: &Endpoint, kept: Option<&Kept>) -> Result<Request<Empty<Bytes>>, FetchError> {
     let mut question = Request::get(endpoint.path.as_str())
         .header(HOST, endpoint.authority.as_str())
         .header(ACCEPT, "application/json, application/jwk-set+json")
         .header(ACCEPT_ENCODING, "identity")
         .header(CONNECTION, "close")
         .header(USER_AGENT, "bailiwick");
-    if kept.document.is_some() {
-        if let Some(etag) = &kept.etag {
+    if let Some(kept) = kept {
+        if let Some(etag) = kept.terms.header(ETAG) {
             question = question.header(IF_NONE_MATCH, etag);
         }
-        if let Some(modified) = &kept.modified {
+        if let Some(modified) = kept.terms.header(LAST_MODIFIED) {
             question = question.header(IF_MODIFIED_SINCE, modified);
         }
     }

@@ -2,14 +2,52 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
+use http::header::{AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// How long an answer is kept when it does not say.
 const UNSTATED: Duration = Duration::from_secs(300);
 
+/// The headers under which an answer is kept.
+pub(crate) struct Terms(HeaderMap);
+
+const KEPT: [HeaderName; 6] = [AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED];
+
+impl Terms {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut kept = HeaderMap::new();
+        for name in KEPT {
+            for value in headers.get_all(&name) {
+                kept.append(name.clone(), value.clone());
+            }
+        }
+        Self(kept)
+    }
+
+    /// After an answer that nothing changed: what it says instead of what was said before, and the rest as before
+    /// (RFC 9111 §4.3.4). Its age is its own: the answer it confirms is new again.
+    pub(crate) fn updated_by(&self, mut newer: Self) -> Self {
+        for name in KEPT {
+            if name != AGE && !newer.0.contains_key(&name) {
+                for value in self.0.get_all(&name) {
+                    newer.0.append(name.clone(), value.clone());
+                }
+            }
+        }
+        newer
+    }
+
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&HeaderValue> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn kept_for(&self) -> Duration {
+        of(&self.0)
+    }
+}
+
 /// What an answer says about being kept.
-pub(crate) fn of(headers: &HeaderMap) -> Duration {
+fn of(headers: &HeaderMap) -> Duration {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let directives: Vec<String> = headers
         .get_all(CACHE_CONTROL)

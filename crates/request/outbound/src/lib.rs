@@ -17,6 +17,7 @@ mod dial;
 mod endpoint;
 mod fetch;
 mod freshness;
+mod memory;
 mod ports;
 mod spelling;
 

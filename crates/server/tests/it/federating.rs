@@ -199,3 +199,99 @@ async fn an_issuer_speaks_for_one_tenant_and_a_removed_rule_for_nobody() {
         .await
         .ok();
 }
+
+/// A rule of any OpenID issuer, and claims of it.
+fn generic(identity: &str, issuer: &str, keys: &Value) -> Value {
+    json!({"identity": identity, "method": "generic-oidc", "issuer": issuer, "jwks": keys, "attributes": {"sub": "w1"}})
+}
+
+fn keys_of(seed: &[u8; 32]) -> Value {
+    let public = Ed25519KeyPair::from_seed_unchecked(seed).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(public.public_key().as_ref());
+    json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "p1", "x": x}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_issuer_of_a_tenant_vouches_for_nothing_of_another() {
+    let (bed, _desk, identity, _) = world().await;
+    let issuer = "https://idp.example";
+    let agent = "spiffe://mesh.example/agent/1";
+    // The mesh says who `agent` is, with keys of its own; the other issuer may say whatever it likes in `sub`.
+    let mesh = json!({
+        "identity": identity, "method": "spiffe-jwt", "issuer": "spiffe://mesh.example", "jwks": keys_of(&[9; 32]),
+        "attributes": {"sub": agent},
+    });
+    let other = bed.add_identity("acme", "other").await;
+    bed.post("/v1/tenants/acme/trusts", &generic(&other, issuer, &jwks()))
+        .await
+        .ok();
+    bed.post("/v1/tenants/acme/trusts", &mesh).await.ok();
+    let now = bed.now();
+    let mut claims = json!({
+        "iss": issuer, "sub": agent, "aud": format!("{BASE}/t/acme"), "iat": now, "exp": now + 300,
+    });
+    for seed in [&SEED, &[9; 32]] {
+        let token = sign(
+            seed,
+            r#"{"alg":"EdDSA","typ":"JWT","kid":"p1"}"#,
+            &claims.to_string(),
+        );
+        refused(&ask(&bed, "acme", &token).await, "several issuers");
+    }
+    claims.as_object_mut().unwrap().remove("iss");
+    let token = sign(
+        &[9; 32],
+        r#"{"alg":"EdDSA","typ":"JWT","kid":"p1"}"#,
+        &claims.to_string(),
+    );
+    let asked = ask(&bed, "acme", &token).await.ok();
+    assert_eq!(
+        claims_of(asked["access_token"].as_str().unwrap())["nhi"],
+        json!(identity)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_removed_rule_is_not_renewed() {
+    let (bed, _desk, identity, task) = world().await;
+    let added = bed
+        .post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    let granted = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await.ok();
+    let token = granted["access_token"].as_str().unwrap();
+    let renew = format!("/v1/tenants/acme/tasks/{task}/tokens");
+    bed.bearing(token, &renew, &json!({"count": 1})).await.ok();
+    let path = format!("/v1/tenants/acme/trusts/{}/remove", added["id"].as_str().unwrap());
+    bed.post(&path, &json!({"reason": "the repository was archived"}))
+        .await
+        .ok();
+    bed.bearing(token, &renew, &json!({"count": 1}))
+        .await
+        .refused(401, "token.client-ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_used_once_also_across_a_restart() {
+    let (mut bed, _desk, identity, _) = world().await;
+    bed.post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    // The platform's clock is ahead by as much as is borne with.
+    let mut ahead = claims(&bed, "acme");
+    for name in ["iat", "nbf", "exp"] {
+        ahead[name] = json!(ahead[name].as_i64().unwrap() + 25);
+    }
+    let ahead = signed(&ahead);
+    ask(&bed, "acme", &ahead).await.ok();
+    bed.restart().await;
+    refused(&ask(&bed, "acme", &ahead).await, "before this server started");
+    bed.clock.advance(std::time::Duration::from_secs(32));
+    refused(&ask(&bed, "acme", &ahead).await, "before this server started");
+    // The clock jumped, so the node has to hear from its store first.
+    let mut fresh = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await;
+    while fresh.status == 503 {
+        fresh = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await;
+    }
+    fresh.ok();
+}

@@ -148,8 +148,11 @@ async fn what_a_token_cannot_say_exactly_is_refused_with_the_reason() {
     stranger["except"] = json!("/in/private");
     refused(json!([stranger]).to_string(), "except").await;
     let wider = json!([detail("mail", "echo")]).to_string();
-    let answer = world.ask(&world.client, &wider, &[("scope", "mail:hold")]).await;
-    assert_eq!(answer.code(), "invalid_scope", "{}", answer.text());
+    // A blank scope is no leave for everything.
+    for scope in ["mail:hold", " ", "   "] {
+        let answer = world.ask(&world.client, &wider, &[("scope", scope)]).await;
+        assert_eq!(answer.code(), "invalid_scope", "`{scope}`: {}", answer.text());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -227,6 +227,38 @@ async fn introspection_says_what_the_next_decision_would_find() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_identity_sees_and_ends_no_tokens_any_more() {
+    let world = world().await;
+    let token = world.token().await;
+    let why = json!({"reason": "a drill"});
+    let seer = world.bed.get("/v1/tenants/acme/identities").await.ok()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|identity| identity["name"] == "seer")
+        .map(|identity| identity["id"].as_str().unwrap().to_owned())
+        .unwrap();
+    let path = format!("/v1/tenants/acme/identities/{seer}");
+    world.bed.post(&format!("{path}/suspend"), &why).await.ok();
+    world
+        .introspect(&world.server, &token)
+        .await
+        .refused(401, "invalid_client");
+    world.bed.post(&format!("{path}/resume"), &why).await.ok();
+    world.introspect(&world.server, &token).await.ok();
+    world.bed.kill("acme", "identity", &seer).await.ok();
+    world
+        .introspect(&world.server, &token)
+        .await
+        .refused(401, "invalid_client");
+    world
+        .revoke(&world.server, &token)
+        .await
+        .refused(401, "invalid_client");
+    assert!(world.works(&token).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signed_introspection_is_for_its_caller() {
     let world = world().await;
     let token = world.token().await;

@@ -1,12 +1,13 @@
 //! Who asks: `private_key_jwt` (RFC 7523 §3, audience as in 7523bis), or `self_signed_tls_client_auth` (RFC 8705 §2.2).
 
-use bailiwick_base::{ClientId, Digest, TenantId};
+use bailiwick_base::{ClientId, Digest, IdentityId, TenantId};
 use bailiwick_pep::token::{AssertionError, UnverifiedAssertion};
 use http::StatusCode;
 
 use super::error::OauthError;
 use super::form::Form;
 use crate::Deps;
+use crate::effective::View;
 use crate::issue::Requester;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -60,4 +61,32 @@ pub(super) fn authenticate(
         .map_err(refused)?;
     let identity = client.identity.clone();
     Ok(Requester::Client(verified.client, identity, verified.composition))
+}
+
+/// The client of the form, whose identity may act now. Where a token is asked for, the decision says that.
+pub(super) fn authenticate_living(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    certificate: Option<Digest>,
+) -> Result<Requester, OauthError> {
+    let requester = authenticate(deps, tenant, form, certificate)?;
+    if let Requester::Client(_, identity, _) = &requester {
+        require_living(deps, identity)?;
+    }
+    Ok(requester)
+}
+
+/// Whoever is stopped asks for nothing any more, about others neither.
+fn require_living(deps: &Deps, identity: &IdentityId) -> Result<(), OauthError> {
+    let snapshot = deps.cell.load();
+    let state = snapshot
+        .identity(identity)
+        .map(|identity| View::new(deps, &snapshot).identity(identity).state);
+    let why = match state.as_deref() {
+        Some("active" | "probation") => return Ok(()),
+        Some(state) => format!("the identity of this client is {state}"),
+        None => "the identity of this client is not known".to_owned(),
+    };
+    Err(OauthError(StatusCode::UNAUTHORIZED, "invalid_client", why))
 }

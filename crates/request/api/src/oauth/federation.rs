@@ -1,6 +1,8 @@
 //! Workloads of other issuers: what is needed to verify them, and what was used.
 
-use bailiwick_attest::{Attested, Attester};
+use std::sync::Arc;
+
+use bailiwick_attest::{Attested, Attester, LEEWAY};
 use bailiwick_base::{Digest, Sha256, TenantId, Time};
 use bailiwick_pep::token::{ReplayMemory, Seen};
 
@@ -15,7 +17,7 @@ pub struct Federation {
     used: ReplayMemory,
     started_at: Time,
     /// Held while a rule is added: an issuer speaks for one tenant, also when two are faster than the snapshot.
-    pub(crate) adding: tokio::sync::Mutex<()>,
+    pub(crate) adding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Why evidence that is whole is not taken.
@@ -23,8 +25,10 @@ pub struct Federation {
 pub(crate) enum UsedError {
     #[error("evidence was used before: ask the platform for a new token for every request")]
     Before,
-    #[error("evidence was made before this server started: ask the platform for a new token")]
-    TooEarly,
+    #[error(
+        "evidence may have been used before this server started: ask the platform for a new token in {0} s"
+    )]
+    TooEarly(u64),
     #[error("too much evidence at once from this issuer: wait a few minutes")]
     TooMany,
 }
@@ -36,19 +40,23 @@ impl Federation {
         Self {
             attester,
             used: ReplayMemory::new(REMEMBERED_MAX, REMEMBERED_PER_ISSUER_MAX),
-            started_at: Time::from_secs(started_at.secs()),
-            adding: tokio::sync::Mutex::new(()),
+            started_at,
+            adding: Arc::default(),
         }
     }
 
-    /// Uses evidence up, where its issuer names each token.
-    pub(crate) fn take(&self, tenant: &TenantId, attested: &Attested, now: Time) -> Result<(), UsedError> {
+    /// Uses evidence up, where its issuer names each token. The issuer has been trusted `since`.
+    pub(crate) fn take(
+        &self,
+        tenant: &TenantId,
+        attested: &Attested,
+        since: Time,
+        now: Time,
+    ) -> Result<(), UsedError> {
         let Some(token) = attested.once else {
             return Ok(());
         };
-        if attested.issued_at.is_none_or(|at| at < self.started_at) {
-            return Err(UsedError::TooEarly);
-        }
+        self.require_unused(attested.issued_at, since, now)?;
         // A minute past its end covers the leeway with which ends are judged.
         let ends_at = attested.expires_at.after(std::time::Duration::from_secs(60));
         match self
@@ -59,6 +67,20 @@ impl Federation {
             Err(Seen::Before) => Err(UsedError::Before),
             Err(Seen::Full) => Err(UsedError::TooMany),
         }
+    }
+
+    /// Whatever passed before the start up to its very instant may have been used then, and is not remembered; by
+    /// the leeway it may say that it was made later. An issuer that is trusted only since then vouched for nothing
+    /// before, as long as the token is no older than that trust.
+    fn require_unused(&self, issued_at: Option<Time>, since: Time, now: Time) -> Result<(), UsedError> {
+        let usable_before = self.started_at.after(LEEWAY);
+        let is_later = |at: Time| at > usable_before || since >= self.started_at && at.secs() >= since.secs();
+        if issued_at.is_some_and(is_later) {
+            return Ok(());
+        }
+        let first = usable_before.secs().saturating_add(1);
+        let wait = u64::try_from(first.saturating_sub(now.secs())).unwrap_or_default();
+        Err(UsedError::TooEarly(wait))
     }
 }
 

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
-use super::client::authenticate;
+use super::client::authenticate_living;
 use super::error::{OauthError, bad, no_store, refused};
 use super::form::{self, Form};
 use super::metadata::served;
@@ -52,7 +52,7 @@ fn introspected(
     form: &Form,
 ) -> Result<(ClientId, Value), OauthError> {
     let Requester::Client(client, identity, _) =
-        authenticate(deps, tenant, form, Presented::of(parts).certificate)?
+        authenticate_living(deps, tenant, form, Presented::of(parts).certificate)?
     else {
         return Err(bad("invalid_request", "tokens are introspected by a client"));
     };

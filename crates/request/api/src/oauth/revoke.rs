@@ -13,7 +13,7 @@ use bailiwick_pep::token::Presented;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::client::authenticate;
+use super::client::authenticate_living;
 use super::error::{OauthError, bad, no_store, refused};
 use super::form::{self, Form};
 use super::metadata::served;
@@ -39,7 +39,7 @@ pub(crate) async fn handler(
 async fn revoked(deps: &Deps, tenant: &TenantId, parts: &Parts, form: &Form) -> Result<(), OauthError> {
     let received = deps.clock.monotonic();
     let Requester::Client(client, identity, _) =
-        authenticate(deps, tenant, form, Presented::of(parts).certificate)?
+        authenticate_living(deps, tenant, form, Presented::of(parts).certificate)?
     else {
         return Err(bad("invalid_request", "a token is revoked by a client"));
     };

@@ -1,5 +1,7 @@
 //! `/v1/tenants/{tenant}/trusts`
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -34,12 +36,14 @@ pub(crate) async fn add(
         .map(|t| super::time("expires_at", t))
         .transpose()?;
     let (id, limits) = (deps.mint(&tenant)?, deps.credential_limits.clone());
-    let _one_at_a_time = deps.federation.adding.lock().await;
+    let one_at_a_time = Arc::clone(&deps.federation.adding).lock_owned().await;
     let others: Vec<_> = deps.cell.load().every_trust().cloned().collect();
     let attributes = body.attributes.clone();
     let doors = deps.clone();
     let receipt = deps
         .command(&session, &tenant, ("trusts", &body), async move |tx: &mut Tx| {
+            // Held by the transaction, not by the caller, who may go away: until everybody sees the rule.
+            let _held = &one_at_a_time;
             require_not_killed(&doors, identity.tenant())?;
             let holder = tx
                 .identity()

@@ -70,6 +70,8 @@ impl Key {
 
 /// Answers of the issuer by path; a path that is missing never answers.
 type Answers = Arc<Mutex<std::collections::BTreeMap<String, String>>>;
+/// Heads of requests, in lower case.
+type Heads = Arc<Mutex<Vec<String>>>;
 
 pub(crate) struct Issuer {
     pub(crate) url: String,
@@ -78,6 +80,7 @@ pub(crate) struct Issuer {
     pub(crate) attester: Attester,
     answers: Answers,
     asked: Arc<AtomicUsize>,
+    heads: Heads,
 }
 
 impl Issuer {
@@ -101,11 +104,13 @@ impl Issuer {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let (answers, asked) = (Answers::default(), Arc::new(AtomicUsize::new(0)));
+        let heads = Heads::default();
         tokio::spawn(serve(
             listener,
             TlsAcceptor::from(Arc::new(served)),
             answers.clone(),
             asked.clone(),
+            heads.clone(),
         ));
         let clock = Arc::new(ManualClock::at(Time::from_secs(NOW)));
         let dialer = Dialer {
@@ -124,6 +129,7 @@ impl Issuer {
             attester: Attester::new(fetcher).unwrap(),
             answers,
             asked,
+            heads,
         };
         issuer.answers(
             "/.well-known/openid-configuration",
@@ -151,6 +157,10 @@ impl Issuer {
 
     pub(crate) fn count(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn last_head(&self) -> String {
+        self.heads.lock().unwrap().last().cloned().unwrap_or_default()
     }
 
     pub(crate) fn advance(&self, seconds: u64) {
@@ -186,10 +196,11 @@ async fn serve(
     tls: TlsAcceptor,
     answers: Answers,
     asked: Arc<AtomicUsize>,
+    heads: Heads,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
         asked.fetch_add(1, Ordering::SeqCst);
-        let (tls, answers) = (tls.clone(), answers.clone());
+        let (tls, answers, heads) = (tls.clone(), answers.clone(), heads.clone());
         tokio::spawn(async move {
             let Ok(mut stream) = tls.accept(stream).await else {
                 return;
@@ -197,6 +208,7 @@ async fn serve(
             let mut head = vec![0; 8_192];
             let read = stream.read(&mut head).await.unwrap_or(0);
             let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            heads.lock().unwrap().push(head.to_lowercase());
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let body = answers.lock().unwrap().get(&path).cloned();
             let Some(body) = body else {
@@ -204,7 +216,7 @@ async fn serve(
                 return;
             };
             let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: max-age=60\r\ncontent-length: {}\r\n\r\n{body}",
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: max-age=60\r\netag: \"same\"\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()
             );
             let _ = stream.write_all(answer.as_bytes()).await;

@@ -171,6 +171,38 @@ async fn hostile_metadata_and_key_sets_are_refused() {
 }
 
 #[tokio::test]
+async fn an_issuer_whose_keys_move_keeps_no_old_place() {
+    let issuer = Issuer::start().await;
+    let profile = issuer.profile(Method::GenericOidc);
+    let token = |at: u64| {
+        issuer.key.sign(&{
+            let mut claims = issuer.claims();
+            claims["exp"] = (claims["iat"].as_u64().unwrap() + 300 + at).into();
+            claims
+        })
+    };
+    for at in 0..3 {
+        let uri = format!("/jwks/{at}");
+        issuer.answers(&uri, &json!({"keys": [issuer.key.jwk()]}));
+        let metadata = json!({"issuer": issuer.url, "jwks_uri": format!("{}{uri}", issuer.url)});
+        issuer.answers("/.well-known/openid-configuration", &metadata);
+        issuer.verify(&token(at), &profile).await.unwrap();
+        issuer.advance(61);
+    }
+    // Back at the first place: nothing was left of it, so it is fetched like a new one.
+    let metadata = json!({"issuer": issuer.url, "jwks_uri": format!("{}/jwks/0", issuer.url)});
+    issuer.answers("/.well-known/openid-configuration", &metadata);
+    let before = issuer.count();
+    issuer.verify(&token(9), &profile).await.unwrap();
+    assert_eq!(issuer.count(), before + 2);
+    assert!(
+        !issuer.last_head().contains("if-none-match"),
+        "{}",
+        issuer.last_head()
+    );
+}
+
+#[tokio::test]
 async fn keys_of_other_kinds_are_passed_over() {
     let issuer = Issuer::start().await;
     issuer.publishes(&[

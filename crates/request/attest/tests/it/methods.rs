@@ -1,7 +1,7 @@
 //! The claim shapes of the vendors, and what only looks like them.
 
 use bailiwick_attest::{AttestError, Attested};
-use bailiwick_credential::trust::Method;
+use bailiwick_credential::trust::{AttributeKind, Method};
 use serde_json::{Value, json};
 
 use crate::issuer::Issuer;
@@ -126,5 +126,26 @@ async fn what_only_looks_like_a_vendors_token_is_refused() {
     for (method, change, code) in cases {
         let answer = verified(Method::parse(&method).unwrap(), change.clone()).await;
         assert_eq!(answer.unwrap_err().code(), code, "{method} {change}");
+    }
+}
+
+#[tokio::test]
+async fn an_e_mail_that_was_given_again_is_another_workload() {
+    for (method, id, email) in [
+        (Method::Gcp, "sub", "email"),
+        (Method::Gitlab, "project_id", "user_email"),
+    ] {
+        let first = verified(method, json!({})).await.unwrap();
+        let second = verified(method, json!({id: "99", "azp": "99"})).await.unwrap();
+        assert_eq!(first.attributes[email], second.attributes[email], "{method}");
+        assert_ne!(first.attributes[id], second.attributes[id], "{method}");
+        // Nothing that a rule may lean on is the same: it pins the id, and cannot name the address.
+        let attestor = bailiwick_attest::attestors().unwrap();
+        let attestor = attestor
+            .iter()
+            .find(|attestor| attestor.method == method)
+            .unwrap();
+        assert!(attestor.pins.iter().any(|pin| pin == id));
+        assert_eq!(attestor.attribute(email).unwrap().kind, AttributeKind::Name);
     }
 }

@@ -9,6 +9,7 @@ use bailiwick_outbound::{
     public_tls,
 };
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::server::Server;
 
@@ -22,17 +23,22 @@ struct Bed {
 
 impl Bed {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: fn(&mut FetchConfig)) -> Self {
         let server = Server::start().await;
         let clock = Arc::new(ManualClock::at(Time::from_secs(1_800_000_000)));
         let dialer = Dialer {
             tls: Arc::clone(&server.tls),
             ..Dialer::of_system()
         };
-        let config = FetchConfig {
+        let mut config = FetchConfig {
             body_max: 1_024,
             whole_timeout: Duration::from_millis(300),
             ..FetchConfig::default()
         };
+        change(&mut config);
         let fetcher = Fetcher::new(dialer, clock.clone(), config);
         Self {
             server,
@@ -57,9 +63,131 @@ impl Bed {
             .await
     }
 
+    /// Until the server was connected to so many times.
+    async fn until_asked(&self, times: usize) {
+        while self.server.count() < times {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
+
+/// Twenty at once, all of them under way.
+fn crowd(bed: &Arc<Bed>, need: Need) -> JoinSet<Result<Arc<Document>, FetchError>> {
+    let mut crowd = JoinSet::new();
+    for _ in 0..20 {
+        let bed = Arc::clone(bed);
+        crowd.spawn(async move { bed.ask(need).await });
+    }
+    crowd
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_nobody_up_who_can_be_answered() {
+    let bed = Arc::new(Bed::start().await);
+    let kept = format!("{JSON}cache-control: max-age=600\r\n");
+    bed.server.answers("200 OK", &kept, "{}");
+    let document = bed.ask(Need::Kept).await.unwrap();
+    bed.advance(11);
+    bed.server.is_silent();
+    let mut waiting = crowd(&bed, Need::Newer);
+    bed.until_asked(2).await;
+    // What is fresh is given at once, with a fetch under way.
+    assert_eq!(bed.ask(Need::Kept).await.unwrap(), document);
+    assert!(waiting.try_join_next().is_none(), "nobody has an answer yet");
+    // The fetch lasts longer than the time between two: still one for the whole crowd.
+    bed.advance(11);
+    for outcome in waiting.join_all().await {
+        assert_eq!(outcome.unwrap_err(), FetchError::TimedOut);
+    }
+    assert_eq!(bed.server.count(), 2);
+    // And none at its heels.
+    bed.ask(Need::Newer).await.unwrap();
+    assert_eq!(bed.server.count(), 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_does_not_spoil_the_fetch() {
+    let bed = Arc::new(Bed::start().await);
+    bed.server
+        .answers("200 OK", &format!("{JSON}cache-control: max-age=600\r\n"), "{}");
+    let release = bed.server.holds();
+    let mut waiting = crowd(&bed, Need::Kept);
+    bed.until_asked(1).await;
+    waiting.shutdown().await;
+    release.notify_one();
+    bed.ask(Need::Kept).await.unwrap();
+    assert_eq!(bed.server.count(), 1);
+}
+
+#[tokio::test]
+async fn no_more_fetches_run_at_once_than_may() {
+    let bed = Arc::new(Bed::start_with(|config| config.at_once_max = 1).await);
+    let waiting = crowd(&bed, Need::Kept);
+    bed.until_asked(1).await;
+    let other = bed.to("globex", &["127.0.0.0/8", "::1"]);
+    let refused = bed.fetcher.json(&other, Need::Kept).await.unwrap_err();
+    assert_eq!(refused, FetchError::Busy);
+    waiting.join_all().await;
+    // It was not tried, so it is tried as soon as there is room.
+    bed.server.answers("200 OK", JSON, "{}");
+    bed.fetcher.json(&other, Need::Kept).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_kept_is_bounded_by_bytes() {
+    let bed = Bed::start_with(|config| {
+        config.memory_max = 4 * 1024 * 1024;
+        config.body_max = 256 * 1024;
+    })
+    .await;
+    let body = format!("[\"{}\"]", "x".repeat(200_000));
+    let kept = format!("{JSON}cache-control: max-age=3600\r\n");
+    bed.server.answers("200 OK", &kept, &body);
+    let mut documents = Vec::new();
+    for number in 0..100 {
+        let mut to = bed.to("acme", &["127.0.0.0/8", "::1"]);
+        to.url = format!("{}?{number}", to.url);
+        let document = bed.fetcher.json(&to, Need::Kept).await.unwrap();
+        documents.push(Arc::downgrade(&document));
+    }
+    let alive = documents.iter().filter(|d| d.strong_count() > 0).count();
+    assert!((1..=20).contains(&alive), "{alive} documents of 200 kB in 4 MiB");
+    // Short as text, long in memory.
+    bed.server
+        .answers("200 OK", &kept, &format!("[{}0]", "{},".repeat(20_000)));
+    let mut to = bed.to("acme", &["127.0.0.0/8", "::1"]);
+    to.url = format!("{}?many", to.url);
+    let refused = bed.fetcher.json(&to, Need::Kept).await;
+    assert!(matches!(refused, Err(FetchError::NotJson(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_document_that_did_not_change_is_kept_under_the_terms_it_came_with() {
+    let bed = Bed::start().await;
+    bed.server.answers(
+        "200 OK",
+        &format!("{JSON}cache-control: max-age=60\r\netag: \"a\"\r\n"),
+        "{}",
+    );
+    bed.ask(Need::Kept).await.unwrap();
+    bed.server
+        .answers_bytes(b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec());
+    for asked in 2..5 {
+        bed.advance(61);
+        bed.ask(Need::Kept).await.unwrap();
+        assert_eq!(bed.server.count(), asked);
+    }
+    bed.server
+        .answers_bytes(b"HTTP/1.1 304 Not Modified\r\ncache-control: max-age=120\r\n\r\n".to_vec());
+    bed.advance(61);
+    bed.ask(Need::Kept).await.unwrap();
+    bed.advance(119);
+    bed.ask(Need::Kept).await.unwrap();
+    assert_eq!(bed.server.count(), 5, "its newer word counts");
 }
 
 #[tokio::test]
@@ -121,13 +249,14 @@ async fn a_newer_document_is_fetched_no_more_often_than_the_limit() {
 
 #[tokio::test]
 async fn what_must_not_be_kept_is_shared_by_a_crowd_and_no_longer() {
-    let bed = Bed::start().await;
+    let bed = Arc::new(Bed::start().await);
     bed.server
         .answers("200 OK", &format!("{JSON}cache-control: no-store\r\n"), "{}");
-    let crowd = (0..20).map(|_| bed.ask(Need::Kept));
-    for asked in crowd.collect::<Vec<_>>() {
-        asked.await.unwrap();
+    for outcome in crowd(&bed, Need::Kept).join_all().await {
+        outcome.unwrap();
     }
+    assert_eq!(bed.server.count(), 1);
+    bed.ask(Need::Kept).await.unwrap();
     assert_eq!(bed.server.count(), 1);
     bed.advance(11);
     bed.ask(Need::Kept).await.unwrap();

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) enum Next {
+    /// These bytes once this is told, then the end.
+    Held(Arc<Notify>, Vec<u8>),
     /// These bytes, then the end.
     Bytes(Vec<u8>),
     /// Never an answer.
@@ -62,10 +65,14 @@ impl Server {
                     .lock()
                     .unwrap()
                     .push(String::from_utf8_lossy(&head[..read]).to_lowercase());
-                let bytes = match &*next.lock().unwrap() {
-                    Next::Bytes(bytes) => Some(bytes.clone()),
-                    Next::Silence => None,
+                let (held, bytes) = match &*next.lock().unwrap() {
+                    Next::Held(notify, bytes) => (Some(notify.clone()), Some(bytes.clone())),
+                    Next::Bytes(bytes) => (None, Some(bytes.clone())),
+                    Next::Silence => (None, None),
                 };
+                if let Some(notify) = held {
+                    notify.notified().await;
+                }
                 let Some(bytes) = bytes else {
                     tokio::spawn(async move { stream.read(&mut [0]).await });
                     continue;
@@ -87,6 +94,15 @@ impl Server {
 
     pub(crate) fn answers_bytes(&self, bytes: Vec<u8>) {
         *self.next.lock().unwrap() = Next::Bytes(bytes);
+    }
+
+    /// As the answer that was set before, but not until this is told.
+    pub(crate) fn holds(&self) -> Arc<Notify> {
+        let (notify, mut next) = (Arc::new(Notify::new()), self.next.lock().unwrap());
+        if let Next::Bytes(bytes) = &*next {
+            *next = Next::Held(Arc::clone(&notify), bytes.clone());
+        }
+        notify
     }
 
     pub(crate) fn is_silent(&self) {

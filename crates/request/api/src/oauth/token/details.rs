@@ -23,6 +23,12 @@ pub(super) fn requested(
     requester: &Requester,
 ) -> Result<Option<ScopeSet>, OauthError> {
     let scope = form.get("scope").map(ScopeSet::parse);
+    if scope.as_ref().is_some_and(ScopeSet::is_empty) {
+        return Err(bad(
+            "invalid_scope",
+            "`scope` is blank: leave it out to ask for everything",
+        ));
+    }
     let Some(text) = form.get("authorization_details") else {
         return Ok(scope);
     };

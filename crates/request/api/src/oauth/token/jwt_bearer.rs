@@ -44,26 +44,29 @@ pub(super) async fn granted(
 /// Who shows this, by the trust rules of the tenant.
 async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Requester, OauthError> {
     let evidence = Evidence::parse(assertion.as_bytes()).map_err(|e| unproven(&e))?;
-    let now = deps.clock.now();
-    let snapshot = deps.cell.load();
-    let rules: Vec<_> = snapshot
-        .trusts(tenant)
-        .filter(|rule| rule.is_alive(now) && evidence.may_be_of(rule.issuer.method, &rule.issuer.url))
-        .cloned()
-        .collect();
-    drop(snapshot);
-    let first = rules
-        .first()
-        .ok_or(AttestError::Issuer)
-        .map_err(|e| unproven(&e))?;
-    let profile = issuer_of(tenant, &first.issuer)?;
+    let issuer = one_issuer(deps, tenant, &evidence)?;
+    let profile = issuer_of(tenant, &issuer)?;
     let federation = &deps.federation;
     let attested = federation
         .attester
-        .verify(&evidence, &profile, &deps.issuer(tenant), now)
+        .verify(&evidence, &profile, &deps.issuer(tenant), deps.clock.now())
         .await
         .map_err(|e| unproven(&e))?;
-    let mut admitting = rules.iter().filter(|rule| rule.admits(&attested.attributes));
+    // Fetching keys takes time: what ended meanwhile has ended.
+    let (now, snapshot) = (deps.clock.now(), deps.cell.load());
+    attested.require_alive(now).map_err(|e| unproven(&e))?;
+    // Only rules of the issuer that signed: nobody vouches for the workloads of somebody else.
+    let rules = || {
+        snapshot
+            .trusts(tenant)
+            .filter(|rule| rule.is_alive(now) && rule.issuer == issuer)
+    };
+    let since = rules()
+        .map(|rule| rule.created_at)
+        .min()
+        .ok_or(AttestError::Issuer)
+        .map_err(|e| unproven(&e))?;
+    let mut admitting = rules().filter(|rule| rule.admits(&attested.attributes));
     let rule = admitting.next().ok_or_else(|| {
         bad(
             "invalid_grant",
@@ -77,9 +80,29 @@ async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Req
         ));
     }
     federation
-        .take(tenant, &attested, now)
+        .take(tenant, &attested, since, now)
         .map_err(|e| bad("invalid_grant", e.to_string()))?;
     Ok(Requester::Workload(rule.id.clone(), rule.identity.clone()))
+}
+
+/// The issuer that this evidence may be of: `iss` names one, and a SPIFFE ID in `sub` may name another.
+fn one_issuer(deps: &Deps, tenant: &TenantId, evidence: &Evidence<'_>) -> Result<TrustedIssuer, OauthError> {
+    let (now, snapshot) = (deps.clock.now(), deps.cell.load());
+    let mut issuers = snapshot
+        .trusts(tenant)
+        .filter(|rule| rule.is_alive(now) && evidence.may_be_of(rule.issuer.method, &rule.issuer.url))
+        .map(|rule| &rule.issuer);
+    let first = issuers
+        .next()
+        .ok_or(AttestError::Issuer)
+        .map_err(|e| unproven(&e))?;
+    if issuers.any(|other| other != first) {
+        return Err(bad(
+            "invalid_grant",
+            "evidence may be of several issuers of this tenant: `iss` names one, the trust domain of `sub` another",
+        ));
+    }
+    Ok(first.clone())
 }
 
 fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<IssuerProfile, OauthError> {

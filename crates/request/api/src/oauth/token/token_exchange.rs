@@ -137,6 +137,13 @@ fn require_kinds(form: &Form) -> Result<(), ExchangeRefusal> {
     if form.get("authorization_details").is_some() {
         return wrong("an exchange is narrowed with `scope`, not with `authorization_details`".to_owned());
     }
+    if form
+        .get("scope")
+        .is_some_and(|scope| ScopeSet::parse(scope).is_empty())
+    {
+        let blank = "`scope` is blank: leave it out to ask for everything";
+        return Err(ExchangeRefusal::new(ExchangeRule::Scope, blank.to_owned()));
+    }
     for name in ["subject_token_type", "actor_token_type"] {
         if form.get(name) != Some(ACCESS_TOKEN) {
             return wrong(format!("`{name}` must be {ACCESS_TOKEN}"));
