@@ -23,4 +23,5 @@ if (process.env[FOLDER] === undefined) {
 await import("./oauth/clients.mjs");
 await import("./oauth/mtls.mjs");
 await import("./oauth/verifiers.mjs");
+await import("./oauth/federation.mjs");
 await run("oauth", process.argv.slice(2));

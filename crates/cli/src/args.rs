@@ -5,6 +5,7 @@ mod credential;
 mod destination;
 mod keys;
 mod run;
+mod trust_lint;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub(crate) use self::credential::{Credential, NewCredential};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::run::{Run, RunChild};
+pub(crate) use self::trust_lint::TrustLint;
 
 macro_rules! five {
     () => {
@@ -436,8 +438,8 @@ pub(crate) enum Trust {
     Add(TrustAdd),
     /// List trust rules
     Ls,
-    /// Show what the rules leave open
-    Lint,
+    /// Show what the rules leave open, or what a policy of a cloud does
+    Lint(TrustLint),
     /// Remove a rule; tokens that were issued by it live to their end
     Remove {
         /// Trust id

@@ -68,6 +68,8 @@ pub struct Config {
     pub freshness: Freshness,
     /// Calls through the gateway.
     pub gateway: Gateway,
+    /// The way out.
+    pub outbound: Outbound,
     /// Egress proxy.
     pub proxy: Egress,
     /// Traces and log lines.
@@ -210,6 +212,14 @@ pub struct Gateway {
     pub call_max_secs: u64,
 }
 
+/// `[outbound]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbound {
+    /// PEM file with private CAs that may vouch for issuers and upstream servers, beside the public ones.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// `[proxy]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,6 +305,7 @@ impl Default for Config {
             },
             freshness: Freshness { refuse_secs: 5 },
             gateway: Gateway { call_max_secs: 3_600 },
+            outbound: Outbound { ca_file: None },
             proxy: Egress::default(),
             telemetry: Telemetry {
                 otlp_endpoint: String::new(),

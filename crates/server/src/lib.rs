@@ -86,6 +86,7 @@ pub fn builtin_mcp(root: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("built-in server for `{}`", root.display()))
 }
 
+pub use bailiwick_credential::trust::foreign as foreign_trust;
 pub use bailiwick_decide::policy::DEFAULTS as DEFAULT_POLICIES;
 pub use bailiwick_grant::SCHEMA as POLICY_SCHEMA;
 

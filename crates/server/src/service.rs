@@ -628,16 +628,19 @@ fn wire(
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
     let front = front(config, &gateway_config);
+    let dialer =
+        Dialer::trusting(config.outbound.ca_file.as_deref()).context("config key `outbound.ca_file`")?;
     let ports = GatewayPorts {
         pep: Arc::clone(&pep),
         tokens: Tokens(Arc::clone(&verifier), Arc::clone(&proofs)),
         secrets: Arc::clone(&secrets),
         doors: Arc::clone(&doors),
         launcher,
+        dialer: dialer.clone(),
     };
     let gateway = gateway(&ground, ports, gateway_config);
     let _first = later.set(Arc::downgrade(&gateway));
-    let federation = federation(&ground.clock)?;
+    let federation = federation(dialer, &ground.clock)?;
     let (proxy, egress) = crate::egress::proxy(config, &ground, (&pep, &verifier, &secrets))?.unzip();
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
@@ -694,8 +697,8 @@ fn proofs(base_url: &str, entropy: &dyn Entropy) -> anyhow::Result<Arc<ProofVeri
 }
 
 /// Verification of workloads, with keys through the guarded way out.
-fn federation(clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
-    let fetcher = Fetcher::new(Dialer::of_system(), Arc::clone(clock), FetchConfig::default());
+fn federation(dialer: Dialer, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
+    let fetcher = Fetcher::new(dialer, Arc::clone(clock), FetchConfig::default());
     let attester = Attester::new(Arc::new(fetcher))?;
     Ok(Arc::new(Federation::new(attester, clock.now())))
 }
@@ -707,6 +710,7 @@ struct GatewayPorts {
     secrets: Arc<Secrets>,
     doors: Arc<OnceLock<Deps>>,
     launcher: Option<Launcher>,
+    dialer: Dialer,
 }
 
 fn gateway_config(config: &Config, base_url: &str, listener: &Listener) -> anyhow::Result<GatewayConfig> {
@@ -730,7 +734,7 @@ fn gateway(ground: &Ground, ports: GatewayPorts, config: GatewayConfig) -> Arc<G
             limits: Limits::default(),
         }),
         launcher: ports.launcher,
-        dialer: Dialer::of_system(),
+        dialer: ports.dialer,
         clock: Arc::clone(&ground.clock),
         ids: ground.ids.clone(),
         entropy: Arc::clone(&ground.entropy),

@@ -22,6 +22,7 @@ mod task;
 mod tenant;
 mod token;
 mod trust;
+mod trust_lint;
 
 use std::future::Future;
 

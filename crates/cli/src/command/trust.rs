@@ -13,6 +13,11 @@ use crate::files;
 use crate::output::{Failure, Output, exit};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
+    if let Command::Lint(asked) = &command
+        && let Some(file) = &asked.file
+    {
+        return super::trust_lint::run(file, asked, output);
+    }
     let client = Client::connect(global)?;
     match command {
         Command::Add(add) => {
@@ -49,7 +54,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                 );
             });
         }
-        Command::Lint => {
+        Command::Lint(_) => {
             let page: Page<Row> = client.get(&client.path("trusts")?).await?;
             let open = page.items.into_iter().filter(|t| !t.findings.is_empty());
             let open = Page::whole(open.collect());

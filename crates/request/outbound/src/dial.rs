@@ -3,11 +3,14 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bailiwick_base::limits::shown;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -92,6 +95,33 @@ impl Dialer {
         }
     }
 
+    /// The same, with TLS that trusts the authorities of this PEM file too.
+    ///
+    /// # Errors
+    /// [`RootsError`].
+    pub fn trusting(file: Option<&Path>) -> Result<Self, RootsError> {
+        let Some(file) = file else {
+            return Ok(Self::of_system());
+        };
+        let shown = || file.display().to_string();
+        let pem = std::fs::read(file).map_err(|error| RootsError::Read(shown(), error.kind()))?;
+        let mut roots = public_roots();
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|_| RootsError::Pem(shown()))?;
+            roots
+                .add(certificate)
+                .map_err(|_| RootsError::Certificate(shown()))?;
+        }
+        if roots.len() == before {
+            return Err(RootsError::Empty(shown()));
+        }
+        Ok(Self {
+            tls: tls(roots),
+            ..Self::of_system()
+        })
+    }
+
     /// A connection to `endpoint`, to an address that `rule` admits. The caller bounds the time.
     ///
     /// # Errors
@@ -151,10 +181,34 @@ impl Dialer {
     }
 }
 
+/// Why a file of authorities cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootsError {
+    /// A certificate cannot vouch for others.
+    #[error("a certificate in `{0}` cannot be used as an authority")]
+    Certificate(String),
+    /// There is none.
+    #[error("there is no certificate in `{0}`")]
+    Empty(String),
+    /// It is not PEM.
+    #[error("`{0}` is not PEM text")]
+    Pem(String),
+    /// It cannot be read.
+    #[error("`{0}` cannot be read: {1}")]
+    Read(String, io::ErrorKind),
+}
+
 /// TLS that trusts the roots of the Web and offers HTTP/1.1.
 #[must_use]
 pub fn public_tls() -> Arc<rustls::ClientConfig> {
-    let roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    tls(public_roots())
+}
+
+fn public_roots() -> rustls::RootCertStore {
+    rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+}
+
+fn tls(roots: rustls::RootCertStore) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

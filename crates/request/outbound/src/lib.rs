@@ -23,8 +23,8 @@ mod spelling;
 
 pub use address::{AddressRange, AddressRule, is_public};
 pub use dial::{
-    BoxFuture, Connect, DialError, Dialer, Resolve, SystemConnector, SystemResolver, Wire, alongside,
-    public_tls,
+    BoxFuture, Connect, DialError, Dialer, Resolve, RootsError, SystemConnector, SystemResolver, Wire,
+    alongside, public_tls,
 };
 pub use endpoint::{Endpoint, GuardError};
 pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};

@@ -6,6 +6,7 @@
 //! - No workload is two identities.
 
 mod attestor;
+pub mod foreign;
 mod rule;
 
 pub use attestor::{Attestor, Attribute, AttributeForm, AttributeKind, Method, RefusedClaim};

@@ -3,6 +3,7 @@
 
 mod claims;
 mod exchange;
+mod foreign;
 mod issuing;
 mod rotation;
 mod signing_key;
