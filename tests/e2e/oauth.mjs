@@ -24,4 +24,5 @@ await import("./oauth/clients.mjs");
 await import("./oauth/mtls.mjs");
 await import("./oauth/verifiers.mjs");
 await import("./oauth/federation.mjs");
+await import("./oauth/aws.mjs");
 await run("oauth", process.argv.slice(2));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bailiwick_api::{Deps, DepsInner, Federation};
-use bailiwick_attest::Attester;
+use bailiwick_attest::{Attester, StsAttester};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_decide::{Fact, Snapshot};
 use bailiwick_inventory::{Limits, installation};
@@ -14,7 +14,7 @@ use bailiwick_journal::{DecisionLog, KillEntry, KillJournal, LogConfig, Slot, St
 use bailiwick_keys::{Keyring, SystemEntropy};
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
-use bailiwick_outbound::{Dialer, FetchConfig, Fetcher};
+use bailiwick_outbound::{Dialer, FetchConfig, Fetcher, SendConfig, Sender};
 use bailiwick_pep::token::{
     AssertionConfig, AssertionVerifier, KeySource, ProofConfig, ProofVerifier, TurnNonces, Verifier,
     VerifierConfig,
@@ -114,6 +114,7 @@ pub(crate) struct Ground {
     unsettled: Vec<(Slot, KillEntry)>,
     committed: UnboundedReceiver<Vec<Entry>>,
     issuers: Arc<KeySource>,
+    dialer: Dialer,
 }
 
 impl Service {
@@ -464,6 +465,7 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         unsettled,
         committed,
         issuers,
+        dialer: Dialer::trusting(config.outbound.ca_file.as_deref()).context("outbound.ca_file")?,
     })
 }
 
@@ -628,19 +630,16 @@ fn wire(
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
     let front = front(config, &gateway_config);
-    let dialer =
-        Dialer::trusting(config.outbound.ca_file.as_deref()).context("config key `outbound.ca_file`")?;
     let ports = GatewayPorts {
         pep: Arc::clone(&pep),
         tokens: Tokens(Arc::clone(&verifier), Arc::clone(&proofs)),
         secrets: Arc::clone(&secrets),
         doors: Arc::clone(&doors),
         launcher,
-        dialer: dialer.clone(),
     };
     let gateway = gateway(&ground, ports, gateway_config);
     let _first = later.set(Arc::downgrade(&gateway));
-    let federation = federation(dialer, &ground.clock)?;
+    let federation = federation(&ground.dialer, &ground.clock)?;
     let (proxy, egress) = crate::egress::proxy(config, &ground, (&pep, &verifier, &secrets))?.unzip();
     let deps = Deps::from(DepsInner {
         base_url: base_url.to_owned(),
@@ -697,10 +696,15 @@ fn proofs(base_url: &str, entropy: &dyn Entropy) -> anyhow::Result<Arc<ProofVeri
 }
 
 /// Verification of workloads, with keys through the guarded way out.
-fn federation(dialer: Dialer, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
-    let fetcher = Fetcher::new(dialer, Arc::clone(clock), FetchConfig::default());
+fn federation(dialer: &Dialer, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
+    let fetcher = Fetcher::new(dialer.clone(), Arc::clone(clock), FetchConfig::default());
     let attester = Attester::new(Arc::new(fetcher))?;
-    Ok(Arc::new(Federation::new(attester, clock.now())))
+    let aws = attester
+        .attestor(bailiwick_credential::trust::Method::Aws)
+        .cloned()
+        .context("content of AWS is missing")?;
+    let sts = StsAttester::new(Sender::new(dialer.clone(), SendConfig::default()), Arc::new(aws));
+    Ok(Arc::new(Federation::new(attester, clock.now()).with_sts(sts)))
 }
 
 /// What the gateway is given beside the ground.
@@ -710,7 +714,6 @@ struct GatewayPorts {
     secrets: Arc<Secrets>,
     doors: Arc<OnceLock<Deps>>,
     launcher: Option<Launcher>,
-    dialer: Dialer,
 }
 
 fn gateway_config(config: &Config, base_url: &str, listener: &Listener) -> anyhow::Result<GatewayConfig> {
@@ -734,7 +737,7 @@ fn gateway(ground: &Ground, ports: GatewayPorts, config: GatewayConfig) -> Arc<G
             limits: Limits::default(),
         }),
         launcher: ports.launcher,
-        dialer: ports.dialer,
+        dialer: ground.dialer.clone(),
         clock: Arc::clone(&ground.clock),
         ids: ground.ids.clone(),
         entropy: Arc::clone(&ground.entropy),

@@ -3,7 +3,8 @@
 use bailiwick_credential::trust::{Attestor, Attribute, AttributeForm, AttributeKind, Method, RefusedClaim};
 use serde::Deserialize;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
+    include_str!("../../../../content/attestors/aws.toml"),
     include_str!("../../../../content/attestors/azure.toml"),
     include_str!("../../../../content/attestors/gcp.toml"),
     include_str!("../../../../content/attestors/generic-oidc.toml"),

@@ -58,6 +58,9 @@ pub enum AttestError {
     /// Its time has not come.
     #[error("evidence is not valid yet: check the clock of its issuer")]
     NotYetValid,
+    /// STS did not take the signature.
+    #[error("STS does not vouch for the signature: sign a new request with credentials that are valid")]
+    NotVouched,
     /// Content that is refused whatever a rule says.
     #[error("evidence is refused: `{claim}` is `{value}`, with which a stranger's content runs")]
     Refused {
@@ -87,6 +90,7 @@ impl AttestError {
             Self::Keys(_) => "attest.keys-unavailable",
             Self::Lifetime(_) => "attest.lifetime",
             Self::NotYetValid => "attest.not-yet-valid",
+            Self::NotVouched => "attest.not-vouched",
             Self::Refused { .. } => "attest.refused",
             Self::Token(_) => "attest.token",
             Self::Type => "attest.type",

@@ -18,10 +18,12 @@ mod error;
 mod issuer;
 mod keys;
 mod method;
+mod sts;
 mod verify;
 
 pub use content::{ContentError, attestors};
 pub use error::{AttestError, KeysError};
 pub use issuer::{IssuerProfile, KeyPlace};
 pub use keys::require_key_set;
+pub use sts::{SignedRequest, StsAttester};
 pub use verify::{Attested, Attester, Evidence, LEEWAY};

@@ -56,6 +56,7 @@ impl<'a> Evidence<'a> {
     #[must_use]
     pub fn may_be_of(&self, method: Method, issuer: &str) -> bool {
         match method {
+            Method::Aws => false,
             Method::SpiffeJwt => self.untrusted_trust_domain() == Some(issuer),
             _ => self.untrusted_issuer() == Some(issuer),
         }

@@ -412,7 +412,7 @@ fn require_json(response: &Response<Incoming>) -> Result<(), FetchError> {
     Err(FetchError::NotJson(format!("its type is `{}`", shown(&kind))))
 }
 
-async fn whole(mut body: Incoming, max: usize) -> Result<Vec<u8>, FetchError> {
+pub(crate) async fn whole(mut body: Incoming, max: usize) -> Result<Vec<u8>, FetchError> {
     if body.size_hint().lower() > max as u64 {
         return Err(FetchError::TooLong(max));
     }

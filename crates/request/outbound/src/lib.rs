@@ -19,6 +19,7 @@ mod fetch;
 mod freshness;
 mod memory;
 mod ports;
+mod send;
 mod spelling;
 
 pub use address::{AddressRange, AddressRule, is_public};
@@ -29,4 +30,5 @@ pub use dial::{
 pub use endpoint::{Endpoint, GuardError};
 pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};
 pub use ports::{Spawner, UpstreamSecrets};
+pub use send::{Answer, Message, SendConfig, Sender};
 pub use spelling::spellings;

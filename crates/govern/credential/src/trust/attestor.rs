@@ -5,6 +5,8 @@ use std::fmt;
 /// How workloads of an issuer are attested. One module of `request/attest` each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
+    /// AWS IAM, by a signed request to STS.
+    Aws,
     /// Microsoft Entra ID.
     Azure,
     /// Google Cloud service accounts.
@@ -23,7 +25,8 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Aws,
         Self::Azure,
         Self::Gcp,
         Self::GenericOidc,
@@ -37,6 +40,7 @@ impl Method {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Aws => "aws",
             Self::Azure => "azure",
             Self::Gcp => "gcp",
             Self::GenericOidc => "generic-oidc",

@@ -215,6 +215,9 @@ fn require_issuer(issuer: &TrustedIssuer, attestor: &Attestor) -> Result<(), Ref
             if url.starts_with("https://") || issuer.danger_plaintext && url.starts_with("http://") => {}
         (false, _) => return wrong("it has to begin with https://"),
     }
+    if issuer.method == Method::Aws && issuer.keys != IssuerKeys::Discovery {
+        return wrong("AWS answers for itself: it has no keys to give");
+    }
     match &issuer.keys {
         IssuerKeys::Discovery if is_spiffe => {
             return wrong("a trust domain has no metadata: give its keys or their URL");
@@ -300,6 +303,12 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
             "every event on this ref is this identity: add `environment` with reviewers, or `event_name`",
         );
     }
+    if attestor.method == Method::Aws && !is_of_aws(&trust.issuer.url) {
+        note(
+            "trust.endpoint-override",
+            "whoever runs this endpoint says who signed: leave `--issuer` out, or name an endpoint of AWS",
+        );
+    }
     if trust.issuer.danger_plaintext {
         note(
             "trust.plaintext",
@@ -307,6 +316,12 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
         );
     }
     findings
+}
+
+/// An endpoint of STS that AWS runs.
+fn is_of_aws(url: &str) -> bool {
+    url.strip_prefix("https://sts.")
+        .is_some_and(|rest| rest == "amazonaws.com" || rest.ends_with(".amazonaws.com"))
 }
 
 /// One thing that a rule leaves open.

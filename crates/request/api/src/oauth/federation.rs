@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_attest::{Attested, Attester, LEEWAY};
+use bailiwick_attest::{Attested, Attester, LEEWAY, StsAttester};
 use bailiwick_base::{Digest, Sha256, TenantId, Time};
 use bailiwick_pep::token::{ReplayMemory, Seen};
 
@@ -14,6 +14,7 @@ const REMEMBERED_PER_ISSUER_MAX: usize = 65_536;
 /// Verifies workloads, and remembers what may be used once. One per process.
 pub struct Federation {
     pub(crate) attester: Attester,
+    pub(crate) sts: Option<StsAttester>,
     used: ReplayMemory,
     started_at: Time,
     /// Held while a rule is added: an issuer speaks for one tenant, also when two are faster than the snapshot.
@@ -39,9 +40,19 @@ impl Federation {
     pub fn new(attester: Attester, started_at: Time) -> Self {
         Self {
             attester,
+            sts: None,
             used: ReplayMemory::new(REMEMBERED_MAX, REMEMBERED_PER_ISSUER_MAX),
             started_at,
             adding: Arc::default(),
+        }
+    }
+
+    /// With a way to ask AWS who signed a request.
+    #[must_use]
+    pub fn with_sts(self, sts: StsAttester) -> Self {
+        Self {
+            sts: Some(sts),
+            ..self
         }
     }
 

@@ -52,6 +52,8 @@ impl Seen<'_> {
 
 pub(crate) fn require(method: Method, seen: &Seen<'_>) -> Result<(), AttestError> {
     match method {
+        // No token is evidence of AWS: `sts.rs`.
+        Method::Aws => Err(AttestError::Type),
         Method::Azure => azure::require(seen),
         Method::Gcp => gcp::require(seen),
         Method::GenericOidc => generic_oidc::require(seen),

@@ -29,6 +29,17 @@ pub(super) async fn granted(
         .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
     require_resource(deps, tenant, form)?;
     let requester = workload(deps, tenant, assertion).await?;
+    issued(deps, tenant, form, requester, shown).await
+}
+
+/// A token of the task for a workload that is known.
+pub(super) async fn issued(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    requester: Requester,
+    shown: &Shown,
+) -> Result<wire::Token, OauthError> {
     let task = task_of(deps, tenant, form, &requester)?;
     let requested = details::requested(deps, form, &task, &requester)?;
     let bound = bound(deps, tenant, &requester, shown)?;
@@ -105,7 +116,7 @@ fn one_issuer(deps: &Deps, tenant: &TenantId, evidence: &Evidence<'_>) -> Result
     Ok(first.clone())
 }
 
-fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<IssuerProfile, OauthError> {
+pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<IssuerProfile, OauthError> {
     let addresses = AddressRule::parse(&issuer.allow_addresses)
         .map_err(|e| OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", e.to_string()))?;
     Ok(IssuerProfile {
@@ -123,7 +134,7 @@ fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<IssuerProfile,
 }
 
 /// The caller may come again when the issuer answers; otherwise the grant is invalid.
-fn unproven(error: &AttestError) -> OauthError {
+pub(super) fn unproven(error: &AttestError) -> OauthError {
     tracing::info!(code = error.code(), %error, "evidence of a workload was refused");
     match error {
         AttestError::Keys(_) => OauthError(

@@ -1,5 +1,6 @@
 //! `POST /t/{tenant}/token` (RFC 6749 §3.2): one file per grant type.
 
+mod aws_sts;
 mod client_credentials;
 mod composition;
 mod details;
@@ -21,7 +22,8 @@ use crate::Deps;
 use crate::presented::with_nonce;
 
 /// The grant types that are served here, as metadata names them.
-pub(super) const GRANT_TYPES: [&str; 3] = [
+pub(super) const GRANT_TYPES: [&str; 4] = [
+    aws_sts::GRANT_TYPE,
     "client_credentials",
     jwt_bearer::GRANT_TYPE,
     token_exchange::GRANT_TYPE,
@@ -56,6 +58,7 @@ async fn granted(
         Some("client_credentials") => client_credentials::granted(deps, tenant, form, &shown).await,
         Some(token_exchange::GRANT_TYPE) => token_exchange::granted(deps, tenant, form, &shown).await,
         Some(jwt_bearer::GRANT_TYPE) => jwt_bearer::granted(deps, tenant, form, &shown).await,
+        Some(aws_sts::GRANT_TYPE) => aws_sts::granted(deps, tenant, form, &shown).await,
         Some(_) => Err(bad(
             "unsupported_grant_type",
             format!("`grant_type` must be one of: {}", GRANT_TYPES.join(", ")),

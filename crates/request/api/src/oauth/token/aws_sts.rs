@@ -1,0 +1,87 @@
+//! AWS: a workload shows a signed GetCallerIdentity, and gets a token of the task of the identity that a trust rule
+//! makes it.
+
+use bailiwick_attest::{AttestError, SignedRequest};
+use bailiwick_base::TenantId;
+use bailiwick_credential::trust::Method;
+use bailiwick_wire as wire;
+
+use super::jwt_bearer::{issued, issuer_of, unproven};
+use super::require_resource;
+use crate::Deps;
+use crate::issue::Requester;
+use crate::oauth::error::{OauthError, bad};
+use crate::oauth::form::Form;
+use crate::oauth::proof::Shown;
+
+/// Ours: no standard has a name for it.
+pub(super) const GRANT_TYPE: &str = "urn:bailiwick:grant-type:aws-sts";
+
+pub(super) async fn granted(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    shown: &Shown,
+) -> Result<wire::Token, OauthError> {
+    let assertion = form
+        .get("assertion")
+        .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
+    require_resource(deps, tenant, form)?;
+    let requester = workload(deps, tenant, assertion).await?;
+    issued(deps, tenant, form, requester, shown).await
+}
+
+async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Requester, OauthError> {
+    let request =
+        SignedRequest::parse(assertion, &deps.issuer(tenant), deps.clock.now()).map_err(|e| unproven(&e))?;
+    let rules = |deps: &Deps| -> Vec<_> {
+        let now = deps.clock.now();
+        let of_aws = |rule: &bailiwick_credential::trust::Trust| {
+            rule.is_alive(now) && rule.issuer.method == Method::Aws && request.may_go_to(&rule.issuer.url)
+        };
+        let snapshot = deps.cell.load();
+        snapshot
+            .trusts(tenant)
+            .filter(|rule| of_aws(rule))
+            .cloned()
+            .collect()
+    };
+    let before = rules(deps);
+    let first = before
+        .first()
+        .ok_or(AttestError::Issuer)
+        .map_err(|e| unproven(&e))?;
+    // One endpoint answers for the request, and its answer counts for the rules that name it.
+    let sts = deps.federation.sts.as_ref().ok_or(AttestError::Issuer);
+    let attested = sts
+        .map_err(|e| unproven(&e))?
+        .verify(&request, &issuer_of(tenant, &first.issuer)?)
+        .await
+        .map_err(|e| unproven(&e))?;
+    // Time has passed: what was removed meanwhile admits nobody.
+    let mut after = rules(deps);
+    after.retain(|rule| rule.issuer == first.issuer);
+    let since = after
+        .iter()
+        .map(|rule| rule.created_at)
+        .min()
+        .ok_or(AttestError::Issuer)
+        .map_err(|e| unproven(&e))?;
+    let mut admitting = after.iter().filter(|rule| rule.admits(&attested.attributes));
+    let rule = admitting.next().ok_or_else(|| {
+        bad(
+            "invalid_grant",
+            "no trust rule of this tenant admits this workload",
+        )
+    })?;
+    if admitting.any(|other| other.identity != rule.identity) {
+        return Err(bad(
+            "invalid_grant",
+            "trust rules make this workload several identities",
+        ));
+    }
+    deps.federation
+        .take(tenant, &attested, since, deps.clock.now())
+        .map_err(|e| bad("invalid_grant", e.to_string()))?;
+    Ok(Requester::Workload(rule.id.clone(), rule.identity.clone()))
+}
