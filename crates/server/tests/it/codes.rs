@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Texts of the form of a code that are none: kinds of log entries, findings, files, hosts, and fields.
 const NOT_CODES: &[&str] = &[
     "action.name",
+    "amazonaws.com",
     "bailiwick.tenant",
     "checkpoint.new",
     "claim.invalid",

@@ -258,6 +258,7 @@ async fn metadata_names_what_is_served_and_no_more() {
         "scopes_supported": ["files:*"],
         "response_types_supported": [],
         "grant_types_supported": [
+            "urn:bailiwick:grant-type:aws-sts",
             "client_credentials",
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
             "urn:ietf:params:oauth:grant-type:token-exchange",
