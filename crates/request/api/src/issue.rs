@@ -13,6 +13,7 @@ use bailiwick_decide::{
 };
 use bailiwick_grant::Grant;
 use bailiwick_inventory::Identity;
+use bailiwick_pep::token::TokenError;
 use bailiwick_pep::{Denial, Outcome};
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -20,7 +21,7 @@ use http::request::Parts;
 use smallvec::SmallVec;
 
 use crate::Deps;
-use crate::presented::{self, Challenge};
+use crate::presented;
 use crate::problem::RouteError;
 use crate::session::Session;
 
@@ -61,9 +62,12 @@ impl FromRequestParts<Deps> for Requester {
             match presented::verified(deps, Some(&tenant), parts) {
                 Ok(verified) => return Ok(Self::Holder(verified.bearer())),
                 // A token of ours that its sender may not use is no operator's session either.
-                Err(error) if Challenge::of(deps, parts, error).is_some() => {
-                    return Err(RouteError::token(deps, parts, error));
-                }
+                Err(
+                    error @ (TokenError::Certificate
+                    | TokenError::NotBound
+                    | TokenError::Proof(_)
+                    | TokenError::SenderConstrained),
+                ) => return Err(RouteError::token(deps, parts, error)),
                 Err(_) => {}
             }
         }

@@ -77,6 +77,30 @@ fn every_proof_of_the_set_is_judged_as_it_says() {
     vectors::report("dpop", run, count.unwrap());
 }
 
+/// A proof comes from a stranger: none may make the verifier allocate much.
+#[test]
+fn one_proof_costs_less_than_64_kib() {
+    let Some(folder) = vectors::folder("dpop") else {
+        return;
+    };
+    let set = vectors::json(&folder.join("cases.json"));
+    let verifier = verifier(ProofConfig::default());
+    let place = Place {
+        method: &Method::POST,
+        path: "/mcp",
+    };
+    let mut worst = 0;
+    for case in set["cases"].as_array().unwrap() {
+        let proof = case["proof"].as_str().unwrap().as_bytes();
+        let cost = allocation_counter::measure(|| {
+            let _ = verifier.verify(proof, place, None, Time::from_secs(NOW));
+        });
+        worst = worst.max(cost.bytes_total);
+    }
+    println!("worst allocation of a proof: {worst} bytes");
+    assert!((1..64 * 1024).contains(&worst), "{worst}");
+}
+
 struct Prover(Ed25519KeyPair);
 
 impl Prover {
