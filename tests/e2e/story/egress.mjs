@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { AGENTS, Run, Tap } from "../lib/agent.mjs";
 import { Installation } from "../lib/installation.mjs";
 import { figure, skip, suite, test } from "../lib/lane.mjs";
+import { callTool } from "../lib/mcp.mjs";
 import { Origin, certificates } from "../lib/origin.mjs";
 import { family, files, memory, shownBy, spellings } from "../lib/scan.mjs";
 import { until } from "../lib/wait.mjs";
@@ -117,6 +118,12 @@ test("agents of Python and Node reach a service that wants a secret, with stock 
             }
         }
         assert.ok(tap.isUsed, `${name} did not go through its proxy`);
+        const before = tap.bytes.length;
+        for (const client of clients) {
+            const { status, body } = await run.ask(client, "GET", `${installation.url}/healthz`);
+            assert.deepEqual([status, body], [200, "alive\n"], "the service itself is reached directly");
+        }
+        assert.equal(tap.bytes.length, before);
         const times = [];
         for (let n = 0; n < 50; n += 1) {
             const began = process.hrtime.bigint();
@@ -406,4 +413,23 @@ test("what is not looked into goes through only where CONNECT was granted", asyn
         await run.stop();
     }
     await own.close();
+});
+
+test("a rate counts requests, over a restart too, and the MCP gateway does not open a destination", async context => {
+    const { installation, open } = context;
+    const { token } = await installation.openTask("agent", ["plain:GET(rate 2/600s)"]);
+    const get = () => raw(context, `GET ${open.url}/v1/invoices HTTP/1.1\r\nHost: ${new URL(open.url).host}\r\nProxy-Authorization: Bearer ${token}\r\nConnection: close\r\n\r\n`);
+    assert.match(await get(), /^HTTP\/1\.1 200 /);
+    assert.match(await get(), /^HTTP\/1\.1 200 /);
+    const third = await get();
+    assert.match(third, /^HTTP\/1\.1 403 .*\(grant\.rate-exceeded\)/);
+    await installation.restart();
+    const [host, port] = (await installation.api("GET", "/v1/tenants/acme/egress")).body.proxy.split(":");
+    context.proxy = { host, port: Number(port) };
+    assert.match(await get(), /^HTTP\/1\.1 403 .*\(grant\.rate-exceeded\)/);
+    const before = open.requests.length;
+    const other = await installation.openTask("agent", ["plain:GET"]);
+    const answer = await callTool(installation.endpoint("plain"), other.token, "GET", { host: "localhost", path: "/v1/invoices" });
+    assert.notEqual(answer.error, undefined, answer.text);
+    assert.equal(open.requests.length, before);
 });

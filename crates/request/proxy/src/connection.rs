@@ -18,7 +18,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) line: Line,
     /// Inside the TLS of a destination: where.
     at: Option<Endpoint>,
+    /// One of the places for connections; what a `CONNECT` opened keeps it.
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Who asks.
@@ -54,22 +56,32 @@ pub(crate) struct Asking {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, place: OwnedSemaphorePermit) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let session = Session::new(shared, None, None);
+    let session = Arc::new(Session {
+        shared,
+        token: Mutex::default(),
+        ends: watch::Sender::new(None),
+        line: Line::default(),
+        at: None,
+        place: Arc::new(place),
+    });
     drive(session, stream).await;
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, token: Option<Zeroizing<String>>, at: Option<Endpoint>) -> Arc<Self> {
+    /// The session inside of what a `CONNECT` opened, with the token that was shown for it.
+    fn inside(&self, at: Endpoint) -> Arc<Self> {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Arc::new(Self {
-            shared,
+            shared: Arc::clone(&self.shared),
             token: Mutex::new(token),
             ends: watch::Sender::new(None),
             line: Line::default(),
-            at,
+            at: Some(at),
+            place: Arc::clone(&self.place),
         })
     }
 
@@ -150,8 +162,7 @@ impl Session {
     /// Speaks TLS in the name of the destination, or plainly where it has none, and serves what is asked inside.
     fn look_into(self: Arc<Self>, request: Request<Incoming>, at: Endpoint) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let inside = Self::new(Arc::clone(&self.shared), token, Some(at.clone()));
+            let inside = self.inside(at.clone());
             if at.tls {
                 if let Some(stream) = self.shake_hands(request, &at).await {
                     drive(inside, stream).await;

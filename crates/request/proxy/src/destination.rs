@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::answer::Refused;
-use crate::mask::Mask;
+use crate::mask::{Mask, Masks};
 
 /// A destination that stands for a place.
 #[derive(Clone)]
@@ -107,7 +107,11 @@ impl Found {
     }
 
     /// The secret of the destination in its header, if it has one.
-    pub(crate) fn injected(&self, secrets: &dyn UpstreamSecrets) -> Result<Option<Injected>, Refused> {
+    pub(crate) fn injected(
+        &self,
+        secrets: &dyn UpstreamSecrets,
+        masks: &Masks,
+    ) -> Result<Option<Injected>, Refused> {
         let Some(id) = &self.server.credential else {
             return Ok(None);
         };
@@ -126,7 +130,7 @@ impl Found {
         let text = filled(&template, secret.reveal());
         let mut value = HeaderValue::from_bytes(text.reveal()).map_err(|_| missing())?;
         value.set_sensitive(true);
-        let mask = Mask::new(secret.reveal(), text.reveal()).ok_or_else(missing)?;
+        let mask = masks.of(id, secret.reveal(), text.reveal()).ok_or_else(missing)?;
         Ok(Some(Injected { name, value, mask }))
     }
 }
@@ -135,8 +139,7 @@ fn filled(template: &HeaderTemplate, secret: &[u8]) -> Secret<Vec<u8>> {
     let coded = match &template.coding {
         Coding::Plain => Secret::new(secret.to_vec()),
         Coding::Basic(user) => {
-            let mut pair = Secret::new(format!("{user}:").into_bytes());
-            pair = Secret::new([pair.reveal().as_slice(), secret].concat());
+            let pair = Secret::new([user.as_bytes(), b":", secret].concat());
             Secret::new(STANDARD.encode(pair.reveal()).into_bytes())
         }
     };
@@ -146,4 +149,29 @@ fn filled(template: &HeaderTemplate, secret: &[u8]) -> Secret<Vec<u8>> {
         template.after.as_bytes(),
     ];
     Secret::new(parts.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(template: &str) -> String {
+        let template = HeaderTemplate::parse(template).unwrap();
+        String::from_utf8(filled(&template, b"s3cret").reveal().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_secret_stands_in_its_header_as_the_template_says() {
+        assert_eq!(value("Authorization: Bearer {secret}"), "Bearer s3cret");
+        assert_eq!(value("X-Api-Key: {secret}"), "s3cret");
+        assert_eq!(
+            value("Authorization: Token token={secret}, v=1"),
+            "Token token=s3cret, v=1"
+        );
+        // RFC 7617: Base64 of `deploy:s3cret`.
+        assert_eq!(
+            value("Authorization: Basic {basic:deploy}"),
+            "Basic ZGVwbG95OnMzY3JldA=="
+        );
+    }
 }

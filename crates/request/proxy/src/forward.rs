@@ -83,7 +83,7 @@ pub(crate) async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let deps = &session.shared.deps;
-    let injected = found.injected(&*deps.secrets)?;
+    let injected = found.injected(&*deps.secrets, &session.shared.masks)?;
     let exceeded = Arc::new(AtomicBool::new(false));
     let outgoing = outgoing(session, wanted, injected.as_ref(), request, &exceeded)?;
     let sent = async { send(session, found, wanted, outgoing).await };

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::{Authority, CaError, CaKey};
 use crate::config::ProxyConfig;
 use crate::connection;
+use crate::mask::Masks;
 
 /// Before the next try when no connection could be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -47,6 +48,7 @@ pub struct ProxyDeps {
 pub(crate) struct Shared {
     pub(crate) deps: ProxyDeps,
     pub(crate) authority: Authority,
+    pub(crate) masks: Masks,
     /// Ends with the service.
     pub(crate) stop: CancellationToken,
 }
@@ -115,6 +117,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             deps,
             authority,
+            masks: Masks::default(),
             stop: stop.clone(),
         });
         loop {
@@ -126,10 +129,8 @@ impl Proxy {
                 Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => {
                         let each = Arc::clone(&shared);
-                        shared.deps.spawner.spawn(Box::pin(async move {
-                            let _place = place;
-                            connection::serve(each, stream).await;
-                        }));
+                        let work = connection::serve(each, stream, place);
+                        shared.deps.spawner.spawn(Box::pin(work));
                     }
                     Err(_) => turn_away(&stream),
                 },

@@ -5,15 +5,18 @@
 //! that. They are written over with asterisks, so no length changes. Not found is what a destination that wants to
 //! tell can always do: another encoding, a packed body, or pieces of it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use bailiwick_base::Secret;
+use bailiwick_base::{CredentialId, Digest, Secret, Sha256};
 use bailiwick_outbound::spellings;
 use bytes::Bytes;
 
 /// Shorter than this a secret would be found by chance.
 const SECRET_MIN: usize = 8;
+/// Masks kept.
+const KEPT_MAX: usize = 1_024;
 const STAR: u8 = b'*';
 
 struct Needles {
@@ -84,6 +87,32 @@ impl Mask {
     /// What still waits, at the end of the text.
     pub(crate) fn rest(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.held))
+    }
+}
+
+/// The masks of credentials in use: made once for each secret, because that takes longer than a request.
+#[derive(Default)]
+pub(crate) struct Masks(Mutex<BTreeMap<CredentialId, (Digest, Mask)>>);
+
+impl Masks {
+    /// The mask of a secret and the value of its header; `None` when they cannot be looked for.
+    pub(crate) fn of(&self, id: &CredentialId, secret: &[u8], value: &[u8]) -> Option<Mask> {
+        let mut sha = Sha256::new();
+        sha.update_field(secret);
+        sha.update_field(value);
+        let digest = sha.finish();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, mask)) = kept.get(id)
+            && *of == digest
+        {
+            return Some(mask.clone());
+        }
+        let mask = Mask::new(secret, value)?;
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(id.clone(), (digest, mask.clone()));
+        Some(mask)
     }
 }
 

@@ -43,8 +43,9 @@ pub(crate) async fn open(
             return Err(Refused::gateway("destination.unreachable", "it does not answer"));
         }
     };
-    let stop = session.shared.stop.clone();
+    let (stop, place) = (session.shared.stop.clone(), Arc::clone(&session.place));
     deps.spawner.spawn(Box::pin(async move {
+        let _place = place;
         let Ok(upgraded) = hyper::upgrade::on(request).await else {
             permit.finish(Outcome::Cancelled);
             return;

@@ -36,6 +36,7 @@ const NOT_CODES: &[&str] = &[
     "credential.rotation-trouble",
     "egress.key",
     "epoch.raise-floor",
+    "gitlab.com",
     "grant.digest",
     "grant.identity",
     "identity.activate",

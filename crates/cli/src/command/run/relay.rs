@@ -5,7 +5,7 @@
 //! and passes everything else on as it came. Who may use the relay is who may read the token's file: the same user,
 //! told by the kernel's table of connections.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -113,8 +113,14 @@ impl Relay {
         // The gateway is reached without the proxy, with the token of the file.
         let service = client.base_url();
         let service = service.split_once("://").map_or(service, |(_, rest)| rest);
+        let host = service.rsplit_once(':').map_or(service, |(host, _)| host);
+        let mut direct = service.to_owned();
+        // Of an address some clients do not look at the port.
+        if host.parse::<IpAddr>().is_ok() {
+            direct = format!("{service},{host}");
+        }
         for name in ["NO_PROXY", "no_proxy"] {
-            process.env(name, service);
+            process.env(name, &direct);
         }
         // Node's own fetch and http look at these variables only when they are told to.
         process.env("NODE_USE_ENV_PROXY", "1");

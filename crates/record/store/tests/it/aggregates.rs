@@ -1,10 +1,12 @@
 //! What every aggregate keeps.
 
 use bailiwick_base::{
-    Clock, Composition, Digest, Epoch, Secret, ServerName, SigningAlgorithm, StatePos, ToolName, Transition,
+    Clock, Composition, Digest, Epoch, Secret, ServerName, SigningAlgorithm, StatePos, TenantId, ToolName,
+    Transition,
 };
 use bailiwick_credential::{Client, ClientProof, Task, TaskState, UpstreamCredential};
 use bailiwick_decide::{Fact, Mark, MarkEffect, MarkScope};
+use bailiwick_inventory::destination::methods_as_tools;
 use bailiwick_inventory::{
     Connection, Kind, Limits, NewServer, Owner, SeenTool, State, activate, add_server, claim, close_tenant,
     compose, observe_tools, pin_tools, reassign, suspend,
@@ -338,6 +340,37 @@ pub(crate) async fn servers(bed: Bed) {
         .tx(&acme, async move |tx| tx.server().apply(stale.clone()).await)
         .await;
     assert_eq!(code(refused), "store.conflict");
+    destinations(&bed, &acme).await;
+}
+
+/// What a destination is, is read back as it was written.
+async fn destinations(bed: &Bed, acme: &TenantId) {
+    for (name, tunnel, ca) in [("opaque", true, None), ("private", false, Some("-----BEGIN\nü"))] {
+        let t = bed.registration_of(acme, name, Kind::ApiKey);
+        let identity = t.after.clone();
+        bed.apply(acme, t).await.unwrap();
+        let wanted = NewServer {
+            name: ServerName::parse(name).unwrap(),
+            identity: &identity,
+            connection: Connection::Destination {
+                url: "https://api.example.com:8443".to_owned(),
+                allow_addresses: vec!["10.0.0.0/8".to_owned()],
+                allow_plaintext: false,
+                header: None,
+                tunnel,
+                ca: ca.map(str::to_owned),
+            },
+            credential: None,
+            tools: methods_as_tools(&["GET".to_owned()], tunnel).unwrap(),
+        };
+        let added = add_server(wanted, &Limits::default(), bed.clock.now()).unwrap();
+        let made = added.after.clone();
+        bed.tx(acme, async move |tx| tx.server().apply(added.clone()).await)
+            .await
+            .unwrap();
+        let mut reader = bed.store.reader(acme).await.unwrap();
+        assert_eq!(reader.server().lookup(&made.name).await.unwrap(), Some(made));
+    }
 }
 
 pub(crate) async fn credentials(bed: Bed) {
