@@ -13,6 +13,7 @@ import "./story/postgres.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";
 import "./story/egress.mjs";
+import "./story/aws.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

@@ -639,9 +639,9 @@ fn wire(
     };
     let gateway = gateway(&ground, ports, gateway_config);
     let _first = later.set(Arc::downgrade(&gateway));
-    let federation = federation(&ground.dialer, &ground.clock)?;
     let (proxy, egress) = crate::egress::proxy(config, &ground, (&pep, &verifier, &secrets))?.unzip();
     let deps = Deps::from(DepsInner {
+        federation: federation(&ground.dialer, &ground.clock)?,
         base_url: base_url.to_owned(),
         limits: Limits::default(),
         credential_limits: config.tokens.limits(),
@@ -660,9 +660,9 @@ fn wire(
         proofs,
         certificates: listener.scheme() == "https",
         assertions: Arc::new(assertions),
-        federation,
         signing: bailiwick_api::Signing::new(config.keys.schedule()),
         egress: egress.unwrap_or_default(),
+        sender: Sender::new(Dialer::of_system(), SendConfig::default()),
         kill_journal: ground.kill_journal,
         tools: Arc::new(Look {
             gateway: later,

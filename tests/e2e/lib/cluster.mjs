@@ -4,9 +4,10 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Door } from "./door.mjs";
 import { skip } from "./lane.mjs";
 import { until } from "./wait.mjs";
 
@@ -78,60 +79,18 @@ export class Cluster {
         return cluster;
     }
 
-    /** The door: one connection there for each here. */
     async #listen() {
-        this.held = undefined;
-        this.pairs = new Set();
-        this.door = createServer(near => {
-            const far = connect(join(this.folder, ".s.PGSQL.5432"));
-            const pair = { near, far, mute: false };
-            this.pairs.add(pair);
-            near.on("data", bytes => {
-                const hold = this.held;
-                if (hold !== undefined && !pair.mute && hold.word.test(bytes.toString("latin1"))) {
-                    pair.mute = true;
-                    if (hold.when === "answer") {
-                        far.write(bytes);
-                        // The server has done it, or is doing it, when its answer arrives and goes nowhere.
-                        far.once("data", hold.reach);
-                    } else {
-                        hold.reach();
-                    }
-                } else if (!pair.mute) {
-                    far.write(bytes);
-                }
-            });
-            far.on("data", bytes => pair.mute || near.write(bytes));
-            const end = () => {
-                near.destroy();
-                far.destroy();
-                this.pairs.delete(pair);
-            };
-            for (const side of [near, far]) {
-                side.on("error", end);
-                side.on("close", end);
-            }
-        });
-        await new Promise(done => this.door.listen(0, "127.0.0.1", done));
-        this.port = this.door.address().port;
+        this.door = await Door.open(() => connect(join(this.folder, ".s.PGSQL.5432")));
+        this.port = this.door.port;
     }
 
-    /** From now on, the first message with `word` is held back, or (`when` is "answer") its answer is. */
+    /** As [`Door.hold`]. */
     hold(word, when) {
-        const held = { word, when, reached: false, reach: () => (held.reached = true) };
-        this.held = held;
-        return held;
+        return this.door.hold(word, when);
     }
 
-    /** Nothing is held any more; what was held is lost. */
     release() {
-        this.held = undefined;
-        for (const pair of this.pairs) {
-            if (pair.mute) {
-                pair.near.destroy();
-                pair.far.destroy();
-            }
-        }
+        this.door.release();
     }
 
     /** Runs statements as the superuser, past the door. */
@@ -166,10 +125,6 @@ export class Cluster {
 
     async stop() {
         this.door.close();
-        for (const { near, far } of this.pairs) {
-            near.destroy();
-            far.destroy();
-        }
         const ended = new Promise(done => this.server.on("close", done));
         this.server.kill("SIGINT");
         await ended;

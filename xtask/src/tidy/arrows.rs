@@ -110,6 +110,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
             "crates/base",
             "crates/govern/inventory",
             "crates/govern/credential",
+            "crates/request/outbound",
         ],
     ),
     (

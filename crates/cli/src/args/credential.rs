@@ -33,6 +33,9 @@ pub(crate) enum Credential {
         /// Give it up; possible until the old secret is being revoked
         #[arg(long)]
         cancel: bool,
+        /// This known consumer uses the new secret, where the system does not tell (AWS)
+        #[arg(long, value_name = "CONSUMER", conflicts_with = "cancel")]
+        moved: Option<String>,
         /// Why it is given up; recorded
         #[arg(long, default_value = "operator decision")]
         reason: String,
@@ -86,7 +89,7 @@ pub(crate) struct NewCredential {
     #[arg(long = "consumer")]
     pub(crate) consumers: Vec<String>,
     /// HOST:PORT/DATABASE where the logins are managed
-    #[arg(long, requires_all = ["role", "logins", "manager", "manager_login"])]
+    #[arg(long, requires_all = ["role", "logins", "manager", "manager_login"], conflicts_with = "aws_user")]
     pub(crate) target: Option<String>,
     /// The application's role, of which both logins are members
     #[arg(long, requires = "target")]
@@ -94,13 +97,35 @@ pub(crate) struct NewCredential {
     /// One of the two logins that take turns; the first is the one the secret belongs to
     #[arg(long = "login", requires = "target")]
     pub(crate) logins: Vec<String>,
-    /// The login that manages them
-    #[arg(long, requires = "target")]
+    /// The login, or access key id, that manages them
+    #[arg(long, requires = "manager")]
     pub(crate) manager_login: Option<String>,
-    /// The registered credential with the manager's password, by id or name
-    #[arg(long, requires = "target")]
+    /// The registered credential with the manager's secret, by id or name
+    #[arg(long, requires = "manager_login")]
     pub(crate) manager: Option<String>,
     /// Connect there without TLS; recorded and shown
-    #[arg(long, requires = "target")]
+    #[arg(long)]
     pub(crate) allow_plaintext: bool,
+    /// The IAM user whose access key it is
+    #[arg(long, requires_all = ["aws_key", "manager", "manager_login"])]
+    pub(crate) aws_user: Option<String>,
+    /// Access key id that the secret belongs to
+    #[arg(long, requires = "aws_user")]
+    pub(crate) aws_key: Option<String>,
+    /// Region of the security token service
+    #[arg(long, requires = "aws_user", default_value = "us-east-1")]
+    pub(crate) aws_region: String,
+    /// ARN of the role that leases assume
+    #[arg(long, requires = "aws_user")]
+    pub(crate) aws_lease_role: Option<String>,
+    /// Go to this URL instead of the vendor's; recorded and shown
+    #[arg(long, value_name = "URL", requires = "aws_user")]
+    pub(crate) danger_endpoint_override: Option<String>,
+    /// Address range beyond the public ones, with --danger-endpoint-override
+    #[arg(
+        long = "allow-address",
+        value_name = "CIDR",
+        requires = "danger_endpoint_override"
+    )]
+    pub(crate) allow_addresses: Vec<String>,
 }

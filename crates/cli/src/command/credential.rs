@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bailiwick_wire::{
-    Credential as Row, FetchSecret, FetchedSecret, NewCredential, Page, ReplaceSecret, RotationRequest,
-    RotationTarget,
+    AwsTarget, ConfirmMoved, Credential as Row, EndpointOverride, FetchSecret, FetchedSecret, NewCredential,
+    Page, ReplaceSecret, RotationRequest, RotationTarget,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,9 +44,13 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
         Credential::Rotation {
             credential,
             cancel,
+            moved,
             reason,
         } => {
-            let found: Row = if cancel {
+            let found: Row = if let Some(consumer) = moved {
+                let path = path(&client, &credential, "/rotation/confirm")?;
+                client.post(&path, &ConfirmMoved { consumer }).await?
+            } else if cancel {
                 let path = path(&client, &credential, "/rotation/cancel")?;
                 client.post(&path, &RotationRequest { reason }).await?
             } else {
@@ -127,7 +131,8 @@ async fn fetch(
     Ok(())
 }
 
-fn body_of(new: NewArgs) -> Result<NewCredential, Failure> {
+fn body_of(mut new: NewArgs) -> Result<NewCredential, Failure> {
+    let aws = aws_of(&mut new);
     let target = match new.target.as_deref() {
         None => None,
         Some(place) => {
@@ -156,6 +161,26 @@ fn body_of(new: NewArgs) -> Result<NewCredential, Failure> {
         overlap: new.overlap.map(|span| span.as_secs()),
         consumers: new.consumers,
         target,
+        aws,
+    })
+}
+
+fn aws_of(new: &mut NewArgs) -> Option<AwsTarget> {
+    let user = new.aws_user.take()?;
+    let plaintext = new.allow_plaintext;
+    let addresses = std::mem::take(&mut new.allow_addresses);
+    Some(AwsTarget {
+        user,
+        key: new.aws_key.take().unwrap_or_default(),
+        region: new.aws_region.clone(),
+        manager_key: new.manager_login.take().unwrap_or_default(),
+        manager: new.manager.take().unwrap_or_default(),
+        lease_role: new.aws_lease_role.take(),
+        danger_endpoint_override: new.danger_endpoint_override.take().map(|url| EndpointOverride {
+            url,
+            allow_addresses: addresses,
+            allow_plaintext: plaintext,
+        }),
     })
 }
 
@@ -257,6 +282,24 @@ fn show(paper: &mut Paper, c: &Row) {
         pairs.push(("target", place));
         pairs.push(("logins", target.logins.join(", ")));
     }
+    if let Some(aws) = &c.aws {
+        pairs.push(("target", format!("IAM user {} at AWS, {}", aws.user, aws.region)));
+        if let Some(role) = &aws.lease_role {
+            pairs.push(("lease role", role.clone()));
+        }
+        if let Some(over) = &aws.danger_endpoint_override {
+            let plain = if over.allow_plaintext {
+                ", plaintext allowed"
+            } else {
+                ""
+            };
+            let ranges = over.allow_addresses.join(", ");
+            pairs.push((
+                "DANGER endpoint override",
+                format!("{} {ranges}{plain}", over.url),
+            ));
+        }
+    }
     if let Some(login) = &c.login {
         pairs.push(("in use", login.clone()));
     }
@@ -275,6 +318,9 @@ fn show(paper: &mut Paper, c: &Row) {
             refused.unwrap_or_default()
         );
         pairs.push(("last rotation", text));
+    }
+    if let Some(back) = &c.taken_back {
+        pairs.push(("taken back", format!("{}: {}", back.at, back.reason)));
     }
     paper.pairs(&pairs);
     if c.rotation.is_some() {
@@ -301,6 +347,12 @@ fn rotation(paper: &mut Paper, c: &Row) {
             "  waiting  {consumer}: bailiwick credential fetch {} --secret-file FILE --replace",
             c.name
         ));
+        if c.aws.is_some() {
+            paper.line(format!(
+                "           then:   bailiwick credential rotation {} --moved {consumer}",
+                c.name
+            ));
+        }
     }
     for consumer in &r.unknown {
         let name = if consumer.is_empty() {

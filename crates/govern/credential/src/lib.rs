@@ -22,6 +22,7 @@ mod exchange;
 mod issue;
 mod limits;
 mod model;
+mod place;
 pub mod plan;
 mod refusal;
 pub mod rotation;
@@ -41,10 +42,11 @@ pub use limits::{Limits, MAY_ACT_MAX};
 pub use model::{
     Claims, Client, ClientProof, Confirmation, Link, ScopeSet, Task, TaskState, UpstreamCredential,
 };
+pub use place::{AwsTarget, EndpointOverride, PgTarget, Target};
 pub use refusal::Refusal;
 pub use task::{TaskPlan, close_task, open_task};
 pub use third_party::{
-    LastRotation, Observed, Phase, ProbeAnswer, Rotation, RotationPolicy, SecretKind, Seen, Standing, Target,
-    ThirdParty, Turn,
+    LastRotation, LastUse, Observed, Phase, ProbeAnswer, Rotation, RotationPolicy, SecretKind, Seen,
+    Standing, TakenBack, ThirdParty, Turn,
 };
 pub use upstream::{UpstreamSecretPlan, add_upstream_credential};

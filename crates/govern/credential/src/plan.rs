@@ -15,6 +15,8 @@ pub enum Step {
     Close,
     /// See who is connected.
     Look,
+    /// Find room for a secret that the system makes.
+    Prepare,
     /// Try the old secret.
     Probe,
     /// Make the old secret invalid.
@@ -49,6 +51,7 @@ pub fn plan(credential: &ThirdParty, observed: Option<&Observed>, now: Time) -> 
         return if due { vec![Step::Begin] } else { Vec::new() };
     };
     let step = match (&rotation.phase, observed) {
+        (Phase::Preparing, _) => Step::Prepare,
         (Phase::Probing, _) => Step::Probe,
         (Phase::Revoking, _) => Step::Revoke,
         (Phase::RollingBack { .. }, _) => Step::Unstage,
@@ -62,16 +65,27 @@ pub fn plan(credential: &ThirdParty, observed: Option<&Observed>, now: Time) -> 
     vec![step]
 }
 
-/// Consumers nobody registered that use the old secret.
+/// Consumers nobody registered that use the old secret. A system that does not tell who they are tells of a use
+/// that none of the known ones can have made, because all of them have moved; it counts for as long as the overlap.
 #[must_use]
-pub fn strangers(credential: &ThirdParty, observed: &Observed) -> BTreeSet<String> {
+pub fn strangers(credential: &ThirdParty, observed: &Observed, now: Time) -> BTreeSet<String> {
     let Some(target) = &credential.target else {
         return BTreeSet::new();
     };
-    let old = observed.seen.iter().filter(|seen| seen.turn == target.current);
-    old.filter(|seen| !credential.consumers.contains(&seen.consumer))
+    let old = observed.seen.iter().filter(|seen| seen.turn == target.current());
+    let mut found: BTreeSet<String> = old
+        .filter(|seen| !credential.consumers.contains(&seen.consumer))
         .map(|seen| seen.consumer.clone())
-        .collect()
+        .collect();
+    if let (Some(used), Some(rotation)) = (&observed.used, credential.rotation()) {
+        let since = rotation.moved_at.unwrap_or(rotation.began_at);
+        let all_moved = credential.consumers.is_subset(&rotation.moved);
+        let lately = now < used.at.after(credential.policy.overlap);
+        if all_moved && used.at > since && lately {
+            found.insert(used.what.clone());
+        }
+    }
+    found
 }
 
 /// Known consumers that were seen with the new secret, earlier or now.
@@ -82,7 +96,7 @@ pub(crate) fn moved(credential: &ThirdParty, rotation: &Rotation, observed: &Obs
         let new = observed
             .seen
             .iter()
-            .filter(|seen| seen.turn == target.current.next());
+            .filter(|seen| seen.turn == target.current().next());
         moved.extend(
             new.filter(|seen| credential.consumers.contains(&seen.consumer))
                 .map(|seen| seen.consumer.clone()),
@@ -107,9 +121,20 @@ pub fn blockers(
         .map(|known| Blocker::NotMoved(known.clone()))
         .collect();
     if let Phase::Watching { since } = rotation.phase {
-        let end = since.after(credential.policy.overlap);
+        // Where the system does not tell who is connected, the old secret has to lie still for that long.
+        let still = [
+            Some(since),
+            rotation.moved_at,
+            observed.used.as_ref().map(|used| used.at),
+        ];
+        let from = still.into_iter().flatten().max().unwrap_or(since);
+        let end = from.after(credential.policy.overlap);
         found.extend((now < end).then_some(Blocker::Overlap(end)));
     }
-    found.extend(strangers(credential, observed).into_iter().map(Blocker::Unknown));
+    found.extend(
+        strangers(credential, observed, now)
+            .into_iter()
+            .map(Blocker::Unknown),
+    );
     found
 }

@@ -22,6 +22,12 @@ pub enum Refusal {
     /// A consumer without a name.
     #[error("consumer is empty: give the name it connects with (--consumer NAME)")]
     ConsumerNameless,
+    /// Nobody registered it.
+    #[error("consumer `{0}` is not registered with this credential: see `bailiwick credential show`")]
+    ConsumerUnknown(String),
+    /// The system tells who uses which secret.
+    #[error("this system tells who uses the new secret: connect with it, there is nothing to confirm")]
+    ConsumersSeen,
     /// A character that cannot be shown.
     #[error("{0} holds a control character: leave it out")]
     ControlCharacter(&'static str),
@@ -151,6 +157,16 @@ pub enum Refusal {
     /// An address that is none.
     #[error("target host `{0}` is not a host name or an address")]
     TargetAddress(String),
+    /// A name in the system of others.
+    #[error("{field} `{found}` is not {rule}")]
+    TargetName {
+        /// Which.
+        field: &'static str,
+        /// Found.
+        found: String,
+        /// What would pass.
+        rule: &'static str,
+    },
     /// The task is closed.
     #[error("task was closed at {0}: that is final; open a new one")]
     TaskClosed(Time),
@@ -232,6 +248,8 @@ impl Refusal {
             Self::ClientAlgorithm { .. } => "client.algorithm",
             Self::ClientKey(_) => "client.key-refused",
             Self::ConsumerNameless => "credential.consumer-nameless",
+            Self::ConsumerUnknown(_) => "credential.consumer-unknown",
+            Self::ConsumersSeen => "credential.consumers-seen",
             Self::ControlCharacter(_) => "text.control-character",
             Self::CredentialName(_) => "credential.name",
             Self::ExpiryPast { .. } => "credential.expiry-past",
@@ -257,6 +275,7 @@ impl Refusal {
             Self::RotationRunning(_) => "credential.rotation-running",
             Self::ScopeNotGranted(_) => "task.scope-not-granted",
             Self::TargetAddress(_) => "credential.target-address",
+            Self::TargetName { .. } => "credential.target-name",
             Self::TaskClosed(_) => "task.already-closed",
             Self::TaskEnded(_) => "task.ended",
             Self::TaskNotOpen(_) => "task.not-open",

@@ -1,8 +1,8 @@
 //! Registering a third-party credential, and the life of its rotation.
 //!
 //! ```text
-//! steady → staging → watching → revoking → probing → steady (new secret)
-//!             └────────┴→ rolling-back → steady (old secret)
+//! steady → preparing → staging → watching → revoking → probing → steady (new secret)
+//!              └──────────┴─────────┴→ rolling-back → steady (old secret)
 //! ```
 //! What is to be done is recorded before it is done, so that there is never a valid secret without a record.
 
@@ -13,18 +13,17 @@ use bailiwick_base::limits::{TEXT_MAX, shown};
 use bailiwick_base::{CredentialId, IdentityId, Time, Transition};
 
 use crate::limits::Limits;
+use crate::place::{Target, require_target};
 use crate::plan::{self, Blocker};
 use crate::refusal::Refusal;
 use crate::task::{ending, required};
 use crate::third_party::{
-    LastRotation, Observed, Phase, ProbeAnswer, Rotation, RotationPolicy, SecretKind, Standing, Target,
+    LastRotation, Observed, Phase, ProbeAnswer, Rotation, RotationPolicy, SecretKind, Standing, TakenBack,
     ThirdParty,
 };
 
 /// The most consumers one credential may have.
 const CONSUMERS_MAX: usize = 64;
-/// Bytes of a name in PostgreSQL.
-const LOGIN_MAX: usize = 63;
 
 /// What is asked for. The secret itself never comes here.
 #[derive(Debug, Clone)]
@@ -74,10 +73,7 @@ pub fn register_third_party(
         consumers.insert(required(consumer, "consumer", Refusal::ConsumerNameless)?);
     }
     if let Some(target) = &wanted.target {
-        require_target(target, wanted.kind)?;
-        if target.manager.tenant() != wanted.id.tenant() {
-            return Err(Refusal::OtherOwner("manager"));
-        }
+        require_target(target, wanted.kind, wanted.id.tenant())?;
     }
     let policy = policy_of(&wanted)?;
     let latest = [
@@ -98,6 +94,7 @@ pub fn register_third_party(
         consumers,
         target: wanted.target,
         rotated: None,
+        taken_back: None,
         standing: Standing::Steady,
     };
     Ok(Transition::made("credential.register", credential))
@@ -124,46 +121,6 @@ fn require_name(name: &str) -> Result<(), Refusal> {
     Err(Refusal::CredentialName(shown(name)))
 }
 
-/// Names that need no quoting, so that nothing in them can be read as anything else.
-fn require_login(field: &'static str, name: &str) -> Result<(), Refusal> {
-    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    let begins = name
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
-    let reserved = name.starts_with("pg_") || matches!(name, "none" | "public");
-    if begins && !reserved && name.len() <= LOGIN_MAX && name.bytes().all(fits) {
-        return Ok(());
-    }
-    Err(Refusal::LoginName {
-        field,
-        found: shown(name),
-    })
-}
-
-fn require_target(target: &Target, kind: SecretKind) -> Result<(), Refusal> {
-    if kind != SecretKind::PgLogin {
-        return Err(Refusal::NoDriver(kind.as_str()));
-    }
-    let host = &target.host;
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':');
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(fits) {
-        return Err(Refusal::TargetAddress(shown(host)));
-    }
-    let [first, second] = &target.logins;
-    require_login("role", &target.role)?;
-    require_login("login", first)?;
-    require_login("login", second)?;
-    require_login("manager login", &target.manager_login)?;
-    require_login("database", &target.database)?;
-    let names = BTreeSet::from([first, second, &target.role, &target.manager_login]);
-    if names.len() == 4 {
-        Ok(())
-    } else {
-        Err(Refusal::LoginsAlike)
-    }
-}
-
 /// Takes note that a person replaced the secret elsewhere. `entry` is the index of the record of this command.
 ///
 /// # Errors
@@ -187,28 +144,31 @@ pub fn replace(
             entry,
             probe: None,
         }),
+        taken_back: None,
         ..credential.clone()
     };
     Ok(Transition::changed("credential.replace", credential, after))
 }
 
-/// Begins a rotation; the new secret is sealed in the same transaction and valid nowhere yet.
+/// Begins a rotation; the new secret is sealed in the same transaction and valid nowhere yet. A system that makes
+/// secrets itself has none yet, and needs no `fingerprint`.
 ///
 /// # Errors
 /// [`Refusal::RotationRunning`] when one is under way, [`Refusal::NoDriver`] when nothing can carry it out,
 /// [`Refusal::ReasonMissing`].
 pub fn begin(
     credential: ThirdParty,
-    fingerprint: String,
+    fingerprint: Option<String>,
     reason: &str,
     now: Time,
 ) -> Result<Transition<ThirdParty>, Refusal> {
     if let Some(rotation) = credential.rotation() {
         return Err(Refusal::RotationRunning(rotation.began_at));
     }
-    if credential.target.is_none() {
+    let Some(target) = &credential.target else {
         return Err(Refusal::NoDriver(credential.kind.as_str()));
-    }
+    };
+    let makes = target.makes_secret();
     if credential.expires_at <= now {
         let at = credential.expires_at;
         return Err(Refusal::ExpiryPast { at, now });
@@ -217,9 +177,12 @@ pub fn begin(
     let after = ThirdParty {
         standing: Standing::Rotating(Rotation {
             began_at: now,
-            fingerprint,
-            phase: Phase::Staging,
+            fingerprint: fingerprint.filter(|_| !makes),
+            handle: None,
+            prepared: !makes,
+            phase: if makes { Phase::Preparing } else { Phase::Staging },
             moved: BTreeSet::new(),
+            moved_at: None,
             strangers: BTreeSet::new(),
             trouble: None,
         }),
@@ -252,6 +215,57 @@ fn turned(command: &'static str, before: ThirdParty, rotation: Rotation) -> Tran
     Transition::changed(command, before, after)
 }
 
+/// There is room for the new secret: only the secret in use is there.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn prepared(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = Rotation {
+        phase: Phase::Staging,
+        prepared: true,
+        trouble: None,
+        ..in_phase(&credential, "preparing")?
+    };
+    Ok(turned("credential.rotation-prepared", credential, rotation))
+}
+
+/// The system made the new secret, and names it `handle`; it is sealed in the same transaction.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn made(
+    credential: ThirdParty,
+    handle: String,
+    fingerprint: String,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = Rotation {
+        phase: Phase::Watching { since: now },
+        fingerprint: Some(fingerprint),
+        handle: Some(handle),
+        trouble: None,
+        ..in_phase(&credential, "staging")?
+    };
+    Ok(turned("credential.rotation-staged", credential, rotation))
+}
+
+/// A known consumer says that it uses the new secret, where the system does not tell.
+///
+/// # Errors
+/// [`Refusal::ConsumerUnknown`], [`Refusal::ConsumersSeen`] where the system tells, [`Refusal::OtherPhase`].
+pub fn confirm(credential: ThirdParty, consumer: &str, now: Time) -> Result<Transition<ThirdParty>, Refusal> {
+    let mut rotation = in_phase(&credential, "watching")?;
+    if credential.target.as_ref().is_some_and(Target::tells_consumers) {
+        return Err(Refusal::ConsumersSeen);
+    }
+    if !credential.consumers.contains(consumer) {
+        return Err(Refusal::ConsumerUnknown(shown(consumer)));
+    }
+    rotation.moved.insert(consumer.to_owned());
+    rotation.moved_at = Some(now);
+    Ok(turned("credential.rotation-confirm", credential, rotation))
+}
+
 /// The new secret is valid.
 ///
 /// # Errors
@@ -272,11 +286,12 @@ pub fn staged(credential: ThirdParty, now: Time) -> Result<Transition<ThirdParty
 pub fn observe(
     credential: ThirdParty,
     observed: &Observed,
+    now: Time,
 ) -> Result<Option<Transition<ThirdParty>>, Refusal> {
     let before = in_phase(&credential, "watching")?;
     let rotation = Rotation {
         moved: plan::moved(&credential, &before, observed),
-        strangers: plan::strangers(&credential, observed),
+        strangers: plan::strangers(&credential, observed, now),
         trouble: None,
         ..before.clone()
     };
@@ -322,7 +337,7 @@ pub fn reopen(
     let before = in_phase(&credential, "revoking")?;
     let rotation = Rotation {
         phase: Phase::Watching { since: now },
-        strangers: plan::strangers(&credential, observed),
+        strangers: plan::strangers(&credential, observed, now),
         trouble: None,
         ..before
     };
@@ -366,18 +381,18 @@ pub fn complete(
     now: Time,
 ) -> Result<Transition<ThirdParty>, Refusal> {
     let rotation = in_phase(&credential, "probing")?;
-    let target = credential.target.clone().map(|target| Target {
-        current: target.current.next(),
-        ..target
-    });
+    let target = credential.target.clone();
     let after = ThirdParty {
-        fingerprint: rotation.fingerprint,
-        target,
+        fingerprint: rotation
+            .fingerprint
+            .unwrap_or_else(|| credential.fingerprint.clone()),
+        target: target.map(|target| target.turned(rotation.handle)),
         rotated: Some(LastRotation {
             at: now,
             entry,
             probe: Some(probe),
         }),
+        taken_back: None,
         standing: Standing::Steady,
         ..credential.clone()
     };
@@ -394,9 +409,13 @@ pub fn complete(
 /// [`Refusal::OtherPhase`] once the old secret is being revoked, [`Refusal::ReasonMissing`].
 pub fn roll_back(credential: ThirdParty, reason: &str) -> Result<Transition<ThirdParty>, Refusal> {
     let before = under_way(&credential)?;
-    if !matches!(before.phase, Phase::Staging | Phase::Watching { .. }) {
+    let untouched = matches!(
+        before.phase,
+        Phase::Preparing | Phase::Staging | Phase::Watching { .. }
+    );
+    if !untouched {
         return Err(Refusal::OtherPhase {
-            wanted: "staging or watching",
+            wanted: "preparing, staging or watching",
             found: before.phase.as_str(),
         });
     }
@@ -415,9 +434,13 @@ pub fn roll_back(credential: ThirdParty, reason: &str) -> Result<Transition<Thir
 ///
 /// # Errors
 /// [`Refusal::OtherPhase`].
-pub fn rolled_back(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal> {
-    in_phase(&credential, "rolling-back")?;
+pub fn rolled_back(credential: ThirdParty, now: Time) -> Result<Transition<ThirdParty>, Refusal> {
+    let reason = match in_phase(&credential, "rolling-back")?.phase {
+        Phase::RollingBack { reason } => reason,
+        _ => String::new(),
+    };
     let after = ThirdParty {
+        taken_back: Some(TakenBack { at: now, reason }),
         standing: Standing::Steady,
         ..credential.clone()
     };

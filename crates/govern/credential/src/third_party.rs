@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use bailiwick_base::{CredentialId, IdentityId, Time};
 
+use crate::place::Target;
+
+/// From a rotation that was taken back to the next try by the schedule.
+const RETRY: Duration = Duration::from_secs(3_600);
+
 /// What kind of secret it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretKind {
@@ -92,41 +97,6 @@ impl Turn {
     }
 }
 
-/// Where the secret is accepted, for kinds that are rotated by a driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Database in which the logins are managed.
-    pub database: String,
-    /// The application's role, of which both logins are members.
-    pub role: String,
-    /// The two logins.
-    pub logins: [String; 2],
-    /// The login in use.
-    pub current: Turn,
-    /// The login that manages them.
-    pub manager_login: String,
-    /// The registered credential with the manager's password.
-    pub manager: CredentialId,
-    /// Whether the connection may be without TLS.
-    pub allow_plaintext: bool,
-}
-
-impl Target {
-    /// The name of a login.
-    #[must_use]
-    pub fn login(&self, turn: Turn) -> &str {
-        let [first, second] = &self.logins;
-        match turn {
-            Turn::First => first,
-            Turn::Second => second,
-        }
-    }
-}
-
 /// The answer to an attempt with the revoked secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeAnswer {
@@ -147,9 +117,20 @@ pub struct LastRotation {
     pub probe: Option<ProbeAnswer>,
 }
 
+/// The last rotation that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenBack {
+    /// When.
+    pub at: Time,
+    /// Why.
+    pub reason: String,
+}
+
 /// A step of a rotation that has been decided and recorded; what it asks for may or may not be done yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
+    /// Room for the new secret is to be found, in a system that makes secrets itself.
+    Preparing,
     /// The old secret is to be tried and must be refused.
     Probing,
     /// The old secret is to be made invalid.
@@ -173,6 +154,7 @@ impl Phase {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
+            Self::Preparing => "preparing",
             Self::Probing => "probing",
             Self::Revoking => "revoking",
             Self::RollingBack { .. } => "rolling-back",
@@ -187,12 +169,18 @@ impl Phase {
 pub struct Rotation {
     /// When it began.
     pub began_at: Time,
-    /// Keyed fingerprint of the new secret.
-    pub fingerprint: String,
+    /// Keyed fingerprint of the new secret; absent until a system that makes it itself has made it.
+    pub fingerprint: Option<String>,
+    /// How the system names the new secret, where it chooses the name.
+    pub handle: Option<String>,
+    /// Whether room was found: from then on, a secret nobody knows there is ours.
+    pub prepared: bool,
     /// What is decided.
     pub phase: Phase,
     /// Known consumers that were seen with the new secret.
     pub moved: BTreeSet<String>,
+    /// When the last of them confirmed it, where the system does not tell.
+    pub moved_at: Option<Time>,
     /// Consumers nobody registered that were seen with the old secret at the last look.
     pub strangers: BTreeSet<String>,
     /// What went wrong last.
@@ -233,16 +221,22 @@ pub struct ThirdParty {
     pub target: Option<Target>,
     /// The last rotation.
     pub rotated: Option<LastRotation>,
+    /// The last rotation that was taken back, since then.
+    pub taken_back: Option<TakenBack>,
     /// Where it stands.
     pub standing: Standing,
 }
 
 impl ThirdParty {
-    /// When it has to be rotated next.
+    /// When it has to be rotated next. After one that was taken back, not before a while has passed.
     #[must_use]
     pub fn due_at(&self) -> Time {
         let from = self.rotated.as_ref().map_or(self.created_at, |last| last.at);
-        from.after(self.policy.every)
+        let due = from.after(self.policy.every);
+        match &self.taken_back {
+            Some(back) => due.max(back.at.after(RETRY.min(self.policy.every))),
+            None => due,
+        }
     }
 
     /// The rotation under way.
@@ -251,6 +245,16 @@ impl ThirdParty {
         match &self.standing {
             Standing::Rotating(rotation) => Some(rotation),
             Standing::Steady => None,
+        }
+    }
+
+    /// How the system names the new secret of the rotation under way.
+    #[must_use]
+    pub fn next_handle(&self) -> Option<String> {
+        let rotation = self.rotation()?;
+        match self.target.as_ref()? {
+            Target::Aws(_) => rotation.handle.clone(),
+            Target::Pg(pg) => Some(pg.login(pg.current.next()).to_owned()),
         }
     }
 
@@ -275,9 +279,20 @@ pub struct Seen {
     pub consumer: String,
 }
 
+/// When the old secret was used last, as far as a system tells that does not tell who is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastUse {
+    /// When; as coarse as the system tells.
+    pub at: Time,
+    /// For what, in the system's words.
+    pub what: String,
+}
+
 /// Everything that was seen at one look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
     /// Consumers with their logins.
     pub seen: BTreeSet<Seen>,
+    /// The last use of the old secret.
+    pub used: Option<LastUse>,
 }

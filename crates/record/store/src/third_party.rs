@@ -13,6 +13,7 @@ use crate::stored::{Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx, View};
 
 mod detail;
+mod place;
 
 const TABLE: &str = "third_party";
 const DETAIL_MAX: usize = 64 * 1024;
@@ -115,6 +116,7 @@ fn from_row(cells: Cells) -> Result<ThirdParty, StoreError> {
         consumers: detail.consumers,
         target: detail.target,
         rotated: detail.rotated,
+        taken_back: detail.taken_back,
         standing: detail.standing,
         id,
     };

@@ -7,6 +7,7 @@ use bailiwick_base::{Clock, Entropy, Id, IdKind, Ids, TenantId};
 use bailiwick_inventory::{Limits, Operator, SeenTool, UpstreamServer};
 use bailiwick_journal::KillJournal;
 use bailiwick_keys::Keyring;
+use bailiwick_outbound::Sender;
 use bailiwick_pep::token::{AssertionVerifier, ProofVerifier, Verifier};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::Store;
@@ -59,6 +60,8 @@ pub struct DepsInner {
     pub signing: Signing,
     /// Where the egress proxy is, if there is one.
     pub egress: bailiwick_wire::Egress,
+    /// Messages to systems of others.
+    pub sender: Sender,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
     /// Stops that are in force and that the state log has not taken yet.

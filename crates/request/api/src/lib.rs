@@ -124,6 +124,10 @@ fn credential_doors(doors: Doors) -> Doors {
             "/v1/tenants/{tenant}/credentials/{id}/rotation/cancel",
             credentials::cancel,
         )
+        .post(
+            "/v1/tenants/{tenant}/credentials/{id}/rotation/confirm",
+            credentials::confirm,
+        )
 }
 
 fn v1_doors(doors: Doors) -> Doors {

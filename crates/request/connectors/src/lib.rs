@@ -9,6 +9,10 @@
 
 #![warn(missing_docs)]
 
+mod aws;
+mod driver;
 mod postgres;
 
-pub use postgres::{Ended, PgLogins, Probed, TargetError};
+pub use aws::AwsKeys;
+pub use driver::{Driver, Ended, Made, Probed, Reachable, TargetError};
+pub use postgres::PgLogins;

@@ -21,6 +21,7 @@ mod memory;
 mod ports;
 mod send;
 mod spelling;
+mod send;
 
 pub use address::{AddressRange, AddressRule, is_public};
 pub use dial::{
@@ -32,3 +33,4 @@ pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};
 pub use ports::{Spawner, UpstreamSecrets};
 pub use send::{Answer, Message, SendConfig, Sender};
 pub use spelling::spellings;
+pub use send::{Answer, Message, SendConfig, Sender};

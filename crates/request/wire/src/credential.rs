@@ -31,6 +31,45 @@ pub struct NewCredential {
     /// Where a driver rotates it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<RotationTarget>,
+    /// The IAM user whose access key a driver rotates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsTarget>,
+}
+
+/// The access keys of one IAM user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsTarget {
+    /// The IAM user.
+    pub user: String,
+    /// Access key id of the secret in use.
+    pub key: String,
+    /// Region of the security token service.
+    pub region: String,
+    /// Access key id that manages the user's keys.
+    pub manager_key: String,
+    /// The registered credential with the manager's secret key, by id or name.
+    pub manager: String,
+    /// ARN of the role that leases assume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_role: Option<String>,
+    /// Where to go instead of AWS; recorded and shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub danger_endpoint_override: Option<EndpointOverride>,
+}
+
+/// Another place than the vendor's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointOverride {
+    /// The URL that stands for every endpoint of the vendor.
+    pub url: String,
+    /// Address ranges beyond the public ones, in CIDR form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_addresses: Vec<String>,
+    /// Whether the connection may be without TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
 }
 
 /// Two login roles that take turns.
@@ -71,12 +110,16 @@ pub struct LastRotation {
 /// A rotation under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotation {
-    /// `staging`, `watching`, `revoking`, `probing` or `rolling-back`.
+    /// `preparing`, `staging`, `watching`, `revoking`, `probing` or `rolling-back`.
     pub phase: String,
     /// Began.
     pub began_at: String,
-    /// Fingerprint of the new secret.
-    pub fingerprint: String,
+    /// Fingerprint of the new secret; absent until a system that makes it itself has made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// How the system names the new secret, where it chooses the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<String>,
     /// Known consumers that use the new secret.
     pub moved: Vec<String>,
     /// Known consumers that were not seen with the new secret.
@@ -119,6 +162,9 @@ pub struct Credential {
     /// Where a driver rotates it; a person does when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<RotationTarget>,
+    /// The IAM user whose access key a driver rotates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsTarget>,
     /// When the next rotation is due.
     pub due_at: String,
     /// Whether that has passed.
@@ -129,6 +175,26 @@ pub struct Credential {
     /// The rotation under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// The last rotation that was taken back, since the last that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
+}
+
+/// A rotation that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    /// When.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// `POST …/credentials/{id}/rotation/confirm`: a consumer uses the new secret, where the system does not tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmMoved {
+    /// Which.
+    pub consumer: String,
 }
 
 /// `POST …/credentials/{id}/rotate` and `…/rotation/cancel`.

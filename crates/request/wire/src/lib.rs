@@ -25,8 +25,8 @@ mod trust;
 pub use check::{CheckAnswer, CheckRequest};
 pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
 pub use credential::{
-    Credential, FetchSecret, FetchedSecret, LastRotation, NewCredential, ReplaceSecret, Rotation,
-    RotationRequest, RotationTarget,
+    AwsTarget, ConfirmMoved, Credential, EndpointOverride, FetchSecret, FetchedSecret, LastRotation,
+    NewCredential, ReplaceSecret, Rotation, RotationRequest, RotationTarget, TakenBack,
 };
 pub use egress::Egress;
 pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdentity, Owner, StateChange};

@@ -6,6 +6,7 @@ mod exchange;
 mod foreign;
 mod issuing;
 mod rotation;
+mod rotation_aws;
 mod signing_key;
 mod transitions;
 mod trust;

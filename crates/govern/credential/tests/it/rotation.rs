@@ -5,7 +5,8 @@ use bailiwick_base::Time;
 use bailiwick_credential::plan::{Step, plan};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
 use bailiwick_credential::{
-    Limits, Observed, Phase, ProbeAnswer, Refusal, SecretKind, Seen, Standing, Target, ThirdParty, Turn,
+    Limits, Observed, PgTarget, Phase, ProbeAnswer, Refusal, SecretKind, Seen, Standing, Target, ThirdParty,
+    Turn,
 };
 use proptest::prelude::*;
 
@@ -25,7 +26,7 @@ fn wanted() -> NewThirdParty {
         every: Some(Duration::from_secs(3_600)),
         overlap: Some(Duration::from_secs(60)),
         consumers: vec!["billing".to_owned(), "reports".to_owned()],
-        target: Some(Target {
+        target: Some(Target::Pg(PgTarget {
             host: "127.0.0.1".to_owned(),
             port: 5_432,
             database: "orders".to_owned(),
@@ -35,7 +36,14 @@ fn wanted() -> NewThirdParty {
             manager_login: "manager".to_owned(),
             manager: id("acme", 3),
             allow_plaintext: false,
-        }),
+        })),
+    }
+}
+
+fn pg(target: &mut Option<Target>) -> &mut PgTarget {
+    match target.as_mut() {
+        Some(Target::Pg(pg)) => pg,
+        _ => panic!("no login roles"),
     }
 }
 
@@ -58,7 +66,10 @@ fn seen(pairs: &[(Turn, &str)]) -> Observed {
         turn: *turn,
         consumer: (*consumer).to_owned(),
     });
-    Observed { seen: seen.collect() }
+    Observed {
+        seen: seen.collect(),
+        used: None,
+    }
 }
 
 fn refusal() -> ProbeAnswer {
@@ -69,7 +80,7 @@ fn refusal() -> ProbeAnswer {
 }
 
 fn watching() -> ThirdParty {
-    let begun = rotation::begin(registered(), "second".to_owned(), "due", at(10)).unwrap();
+    let begun = rotation::begin(registered(), Some("second".to_owned()), "due", at(10)).unwrap();
     rotation::staged(begun.after, at(11)).unwrap().after
 }
 
@@ -90,7 +101,7 @@ fn a_credential_is_registered_with_names_that_mean_only_themselves() {
         refused(|w| w.identity = id("globex", 2)),
         "credential.other-owner"
     );
-    let target = |change: fn(&mut Target)| refused(|w| change(w.target.as_mut().unwrap()));
+    let target = |change: fn(&mut PgTarget)| refused(|w| change(pg(&mut w.target)));
     for hostile in [
         "",
         "Orders",
@@ -101,7 +112,7 @@ fn a_credential_is_registered_with_names_that_mean_only_themselves() {
         "é",
     ] {
         let mut wanted = wanted();
-        wanted.target.as_mut().unwrap().logins[1] = hostile.to_owned();
+        pg(&mut wanted.target).logins[1] = hostile.to_owned();
         let refusal = register_third_party(wanted, &Limits::default(), at(0)).unwrap_err();
         assert_eq!(refusal.code(), "credential.login-name", "{hostile}");
     }
@@ -141,7 +152,7 @@ fn a_rotation_goes_through_its_phases_and_ends_with_the_entry_of_its_evidence() 
     assert_eq!(plan(&again, None, at(80)), [Step::Revoke]);
     let ended = rotation::complete(probing, refusal(), 41, at(81)).unwrap().after;
     assert_eq!((ended.fingerprint.as_str(), ended.rotation()), ("second", None));
-    assert_eq!(ended.target.as_ref().unwrap().current, Turn::Second);
+    assert_eq!(ended.target.as_ref().unwrap().current(), Turn::Second);
     assert_eq!(ended.rotated.as_ref().unwrap().entry, 41);
     assert_eq!(ended.due_at(), at(81 + 3_600));
 }
@@ -153,10 +164,13 @@ fn an_unknown_consumer_blocks_the_revoke_until_it_is_gone() {
         (Turn::Second, "reports"),
         (Turn::First, "nightly"),
     ]);
-    let noted = rotation::observe(watching(), &stranger).unwrap().unwrap().after;
+    let noted = rotation::observe(watching(), &stranger, at(12))
+        .unwrap()
+        .unwrap()
+        .after;
     let known = noted.rotation().unwrap();
     assert_eq!(known.strangers, BTreeSet::from(["nightly".to_owned()]));
-    assert_eq!(rotation::observe(noted.clone(), &stranger).unwrap(), None);
+    assert_eq!(rotation::observe(noted.clone(), &stranger, at(12)).unwrap(), None);
     let refusal = rotation::close(noted.clone(), &stranger, at(1_000)).unwrap_err();
     assert_eq!(refusal.code(), "credential.rotation-blocked");
     assert!(refusal.to_string().contains("`nightly`"), "{refusal}");
@@ -165,7 +179,7 @@ fn an_unknown_consumer_blocks_the_revoke_until_it_is_gone() {
 
 #[test]
 fn two_rotations_at_once_are_refused_and_one_is_given_up_only_before_the_revoke() {
-    let twice = rotation::begin(watching(), "third".to_owned(), "again", at(12)).unwrap_err();
+    let twice = rotation::begin(watching(), Some("third".to_owned()), "again", at(12)).unwrap_err();
     assert_eq!(twice.code(), "credential.rotation-running");
     assert_eq!(
         rotation::roll_back(registered(), "no").unwrap_err(),
@@ -173,7 +187,7 @@ fn two_rotations_at_once_are_refused_and_one_is_given_up_only_before_the_revoke(
     );
     let back = rotation::roll_back(watching(), "wrong database").unwrap().after;
     assert_eq!(plan(&back, None, at(12)), [Step::Unstage]);
-    let steady = rotation::rolled_back(back).unwrap().after;
+    let steady = rotation::rolled_back(back, at(13)).unwrap().after;
     assert_eq!(
         (steady.standing, steady.fingerprint.as_str()),
         (Standing::Steady, "first")
@@ -194,12 +208,13 @@ struct World {
 
 impl World {
     fn old(&self) -> Turn {
-        self.row.target.as_ref().unwrap().current
+        self.row.target.as_ref().unwrap().current()
     }
 
     fn observed(&self) -> Observed {
         Observed {
             seen: self.sessions.clone(),
+            used: None,
         }
     }
 
@@ -218,19 +233,20 @@ impl World {
         let old = self.old();
         let next = match steps.first() {
             None => return,
-            Some(Step::Begin) => rotation::begin(row, "next".to_owned(), "due", now),
+            Some(Step::Begin) => rotation::begin(row, Some("next".to_owned()), "due", now),
+            Some(Step::Prepare) => rotation::prepared(row),
             Some(Step::Stage) => {
                 self.live.insert(old.next());
                 rotation::staged(row, now)
             }
-            Some(Step::Look | Step::Wait(_)) => match rotation::observe(row, &self.observed()) {
+            Some(Step::Look | Step::Wait(_)) => match rotation::observe(row, &self.observed(), now) {
                 Ok(Some(t)) => Ok(t),
                 Ok(None) => return,
                 Err(refusal) => Err(refusal),
             },
             Some(Step::Close) => rotation::close(row, &self.observed(), now),
             Some(Step::Revoke) => {
-                let strangers = bailiwick_credential::plan::strangers(&row, &self.observed());
+                let strangers = bailiwick_credential::plan::strangers(&row, &self.observed(), now);
                 if strangers.is_empty() {
                     self.end_sessions(old);
                     rotation::revoked(row)
@@ -242,7 +258,7 @@ impl World {
             Some(Step::Probe) => rotation::complete(row, refusal(), 7, now),
             Some(Step::Unstage) => {
                 self.end_sessions(old.next());
-                rotation::rolled_back(row)
+                rotation::rolled_back(row, now)
             }
         };
         if !dies {

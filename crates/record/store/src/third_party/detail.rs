@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bailiwick_base::{CredentialId, TenantId, Time};
+use bailiwick_base::{TenantId, Time};
 use bailiwick_credential::{
-    LastRotation, Phase, ProbeAnswer, Rotation, RotationPolicy, Standing, Target, ThirdParty, Turn,
+    LastRotation, Phase, ProbeAnswer, Rotation, RotationPolicy, Standing, TakenBack, Target, ThirdParty,
 };
 use serde_json::{Value, json};
+
+use super::place;
 
 /// What the document holds.
 pub(super) struct Detail {
@@ -15,6 +17,7 @@ pub(super) struct Detail {
     pub(super) consumers: BTreeSet<String>,
     pub(super) target: Option<Target>,
     pub(super) rotated: Option<LastRotation>,
+    pub(super) taken_back: Option<TakenBack>,
     pub(super) standing: Standing,
 }
 
@@ -23,8 +26,9 @@ pub(super) fn to_json(c: &ThirdParty) -> Value {
         "every_s": c.policy.every.as_secs(),
         "overlap_s": c.policy.overlap.as_secs(),
         "consumers": c.consumers,
-        "target": c.target.as_ref().map(target_to_json),
+        "target": c.target.as_ref().map(place::to_json),
         "rotated": c.rotated.as_ref().map(rotated_to_json),
+        "taken_back": c.taken_back.as_ref().map(|b| json!({ "at": b.at.micros(), "reason": b.reason })),
         "rotation": c.rotation().map(rotation_to_json),
     })
 }
@@ -36,22 +40,33 @@ pub(super) fn from_json(tenant: &TenantId, v: &Value) -> Option<Detail> {
             overlap: seconds(v.get("overlap_s")?)?,
         },
         consumers: texts(v.get("consumers")?)?,
-        target: optional(v.get("target")?, |t| target_from_json(tenant, t))?,
+        target: optional(v.get("target")?, |t| place::from_json(tenant, t))?,
         rotated: optional(v.get("rotated")?, rotated_from_json)?,
+        taken_back: missing(v.get("taken_back"), |b| {
+            Some(TakenBack {
+                at: time(b.get("at")?)?,
+                reason: text(b.get("reason")?)?,
+            })
+        })?,
         standing: optional(v.get("rotation")?, rotation_from_json)?
             .map_or(Standing::Steady, Standing::Rotating),
     })
 }
 
 /// Null, or what `parse` understands.
-fn optional<T>(v: &Value, parse: impl FnOnce(&Value) -> Option<T>) -> Option<Option<T>> {
+pub(super) fn optional<T>(v: &Value, parse: impl FnOnce(&Value) -> Option<T>) -> Option<Option<T>> {
     if v.is_null() {
         return Some(None);
     }
     parse(v).map(Some)
 }
 
-fn text(v: &Value) -> Option<String> {
+/// As [`optional`], for members that rows of earlier versions lack.
+fn missing<T>(v: Option<&Value>, parse: impl FnOnce(&Value) -> Option<T>) -> Option<Option<T>> {
+    v.map_or(Some(None), |v| optional(v, parse))
+}
+
+pub(super) fn text(v: &Value) -> Option<String> {
     v.as_str().map(str::to_owned)
 }
 
@@ -65,48 +80,6 @@ fn seconds(v: &Value) -> Option<Duration> {
 
 fn time(v: &Value) -> Option<Time> {
     v.as_i64().map(Time::from_micros)
-}
-
-fn target_to_json(t: &Target) -> Value {
-    json!({
-        "host": t.host,
-        "port": t.port,
-        "database": t.database,
-        "role": t.role,
-        "logins": t.logins,
-        "current": t.login(t.current),
-        "manager_login": t.manager_login,
-        "manager": t.manager.to_string(),
-        "allow_plaintext": t.allow_plaintext,
-    })
-}
-
-fn target_from_json(tenant: &TenantId, v: &Value) -> Option<Target> {
-    let logins: [String; 2] = v
-        .get("logins")?
-        .as_array()?
-        .iter()
-        .map(text)
-        .collect::<Option<Vec<_>>>()?
-        .try_into()
-        .ok()?;
-    let current = v.get("current")?.as_str()?;
-    let [first, second] = &logins;
-    Some(Target {
-        host: text(v.get("host")?)?,
-        port: u16::try_from(v.get("port")?.as_u64()?).ok()?,
-        database: text(v.get("database")?)?,
-        role: text(v.get("role")?)?,
-        current: match current {
-            name if name == first => Turn::First,
-            name if name == second => Turn::Second,
-            _ => return None,
-        },
-        logins,
-        manager_login: text(v.get("manager_login")?)?,
-        manager: CredentialId::parse(tenant, v.get("manager")?.as_str()?).ok()?,
-        allow_plaintext: v.get("allow_plaintext")?.as_bool()?,
-    })
 }
 
 fn rotated_to_json(last: &LastRotation) -> Value {
@@ -134,15 +107,18 @@ fn rotation_to_json(r: &Rotation) -> Value {
     let (since, reason) = match &r.phase {
         Phase::Watching { since } => (Some(since.micros()), None),
         Phase::RollingBack { reason } => (None, Some(reason.as_str())),
-        Phase::Probing | Phase::Revoking | Phase::Staging => (None, None),
+        Phase::Preparing | Phase::Probing | Phase::Revoking | Phase::Staging => (None, None),
     };
     json!({
         "began_at": r.began_at.micros(),
         "fingerprint": r.fingerprint,
+        "handle": r.handle,
+        "prepared": r.prepared,
         "phase": r.phase.as_str(),
         "since": since,
         "reason": reason,
         "moved": r.moved,
+        "moved_at": r.moved_at.map(Time::micros),
         "strangers": r.strangers,
         "trouble": r.trouble,
     })
@@ -150,6 +126,7 @@ fn rotation_to_json(r: &Rotation) -> Value {
 
 fn rotation_from_json(v: &Value) -> Option<Rotation> {
     let phase = match v.get("phase")?.as_str()? {
+        "preparing" => Phase::Preparing,
         "probing" => Phase::Probing,
         "revoking" => Phase::Revoking,
         "rolling-back" => Phase::RollingBack {
@@ -163,9 +140,12 @@ fn rotation_from_json(v: &Value) -> Option<Rotation> {
     };
     Some(Rotation {
         began_at: time(v.get("began_at")?)?,
-        fingerprint: text(v.get("fingerprint")?)?,
+        fingerprint: optional(v.get("fingerprint")?, text)?,
+        handle: missing(v.get("handle"), text)?,
+        prepared: v.get("prepared").is_none_or(|p| p.as_bool() == Some(true)),
         phase,
         moved: texts(v.get("moved")?)?,
+        moved_at: missing(v.get("moved_at"), time)?,
         strangers: texts(v.get("strangers")?)?,
         trouble: optional(v.get("trouble")?, text)?,
     })

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bailiwick_base::{Clock, Secret, TenantId};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
-use bailiwick_credential::{Limits, Observed, ProbeAnswer, SecretKind, Seen, Target, ThirdParty, Turn};
+use bailiwick_credential::{
+    Limits, Observed, PgTarget, ProbeAnswer, SecretKind, Seen, Target, ThirdParty, Turn,
+};
 use bailiwick_store::{Page, Sealing, StoreError, Tx};
 
 use crate::bed::Bed;
@@ -22,7 +24,7 @@ async fn registered(bed: &Bed, acme: &TenantId, name: &str) -> ThirdParty {
         every: Some(Duration::from_secs(3_600)),
         overlap: Some(Duration::ZERO),
         consumers: vec!["billing".to_owned()],
-        target: Some(Target {
+        target: Some(Target::Pg(PgTarget {
             host: "db.acme.example".to_owned(),
             port: 5_432,
             database: "orders".to_owned(),
@@ -32,7 +34,7 @@ async fn registered(bed: &Bed, acme: &TenantId, name: &str) -> ThirdParty {
             manager_login: "manager".to_owned(),
             manager: bed.ids.mint(acme).unwrap(),
             allow_plaintext: false,
-        }),
+        })),
     };
     let made = register_third_party(wanted, &Limits::default(), bed.clock.now()).unwrap();
     let after = made.after.clone();
@@ -66,7 +68,7 @@ pub(crate) async fn a_rotation_keeps_both_secrets_until_its_end(bed: Bed) {
     let known = registered(&bed, &acme, "orders-db").await;
     assert_eq!(stored(&bed, &known).await, known);
     let now = bed.clock.now();
-    let begun = rotation::begin(known.clone(), "second".to_owned(), "due", now).unwrap();
+    let begun = rotation::begin(known.clone(), Some("second".to_owned()), "due", now).unwrap();
     let stale = begun.clone();
     let staging = begun.after.clone();
     bed.tx(&acme, async move |tx: &mut Tx| {
@@ -95,6 +97,7 @@ pub(crate) async fn a_rotation_keeps_both_secrets_until_its_end(bed: Bed) {
             consumer: "billing".to_owned(),
         }]
         .into(),
+        used: None,
     };
     let closed = rotation::close(watching.after.clone(), &observed, now).unwrap();
     let revoked = rotation::revoked(closed.after.clone()).unwrap();
@@ -138,7 +141,7 @@ pub(crate) async fn a_rotation_is_due_by_its_schedule(bed: Bed) {
     let begin = other.created_at;
     assert_eq!(due(begin).await, []);
     assert_eq!(due(begin.after(Duration::from_secs(3_700))).await.len(), 2);
-    let begun = rotation::begin(other.clone(), "second".to_owned(), "now", begin).unwrap();
+    let begun = rotation::begin(other.clone(), Some("second".to_owned()), "now", begin).unwrap();
     bed.tx(other.id.tenant(), async move |tx: &mut Tx| {
         tx.third_party()
             .apply(begun.clone(), Sealing::Stage(&secret("x")))

@@ -19,7 +19,16 @@ use crate::problem::RouteError;
 /// Bytes of a new secret.
 const SECRET_LEN: usize = 32;
 
-/// Makes a new secret, seals it, and records that the rotation of `id` begins; nothing was done yet. Gives the
+/// A new secret of ours.
+pub(crate) fn fresh_secret(deps: &Deps) -> Result<Secret<Vec<u8>>, RouteError> {
+    let mut random = zeroize::Zeroizing::new([0_u8; SECRET_LEN]);
+    deps.entropy
+        .fill(random.as_mut())
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(random.as_ref()).into_bytes()))
+}
+
+/// Makes a new secret, seals it unless the system makes its own, and records that the rotation of `id` begins; nothing was done yet. Gives the
 /// credential as it is now.
 ///
 /// # Errors
@@ -30,11 +39,7 @@ pub(crate) async fn begin_rotation(
     id: &CredentialId,
     reason: &str,
 ) -> Result<ThirdParty, RouteError> {
-    let mut random = zeroize::Zeroizing::new([0_u8; SECRET_LEN]);
-    deps.entropy
-        .fill(random.as_mut())
-        .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let secret = Arc::new(Secret::new(URL_SAFE_NO_PAD.encode(random.as_ref()).into_bytes()));
+    let secret = Arc::new(fresh_secret(deps)?);
     let fingerprint = deps
         .keyring
         .fingerprint(id.tenant(), secret.reveal())
@@ -48,10 +53,14 @@ pub(crate) async fn begin_rotation(
                 .lookup(&asked)
                 .await?
                 .ok_or_else(|| RouteError::not_found("credential"))?;
-            let begun = rotation::begin(known, fingerprint.clone(), &reason, tx.now())?;
-            tx.third_party()
-                .apply(begun, Sealing::Stage(secret.as_ref()))
-                .await?;
+            let begun = rotation::begin(known, Some(fingerprint.clone()), &reason, tx.now())?;
+            let ours = begun.after.rotation().is_some_and(|r| r.fingerprint.is_some());
+            let sealing = if ours {
+                Sealing::Stage(secret.as_ref())
+            } else {
+                Sealing::Keep
+            };
+            tx.third_party().apply(begun, sealing).await?;
             Ok::<_, CommandError>(Vec::new())
         })
         .await?;

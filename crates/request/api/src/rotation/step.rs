@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use bailiwick_base::{Secret, Transition};
-use bailiwick_connectors::{Ended, PgLogins, Probed, TargetError};
+use bailiwick_connectors::{Driver, Ended, Probed, Reachable, TargetError};
 use bailiwick_credential::plan::{Step, plan};
-use bailiwick_credential::{Observed, Phase, Refusal, Target, ThirdParty, rotation};
+use bailiwick_credential::{Observed, Phase, Refusal, ThirdParty, rotation};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Sealing, StoreError, Tx};
 
 use crate::Deps;
@@ -58,53 +58,70 @@ async fn take(
     step: Step,
     observed: &mut Option<Observed>,
 ) -> Result<ThirdParty, Stopped> {
-    let target = c.target.as_ref().ok_or(Stopped::Gone("it has no target"))?;
     let now = deps.clock.now();
     let known = c.clone();
     match step {
         Step::Begin => return begin(deps, c).await,
-        Step::Look => {
-            let seen = PgLogins::new(target, &manager(deps, target).await?)
-                .look()
-                .await?;
-            let noted = rotation::observe(known, &seen)?;
-            *observed = Some(seen);
-            return match noted {
-                Some(noted) => write(deps, noted, Sealed::Keep).await,
-                None => Ok(c.clone()),
-            };
-        }
         Step::Wait(_) => return Ok(known),
         Step::Close => {
             let seen = observed.take().unwrap_or_default();
             return write(deps, rotation::close(known, &seen, now)?, Sealed::Keep).await;
         }
-        Step::Stage | Step::Revoke | Step::Probe | Step::Unstage => {}
+        Step::Look | Step::Prepare | Step::Probe | Step::Revoke | Step::Stage | Step::Unstage => {}
     }
-    let password = manager(deps, target).await?;
-    let manager = PgLogins::new(target, &password);
+    let (secret, handle) = manager(deps, c).await?;
+    let with = Reachable {
+        sender: &deps.sender,
+        entropy: deps.entropy.as_ref(),
+        now,
+    };
+    let driver = Driver::of(c, &secret, handle.as_deref(), &with).ok_or(Stopped::Gone("it has no target"))?;
     match step {
-        Step::Stage => {
-            let (_, new) = secrets(deps, c).await?;
-            manager.stage(&new, deps.entropy.as_ref()).await?;
-            write(deps, rotation::staged(known, deps.clock.now())?, Sealed::Keep).await
+        Step::Look => {
+            let seen = driver.look().await?;
+            let noted = rotation::observe(known, &seen, deps.clock.now())?;
+            *observed = Some(seen);
+            match noted {
+                Some(noted) => write(deps, noted, Sealed::Keep).await,
+                None => Ok(c.clone()),
+            }
         }
-        Step::Revoke => match manager.revoke(c).await? {
+        Step::Prepare => {
+            driver.prepare().await?;
+            write(deps, rotation::prepared(known)?, Sealed::Keep).await
+        }
+        Step::Stage => stage(deps, &driver, known).await,
+        Step::Revoke => match driver.revoke(c).await? {
             Ended::Done => write(deps, rotation::revoked(known)?, Sealed::Keep).await,
             Ended::Reopened(seen) => write(deps, rotation::reopen(known, &seen, now)?, Sealed::Keep).await,
         },
         Step::Unstage => {
-            manager.unstage().await?;
-            write(deps, rotation::rolled_back(known)?, Sealed::Drop).await
+            driver.unstage().await?;
+            write(deps, rotation::rolled_back(known, now)?, Sealed::Drop).await
         }
         _ => {
             let (old, new) = secrets(deps, c).await?;
-            match manager.probe(&old, &new).await? {
+            let new = new.ok_or(Stopped::Gone("its sealed secrets are gone"))?;
+            match driver.probe(&old, &new).await? {
                 Probed::Accepted => write(deps, rotation::probe_accepted(known)?, Sealed::Keep).await,
                 Probed::Refused(answer) => complete(deps, known, answer).await,
             }
         }
     }
+}
+
+/// Makes the new secret valid; one that the system made is sealed in the record that knows its name.
+async fn stage(deps: &Deps, driver: &Driver<'_>, c: ThirdParty) -> Result<ThirdParty, Stopped> {
+    let (_, given) = secrets(deps, &c).await?;
+    let Some(made) = driver.stage(given.as_ref(), deps.entropy.as_ref()).await? else {
+        return write(deps, rotation::staged(c, deps.clock.now())?, Sealed::Keep).await;
+    };
+    let fingerprint = deps
+        .keyring
+        .fingerprint(c.id.tenant(), made.secret.reveal())
+        .map_err(|e| Stopped::Route(e.to_string()))?;
+    let t = rotation::made(c, made.handle, fingerprint, deps.clock.now())?;
+    write(deps, t, Sealed::Stage(Arc::new(made.secret))).await
 }
 
 async fn begin(deps: &Deps, c: &ThirdParty) -> Result<ThirdParty, Stopped> {
@@ -118,36 +135,43 @@ fn context(deps: &Deps, c: &ThirdParty) -> Result<Context, Stopped> {
     Ok(Context::new(reach, Actor::System("rotation"), request))
 }
 
-/// The password of the manager's login.
-async fn manager(deps: &Deps, target: &Target) -> Result<Secret<Vec<u8>>, Stopped> {
-    let mut reader = deps.store.reader(target.manager.tenant()).await?;
-    let secret = reader.third_party().reveal(&target.manager).await?;
-    secret.ok_or(Stopped::Gone(
-        "the manager's credential is gone: register it again",
-    ))
+/// The secret that manages this one, and how its system names it when we rotate it too.
+async fn manager(deps: &Deps, c: &ThirdParty) -> Result<(Secret<Vec<u8>>, Option<String>), Stopped> {
+    let target = c.target.as_ref().ok_or(Stopped::Gone("it has no target"))?;
+    let id = target.manager();
+    let gone = Stopped::Gone("the manager's credential is gone: register it again");
+    let mut reader = deps.store.reader(id.tenant()).await?;
+    let handle = match reader.third_party().lookup(id).await? {
+        Some(manager) => manager.target.map(|t| t.handle().to_owned()),
+        None => return Err(gone),
+    };
+    let secret = reader.third_party().reveal(id).await?.ok_or(gone)?;
+    Ok((secret, handle))
 }
 
 /// The old and the new secret.
-async fn secrets(deps: &Deps, c: &ThirdParty) -> Result<(Secret<Vec<u8>>, Secret<Vec<u8>>), Stopped> {
+async fn secrets(deps: &Deps, c: &ThirdParty) -> Result<(Secret<Vec<u8>>, Option<Secret<Vec<u8>>>), Stopped> {
     let mut reader = deps.store.reader(c.id.tenant()).await?;
     let old = reader.third_party().reveal(&c.id).await?;
     let new = reader.third_party().reveal_staged(&c.id).await?;
-    old.zip(new).ok_or(Stopped::Gone("its sealed secrets are gone"))
+    Ok((old.ok_or(Stopped::Gone("its sealed secrets are gone"))?, new))
 }
 
 /// What a record does to the secrets.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Sealed {
     Drop,
     Keep,
+    Stage(Arc<Secret<Vec<u8>>>),
 }
 
 async fn write(deps: &Deps, t: Transition<ThirdParty>, sealed: Sealed) -> Result<ThirdParty, Stopped> {
     let after = t.after.clone();
     let work = async move |tx: &mut Tx| {
-        let sealing = match sealed {
+        let sealing = match &sealed {
             Sealed::Drop => Sealing::Drop,
             Sealed::Keep => Sealing::Keep,
+            Sealed::Stage(secret) => Sealing::Stage(secret.as_ref()),
         };
         tx.third_party().apply(t.clone(), sealing).await?;
         Ok::<_, Stopped>(Vec::new())
@@ -187,7 +211,9 @@ async fn note(deps: &Deps, c: ThirdParty, stopped: &Stopped) {
         return;
     }
     tracing::warn!(credential = %c.name, tenant = %c.id.tenant(), error = %stopped, "a rotation step did not end");
-    let staging = c.rotation().is_some_and(|r| r.phase == Phase::Staging);
+    let staging = c
+        .rotation()
+        .is_some_and(|r| matches!(r.phase, Phase::Preparing | Phase::Staging));
     let refused = matches!(stopped, Stopped::Target(TargetError::Refused { .. }));
     let noted = if staging && refused {
         let mut reason = stopped.to_string();

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bailiwick_base::{CredentialId, Digest, Secret, TenantId};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
-use bailiwick_credential::{SecretKind, Target, ThirdParty, Turn};
+use bailiwick_credential::{SecretKind, ThirdParty};
 use bailiwick_store::{Page, Reach, Sealing, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
@@ -38,10 +38,7 @@ pub(crate) async fn add(
     let tenant = super::tenant(&deps, &slug)?;
     let secret = Arc::new(secret(&body.secret)?);
     let identity = super::identity(&deps, &tenant, &body.identity)?;
-    let target = match &body.target {
-        Some(target) => Some(target_of(&deps, &tenant, target).await?),
-        None => None,
-    };
+    let target = super::place::of(&deps, &tenant, &body).await?;
     let holder = deps.cell.load().identity(&identity).cloned();
     let wanted = NewThirdParty {
         id: deps.mint(&tenant)?,
@@ -112,29 +109,8 @@ fn fingerprint(deps: &Deps, tenant: &TenantId, secret: &Secret<Vec<u8>>) -> Resu
         .map_err(|e| RouteError::broken("keys are not available", &e))
 }
 
-async fn target_of(
-    deps: &Deps,
-    tenant: &TenantId,
-    target: &wire::RotationTarget,
-) -> Result<Target, RouteError> {
-    let manager = known(deps, tenant, &target.manager)
-        .await
-        .map_err(|e| e.hint("register the manager's own credential first, and name it with --manager"))?;
-    Ok(Target {
-        host: target.host.clone(),
-        port: target.port,
-        database: target.database.clone(),
-        role: target.role.clone(),
-        logins: target.logins.clone(),
-        current: Turn::First,
-        manager_login: target.manager_login.clone(),
-        manager: manager.id,
-        allow_plaintext: target.allow_plaintext,
-    })
-}
-
 /// A credential by id or name.
-async fn known(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdParty, RouteError> {
+pub(super) async fn known(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdParty, RouteError> {
     let mut reader = deps.store.reader(tenant).await.map_err(|e| store_error(&e))?;
     let found = match CredentialId::parse(tenant, named) {
         Ok(id) => reader.third_party().lookup(&id).await,
@@ -233,6 +209,28 @@ pub(crate) async fn cancel(
     Ok(committed(&receipt, StatusCode::OK))
 }
 
+/// A consumer says that it uses the new secret.
+pub(crate) async fn confirm(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::ConfirmMoved>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = known(&deps, &tenant, &named).await?.id;
+    let path = format!("credentials/{id}/rotation/confirm");
+    let (doors, consumer) = (deps.clone(), body.consumer.clone());
+    let receipt = deps
+        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
+            let moved = rotation::confirm(read(tx, &id).await?, &consumer, tx.now())?;
+            let shown = to_wire(&doors, &moved.after);
+            tx.third_party().apply(moved, Sealing::Keep).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
 /// Takes the secret that a person made elsewhere.
 pub(crate) async fn replace(
     State(deps): State<Deps>,
@@ -282,14 +280,15 @@ pub(crate) async fn fetch(
         .store
         .transact(context, async move |tx: &mut Tx| {
             let known = read(tx, &id).await?;
-            let (turn, fingerprint, secret) = match known.rotation().filter(|_| known.offers_new()) {
+            let used = || known.target.as_ref().map(|t| t.handle().to_owned());
+            let (login, fingerprint, secret) = match known.rotation().filter(|_| known.offers_new()) {
                 Some(r) => (
-                    known.target.as_ref().map(|t| t.current.next()),
-                    r.fingerprint.clone(),
+                    known.next_handle(),
+                    r.fingerprint.clone().unwrap_or_default(),
                     tx.third_party().reveal_staged(&id).await?,
                 ),
                 None => (
-                    known.target.as_ref().map(|t| t.current),
+                    used(),
                     known.fingerprint.clone(),
                     tx.third_party().reveal(&id).await?,
                 ),
@@ -297,7 +296,6 @@ pub(crate) async fn fetch(
             let secret = secret.ok_or_else(|| RouteError::not_found("secret"))?;
             let detail = serde_json::json!({ "credential": id.to_string(), "fingerprint": fingerprint });
             tx.note("credential.fetch", detail).await?;
-            let login = turn.and_then(|turn| known.target.as_ref().map(|t| t.login(turn).to_owned()));
             answer(&wire::FetchedSecret {
                 name: known.name,
                 login,
@@ -323,22 +321,14 @@ fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
         identity: c.identity.to_string(),
         owner,
         fingerprint: c.fingerprint.clone(),
-        login: c.target.as_ref().map(|t| t.login(t.current).to_owned()),
+        login: c.target.as_ref().map(|t| t.handle().to_owned()),
         created_at: c.created_at.to_string(),
         expires_at: c.expires_at.to_string(),
         every: c.policy.every.as_secs(),
         overlap: c.policy.overlap.as_secs(),
         consumers: c.consumers.iter().cloned().collect(),
-        target: c.target.as_ref().map(|t| wire::RotationTarget {
-            host: t.host.clone(),
-            port: t.port,
-            database: t.database.clone(),
-            role: t.role.clone(),
-            logins: t.logins.clone(),
-            manager_login: t.manager_login.clone(),
-            manager: t.manager.to_string(),
-            allow_plaintext: t.allow_plaintext,
-        }),
+        target: c.target.as_ref().and_then(super::place::pg_to_wire),
+        aws: c.target.as_ref().and_then(super::place::aws_to_wire),
         due_at: c.due_at().to_string(),
         overdue: c.due_at() <= deps.clock.now(),
         last_rotation: c.rotated.as_ref().map(|last| wire::LastRotation {
@@ -350,10 +340,15 @@ fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
             phase: r.phase.as_str().to_owned(),
             began_at: r.began_at.to_string(),
             fingerprint: r.fingerprint.clone(),
+            handle: r.handle.clone(),
             moved: r.moved.iter().cloned().collect(),
             waiting: c.consumers.difference(&r.moved).cloned().collect(),
             unknown: r.strangers.iter().cloned().collect(),
             trouble: r.trouble.clone(),
+        }),
+        taken_back: c.taken_back.as_ref().map(|back| wire::TakenBack {
+            at: back.at.to_string(),
+            reason: back.reason.clone(),
         }),
     }
 }

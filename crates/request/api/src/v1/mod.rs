@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod marks;
+mod place;
 pub(crate) mod policies;
 pub(crate) mod servers;
 pub(crate) mod tasks;

@@ -8,10 +8,12 @@ mod scram;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bailiwick_base::{Entropy, Secret};
-use bailiwick_credential::{Observed, ProbeAnswer, Seen, Target, ThirdParty, Turn, plan};
+use bailiwick_base::{Entropy, Secret, Time};
+use bailiwick_credential::{Observed, PgTarget, ProbeAnswer, Seen, ThirdParty, Turn, plan};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row};
+
+use crate::driver::{Ended, Probed, TargetError};
 
 /// How long one deed may take.
 const DEED: Duration = Duration::from_secs(20);
@@ -21,25 +23,6 @@ const ENDING_MS: i64 = 5_000;
 const SEEN_MAX: usize = 10_000;
 /// The name of our own sessions there.
 const OURS: &str = "bailiwick-rotation";
-
-/// Why a deed was not done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// The system answered no.
-    #[error("refused with {code}: {text}")]
-    Refused {
-        /// SQLSTATE.
-        code: String,
-        /// Its words.
-        text: String,
-    },
-    /// No answer in time, or none at all.
-    #[error("not reached: {0}")]
-    Unreachable(String),
-    /// The secret cannot be used there.
-    #[error("{0}")]
-    Unusable(&'static str),
-}
 
 impl From<sqlx::Error> for TargetError {
     fn from(error: sqlx::Error) -> Self {
@@ -53,28 +36,11 @@ impl From<sqlx::Error> for TargetError {
     }
 }
 
-/// What came of the attempt to end the old login.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// It is over: no login, no password, no session.
-    Done,
-    /// Somebody unknown was there at the last look: the old login is as it was.
-    Reopened(Observed),
-}
-
-/// What the old secret was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probed {
-    /// It still opens.
-    Accepted,
-    /// It was refused, while the new one was accepted from the same place.
-    Refused(ProbeAnswer),
-}
-
 /// The manager's access to a target.
 pub struct PgLogins<'a> {
-    target: &'a Target,
+    target: &'a PgTarget,
     password: &'a Secret<Vec<u8>>,
+    now: Time,
 }
 
 /// A name that the room admitted: nothing in it needs escaping.
@@ -92,7 +58,7 @@ async fn within<T>(deed: impl Future<Output = Result<T, TargetError>>) -> Result
 }
 
 async fn connect(
-    target: &Target,
+    target: &PgTarget,
     login: &str,
     password: &Secret<Vec<u8>>,
 ) -> Result<PgConnection, TargetError> {
@@ -123,8 +89,12 @@ async fn run(conn: &mut PgConnection, statement: String) -> Result<(), TargetErr
 impl<'a> PgLogins<'a> {
     /// The manager of `target`.
     #[must_use]
-    pub fn new(target: &'a Target, password: &'a Secret<Vec<u8>>) -> Self {
-        Self { target, password }
+    pub fn new(target: &'a PgTarget, password: &'a Secret<Vec<u8>>, now: Time) -> Self {
+        Self {
+            target,
+            password,
+            now,
+        }
     }
 
     async fn connect(&self) -> Result<PgConnection, TargetError> {
@@ -207,7 +177,7 @@ impl<'a> PgLogins<'a> {
                 seen.insert(Seen { turn, consumer });
             }
         }
-        Ok(Observed { seen })
+        Ok(Observed { seen, used: None })
     }
 
     /// Ends the old login, unless somebody unknown is there at the last look.
@@ -220,7 +190,7 @@ impl<'a> PgLogins<'a> {
             let mut conn = self.connect().await?;
             run(&mut conn, format!("ALTER ROLE {old} NOLOGIN")).await?;
             let seen = self.seen(&mut conn).await?;
-            if !plan::strangers(credential, &seen).is_empty() {
+            if !plan::strangers(credential, &seen, self.now).is_empty() {
                 run(&mut conn, format!("ALTER ROLE {old} LOGIN")).await?;
                 conn.close().await?;
                 return Ok(Ended::Reopened(seen));
@@ -269,7 +239,11 @@ impl<'a> PgLogins<'a> {
 ///
 /// # Errors
 /// [`TargetError`] when the new secret does not open, or the old one got no answer.
-async fn probe(target: &Target, old: &Secret<Vec<u8>>, new: &Secret<Vec<u8>>) -> Result<Probed, TargetError> {
+async fn probe(
+    target: &PgTarget,
+    old: &Secret<Vec<u8>>,
+    new: &Secret<Vec<u8>>,
+) -> Result<Probed, TargetError> {
     let open = |turn: Turn, secret| within(connect(target, target.login(turn), secret));
     open(target.current.next(), new).await?.close().await?;
     match open(target.current, old).await {

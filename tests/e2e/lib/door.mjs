@@ -1,0 +1,74 @@
+// A port of ours in front of a service, that can hold a message back, or its
+// answer, at a chosen word.
+import { connect, createServer } from "node:net";
+
+export class Door {
+    /** A door to what `far` connects to. */
+    static async open(far) {
+        const door = new Door();
+        Object.assign(door, { held: undefined, pairs: new Set() });
+        door.listener = createServer(near => door.#join(near, far()));
+        await new Promise(done => door.listener.listen(0, "127.0.0.1", done));
+        door.port = door.listener.address().port;
+        return door;
+    }
+
+    #join(near, far) {
+        const pair = { near, far, mute: false };
+        this.pairs.add(pair);
+        near.on("data", bytes => {
+            const hold = this.held;
+            if (hold !== undefined && !pair.mute && hold.word.test(bytes.toString("latin1"))) {
+                pair.mute = true;
+                if (hold.when === "answer") {
+                    far.write(bytes);
+                    // It is done, or being done, when its answer arrives and goes nowhere.
+                    far.once("data", hold.reach);
+                } else {
+                    hold.reach();
+                }
+            } else if (!pair.mute) {
+                far.write(bytes);
+            }
+        });
+        far.on("data", bytes => pair.mute || near.write(bytes));
+        const end = () => {
+            near.destroy();
+            far.destroy();
+            this.pairs.delete(pair);
+        };
+        for (const side of [near, far]) {
+            side.on("error", end);
+            side.on("close", end);
+        }
+    }
+
+    /** From now on, the first message with `word` is held back, or (`when` is "answer") its answer is. */
+    hold(word, when) {
+        const held = { word, when, reached: false, reach: () => (held.reached = true) };
+        this.held = held;
+        return held;
+    }
+
+    /** Nothing is held any more; what was held is lost. */
+    release() {
+        this.held = undefined;
+        for (const pair of this.pairs) {
+            if (pair.mute) {
+                pair.near.destroy();
+                pair.far.destroy();
+            }
+        }
+    }
+
+    close() {
+        this.listener.close();
+        for (const { near, far } of this.pairs) {
+            near.destroy();
+            far.destroy();
+        }
+    }
+}
+
+/** A connection over TCP on this machine. */
+export const local = port => () => connect(port, "127.0.0.1");
