@@ -14,6 +14,7 @@ import "./story/rotation.mjs";
 import "./story/run.mjs";
 import "./story/egress.mjs";
 import "./story/aws.mjs";
+import "./story/lease.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

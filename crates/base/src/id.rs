@@ -153,6 +153,8 @@ kinds! {
     GrantId, GrantKind, "grt";
     /// A registered non-human identity.
     IdentityId, IdentityKind, "idn";
+    /// A secret that a system made for one task.
+    LeaseId, LeaseKind, "lse";
     /// A human operator.
     OperatorId, OperatorKind, "opr";
     /// A task.

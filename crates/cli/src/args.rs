@@ -520,6 +520,11 @@ pub(crate) enum Task {
         #[arg(long)]
         token_file: Option<PathBuf>,
     },
+    /// Show a task: what it may, what it holds now, why, until when, and what is wrong with that
+    Show {
+        /// Task id
+        task: String,
+    },
     /// Close a task; all its credentials are dead
     Close {
         /// Task id

@@ -173,12 +173,14 @@ pub(crate) async fn leases(deps: Deps, stop: CancellationToken) {
     }
 }
 
-/// Carries every rotation on that is due or under way, of third-party secrets and of signing keys.
+/// Carries every rotation on that is due or under way, of third-party secrets and of signing keys, and takes back
+/// leases whose task may not hold them.
 pub(crate) async fn rotations(deps: Deps, stop: CancellationToken) {
     while beat(ROTATIONS, &stop).await {
         let tenants: Vec<_> = deps.cell.load().tenants().map(|(t, _)| t.id.clone()).collect();
         let mut running = JoinSet::new();
         for tenant in tenants {
+            running.spawn(bailiwick_api::advance_leases(deps.clone(), tenant.clone()));
             let due = async {
                 let mut reader = deps.store.reader(&tenant).await?;
                 reader.third_party().due(deps.clock.now(), ROTATIONS_MAX).await

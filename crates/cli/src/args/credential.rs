@@ -53,6 +53,34 @@ pub(crate) enum Credential {
         #[arg(long)]
         replace: bool,
     },
+    /// Have a secret made for one task, which is taken back when the task or its time ends
+    Lease {
+        /// Id or name of the credential to lease from
+        credential: String,
+        /// The task that needs it
+        #[arg(long)]
+        task: String,
+        /// Why the task needs it; recorded
+        #[arg(long)]
+        reason: String,
+        /// How long, e.g. 15m
+        #[arg(long = "for", value_parser = parse_span, default_value = "15m")]
+        span: Duration,
+        /// File to write the secret to (0600)
+        #[arg(long)]
+        secret_file: PathBuf,
+        /// Although the task's grant does not say so; a finding in the task's ledger
+        #[arg(long)]
+        beyond_scope: bool,
+    },
+    /// Have a lease taken back now
+    GiveBack {
+        /// Id of the lease
+        lease: String,
+        /// Why; recorded
+        #[arg(long, default_value = "not needed any more")]
+        reason: String,
+    },
     /// Take the secret that a person made elsewhere
     Replace {
         /// Id or name

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bailiwick_wire::{
     AwsTarget, ConfirmMoved, Credential as Row, EndpointOverride, FetchSecret, FetchedSecret, NewCredential,
-    Page, ReplaceSecret, RotationRequest, RotationTarget,
+    NewLease, Page, ReplaceSecret, RotationRequest, RotationTarget,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -66,6 +66,25 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
             // Taken before anything is asked for, so that nobody fetches what cannot be written.
             let fresh = (!replace).then(|| NewFile::take(&secret_file)).transpose()?;
             fetch(&client, &credential, (&secret_file, fresh), output).await?;
+        }
+        Credential::Lease {
+            credential,
+            task,
+            reason,
+            span,
+            secret_file,
+            beyond_scope,
+        } => {
+            let body = NewLease {
+                credential,
+                for_secs: span.as_secs(),
+                reason,
+                beyond_scope,
+            };
+            super::lease::lend(&client, &task, &body, &secret_file, output).await?;
+        }
+        Credential::GiveBack { lease, reason } => {
+            super::lease::give_back(&client, &lease, reason, output).await?;
         }
         Credential::Replace {
             credential,

@@ -13,6 +13,7 @@ mod help;
 mod id;
 mod keys;
 mod kill;
+mod lease;
 mod log;
 mod policy;
 mod run;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bailiwick_wire::{
-    CloseTask, NewTask, OpenedTask, Page, Task as Row, Token, TokenBatch, TokenBatchRequest,
+    CloseTask, NewTask, OpenedTask, Page, Task as Row, TaskLedger, Token, TokenBatch, TokenBatchRequest,
 };
 use serde_json::{Value, json};
 
@@ -52,6 +52,14 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
             let path = client.path(&format!("tasks/{}/close", encoded(&task)))?;
             let closed: Row = client.post(&path, &CloseTask { reason }).await?;
             output.result(&closed, |paper| show(paper, &closed));
+        }
+        Task::Show { task } => {
+            let path = client.path(&format!("tasks/{}", encoded(&task)))?;
+            let found: TaskLedger = client.get(&path).await?;
+            output.result(&found, |paper| {
+                show(paper, &found.task);
+                super::lease::ledger(paper, &found);
+            });
         }
         Task::Ls => {
             let page: Page<Row> = client.get(&client.path("tasks")?).await?;

@@ -20,6 +20,8 @@ mod claims;
 mod client;
 mod exchange;
 mod issue;
+pub mod lease;
+mod ledger;
 mod limits;
 mod model;
 mod place;
@@ -38,6 +40,8 @@ pub use exchange::{
     EXCHANGE_SCOPE, ExchangePlan, ExchangeRefusal, ExchangeRule, exchange, require_attenuated,
 };
 pub use issue::{IssuePlan, issue};
+pub use lease::{LEASE_SCOPE, LEASES_MAX, Lease, LeaseStanding};
+pub use ledger::{LedgerFinding, findings};
 pub use limits::{Limits, MAY_ACT_MAX};
 pub use model::{
     Claims, Client, ClientProof, Confirmation, Link, ScopeSet, Task, TaskState, UpstreamCredential,

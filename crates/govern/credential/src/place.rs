@@ -127,6 +127,15 @@ impl Target {
         }
     }
 
+    /// Whether the system makes secrets for a single task.
+    #[must_use]
+    pub const fn lends(&self) -> bool {
+        match self {
+            Self::Aws(aws) => aws.lease_role.is_some(),
+            Self::Pg(_) => true,
+        }
+    }
+
     /// Whether the system tells who is connected. Otherwise consumers confirm that they moved, and the system
     /// tells no more than when the old secret was used last.
     #[must_use]

@@ -61,6 +61,22 @@ pub enum Refusal {
     /// The signing key signs, or tokens that it signed may be alive.
     #[error("signing key `{0}` signs, or what it signed may be alive: rotate, and wait until that is over")]
     KeyInUse(String),
+    /// The grant of the task does not say it.
+    #[error(
+        "the task's grant does not hold `credential:lease(name = \"{0}\")`: open a task with that scope, or lease it with --beyond-scope, which is a finding"
+    )]
+    LeaseBeyondScope(String),
+    /// Too short or too long.
+    #[error("a lease of {0} s is shorter than 10 s or longer than 12 h: give another --for")]
+    LeaseSpan(u64),
+    /// The lease stands elsewhere.
+    #[error("the lease is {found}, not {wanted}: see `bailiwick task show`")]
+    LeaseStands {
+        /// Needed.
+        wanted: &'static str,
+        /// Found.
+        found: &'static str,
+    },
     /// A name in PostgreSQL that would need quoting, or is reserved.
     #[error(
         "{field} `{found}` is not 1 to 63 of a-z, 0-9 and `_`, beginning with a letter: rename it there, or take another"
@@ -113,6 +129,11 @@ pub enum Refusal {
     /// No rotation is under way.
     #[error("no rotation is under way: begin one with `bailiwick credential rotate`")]
     NoRotation,
+    /// Its system makes nothing for a single task.
+    #[error(
+        "credential `{0}` has nothing to lease: register it with the place where its driver works (for AWS with --aws-lease-role)"
+    )]
+    NothingToLease(String),
     /// The grant of the task has no scope left.
     #[error("task grants nothing: open a task with at least one --can")]
     NothingGranted,
@@ -189,6 +210,9 @@ pub enum Refusal {
     /// Too many consumers.
     #[error("more than {0} consumers: register a credential for each group of them")]
     TooManyConsumers(usize),
+    /// The task holds enough.
+    #[error("the task holds {0} leases, the most one may: give some back")]
+    TooManyLeases(usize),
     /// A workload would be two identities.
     #[error(
         "trust rule admits a workload that rule {0} admits too: tell them apart by an attribute, or remove that one"
@@ -257,6 +281,9 @@ impl Refusal {
             Self::HasDriver => "credential.has-driver",
             Self::IdentityEnded(_) => "identity.expired",
             Self::KeyInUse(_) => "keys.in-use",
+            Self::LeaseBeyondScope(_) => "lease.beyond-scope",
+            Self::LeaseSpan(_) => "lease.span",
+            Self::LeaseStands { .. } => "lease.stands-elsewhere",
             Self::LoginName { .. } => "credential.login-name",
             Self::LoginsAlike => "credential.logins-alike",
             Self::MayActSelf => "task.may-act-self",
@@ -265,6 +292,7 @@ impl Refusal {
             Self::NextKeyYoung { .. } => "keys.next-young",
             Self::NoDriver(_) => "credential.no-driver",
             Self::NoRotation => "credential.no-rotation",
+            Self::NothingToLease(_) => "lease.nothing",
             Self::NothingGranted => "task.nothing-granted",
             Self::OtherOwner(_) => "credential.other-owner",
             Self::OtherPhase { .. } => "credential.rotation-phase",
@@ -281,6 +309,7 @@ impl Refusal {
             Self::TaskNotOpen(_) => "task.not-open",
             Self::TooLong { .. } => "text.too-long",
             Self::TooManyConsumers(_) => "credential.too-many-consumers",
+            Self::TooManyLeases(_) => "lease.too-many",
             Self::TrustAmbiguous(_) => "trust.ambiguous",
             Self::TrustAttribute { .. } => "trust.attribute-refused",
             Self::TrustIssuer(_) => "trust.issuer-refused",

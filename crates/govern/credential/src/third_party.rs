@@ -258,6 +258,12 @@ impl ThirdParty {
         }
     }
 
+    /// Whether its system makes secrets itself.
+    #[must_use]
+    pub fn makes_secret(&self) -> bool {
+        self.target.as_ref().is_some_and(Target::makes_secret)
+    }
+
     /// Whether a consumer has to be given the new secret: it is valid and the old one will not stay.
     #[must_use]
     pub fn offers_new(&self) -> bool {

@@ -23,11 +23,12 @@ use crate::tx::{Ground, View};
 const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name, under the type in the entries.
-const TABLES: [(&str, &str); 12] = [
+const TABLES: [(&str, &str); 13] = [
     ("client", "SELECT tenant, digest FROM client"),
     ("credential", "SELECT tenant, digest FROM credential"),
     ("grant", "SELECT tenant, digest FROM task_grant"),
     ("identity", "SELECT tenant, digest FROM identity"),
+    ("lease", "SELECT tenant, digest FROM credential_lease"),
     ("mark", "SELECT tenant, digest FROM mark"),
     ("operator", "SELECT tenant, digest FROM operator"),
     ("policy", "SELECT tenant, digest FROM policy"),

@@ -10,6 +10,7 @@ use crate::client::{self, Clients};
 use crate::credential::Credentials;
 use crate::error::StoreError;
 use crate::identity::{self, Identities};
+use crate::lease::Leases;
 use crate::mark::{self, Marks};
 use crate::operator::Operators;
 use crate::policy::{self, Policies};
@@ -64,6 +65,10 @@ macro_rules! doors {
             /// Third-party credentials.
             pub fn third_party(&mut self) -> ThirdParties<'_, Self> {
                 ThirdParties(self)
+            }
+            /// Leases of third-party credentials.
+            pub fn lease(&mut self) -> Leases<'_, Self> {
+                Leases(self)
             }
             /// Policies.
             pub fn policy(&mut self) -> Policies<'_, Self> {

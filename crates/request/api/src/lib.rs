@@ -15,6 +15,7 @@ mod deps;
 mod effective;
 mod issue;
 mod leases;
+mod lending;
 mod oauth;
 mod presented;
 mod problem;
@@ -34,6 +35,7 @@ pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use leases::{Leases, end_lapsed};
+pub use lending::advance_leases;
 pub use oauth::federation::Federation;
 pub use problem::RouteError;
 pub use rates::recount_rates;
@@ -159,6 +161,9 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/tasks/{id}/tokens", tasks::tokens)
         .post("/v1/tenants/{tenant}/tasks/{id}/close", tasks::close)
         .post("/v1/tenants/{tenant}/tasks/{id}/lease", tasks::lease)
+        .get("/v1/tenants/{tenant}/tasks/{id}", lending::ledger)
+        .post("/v1/tenants/{tenant}/tasks/{id}/leases", lending::lend)
+        .post("/v1/tenants/{tenant}/leases/{id}/return", lending::give_back)
         .get("/v1/tenants/{tenant}/servers", servers::list)
         .post("/v1/tenants/{tenant}/servers", servers::add)
         .get("/v1/tenants/{tenant}/servers/{name}", servers::find)

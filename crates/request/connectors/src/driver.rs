@@ -1,7 +1,7 @@
 //! What every driver does, whatever the system.
 
 use bailiwick_base::{Entropy, Secret, Time};
-use bailiwick_credential::{Observed, ProbeAnswer, Target, ThirdParty};
+use bailiwick_credential::{Lease, Observed, ProbeAnswer, Target, ThirdParty};
 use bailiwick_outbound::Sender;
 
 use crate::PgLogins;
@@ -52,6 +52,23 @@ pub struct Made {
     pub secret: Secret<Vec<u8>>,
 }
 
+/// What a system made for one task.
+pub struct Lent {
+    /// What the task gets.
+    pub secret: Secret<Vec<u8>>,
+    /// When it ends by itself there, if it is not with the lease.
+    pub ends_at: Option<Time>,
+}
+
+/// What came of taking a lease back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Back {
+    /// It is refused by a rule, which has to stay until then.
+    Barred(ProbeAnswer, Time),
+    /// It is gone; how it was refused when it was tried.
+    Gone(Option<ProbeAnswer>),
+}
+
 /// What the drivers work with.
 pub struct Reachable<'a> {
     /// The guarded way out.
@@ -84,6 +101,48 @@ impl<'a> Driver<'a> {
             Target::Aws(target) => Self::Aws(AwsKeys::new(credential, target, (handle, manager), with)),
             Target::Pg(target) => Self::Pg(PgLogins::new(target, manager, with.now)),
         })
+    }
+
+    /// Makes what a lease is for: with the secret `given`, or one of the system's.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn lend(
+        &self,
+        lease: &Lease,
+        given: &Secret<Vec<u8>>,
+        entropy: &dyn Entropy,
+    ) -> Result<Lent, TargetError> {
+        match self {
+            Self::Aws(keys) => keys.lend(lease).await,
+            Self::Pg(logins) => logins.lend(lease, given, entropy).await,
+        }
+    }
+
+    /// Takes back what a lease was for, whether or not it was ever made, and tries it with `secret`.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn take_back(
+        &self,
+        lease: &Lease,
+        secret: Option<&Secret<Vec<u8>>>,
+    ) -> Result<Back, TargetError> {
+        match self {
+            Self::Aws(keys) => keys.take_back(lease, secret).await,
+            Self::Pg(logins) => logins.take_back(lease, secret).await,
+        }
+    }
+
+    /// Takes the rule away that refused a lease, once what it refused has ended by itself.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn clear(&self, lease: &Lease) -> Result<(), TargetError> {
+        match self {
+            Self::Aws(keys) => keys.clear(lease).await,
+            Self::Pg(_) => Ok(()),
+        }
     }
 
     /// Finds room for a secret that the system makes.

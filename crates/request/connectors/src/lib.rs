@@ -14,5 +14,5 @@ mod driver;
 mod postgres;
 
 pub use aws::AwsKeys;
-pub use driver::{Driver, Ended, Made, Probed, Reachable, TargetError};
+pub use driver::{Back, Driver, Ended, Lent, Made, Probed, Reachable, TargetError};
 pub use postgres::PgLogins;

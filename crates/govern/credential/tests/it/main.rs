@@ -5,6 +5,7 @@ mod claims;
 mod exchange;
 mod foreign;
 mod issuing;
+mod lease;
 mod rotation;
 mod rotation_aws;
 mod signing_key;

@@ -9,6 +9,7 @@ mod attenuation;
 mod compiled;
 mod details;
 mod grammar;
+mod lending;
 mod made;
 mod narrowing;
 mod opened;

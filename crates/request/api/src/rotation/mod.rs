@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use self::step::advance_rotation;
+pub(crate) use self::step::{Stopped, manager};
 
 use crate::Deps;
 use crate::command::CommandError;

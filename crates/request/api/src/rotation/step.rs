@@ -17,7 +17,7 @@ const STEPS_MAX: usize = 16;
 
 /// Why a step did not end.
 #[derive(Debug, thiserror::Error)]
-enum Stopped {
+pub(crate) enum Stopped {
     #[error("no randomness")]
     Entropy(#[from] bailiwick_base::EntropyError),
     #[error("{0}")]
@@ -136,7 +136,10 @@ fn context(deps: &Deps, c: &ThirdParty) -> Result<Context, Stopped> {
 }
 
 /// The secret that manages this one, and how its system names it when we rotate it too.
-async fn manager(deps: &Deps, c: &ThirdParty) -> Result<(Secret<Vec<u8>>, Option<String>), Stopped> {
+pub(crate) async fn manager(
+    deps: &Deps,
+    c: &ThirdParty,
+) -> Result<(Secret<Vec<u8>>, Option<String>), Stopped> {
     let target = c.target.as_ref().ok_or(Stopped::Gone("it has no target"))?;
     let id = target.manager();
     let gone = Stopped::Gone("the manager's credential is gone: register it again");

@@ -110,7 +110,7 @@ fn fingerprint(deps: &Deps, tenant: &TenantId, secret: &Secret<Vec<u8>>) -> Resu
 }
 
 /// A credential by id or name.
-pub(super) async fn known(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdParty, RouteError> {
+pub(crate) async fn known(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdParty, RouteError> {
     let mut reader = deps.store.reader(tenant).await.map_err(|e| store_error(&e))?;
     let found = match CredentialId::parse(tenant, named) {
         Ok(id) => reader.third_party().lookup(&id).await,

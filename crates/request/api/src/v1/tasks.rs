@@ -178,11 +178,13 @@ fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
     })
 }
 
-/// No tools: `authzen:evaluate` lets an enforcement point outside ask for decisions,
+/// No tools: `authzen:evaluate` lets an enforcement point outside ask for decisions, `credential:lease` lets a task
+/// hold secrets that were made for it,
 /// `token:exchange` lets an agent act for others, `token:introspect` lets a resource server ask about any token.
 fn is_own(scope: &Scope) -> bool {
     [
         crate::authzen::SCOPE,
+        credential::LEASE_SCOPE,
         credential::EXCHANGE_SCOPE,
         crate::oauth::introspect::SCOPE,
     ]
@@ -404,7 +406,7 @@ pub(crate) async fn list(
     Ok(Json(wire::Page::whole(items)))
 }
 
-fn to_wire(view: &View<'_>, task: &Task, granted: &Grant) -> wire::Task {
+pub(crate) fn to_wire(view: &View<'_>, task: &Task, granted: &Grant) -> wire::Task {
     let effective = view.task(task);
     wire::Task {
         id: task.id.to_string(),

@@ -3,6 +3,7 @@
 //! A key is made once there was room for it and that was recorded; if the maker dies before its id is known, the
 //! one key nobody knows is ours, was never used, and is deleted before another is made.
 
+mod lease;
 mod query;
 mod sigv4;
 mod xml;

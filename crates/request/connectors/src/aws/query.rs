@@ -76,6 +76,9 @@ pub(super) async fn ask(
         .append_pair("Version", version)
         .extend_pairs(parameters)
         .finish()
+        // Only unreserved characters stay (RFC 3986 §2.3), as a server that encodes the fields anew has them.
+        .replace('*', "%2A")
+        .replace("%7E", "~")
         .into_bytes();
     let signed = sign(
         &Form {

@@ -3,6 +3,7 @@
 //! The new password is sent as its SCRAM-SHA-256 verifier, so that it stands in no statement, log or trace
 //! there. The old login ends in this order: no new sessions, a last look, no password, no sessions.
 
+mod lease;
 mod scram;
 
 use std::collections::BTreeSet;
@@ -84,6 +85,30 @@ async fn run(conn: &mut PgConnection, statement: String) -> Result<(), TargetErr
     // Names are of the room's grammar and quoted; passwords are verifiers in base64.
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await?;
     Ok(())
+}
+
+async fn end_sessions(conn: &mut PgConnection, login: &str) -> Result<(), TargetError> {
+    // The list is made before anything in it is ended: a filter beside the call might run after it.
+    let end = "WITH old AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename::text = $1) \
+               SELECT count(*) FROM old WHERE NOT pg_terminate_backend(pid, $2)";
+    let row = sqlx::query(end)
+        .bind(login)
+        .bind(ENDING_MS)
+        .fetch_one(conn)
+        .await?;
+    let left: i64 = row.try_get(0)?;
+    if left > 0 {
+        return Err(TargetError::Unusable("sessions of the old login did not end"));
+    }
+    Ok(())
+}
+
+async fn has_role(conn: &mut PgConnection, login: &str) -> Result<bool, TargetError> {
+    let found = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = $1")
+        .bind(login)
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.is_some())
 }
 
 impl<'a> PgLogins<'a> {
@@ -196,19 +221,8 @@ impl<'a> PgLogins<'a> {
                 return Ok(Ended::Reopened(seen));
             }
             run(&mut conn, format!("ALTER ROLE {old} PASSWORD NULL")).await?;
-            // The list is made before anything in it is ended: a filter beside the call might run after it.
-            let end = "WITH old AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename::text = $1) \
-                       SELECT count(*) FROM old WHERE NOT pg_terminate_backend(pid, $2)";
-            let row = sqlx::query(end)
-                .bind(self.old())
-                .bind(ENDING_MS)
-                .fetch_one(&mut conn)
-                .await?;
-            let left: i64 = row.try_get(0)?;
+            end_sessions(&mut conn, self.old()).await?;
             conn.close().await?;
-            if left > 0 {
-                return Err(TargetError::Unusable("sessions of the old login did not end"));
-            }
             Ok(Ended::Done)
         })
         .await
