@@ -15,6 +15,7 @@ import "./story/run.mjs";
 import "./story/egress.mjs";
 import "./story/aws.mjs";
 import "./story/lease.mjs";
+import "./story/drivers.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

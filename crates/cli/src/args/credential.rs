@@ -26,6 +26,14 @@ pub(crate) enum Credential {
         #[arg(long, default_value = "operator decision")]
         reason: String,
     },
+    /// Make every secret of the credential invalid for good, whoever uses it, and prove that it is refused
+    Revoke {
+        /// Id or name
+        credential: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+    },
     /// Where a rotation stands and what it waits for
     Rotation {
         /// Id or name
@@ -95,7 +103,7 @@ pub(crate) enum Credential {
 pub(crate) struct NewCredential {
     /// Name, unique in the tenant
     pub(crate) name: String,
-    /// api-key, aws-access-key, generic, github-token, postgres-login
+    /// api-key, aws-access-key, generic, github-app-key, github-token, postgres-login
     #[arg(long)]
     pub(crate) kind: String,
     /// Identity it proves, by id or name; its owner is the credential's
@@ -129,7 +137,7 @@ pub(crate) struct NewCredential {
     #[arg(long, requires = "manager")]
     pub(crate) manager_login: Option<String>,
     /// The registered credential with the manager's secret, by id or name
-    #[arg(long, requires = "manager_login")]
+    #[arg(long)]
     pub(crate) manager: Option<String>,
     /// Connect there without TLS; recorded and shown
     #[arg(long)]
@@ -146,14 +154,22 @@ pub(crate) struct NewCredential {
     /// ARN of the role that leases assume
     #[arg(long, requires = "aws_user")]
     pub(crate) aws_lease_role: Option<String>,
+    /// The GitHub App, by client id or number, whose private key it is
+    #[arg(long, value_name = "APP", conflicts_with_all = ["target", "aws_user"])]
+    pub(crate) github_app: Option<String>,
+    /// File that describes how keys of the service are managed (content/rotation/api-keys.toml)
+    #[arg(long, value_name = "FILE", requires_all = ["url", "key", "manager"], conflicts_with_all = ["target", "aws_user", "github_app"])]
+    pub(crate) driver: Option<PathBuf>,
+    /// Where the paths of --driver begin
+    #[arg(long, requires = "driver")]
+    pub(crate) url: Option<String>,
+    /// How the service names the key that the secret is
+    #[arg(long, requires = "driver")]
+    pub(crate) key: Option<String>,
     /// Go to this URL instead of the vendor's; recorded and shown
-    #[arg(long, value_name = "URL", requires = "aws_user")]
+    #[arg(long, value_name = "URL")]
     pub(crate) danger_endpoint_override: Option<String>,
-    /// Address range beyond the public ones, with --danger-endpoint-override
-    #[arg(
-        long = "allow-address",
-        value_name = "CIDR",
-        requires = "danger_endpoint_override"
-    )]
+    /// Address range beyond the public ones, for --url or --danger-endpoint-override
+    #[arg(long = "allow-address", value_name = "CIDR")]
     pub(crate) allow_addresses: Vec<String>,
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use bailiwick_wire::{
-    AwsTarget, ConfirmMoved, Credential as Row, EndpointOverride, FetchSecret, FetchedSecret, NewCredential,
-    NewLease, Page, ReplaceSecret, RotationRequest, RotationTarget,
+    AwsTarget, ConfirmMoved, Credential as Row, EndpointOverride, FetchSecret, FetchedSecret,
+    GithubAppTarget, HttpTarget, NewCredential, NewLease, Page, ReplaceSecret, Revoked, RotationRequest,
+    RotationTarget,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,28 +37,6 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
             let found: Row = client.get(&path(&client, &credential, "")?).await?;
             output.result(&found, |paper| show(paper, &found));
         }
-        Credential::Rotate { credential, reason } => {
-            let path = path(&client, &credential, "/rotate")?;
-            let begun: Row = client.post(&path, &RotationRequest { reason }).await?;
-            output.result(&begun, |paper| rotation(paper, &begun));
-        }
-        Credential::Rotation {
-            credential,
-            cancel,
-            moved,
-            reason,
-        } => {
-            let found: Row = if let Some(consumer) = moved {
-                let path = path(&client, &credential, "/rotation/confirm")?;
-                client.post(&path, &ConfirmMoved { consumer }).await?
-            } else if cancel {
-                let path = path(&client, &credential, "/rotation/cancel")?;
-                client.post(&path, &RotationRequest { reason }).await?
-            } else {
-                client.get(&path(&client, &credential, "")?).await?
-            };
-            output.result(&found, |paper| rotation(paper, &found));
-        }
         Credential::Fetch {
             credential,
             secret_file,
@@ -86,6 +65,39 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
         Credential::GiveBack { lease, reason } => {
             super::lease::give_back(&client, &lease, reason, output).await?;
         }
+        change => change_one(change, &client, output).await?,
+    }
+    Ok(exit::OK)
+}
+
+/// Commands that change one credential and show what it is then.
+async fn change_one(command: Credential, client: &Client, output: &Output) -> Result<(), Failure> {
+    let (row, paper): (Row, fn(&mut Paper, &Row)) = match command {
+        Credential::Rotate { credential, reason } => {
+            let path = path(client, &credential, "/rotate")?;
+            (client.post(&path, &RotationRequest { reason }).await?, rotation)
+        }
+        Credential::Revoke { credential, reason } => {
+            let path = path(client, &credential, "/revoke")?;
+            (client.post(&path, &RotationRequest { reason }).await?, show)
+        }
+        Credential::Rotation {
+            credential,
+            cancel,
+            moved,
+            reason,
+        } => {
+            let found = if let Some(consumer) = moved {
+                let path = path(client, &credential, "/rotation/confirm")?;
+                client.post(&path, &ConfirmMoved { consumer }).await?
+            } else if cancel {
+                let path = path(client, &credential, "/rotation/cancel")?;
+                client.post(&path, &RotationRequest { reason }).await?
+            } else {
+                client.get(&path(client, &credential, "")?).await?
+            };
+            (found, rotation)
+        }
         Credential::Replace {
             credential,
             secret_file,
@@ -93,13 +105,13 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
             let body = ReplaceSecret {
                 secret: read_secret(&secret_file)?,
             };
-            let replaced: Row = client
-                .post(&path(&client, &credential, "/replace")?, &body)
-                .await?;
-            output.result(&replaced, |paper| show(paper, &replaced));
+            let path = path(client, &credential, "/replace")?;
+            (client.post(&path, &body).await?, show)
         }
-    }
-    Ok(exit::OK)
+        _ => return Ok(()),
+    };
+    output.result(&row, |sheet| paper(sheet, &row));
+    Ok(())
 }
 
 fn path(client: &Client, credential: &str, rest: &str) -> Result<String, Failure> {
@@ -152,6 +164,16 @@ async fn fetch(
 
 fn body_of(mut new: NewArgs) -> Result<NewCredential, Failure> {
     let aws = aws_of(&mut new);
+    let http = http_of(&mut new)?;
+    let github_app = new.github_app.take().map(|app| GithubAppTarget {
+        app,
+        danger_endpoint_override: override_of(&mut new),
+    });
+    if new.danger_endpoint_override.is_some() {
+        return Err(Failure::usage(
+            "--danger-endpoint-override is for a vendor's endpoint: give --aws-user or --github-app",
+        ));
+    }
     let target = match new.target.as_deref() {
         None => None,
         Some(place) => {
@@ -181,13 +203,36 @@ fn body_of(mut new: NewArgs) -> Result<NewCredential, Failure> {
         consumers: new.consumers,
         target,
         aws,
+        github_app,
+        http,
+    })
+}
+
+fn http_of(new: &mut NewArgs) -> Result<Option<HttpTarget>, Failure> {
+    let Some(file) = new.driver.take() else {
+        return Ok(None);
+    };
+    Ok(Some(HttpTarget {
+        url: new.url.take().unwrap_or_default(),
+        key: new.key.take().unwrap_or_default(),
+        manager: new.manager.take().unwrap_or_default(),
+        document: files::read_text(&file)?,
+        allow_addresses: std::mem::take(&mut new.allow_addresses),
+        allow_plaintext: new.allow_plaintext,
+    }))
+}
+
+fn override_of(new: &mut NewArgs) -> Option<EndpointOverride> {
+    let url = new.danger_endpoint_override.take()?;
+    Some(EndpointOverride {
+        url,
+        allow_addresses: std::mem::take(&mut new.allow_addresses),
+        allow_plaintext: new.allow_plaintext,
     })
 }
 
 fn aws_of(new: &mut NewArgs) -> Option<AwsTarget> {
     let user = new.aws_user.take()?;
-    let plaintext = new.allow_plaintext;
-    let addresses = std::mem::take(&mut new.allow_addresses);
     Some(AwsTarget {
         user,
         key: new.aws_key.take().unwrap_or_default(),
@@ -195,11 +240,7 @@ fn aws_of(new: &mut NewArgs) -> Option<AwsTarget> {
         manager_key: new.manager_login.take().unwrap_or_default(),
         manager: new.manager.take().unwrap_or_default(),
         lease_role: new.aws_lease_role.take(),
-        danger_endpoint_override: new.danger_endpoint_override.take().map(|url| EndpointOverride {
-            url,
-            allow_addresses: addresses,
-            allow_plaintext: plaintext,
-        }),
+        danger_endpoint_override: override_of(new),
     })
 }
 
@@ -233,7 +274,7 @@ fn list(paper: &mut Paper, page: &Page<Row>) {
             c.owner.as_ref().map(|o| o.team.clone()).unwrap_or_default(),
             c.rotation
                 .as_ref()
-                .map_or_else(|| "steady".to_owned(), |r| r.phase.clone()),
+                .map_or_else(|| resting(c).to_owned(), |r| r.phase.clone()),
             c.expires_at.clone(),
             c.id.clone(),
         ]
@@ -243,6 +284,14 @@ fn list(paper: &mut Paper, page: &Page<Row>) {
         rows.collect(),
         "no credentials yet: bailiwick credential add NAME --kind KIND --identity ID --secret-file FILE",
     );
+}
+
+fn resting(c: &Row) -> &'static str {
+    match &c.revoked {
+        None => "steady",
+        Some(end) if end.at.is_none() => "being revoked",
+        Some(_) => "revoked",
+    }
 }
 
 fn schedule(paper: &mut Paper, page: &Page<Row>) {
@@ -291,34 +340,8 @@ fn show(paper: &mut Paper, c: &Row) {
         ),
         ("next", c.due_at.clone()),
     ];
-    if let Some(target) = &c.target {
-        let plain = if target.allow_plaintext {
-            ", plaintext allowed"
-        } else {
-            ""
-        };
-        let place = format!("{}:{}/{}{plain}", target.host, target.port, target.database);
-        pairs.push(("target", place));
-        pairs.push(("logins", target.logins.join(", ")));
-    }
-    if let Some(aws) = &c.aws {
-        pairs.push(("target", format!("IAM user {} at AWS, {}", aws.user, aws.region)));
-        if let Some(role) = &aws.lease_role {
-            pairs.push(("lease role", role.clone()));
-        }
-        if let Some(over) = &aws.danger_endpoint_override {
-            let plain = if over.allow_plaintext {
-                ", plaintext allowed"
-            } else {
-                ""
-            };
-            let ranges = over.allow_addresses.join(", ");
-            pairs.push((
-                "DANGER endpoint override",
-                format!("{} {ranges}{plain}", over.url),
-            ));
-        }
-    }
+    pairs.extend(places(c));
+    pairs.extend(c.revoked.as_ref().map(|end| ("REVOKED", revoked(end))));
     if let Some(login) = &c.login {
         pairs.push(("in use", login.clone()));
     }
@@ -347,6 +370,68 @@ fn show(paper: &mut Paper, c: &Row) {
     }
 }
 
+/// Where the secret is accepted.
+fn places(c: &Row) -> Vec<(&'static str, String)> {
+    let mut pairs = Vec::new();
+    if let Some(target) = &c.target {
+        let plain = if target.allow_plaintext {
+            ", plaintext allowed"
+        } else {
+            ""
+        };
+        let place = format!("{}:{}/{}{plain}", target.host, target.port, target.database);
+        pairs.push(("target", place));
+        pairs.push(("logins", target.logins.join(", ")));
+    }
+    if let Some(aws) = &c.aws {
+        pairs.push(("target", format!("IAM user {} at AWS, {}", aws.user, aws.region)));
+        if let Some(role) = &aws.lease_role {
+            pairs.push(("lease role", role.clone()));
+        }
+    }
+    if let Some(app) = &c.github_app {
+        pairs.push((
+            "target",
+            format!("GitHub App {}; a person makes and deletes its keys", app.app),
+        ));
+    }
+    if let Some(http) = &c.http {
+        let place = reached(&http.url, &http.allow_addresses, http.allow_plaintext);
+        pairs.push(("target", place));
+    }
+    let overrides = [
+        c.aws.as_ref().and_then(|t| t.danger_endpoint_override.as_ref()),
+        c.github_app
+            .as_ref()
+            .and_then(|t| t.danger_endpoint_override.as_ref()),
+    ];
+    for over in overrides.into_iter().flatten() {
+        let place = reached(&over.url, &over.allow_addresses, over.allow_plaintext);
+        pairs.push(("DANGER endpoint override", place));
+    }
+    pairs
+}
+
+fn reached(url: &str, ranges: &[String], plaintext: bool) -> String {
+    let plain = if plaintext { ", plaintext allowed" } else { "" };
+    format!("{url} {}{plain}", ranges.join(", "))
+}
+
+fn revoked(end: &Revoked) -> String {
+    match (&end.at, &end.refused, &end.trouble) {
+        (Some(at), Some(code), _) => {
+            let entry = end.entry.unwrap_or_default();
+            format!(
+                "{at}, {}; refused with {code}, state log entry {entry}",
+                end.reason
+            )
+        }
+        (Some(at), None, _) => format!("{at}, {}; no driver could try it: end it there", end.reason),
+        (None, _, Some(trouble)) => format!("under way, {}; {trouble}", end.reason),
+        (None, _, None) => format!("under way, {}", end.reason),
+    }
+}
+
 fn rotation(paper: &mut Paper, c: &Row) {
     let Some(r) = &c.rotation else {
         paper.line(format!("{}: no rotation under way; next {}", c.name, c.due_at));
@@ -366,7 +451,7 @@ fn rotation(paper: &mut Paper, c: &Row) {
             "  waiting  {consumer}: bailiwick credential fetch {} --secret-file FILE --replace",
             c.name
         ));
-        if c.aws.is_some() {
+        if c.target.is_none() {
             paper.line(format!(
                 "           then:   bailiwick credential rotation {} --moved {consumer}",
                 c.name

@@ -159,6 +159,7 @@ pub fn ask(
     if last <= now {
         return Err(Refusal::TaskEnded(last));
     }
+    crate::rotation::require_living(source)?;
     if !source.target.as_ref().is_some_and(Target::lends) {
         return Err(Refusal::NothingToLease(source.name.clone()));
     }

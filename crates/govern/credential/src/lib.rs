@@ -46,7 +46,7 @@ pub use limits::{Limits, MAY_ACT_MAX};
 pub use model::{
     Claims, Client, ClientProof, Confirmation, Link, ScopeSet, Task, TaskState, UpstreamCredential,
 };
-pub use place::{AwsTarget, EndpointOverride, PgTarget, Target};
+pub use place::{AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Target};
 pub use refusal::Refusal;
 pub use task::{TaskPlan, close_task, open_task};
 pub use third_party::{

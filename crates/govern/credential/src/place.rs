@@ -12,6 +12,8 @@ use crate::third_party::{SecretKind, Turn};
 const LOGIN_MAX: usize = 63;
 /// Bytes of a name in IAM, an ARN included.
 const IAM_MAX: usize = 256;
+/// Bytes of the document of a driver.
+const DOCUMENT_MAX: usize = 16 * 1024;
 /// Address ranges beyond the public ones.
 const RANGES_MAX: usize = 16;
 
@@ -80,11 +82,42 @@ pub struct AwsTarget {
     pub danger_endpoint_override: Option<EndpointOverride>,
 }
 
+/// A private key of a GitHub App. GitHub has no way to make or delete one but its settings page, so a person does
+/// both, and the driver verifies both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GithubAppTarget {
+    /// Client id or number of the app.
+    pub app: String,
+    /// Where to go instead of GitHub.
+    pub danger_endpoint_override: Option<EndpointOverride>,
+}
+
+/// Keys of a service whose management is described by a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpTarget {
+    /// Where the paths of the document begin.
+    pub url: String,
+    /// How the service names the key in use.
+    pub key: String,
+    /// The registered credential with which keys are managed.
+    pub manager: CredentialId,
+    /// The document, TOML; what it says is read by the driver.
+    pub document: String,
+    /// Address ranges beyond the public ones, in CIDR form.
+    pub addresses: Vec<String>,
+    /// Whether the connection may be without TLS.
+    pub allow_plaintext: bool,
+}
+
 /// Where a secret is accepted, for kinds that are rotated by a driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// An IAM user at AWS.
     Aws(AwsTarget),
+    /// A GitHub App.
+    GithubApp(GithubAppTarget),
+    /// A service described by a document.
+    Http(HttpTarget),
     /// Login roles of a PostgreSQL server.
     Pg(PgTarget),
 }
@@ -95,7 +128,7 @@ impl Target {
     #[must_use]
     pub const fn current(&self) -> Turn {
         match self {
-            Self::Aws(_) => Turn::First,
+            Self::Aws(_) | Self::GithubApp(_) | Self::Http(_) => Turn::First,
             Self::Pg(pg) => pg.current,
         }
     }
@@ -105,24 +138,34 @@ impl Target {
     pub fn handle(&self) -> &str {
         match self {
             Self::Aws(aws) => &aws.key,
+            Self::GithubApp(app) => &app.app,
+            Self::Http(http) => &http.key,
             Self::Pg(pg) => pg.login(pg.current),
         }
     }
 
-    /// The registered credential with which the secret is managed.
+    /// The registered credential with which the secret is managed; none where a person does it.
     #[must_use]
-    pub const fn manager(&self) -> &CredentialId {
+    pub const fn manager(&self) -> Option<&CredentialId> {
         match self {
-            Self::Aws(aws) => &aws.manager,
-            Self::Pg(pg) => &pg.manager,
+            Self::Aws(aws) => Some(&aws.manager),
+            Self::GithubApp(_) => None,
+            Self::Http(http) => Some(&http.manager),
+            Self::Pg(pg) => Some(&pg.manager),
         }
+    }
+
+    /// Whether a person makes the new secret there and hands it in.
+    #[must_use]
+    pub const fn is_handed_in(&self) -> bool {
+        matches!(self, Self::GithubApp(_))
     }
 
     /// Whether the system makes the new secret. Otherwise it takes one of ours.
     #[must_use]
     pub const fn makes_secret(&self) -> bool {
         match self {
-            Self::Aws(_) => true,
+            Self::Aws(_) | Self::GithubApp(_) | Self::Http(_) => true,
             Self::Pg(_) => false,
         }
     }
@@ -132,6 +175,7 @@ impl Target {
     pub const fn lends(&self) -> bool {
         match self {
             Self::Aws(aws) => aws.lease_role.is_some(),
+            Self::GithubApp(_) | Self::Http(_) => false,
             Self::Pg(_) => true,
         }
     }
@@ -141,7 +185,7 @@ impl Target {
     #[must_use]
     pub const fn tells_consumers(&self) -> bool {
         match self {
-            Self::Aws(_) => false,
+            Self::Aws(_) | Self::GithubApp(_) | Self::Http(_) => false,
             Self::Pg(_) => true,
         }
     }
@@ -153,6 +197,11 @@ impl Target {
             Self::Aws(aws) => Self::Aws(AwsTarget {
                 key: handle.unwrap_or_else(|| aws.key.clone()),
                 ..aws
+            }),
+            Self::GithubApp(app) => Self::GithubApp(app),
+            Self::Http(http) => Self::Http(HttpTarget {
+                key: handle.unwrap_or_else(|| http.key.clone()),
+                ..http
             }),
             Self::Pg(pg) => Self::Pg(PgTarget {
                 current: pg.current.next(),
@@ -167,12 +216,48 @@ pub(crate) fn require_target(target: &Target, kind: SecretKind, tenant: &TenantI
     match (target, kind) {
         (Target::Pg(pg), SecretKind::PgLogin) => require_pg(pg)?,
         (Target::Aws(aws), SecretKind::AwsAccessKey) => require_aws(aws)?,
+        (Target::GithubApp(app), SecretKind::GithubAppKey) => require_app(app)?,
+        (Target::Http(http), SecretKind::ApiKey | SecretKind::Generic | SecretKind::GithubToken) => {
+            require_http(http)?;
+        }
         _ => return Err(Refusal::NoDriver(kind.as_str())),
     }
-    if target.manager().tenant() == tenant {
+    match target.manager() {
+        Some(manager) if manager.tenant() != tenant => Err(Refusal::OtherOwner("manager")),
+        _ => Ok(()),
+    }
+}
+
+fn require_app(target: &GithubAppTarget) -> Result<(), Refusal> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+    if (1..=64).contains(&target.app.len()) && target.app.bytes().all(fits) {
         return Ok(());
     }
-    Err(Refusal::OtherOwner("manager"))
+    Err(Refusal::TargetName {
+        field: "app",
+        found: shown(&target.app),
+        rule: "a client id or a number, 1 to 64 of A-Z, a-z, 0-9, `.` and `-`",
+    })
+}
+
+/// That the document says something usable is the driver's rule; it is asked first.
+fn require_http(target: &HttpTarget) -> Result<(), Refusal> {
+    let wrong = |field, found: &str, rule| Refusal::TargetName {
+        field,
+        found: shown(found),
+        rule,
+    };
+    if !(1..=IAM_MAX).contains(&target.key.len()) || !target.key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong("key", &target.key, "1 to 256 visible characters of ASCII"));
+    }
+    if target.document.len() > DOCUMENT_MAX || target.addresses.len() > RANGES_MAX {
+        return Err(wrong(
+            "document",
+            "",
+            "at most 16 KiB, with at most 16 address ranges",
+        ));
+    }
+    Ok(())
 }
 
 /// Names that need no quoting, so that nothing in them can be read as anything else.

@@ -13,6 +13,8 @@ pub enum Step {
     Begin,
     /// Decide to revoke: everybody moved.
     Close,
+    /// Make every secret of the credential invalid for good.
+    End,
     /// See who is connected.
     Look,
     /// Find room for a secret that the system makes.
@@ -46,7 +48,13 @@ pub enum Blocker {
 /// The next steps.
 #[must_use]
 pub fn plan(credential: &ThirdParty, observed: Option<&Observed>, now: Time) -> Vec<Step> {
-    let Standing::Rotating(rotation) = &credential.standing else {
+    let rotation = match &credential.standing {
+        Standing::Ending { .. } => return vec![Step::End],
+        Standing::Revoked { .. } => return Vec::new(),
+        Standing::Rotating(rotation) => Some(rotation),
+        Standing::Steady => None,
+    };
+    let Some(rotation) = rotation else {
         let due = credential.target.is_some() && credential.due_at() <= now && credential.expires_at > now;
         return if due { vec![Step::Begin] } else { Vec::new() };
     };

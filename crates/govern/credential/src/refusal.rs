@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The name of a credential.
     #[error("name `{0}` is not 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")]
     CredentialName(String),
+    /// It is revoked, or being revoked.
+    #[error("this credential is revoked: {0}; register another")]
+    CredentialRevoked(String),
     /// An expiry that has passed.
     #[error("expiry {at} is not after now, {now}: give a later one")]
     ExpiryPast {
@@ -276,6 +279,7 @@ impl Refusal {
             Self::ConsumersSeen => "credential.consumers-seen",
             Self::ControlCharacter(_) => "text.control-character",
             Self::CredentialName(_) => "credential.name",
+            Self::CredentialRevoked(_) => "credential.revoked",
             Self::ExpiryPast { .. } => "credential.expiry-past",
             Self::ExpiryTooFar { .. } => "credential.expiry-too-far",
             Self::HasDriver => "credential.has-driver",

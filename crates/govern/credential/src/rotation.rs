@@ -131,6 +131,7 @@ pub fn replace(
     entry: u64,
     now: Time,
 ) -> Result<Transition<ThirdParty>, Refusal> {
+    require_living(&credential)?;
     if let Some(rotation) = credential.rotation() {
         return Err(Refusal::RotationRunning(rotation.began_at));
     }
@@ -162,6 +163,7 @@ pub fn begin(
     reason: &str,
     now: Time,
 ) -> Result<Transition<ThirdParty>, Refusal> {
+    require_living(&credential)?;
     if let Some(rotation) = credential.rotation() {
         return Err(Refusal::RotationRunning(rotation.began_at));
     }
@@ -189,6 +191,78 @@ pub fn begin(
         ..credential.clone()
     };
     Ok(Transition::changed("credential.rotation-begin", credential, after).because(reason))
+}
+
+/// A person made the new secret there and hands it in; it is sealed in the same transaction and tried next.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn handed_in(credential: ThirdParty, fingerprint: String) -> Result<Transition<ThirdParty>, Refusal> {
+    let rotation = Rotation {
+        phase: Phase::Staging,
+        fingerprint: Some(fingerprint),
+        prepared: true,
+        trouble: None,
+        ..in_phase(&credential, "preparing")?
+    };
+    Ok(turned("credential.rotation-prepared", credential, rotation))
+}
+
+/// What was revoked, or is being revoked, is used for nothing more.
+///
+/// # Errors
+/// [`Refusal::CredentialRevoked`].
+pub fn require_living(credential: &ThirdParty) -> Result<(), Refusal> {
+    match credential.ended() {
+        Some(reason) => Err(Refusal::CredentialRevoked(reason.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Decides to make every secret of the credential invalid for good, whoever uses it.
+///
+/// # Errors
+/// [`Refusal::CredentialRevoked`], [`Refusal::ReasonMissing`].
+pub fn end(credential: ThirdParty, reason: &str) -> Result<Transition<ThirdParty>, Refusal> {
+    require_living(&credential)?;
+    let reason = required(reason, "reason", Refusal::ReasonMissing)?;
+    let after = ThirdParty {
+        standing: Standing::Ending {
+            reason: reason.clone(),
+            rotation: credential.rotation().cloned(),
+            trouble: None,
+        },
+        ..credential.clone()
+    };
+    Ok(Transition::changed("credential.revoke", credential, after).because(reason))
+}
+
+/// It opens nothing any more. `entry` is the index of the record of this; without a driver nobody tried it.
+///
+/// # Errors
+/// [`Refusal::OtherPhase`].
+pub fn ended(
+    credential: ThirdParty,
+    probe: Option<ProbeAnswer>,
+    entry: u64,
+    now: Time,
+) -> Result<Transition<ThirdParty>, Refusal> {
+    let Standing::Ending { reason, .. } = &credential.standing else {
+        return Err(Refusal::OtherPhase {
+            wanted: "being revoked",
+            found: "in use",
+        });
+    };
+    let after = ThirdParty {
+        standing: Standing::Revoked {
+            at: now,
+            entry,
+            reason: reason.clone(),
+            probe,
+        },
+        ..credential.clone()
+    };
+    Ok(Transition::changed("credential.revoked", credential, after))
 }
 
 /// The rotation under way, or the refusal.
@@ -456,11 +530,34 @@ pub fn rolled_back(credential: ThirdParty, now: Time) -> Result<Transition<Third
 /// # Errors
 /// [`Refusal::NoRotation`].
 pub fn trouble(credential: ThirdParty, what: &str) -> Result<Option<Transition<ThirdParty>>, Refusal> {
-    let before = under_way(&credential)?;
     let mut what: String = what.chars().filter(|c| !c.is_control()).collect();
     while what.len() > TEXT_MAX {
         what.pop();
     }
+    if let Standing::Ending {
+        reason,
+        rotation,
+        trouble,
+    } = &credential.standing
+    {
+        if trouble.as_ref() == Some(&what) {
+            return Ok(None);
+        }
+        let after = ThirdParty {
+            standing: Standing::Ending {
+                reason: reason.clone(),
+                rotation: rotation.clone(),
+                trouble: Some(what),
+            },
+            ..credential.clone()
+        };
+        return Ok(Some(Transition::changed(
+            "credential.revoke-trouble",
+            credential,
+            after,
+        )));
+    }
+    let before = under_way(&credential)?;
     if before.trouble.as_ref() == Some(&what) {
         return Ok(None);
     }

@@ -19,6 +19,8 @@ pub enum SecretKind {
     AwsAccessKey,
     /// Anything else.
     Generic,
+    /// A private key of a GitHub App.
+    GithubAppKey,
     /// A token of GitHub.
     GithubToken,
     /// Name and password of a PostgreSQL login role.
@@ -27,10 +29,11 @@ pub enum SecretKind {
 
 impl SecretKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ApiKey,
         Self::AwsAccessKey,
         Self::Generic,
+        Self::GithubAppKey,
         Self::GithubToken,
         Self::PgLogin,
     ];
@@ -42,6 +45,7 @@ impl SecretKind {
             Self::ApiKey => "api-key",
             Self::AwsAccessKey => "aws-access-key",
             Self::Generic => "generic",
+            Self::GithubAppKey => "github-app-key",
             Self::GithubToken => "github-token",
             Self::PgLogin => "postgres-login",
         }
@@ -59,7 +63,9 @@ impl SecretKind {
         const DAY: u64 = 86_400;
         let (every, overlap) = match self {
             Self::PgLogin => (30 * DAY, 3_600),
-            Self::ApiKey | Self::AwsAccessKey | Self::Generic | Self::GithubToken => (90 * DAY, DAY),
+            Self::ApiKey | Self::AwsAccessKey | Self::Generic | Self::GithubAppKey | Self::GithubToken => {
+                (90 * DAY, DAY)
+            }
         };
         RotationPolicy {
             every: Duration::from_secs(every),
@@ -190,6 +196,26 @@ pub struct Rotation {
 /// Where a third-party credential stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
+    /// It is to be made invalid for good.
+    Ending {
+        /// Why.
+        reason: String,
+        /// The rotation that was under way; its new secret ends too.
+        rotation: Option<Rotation>,
+        /// What went wrong last.
+        trouble: Option<String>,
+    },
+    /// It opens nothing, for ever.
+    Revoked {
+        /// When.
+        at: Time,
+        /// Index of its entry in the state log.
+        entry: u64,
+        /// Why.
+        reason: String,
+        /// How it was refused; absent when no driver could try it.
+        probe: Option<ProbeAnswer>,
+    },
     /// Being replaced.
     Rotating(Rotation),
     /// One secret, in use.
@@ -244,7 +270,26 @@ impl ThirdParty {
     pub fn rotation(&self) -> Option<&Rotation> {
         match &self.standing {
             Standing::Rotating(rotation) => Some(rotation),
-            Standing::Steady => None,
+            Standing::Ending { .. } | Standing::Revoked { .. } | Standing::Steady => None,
+        }
+    }
+
+    /// The rotation under way, or the one that the end of the credential broke off.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<&Rotation> {
+        match &self.standing {
+            Standing::Rotating(rotation) => Some(rotation),
+            Standing::Ending { rotation, .. } => rotation.as_ref(),
+            Standing::Revoked { .. } | Standing::Steady => None,
+        }
+    }
+
+    /// Why it may not be used any more.
+    #[must_use]
+    pub fn ended(&self) -> Option<&str> {
+        match &self.standing {
+            Standing::Ending { reason, .. } | Standing::Revoked { reason, .. } => Some(reason),
+            Standing::Rotating(_) | Standing::Steady => None,
         }
     }
 
@@ -253,9 +298,17 @@ impl ThirdParty {
     pub fn next_handle(&self) -> Option<String> {
         let rotation = self.rotation()?;
         match self.target.as_ref()? {
-            Target::Aws(_) => rotation.handle.clone(),
+            Target::Aws(_) | Target::Http(_) => rotation.handle.clone(),
+            Target::GithubApp(app) => Some(app.app.clone()),
             Target::Pg(pg) => Some(pg.login(pg.current.next()).to_owned()),
         }
+    }
+
+    /// Whether a rotation waits for the new secret that a person makes.
+    #[must_use]
+    pub fn awaits_hand_in(&self) -> bool {
+        let preparing = self.rotation().is_some_and(|r| r.phase == Phase::Preparing);
+        preparing && self.target.as_ref().is_some_and(Target::is_handed_in)
     }
 
     /// Whether its system makes secrets itself.

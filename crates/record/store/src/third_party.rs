@@ -3,7 +3,7 @@
 use bailiwick_base::{
     CredentialId, IdentityId, SealContext, Secret, TenantId, Time, Transition, canonical, json,
 };
-use bailiwick_credential::{SecretKind, ThirdParty};
+use bailiwick_credential::{SecretKind, Standing, ThirdParty};
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
@@ -153,8 +153,10 @@ fn open(
 
 /// When the reconciler has to look again: at once while a rotation is under way.
 fn due_at(credential: &ThirdParty) -> Time {
-    if credential.rotation().is_some() {
+    if credential.unfinished().is_some() || matches!(credential.standing, Standing::Ending { .. }) {
         Time::from_micros(0)
+    } else if matches!(credential.standing, Standing::Revoked { .. }) {
+        Time::from_micros(i64::MAX)
     } else if credential.target.is_some() {
         credential.due_at()
     } else {
@@ -166,6 +168,8 @@ fn due_at(credential: &ThirdParty) -> Time {
 pub enum Sealing<'a> {
     /// The staged secret is forgotten.
     Drop,
+    /// Both secrets are forgotten.
+    Forget,
     /// Nothing.
     Keep,
     /// The staged secret takes the place of the one in use, which is forgotten.
@@ -339,6 +343,7 @@ impl ThirdParties<'_, Tx> {
         let view = &self.0.view;
         let (secret, staged) = match sealing {
             Sealing::Drop => (secret, None),
+            Sealing::Forget => (seal(view, &c.id, "secret", &[])?, None),
             Sealing::Keep => (secret, staged),
             Sealing::Promote => {
                 let staged = staged.ok_or(conflict.clone())?;

@@ -127,6 +127,10 @@ fn credential_doors(doors: Doors) -> Doors {
             credentials::cancel,
         )
         .post(
+            "/v1/tenants/{tenant}/credentials/{id}/revoke",
+            credentials::revoke,
+        )
+        .post(
             "/v1/tenants/{tenant}/credentials/{id}/rotation/confirm",
             credentials::confirm,
         )

@@ -6,6 +6,8 @@ use bailiwick_outbound::Sender;
 
 use crate::PgLogins;
 use crate::aws::AwsKeys;
+use crate::github::AppKeys;
+use crate::http::HttpKeys;
 
 /// Why a deed was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +54,8 @@ pub struct Made {
     pub secret: Secret<Vec<u8>>,
 }
 
+const NOTHING_TO_LEND: TargetError = TargetError::Unusable("this system makes nothing for a single task");
+
 /// What a system made for one task.
 pub struct Lent {
     /// What the task gets.
@@ -83,6 +87,10 @@ pub struct Reachable<'a> {
 pub enum Driver<'a> {
     /// Access keys of an IAM user.
     Aws(AwsKeys<'a>),
+    /// Private keys of a GitHub App.
+    GithubApp(AppKeys<'a>),
+    /// Keys of a service that a document describes.
+    Http(HttpKeys<'a>),
     /// Login roles that take turns.
     Pg(PgLogins<'a>),
 }
@@ -99,6 +107,8 @@ impl<'a> Driver<'a> {
     ) -> Option<Self> {
         Some(match credential.target.as_ref()? {
             Target::Aws(target) => Self::Aws(AwsKeys::new(credential, target, (handle, manager), with)),
+            Target::GithubApp(target) => Self::GithubApp(AppKeys::new(credential, target, with)),
+            Target::Http(target) => Self::Http(HttpKeys::new(credential, target, manager, with)),
             Target::Pg(target) => Self::Pg(PgLogins::new(target, manager, with.now)),
         })
     }
@@ -115,6 +125,7 @@ impl<'a> Driver<'a> {
     ) -> Result<Lent, TargetError> {
         match self {
             Self::Aws(keys) => keys.lend(lease).await,
+            Self::GithubApp(_) | Self::Http(_) => Err(NOTHING_TO_LEND),
             Self::Pg(logins) => logins.lend(lease, given, entropy).await,
         }
     }
@@ -130,6 +141,7 @@ impl<'a> Driver<'a> {
     ) -> Result<Back, TargetError> {
         match self {
             Self::Aws(keys) => keys.take_back(lease, secret).await,
+            Self::GithubApp(_) | Self::Http(_) => Ok(Back::Gone(None)),
             Self::Pg(logins) => logins.take_back(lease, secret).await,
         }
     }
@@ -141,7 +153,7 @@ impl<'a> Driver<'a> {
     pub async fn clear(&self, lease: &Lease) -> Result<(), TargetError> {
         match self {
             Self::Aws(keys) => keys.clear(lease).await,
-            Self::Pg(_) => Ok(()),
+            Self::GithubApp(_) | Self::Http(_) | Self::Pg(_) => Ok(()),
         }
     }
 
@@ -152,6 +164,8 @@ impl<'a> Driver<'a> {
     pub async fn prepare(&self) -> Result<(), TargetError> {
         match self {
             Self::Aws(keys) => keys.prepare().await,
+            Self::GithubApp(_) => AppKeys::prepare(),
+            Self::Http(keys) => keys.prepare().await,
             Self::Pg(_) => Ok(()),
         }
     }
@@ -167,8 +181,12 @@ impl<'a> Driver<'a> {
     ) -> Result<Option<Made>, TargetError> {
         match (self, given) {
             (Self::Aws(keys), _) => keys.stage().await.map(Some),
+            (Self::GithubApp(keys), Some(given)) => keys.stage(given).await.map(|()| None),
+            (Self::Http(keys), _) => keys.stage().await.map(Some),
             (Self::Pg(logins), Some(given)) => logins.stage(given, entropy).await.map(|()| None),
-            (Self::Pg(_), None) => Err(TargetError::Unusable("its sealed secrets are gone")),
+            (Self::GithubApp(_) | Self::Pg(_), None) => {
+                Err(TargetError::Unusable("its sealed secrets are gone"))
+            }
         }
     }
 
@@ -179,6 +197,8 @@ impl<'a> Driver<'a> {
     pub async fn look(&self) -> Result<Observed, TargetError> {
         match self {
             Self::Aws(keys) => keys.look().await,
+            Self::GithubApp(_) => Ok(AppKeys::look()),
+            Self::Http(keys) => keys.look().await,
             Self::Pg(logins) => logins.look().await,
         }
     }
@@ -187,9 +207,11 @@ impl<'a> Driver<'a> {
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn revoke(&self, credential: &ThirdParty) -> Result<Ended, TargetError> {
+    pub async fn revoke(&self, credential: &ThirdParty, old: &Secret<Vec<u8>>) -> Result<Ended, TargetError> {
         match self {
             Self::Aws(keys) => keys.revoke().await,
+            Self::GithubApp(keys) => keys.revoke(old).await,
+            Self::Http(keys) => keys.revoke().await,
             Self::Pg(logins) => logins.revoke(credential).await,
         }
     }
@@ -198,9 +220,11 @@ impl<'a> Driver<'a> {
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn unstage(&self) -> Result<(), TargetError> {
+    pub async fn unstage(&self, new: Option<&Secret<Vec<u8>>>) -> Result<(), TargetError> {
         match self {
             Self::Aws(keys) => keys.unstage().await,
+            Self::GithubApp(keys) => keys.unstage(new).await,
+            Self::Http(keys) => keys.unstage().await,
             Self::Pg(logins) => logins.unstage().await,
         }
     }
@@ -212,7 +236,27 @@ impl<'a> Driver<'a> {
     pub async fn probe(&self, old: &Secret<Vec<u8>>, new: &Secret<Vec<u8>>) -> Result<Probed, TargetError> {
         match self {
             Self::Aws(keys) => keys.probe(old, new).await,
+            Self::GithubApp(keys) => keys.probe(old, new).await,
+            Self::Http(keys) => keys.probe(old, new).await,
             Self::Pg(logins) => logins.probe(old, new).await,
+        }
+    }
+
+    /// Makes every secret of the credential invalid, whoever uses it, and tries the one in use, which must be
+    /// refused. `new` is the secret of a rotation that was under way.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub async fn end_all(
+        &self,
+        secret: &Secret<Vec<u8>>,
+        new: Option<&Secret<Vec<u8>>>,
+    ) -> Result<ProbeAnswer, TargetError> {
+        match self {
+            Self::Aws(keys) => keys.end_all(secret).await,
+            Self::GithubApp(keys) => keys.end_all(secret, new).await,
+            Self::Http(keys) => keys.end_all(secret).await,
+            Self::Pg(logins) => logins.end_all(secret).await,
         }
     }
 }

@@ -11,8 +11,12 @@
 
 mod aws;
 mod driver;
+mod github;
+mod http;
 mod postgres;
 
+pub use self::http::{DocumentError, HttpDocument, HttpKeys};
 pub use aws::AwsKeys;
 pub use driver::{Back, Driver, Ended, Lent, Made, Probed, Reachable, TargetError};
+pub use github::AppKeys;
 pub use postgres::PgLogins;

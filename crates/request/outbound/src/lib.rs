@@ -21,7 +21,6 @@ mod memory;
 mod ports;
 mod send;
 mod spelling;
-mod send;
 
 pub use address::{AddressRange, AddressRule, is_public};
 pub use dial::{
@@ -33,4 +32,3 @@ pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};
 pub use ports::{Spawner, UpstreamSecrets};
 pub use send::{Answer, Message, SendConfig, Sender};
 pub use spelling::spellings;
-pub use send::{Answer, Message, SendConfig, Sender};

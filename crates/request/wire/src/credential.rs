@@ -10,7 +10,7 @@ use crate::identity::Owner;
 pub struct NewCredential {
     /// Name, unique in the tenant.
     pub name: String,
-    /// `api-key`, `aws-access-key`, `generic`, `github-token`, `postgres-login`.
+    /// `api-key`, `aws-access-key`, `generic`, `github-app-key`, `github-token`, `postgres-login`.
     pub kind: String,
     /// The identity it proves, by id or name; its owner is the credential's.
     pub identity: String,
@@ -34,6 +34,12 @@ pub struct NewCredential {
     /// The IAM user whose access key a driver rotates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsTarget>,
+    /// The GitHub App whose private key it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github_app: Option<GithubAppTarget>,
+    /// The service whose keys a document describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTarget>,
 }
 
 /// The access keys of one IAM user.
@@ -56,6 +62,37 @@ pub struct AwsTarget {
     /// Where to go instead of AWS; recorded and shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub danger_endpoint_override: Option<EndpointOverride>,
+}
+
+/// A GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GithubAppTarget {
+    /// Client id or number of the app.
+    pub app: String,
+    /// Where to go instead of GitHub; recorded and shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub danger_endpoint_override: Option<EndpointOverride>,
+}
+
+/// A service whose keys a document describes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTarget {
+    /// Where the paths of the document begin.
+    pub url: String,
+    /// How the service names the key in use.
+    pub key: String,
+    /// The registered credential with which keys are managed, by id or name.
+    pub manager: String,
+    /// The document, TOML.
+    pub document: String,
+    /// Address ranges beyond the public ones, in CIDR form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_addresses: Vec<String>,
+    /// Whether the connection may be without TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
 }
 
 /// Another place than the vendor's own.
@@ -165,6 +202,12 @@ pub struct Credential {
     /// The IAM user whose access key a driver rotates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsTarget>,
+    /// The GitHub App whose private key it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github_app: Option<GithubAppTarget>,
+    /// The service whose keys a document describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTarget>,
     /// When the next rotation is due.
     pub due_at: String,
     /// Whether that has passed.
@@ -178,6 +221,28 @@ pub struct Credential {
     /// The last rotation that was taken back, since the last that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back: Option<TakenBack>,
+    /// That it is revoked, or being revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
+}
+
+/// The end of a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Why.
+    pub reason: String,
+    /// When it opened nothing any more; absent while it is being revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Index of its entry in the state log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
+    /// The code with which it was refused; absent when no driver could try it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A rotation that was taken back.

@@ -26,8 +26,9 @@ mod trust;
 pub use check::{CheckAnswer, CheckRequest};
 pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
 pub use credential::{
-    AwsTarget, ConfirmMoved, Credential, EndpointOverride, FetchSecret, FetchedSecret, LastRotation,
-    NewCredential, ReplaceSecret, Rotation, RotationRequest, RotationTarget, TakenBack,
+    AwsTarget, ConfirmMoved, Credential, EndpointOverride, FetchSecret, FetchedSecret, GithubAppTarget,
+    HttpTarget, LastRotation, NewCredential, ReplaceSecret, Revoked, Rotation, RotationRequest,
+    RotationTarget, TakenBack,
 };
 pub use egress::Egress;
 pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdentity, Owner, StateChange};

@@ -199,6 +199,27 @@ const CASES: &[Case] = &[
         why,
     ),
     named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/revoke",
+        Door::Operator,
+        why,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/rotation/confirm",
+        Door::Operator,
+        |_| json!({"consumer": "billing"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/leases/{id}/return",
+        Door::Operator,
+        why,
+    ),
+    named("GET /v1/tenants/{tenant}/tasks/{id}", Door::Operator, none),
+    named(
+        "POST /v1/tenants/{tenant}/tasks/{id}/leases",
+        Door::Operator,
+        |names| json!({"credential": names.credential, "for": 60, "reason": "a drill"}),
+    ),
+    named(
         "POST /v1/tenants/{tenant}/credentials/{id}/rotation/cancel",
         Door::Operator,
         why,
@@ -576,7 +597,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 26, "only {compared} routes took identifiers");
+    assert!(compared == 31, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 

@@ -163,8 +163,8 @@ struct World {
 impl World {
     fn look(&mut self, dies: bool) {
         let stopped = self.stopped.then_some("its task is closed");
-        for n in 0..self.leases.len() {
-            let known = self.leases[n].clone();
+        for slot in &mut self.leases {
+            let known = slot.clone();
             let after = match lease_plan(&known, stopped, self.now) {
                 None => continue,
                 Some(LeaseStep::End(reason)) => lease::give_back(known, &reason),
@@ -175,7 +175,7 @@ impl World {
                 Some(LeaseStep::Clear) => lease::returned(known, None, 7, self.now),
             };
             if !dies {
-                self.leases[n] = after.unwrap().after;
+                *slot = after.unwrap().after;
             }
         }
     }
@@ -215,9 +215,9 @@ proptest! {
                 1 | 2 => world.look(flag),
                 3 => world.now = world.now.after(Duration::from_secs(45)),
                 4 if flag => world.stopped = true,
-                _ => if let Some(first) = world.leases.first().cloned()
-                    && let Ok(t) = lease::give_back(first, "drill") {
-                    world.leases[0] = t.after;
+                _ => if let Some(first) = world.leases.first_mut()
+                    && let Ok(t) = lease::give_back(first.clone(), "drill") {
+                    *first = t.after;
                 },
             }
             for handle in &world.live {

@@ -41,10 +41,11 @@ fn wanted() -> NewThirdParty {
 }
 
 fn pg(target: &mut Option<Target>) -> &mut PgTarget {
-    match target.as_mut() {
-        Some(Target::Pg(pg)) => pg,
-        _ => panic!("no login roles"),
-    }
+    let pg = target.as_mut().and_then(|target| match target {
+        Target::Pg(pg) => Some(pg),
+        _ => None,
+    });
+    pg.unwrap()
 }
 
 fn registered() -> ThirdParty {
@@ -198,6 +199,44 @@ fn two_rotations_at_once_are_refused_and_one_is_given_up_only_before_the_revoke(
     assert_eq!(late.code(), "credential.rotation-phase");
 }
 
+#[test]
+fn a_credential_is_revoked_whatever_runs_and_is_used_for_nothing_more() {
+    for (credential, rotates) in [(registered(), false), (watching(), true)] {
+        assert_eq!(
+            rotation::end(credential.clone(), " ").unwrap_err().code(),
+            "task.reason-missing"
+        );
+        let ending = rotation::end(credential, "found in a repository").unwrap().after;
+        assert_eq!(plan(&ending, None, at(9_000)), [Step::End]);
+        assert_eq!(
+            (ending.rotation(), ending.unfinished().is_some()),
+            (None, rotates)
+        );
+        assert!(!ending.offers_new());
+        let stuck = rotation::trouble(ending.clone(), "not reached")
+            .unwrap()
+            .unwrap()
+            .after;
+        assert_eq!(rotation::trouble(stuck.clone(), "not reached").unwrap(), None);
+        for refused in [
+            rotation::end(stuck.clone(), "again"),
+            rotation::begin(stuck.clone(), None, "due", at(9_000)),
+            rotation::replace(stuck.clone(), "third".to_owned(), 8, at(9_000)),
+        ] {
+            assert_eq!(refused.unwrap_err().code(), "credential.revoked");
+        }
+        let over = rotation::ended(stuck, Some(refusal()), 9, at(9_001))
+            .unwrap()
+            .after;
+        assert_eq!(over.ended(), Some("found in a repository"));
+        assert_eq!(plan(&over, None, at(1_000_000)), []);
+        assert_eq!(
+            rotation::ended(over, None, 10, at(9_002)).unwrap_err().code(),
+            "credential.rotation-phase"
+        );
+    }
+}
+
 /// A system with two logins, and everything a driver does to it.
 struct World {
     row: ThirdParty,
@@ -232,7 +271,7 @@ impl World {
         }
         let old = self.old();
         let next = match steps.first() {
-            None => return,
+            None | Some(Step::End) => return,
             Some(Step::Begin) => rotation::begin(row, Some("next".to_owned()), "due", now),
             Some(Step::Prepare) => rotation::prepared(row),
             Some(Step::Stage) => {

@@ -49,9 +49,8 @@ fn registered() -> ThirdParty {
 
 fn refused(change: impl FnOnce(&mut AwsTarget)) -> &'static str {
     let mut wanted = wanted();
-    match wanted.target.as_mut() {
-        Some(Target::Aws(aws)) => change(aws),
-        _ => panic!("no AWS target"),
+    if let Some(Target::Aws(aws)) = wanted.target.as_mut() {
+        change(aws);
     }
     register_third_party(wanted, &Limits::default(), at(0))
         .unwrap_err()
@@ -189,7 +188,7 @@ impl World {
             steps = plan(&row, Some(&self.observed()), now);
         }
         let next = match steps.first() {
-            None => return,
+            None | Some(Step::End) => return,
             Some(Step::Begin) => rotation::begin(row, None, "due", now),
             Some(Step::Prepare) if self.keys.len() == 1 => rotation::prepared(row),
             Some(Step::Prepare) => rotation::roll_back(row, "no room"),

@@ -29,7 +29,8 @@ pub(super) fn to_json(c: &ThirdParty) -> Value {
         "target": c.target.as_ref().map(place::to_json),
         "rotated": c.rotated.as_ref().map(rotated_to_json),
         "taken_back": c.taken_back.as_ref().map(|b| json!({ "at": b.at.micros(), "reason": b.reason })),
-        "rotation": c.rotation().map(rotation_to_json),
+        "rotation": c.unfinished().map(rotation_to_json),
+        "end": end_to_json(&c.standing),
     })
 }
 
@@ -48,8 +49,56 @@ pub(super) fn from_json(tenant: &TenantId, v: &Value) -> Option<Detail> {
                 reason: text(b.get("reason")?)?,
             })
         })?,
-        standing: optional(v.get("rotation")?, rotation_from_json)?
-            .map_or(Standing::Steady, Standing::Rotating),
+        standing: standing_from_json(v)?,
+    })
+}
+
+fn end_to_json(standing: &Standing) -> Value {
+    match standing {
+        Standing::Ending { reason, trouble, .. } => json!({ "reason": reason, "trouble": trouble }),
+        Standing::Revoked {
+            at,
+            entry,
+            reason,
+            probe,
+        } => {
+            let probe = probe.as_ref().map(probe_to_json);
+            json!({ "reason": reason, "at": at.micros(), "entry": entry, "probe": probe })
+        }
+        Standing::Rotating(_) | Standing::Steady => Value::Null,
+    }
+}
+
+fn standing_from_json(v: &Value) -> Option<Standing> {
+    let rotation = optional(v.get("rotation")?, rotation_from_json)?;
+    let end = v.get("end").filter(|end| !end.is_null());
+    Some(match (end, rotation) {
+        (None, None) => Standing::Steady,
+        (None, Some(rotation)) => Standing::Rotating(rotation),
+        (Some(end), rotation) => match end.get("at") {
+            Some(at) => Standing::Revoked {
+                at: time(at)?,
+                entry: end.get("entry")?.as_u64()?,
+                reason: text(end.get("reason")?)?,
+                probe: optional(end.get("probe")?, probe_from_json)?,
+            },
+            None => Standing::Ending {
+                reason: text(end.get("reason")?)?,
+                rotation,
+                trouble: optional(end.get("trouble")?, text)?,
+            },
+        },
+    })
+}
+
+fn probe_to_json(p: &ProbeAnswer) -> Value {
+    json!({ "code": p.code, "text": p.text })
+}
+
+fn probe_from_json(p: &Value) -> Option<ProbeAnswer> {
+    Some(ProbeAnswer {
+        code: text(p.get("code")?)?,
+        text: text(p.get("text")?)?,
     })
 }
 
@@ -83,10 +132,7 @@ fn time(v: &Value) -> Option<Time> {
 }
 
 fn rotated_to_json(last: &LastRotation) -> Value {
-    let probe = last
-        .probe
-        .as_ref()
-        .map(|p| json!({ "code": p.code, "text": p.text }));
+    let probe = last.probe.as_ref().map(probe_to_json);
     json!({ "at": last.at.micros(), "entry": last.entry, "probe": probe })
 }
 
@@ -94,12 +140,7 @@ fn rotated_from_json(v: &Value) -> Option<LastRotation> {
     Some(LastRotation {
         at: time(v.get("at")?)?,
         entry: v.get("entry")?.as_u64()?,
-        probe: optional(v.get("probe")?, |p| {
-            Some(ProbeAnswer {
-                code: text(p.get("code")?)?,
-                text: text(p.get("text")?)?,
-            })
-        })?,
+        probe: optional(v.get("probe")?, probe_from_json)?,
     })
 }
 

@@ -1,7 +1,9 @@
 //! The part of a third-party credential that says where its secret is accepted.
 
 use bailiwick_base::{CredentialId, TenantId};
-use bailiwick_credential::{AwsTarget, EndpointOverride, PgTarget, Target, Turn};
+use bailiwick_credential::{
+    AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Target, Turn,
+};
 use serde_json::{Value, json};
 
 use super::detail::{optional, text};
@@ -17,6 +19,20 @@ pub(super) fn to_json(target: &Target) -> Value {
             "manager": t.manager.to_string(),
             "lease_role": t.lease_role,
             "danger_endpoint_override": t.danger_endpoint_override.as_ref().map(override_to_json),
+        }),
+        Target::GithubApp(t) => json!({
+            "system": "github-app",
+            "app": t.app,
+            "danger_endpoint_override": t.danger_endpoint_override.as_ref().map(override_to_json),
+        }),
+        Target::Http(t) => json!({
+            "system": "http",
+            "url": t.url,
+            "key": t.key,
+            "manager": t.manager.to_string(),
+            "document": t.document,
+            "addresses": t.addresses,
+            "allow_plaintext": t.allow_plaintext,
         }),
         // Rows of the first version name no system.
         Target::Pg(t) => json!({
@@ -36,6 +52,11 @@ pub(super) fn to_json(target: &Target) -> Value {
 pub(super) fn from_json(tenant: &TenantId, v: &Value) -> Option<Target> {
     match v.get("system").map(Value::as_str) {
         None => pg_from_json(tenant, v).map(Target::Pg),
+        Some(Some("github-app")) => Some(Target::GithubApp(GithubAppTarget {
+            app: text(v.get("app")?)?,
+            danger_endpoint_override: optional(v.get("danger_endpoint_override")?, override_from_json)?,
+        })),
+        Some(Some("http")) => http_from_json(tenant, v).map(Target::Http),
         Some(Some("aws")) => aws_from_json(tenant, v).map(Target::Aws),
         Some(_) => None,
     }
@@ -45,15 +66,25 @@ fn override_to_json(o: &EndpointOverride) -> Value {
     json!({ "url": o.url, "addresses": o.addresses, "allow_plaintext": o.allow_plaintext })
 }
 
+fn addresses(v: &Value) -> Option<Vec<String>> {
+    v.get("addresses")?.as_array()?.iter().map(text).collect()
+}
+
+fn http_from_json(tenant: &TenantId, v: &Value) -> Option<HttpTarget> {
+    Some(HttpTarget {
+        url: text(v.get("url")?)?,
+        key: text(v.get("key")?)?,
+        manager: manager(tenant, v)?,
+        document: text(v.get("document")?)?,
+        addresses: addresses(v)?,
+        allow_plaintext: v.get("allow_plaintext")?.as_bool()?,
+    })
+}
+
 fn override_from_json(v: &Value) -> Option<EndpointOverride> {
     Some(EndpointOverride {
         url: text(v.get("url")?)?,
-        addresses: v
-            .get("addresses")?
-            .as_array()?
-            .iter()
-            .map(text)
-            .collect::<Option<_>>()?,
+        addresses: addresses(v)?,
         allow_plaintext: v.get("allow_plaintext")?.as_bool()?,
     })
 }

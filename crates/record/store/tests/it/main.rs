@@ -16,6 +16,7 @@ mod compare;
 mod counting;
 mod crash;
 mod files;
+mod lease;
 mod schema;
 mod suite;
 mod third_party;

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, crash, third_party, trust};
+use crate::{aggregates, cases, crash, lease, third_party, trust};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -81,6 +81,9 @@ both_engines! {
         a_newer_schema_is_refused,
         a_lost_connection_is_opened_again,
         an_interrupted_commit_is_run_again;
+    lease:
+        a_lease_keeps_its_secret_until_it_opens_nothing,
+        a_live_lease_is_always_due_and_one_that_is_altered_is_named;
     third_party:
         a_credential_that_is_gone_or_altered_is_named_at_a_start,
         a_rotation_keeps_both_secrets_until_its_end,

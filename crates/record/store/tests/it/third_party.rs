@@ -11,7 +11,7 @@ use bailiwick_store::{Page, Sealing, StoreError, Tx};
 
 use crate::bed::Bed;
 
-async fn registered(bed: &Bed, acme: &TenantId, name: &str) -> ThirdParty {
+pub(crate) async fn registered(bed: &Bed, acme: &TenantId, name: &str) -> ThirdParty {
     let identity = bed.identity(acme, name).await;
     let wanted = NewThirdParty {
         id: bed.ids.mint(acme).unwrap(),

@@ -33,7 +33,10 @@ pub async fn advance_leases(deps: Deps, tenant: TenantId) {
 
 async fn advance(deps: &Deps, mut lease: Lease) {
     for _ in 0..STEPS_MAX {
-        let why = stopped(deps, &deps.cell.load(), &lease.task);
+        let why = match stopped(deps, &deps.cell.load(), &lease.task) {
+            None => revoked(deps, &lease).await,
+            task => task,
+        };
         let Some(step) = lease_plan(&lease, why.as_deref(), deps.clock.now()) else {
             return;
         };
@@ -42,6 +45,14 @@ async fn advance(deps: &Deps, mut lease: Lease) {
             Err(stopped) => return note(deps, lease, &stopped).await,
         }
     }
+}
+
+/// What a revoked credential lent comes back too.
+async fn revoked(deps: &Deps, lease: &Lease) -> Option<String> {
+    let mut reader = deps.store.reader(lease.id.tenant()).await.ok()?;
+    let source = reader.third_party().lookup(&lease.source).await.ok()??;
+    let reason = source.ended()?;
+    Some(format!("its credential is revoked: {reason}"))
 }
 
 async fn take(deps: &Deps, lease: &Lease, step: LeaseStep) -> Result<Lease, Stopped> {

@@ -49,6 +49,9 @@ fn stopped(deps: &Deps, snapshot: &Snapshot, task: &TaskId) -> Option<String> {
 }
 
 fn require_open(deps: &Deps, task: &TaskId) -> Result<(), RouteError> {
+    if deps.cell.load().task(task).is_none() {
+        return Err(RouteError::not_found("task").hint("list them with `bailiwick task ls`"));
+    }
     match stopped(deps, &deps.cell.load(), task) {
         Some(reason) => Err(
             RouteError::new(StatusCode::CONFLICT, "lease.task-stopped", reason)

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use bailiwick_base::{Secret, Transition};
+use bailiwick_base::{Secret, Time, Transition};
 use bailiwick_connectors::{Driver, Ended, Probed, Reachable, TargetError};
 use bailiwick_credential::plan::{Step, plan};
-use bailiwick_credential::{Observed, Phase, Refusal, ThirdParty, rotation};
+use bailiwick_credential::{Observed, Phase, ProbeAnswer, Refusal, ThirdParty, rotation};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Sealing, StoreError, Tx};
 
 use crate::Deps;
@@ -61,14 +61,26 @@ async fn take(
     let now = deps.clock.now();
     let known = c.clone();
     match step {
-        Step::Begin => return begin(deps, c).await,
-        Step::Wait(_) => return Ok(known),
+        Step::Begin => begin(deps, c).await,
+        Step::Wait(_) => Ok(known),
         Step::Close => {
             let seen = observed.take().unwrap_or_default();
-            return write(deps, rotation::close(known, &seen, now)?, Sealed::Keep).await;
+            write(deps, rotation::close(known, &seen, now)?, Sealed::Keep).await
         }
-        Step::Look | Step::Prepare | Step::Probe | Step::Revoke | Step::Stage | Step::Unstage => {}
+        Step::End if c.target.is_none() => ended(deps, known, None).await,
+        step => deed(deps, c, step, observed).await,
     }
+}
+
+/// A step that needs the system.
+async fn deed(
+    deps: &Deps,
+    c: &ThirdParty,
+    step: Step,
+    observed: &mut Option<Observed>,
+) -> Result<ThirdParty, Stopped> {
+    let now = deps.clock.now();
+    let known = c.clone();
     let (secret, handle) = manager(deps, c).await?;
     let with = Reachable {
         sender: &deps.sender,
@@ -91,13 +103,18 @@ async fn take(
             write(deps, rotation::prepared(known)?, Sealed::Keep).await
         }
         Step::Stage => stage(deps, &driver, known).await,
-        Step::Revoke => match driver.revoke(c).await? {
+        Step::Revoke => match driver.revoke(c, &secrets(deps, c).await?.0).await? {
             Ended::Done => write(deps, rotation::revoked(known)?, Sealed::Keep).await,
             Ended::Reopened(seen) => write(deps, rotation::reopen(known, &seen, now)?, Sealed::Keep).await,
         },
         Step::Unstage => {
-            driver.unstage().await?;
+            driver.unstage(secrets(deps, c).await?.1.as_ref()).await?;
             write(deps, rotation::rolled_back(known, now)?, Sealed::Drop).await
+        }
+        Step::End => {
+            let (secret, new) = secrets(deps, c).await?;
+            let refused = driver.end_all(&secret, new.as_ref()).await?;
+            ended(deps, known, Some(refused)).await
         }
         _ => {
             let (old, new) = secrets(deps, c).await?;
@@ -141,7 +158,9 @@ pub(crate) async fn manager(
     c: &ThirdParty,
 ) -> Result<(Secret<Vec<u8>>, Option<String>), Stopped> {
     let target = c.target.as_ref().ok_or(Stopped::Gone("it has no target"))?;
-    let id = target.manager();
+    let Some(id) = target.manager() else {
+        return Ok((Secret::new(Vec::new()), None));
+    };
     let gone = Stopped::Gone("the manager's credential is gone: register it again");
     let mut reader = deps.store.reader(id.tenant()).await?;
     let handle = match reader.third_party().lookup(id).await? {
@@ -184,23 +203,46 @@ async fn write(deps: &Deps, t: Transition<ThirdParty>, sealed: Sealed) -> Result
 }
 
 /// The record of the refusal is the evidence of the rotation, and names its own place in the log.
-async fn complete(
+async fn complete(deps: &Deps, c: ThirdParty, answer: ProbeAnswer) -> Result<ThirdParty, Stopped> {
+    let end = move |known: ThirdParty, entry, now| rotation::complete(known, answer.clone(), entry, now);
+    finish(deps, c, end, Forgotten::Old).await
+}
+
+/// The record of the refusal is the evidence that the credential is revoked.
+async fn ended(deps: &Deps, c: ThirdParty, answer: Option<ProbeAnswer>) -> Result<ThirdParty, Stopped> {
+    let end = move |known: ThirdParty, entry, now| rotation::ended(known, answer.clone(), entry, now);
+    finish(deps, c, end, Forgotten::Both).await
+}
+
+/// Which secret nobody needs any more.
+#[derive(Clone, Copy)]
+enum Forgotten {
+    Both,
+    Old,
+}
+
+/// A record that names its own place in the log.
+async fn finish(
     deps: &Deps,
     c: ThirdParty,
-    answer: bailiwick_credential::ProbeAnswer,
+    end: impl Fn(ThirdParty, u64, Time) -> Result<Transition<ThirdParty>, Refusal> + Send + Sync + 'static,
+    forgotten: Forgotten,
 ) -> Result<ThirdParty, Stopped> {
-    let ended = Arc::new(std::sync::Mutex::new(None));
-    let (kept, known, context) = (Arc::clone(&ended), c.clone(), context(deps, &c)?);
+    let reached = Arc::new(std::sync::Mutex::new(None));
+    let (kept, known, context) = (Arc::clone(&reached), c.clone(), context(deps, &c)?);
     let work = async move |tx: &mut Tx| {
-        let entry = tx.position().0;
-        let t = rotation::complete(known.clone(), answer.clone(), entry, tx.now())?;
+        let t = end(known.clone(), tx.position().0, tx.now())?;
         let after = t.after.clone();
-        tx.third_party().apply(t, Sealing::Promote).await?;
+        let sealing = match forgotten {
+            Forgotten::Both => Sealing::Forget,
+            Forgotten::Old => Sealing::Promote,
+        };
+        tx.third_party().apply(t, sealing).await?;
         *kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(after);
         Ok::<_, Stopped>(Vec::new())
     };
     deps.store.transact(context, work).await?;
-    let after = ended
+    let after = reached
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .take();

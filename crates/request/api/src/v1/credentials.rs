@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use bailiwick_base::{CredentialId, Digest, Secret, TenantId};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
-use bailiwick_credential::{SecretKind, ThirdParty};
+use bailiwick_credential::{SecretKind, Standing, ThirdParty};
 use bailiwick_store::{Page, Reach, Sealing, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
@@ -209,6 +209,28 @@ pub(crate) async fn cancel(
     Ok(committed(&receipt, StatusCode::OK))
 }
 
+/// Decides to make every secret of a credential invalid for good; the reconciler does it.
+pub(crate) async fn revoke(
+    State(deps): State<Deps>,
+    Path((slug, named)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::RotationRequest>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = known(&deps, &tenant, &named).await?.id;
+    let path = format!("credentials/{id}/revoke");
+    let (doors, reason) = (deps.clone(), body.reason.clone());
+    let receipt = deps
+        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
+            let ending = rotation::end(read(tx, &id).await?, &reason)?;
+            let shown = to_wire(&doors, &ending.after);
+            tx.third_party().apply(ending, Sealing::Keep).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
 /// A consumer says that it uses the new secret.
 pub(crate) async fn confirm(
     State(deps): State<Deps>,
@@ -249,11 +271,19 @@ pub(crate) async fn replace(
     let receipt = deps
         .command(&session, &tenant, (&path, &asked), async move |tx: &mut Tx| {
             let entry = tx.position().0;
-            let replaced = rotation::replace(read(tx, &id).await?, fingerprint.clone(), entry, tx.now())?;
-            let shown = to_wire(&doors, &replaced.after);
-            tx.third_party()
-                .apply(replaced, Sealing::Replace(&secret))
-                .await?;
+            let known = read(tx, &id).await?;
+            // Where a person makes the new secret of a rotation, this is how it is handed in.
+            let (t, sealing) = if known.awaits_hand_in() {
+                (
+                    rotation::handed_in(known, fingerprint.clone())?,
+                    Sealing::Stage(&secret),
+                )
+            } else {
+                let t = rotation::replace(known, fingerprint.clone(), entry, tx.now())?;
+                (t, Sealing::Replace(&secret))
+            };
+            let shown = to_wire(&doors, &t.after);
+            tx.third_party().apply(t, sealing).await?;
             answer(&shown)
         })
         .await?;
@@ -280,6 +310,7 @@ pub(crate) async fn fetch(
         .store
         .transact(context, async move |tx: &mut Tx| {
             let known = read(tx, &id).await?;
+            rotation::require_living(&known)?;
             let used = || known.target.as_ref().map(|t| t.handle().to_owned());
             let (login, fingerprint, secret) = match known.rotation().filter(|_| known.offers_new()) {
                 Some(r) => (
@@ -329,6 +360,8 @@ fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
         consumers: c.consumers.iter().cloned().collect(),
         target: c.target.as_ref().and_then(super::place::pg_to_wire),
         aws: c.target.as_ref().and_then(super::place::aws_to_wire),
+        github_app: c.target.as_ref().and_then(super::place::app_to_wire),
+        http: c.target.as_ref().and_then(super::place::http_to_wire),
         due_at: c.due_at().to_string(),
         overdue: c.due_at() <= deps.clock.now(),
         last_rotation: c.rotated.as_ref().map(|last| wire::LastRotation {
@@ -350,5 +383,31 @@ fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
             at: back.at.to_string(),
             reason: back.reason.clone(),
         }),
+        revoked: revoked_to_wire(&c.standing),
+    }
+}
+
+fn revoked_to_wire(standing: &Standing) -> Option<wire::Revoked> {
+    match standing {
+        Standing::Ending { reason, trouble, .. } => Some(wire::Revoked {
+            reason: reason.clone(),
+            at: None,
+            entry: None,
+            refused: None,
+            trouble: trouble.clone(),
+        }),
+        Standing::Revoked {
+            at,
+            entry,
+            reason,
+            probe,
+        } => Some(wire::Revoked {
+            reason: reason.clone(),
+            at: Some(at.to_string()),
+            entry: Some(*entry),
+            refused: probe.as_ref().map(|p| p.code.clone()),
+            trouble: None,
+        }),
+        Standing::Rotating(_) | Standing::Steady => None,
     }
 }

@@ -1,7 +1,10 @@
 //! Where a third-party secret is accepted, as it comes and as it is shown.
 
 use bailiwick_base::TenantId;
-use bailiwick_credential::{AwsTarget, EndpointOverride, PgTarget, Target, ThirdParty, Turn};
+use bailiwick_connectors::HttpDocument;
+use bailiwick_credential::{
+    AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Target, ThirdParty, Turn,
+};
 use bailiwick_outbound::{AddressRule, Endpoint};
 use bailiwick_wire as wire;
 
@@ -15,14 +18,74 @@ pub(super) async fn of(
     tenant: &TenantId,
     body: &wire::NewCredential,
 ) -> Result<Option<Target>, RouteError> {
-    match (&body.target, &body.aws) {
-        (None, None) => Ok(None),
-        (Some(target), None) => pg(deps, tenant, target).await.map(Some),
-        (None, Some(aws)) => self::aws(deps, tenant, aws).await.map(Some),
-        (Some(_), Some(_)) => Err(RouteError::invalid(
+    match (&body.target, &body.aws, &body.github_app, &body.http) {
+        (None, None, None, None) => Ok(None),
+        (Some(target), None, None, None) => pg(deps, tenant, target).await.map(Some),
+        (None, Some(aws), None, None) => self::aws(deps, tenant, aws).await.map(Some),
+        (None, None, Some(app), None) => self::app(app).map(Some),
+        (None, None, None, Some(http)) => self::http(deps, tenant, http).await.map(Some),
+        _ => Err(RouteError::invalid(
             "credential.two-targets",
-            "`target` and `aws`: a credential has one place, give one of them",
+            "`target`, `aws`, `github_app`, `http`: a credential has one place, give one of them",
         )),
+    }
+}
+
+fn app(target: &wire::GithubAppTarget) -> Result<Target, RouteError> {
+    let over = target.danger_endpoint_override.as_ref();
+    Ok(Target::GithubApp(GithubAppTarget {
+        app: target.app.clone(),
+        danger_endpoint_override: over.map(endpoint_override).transpose()?,
+    }))
+}
+
+async fn http(deps: &Deps, tenant: &TenantId, target: &wire::HttpTarget) -> Result<Target, RouteError> {
+    HttpDocument::parse(&target.document)
+        .map_err(|e| RouteError::invalid("credential.driver-document", format!("driver: {e}")))?;
+    let place = endpoint_override(&wire::EndpointOverride {
+        url: target.url.clone(),
+        allow_addresses: target.allow_addresses.clone(),
+        allow_plaintext: target.allow_plaintext,
+    })?;
+    Ok(Target::Http(HttpTarget {
+        url: place.url,
+        key: target.key.clone(),
+        manager: manager(deps, tenant, &target.manager).await?.id,
+        document: target.document.clone(),
+        addresses: place.addresses,
+        allow_plaintext: place.allow_plaintext,
+    }))
+}
+
+pub(super) fn app_to_wire(target: &Target) -> Option<wire::GithubAppTarget> {
+    let Target::GithubApp(t) = target else {
+        return None;
+    };
+    Some(wire::GithubAppTarget {
+        app: t.app.clone(),
+        danger_endpoint_override: t.danger_endpoint_override.as_ref().map(override_to_wire),
+    })
+}
+
+pub(super) fn http_to_wire(target: &Target) -> Option<wire::HttpTarget> {
+    let Target::Http(t) = target else {
+        return None;
+    };
+    Some(wire::HttpTarget {
+        url: t.url.clone(),
+        key: t.key.clone(),
+        manager: t.manager.to_string(),
+        document: t.document.clone(),
+        allow_addresses: t.addresses.clone(),
+        allow_plaintext: t.allow_plaintext,
+    })
+}
+
+fn override_to_wire(over: &EndpointOverride) -> wire::EndpointOverride {
+    wire::EndpointOverride {
+        url: over.url.clone(),
+        allow_addresses: over.addresses.clone(),
+        allow_plaintext: over.allow_plaintext,
     }
 }
 
@@ -105,10 +168,6 @@ pub(super) fn aws_to_wire(target: &Target) -> Option<wire::AwsTarget> {
         manager_key: t.manager_key.clone(),
         manager: t.manager.to_string(),
         lease_role: t.lease_role.clone(),
-        danger_endpoint_override: over.map(|o| wire::EndpointOverride {
-            url: o.url.clone(),
-            allow_addresses: o.addresses.clone(),
-            allow_plaintext: o.allow_plaintext,
-        }),
+        danger_endpoint_override: over.map(override_to_wire),
     })
 }

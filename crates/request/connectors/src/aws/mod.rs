@@ -181,12 +181,25 @@ impl<'a> AwsKeys<'a> {
 
     /// Deletes the new key. As long as its id is not known, it is the one that nobody knows.
     pub(crate) async fn unstage(&self) -> Result<(), TargetError> {
-        match self.credential.rotation() {
+        match self.credential.unfinished() {
             Some(rotation) if rotation.handle.is_some() => {
                 self.end(rotation.handle.as_deref().unwrap_or_default()).await
             }
             Some(rotation) if rotation.prepared => self.delete_unknown().await,
             _ => Ok(()),
+        }
+    }
+
+    /// Ends the key in use and one that a rotation was making.
+    pub(crate) async fn end_all(&self, secret: &Secret<Vec<u8>>) -> Result<ProbeAnswer, TargetError> {
+        self.unstage().await?;
+        self.end(&self.target.key).await?;
+        match self.whom(&self.target.key, secret).await {
+            Ok(_) => Err(TargetError::Unusable("the key is still accepted")),
+            Err(TargetError::Refused { code, text }) if REFUSALS.contains(&code.as_str()) => {
+                Ok(ProbeAnswer { code, text })
+            }
+            Err(error) => Err(error),
         }
     }
 

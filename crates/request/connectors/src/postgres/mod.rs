@@ -249,6 +249,34 @@ impl<'a> PgLogins<'a> {
     }
 }
 
+impl PgLogins<'_> {
+    /// Ends both logins; who is connected with them is cut off.
+    pub(crate) async fn end_all(&self, secret: &Secret<Vec<u8>>) -> Result<ProbeAnswer, TargetError> {
+        within(async {
+            let mut conn = self.connect().await?;
+            for login in &self.target.logins {
+                if has_role(&mut conn, login).await? {
+                    let login = quoted(login);
+                    run(&mut conn, format!("ALTER ROLE {login} NOLOGIN PASSWORD NULL")).await?;
+                }
+                end_sessions(&mut conn, login).await?;
+            }
+            Ok(conn.close().await?)
+        })
+        .await?;
+        match within(connect(self.target, self.old(), secret)).await {
+            Ok(conn) => {
+                conn.close().await?;
+                Err(TargetError::Unusable("the login still opens"))
+            }
+            Err(TargetError::Refused { code, text }) if code.starts_with("28") => {
+                Ok(ProbeAnswer { code, text })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Tries the new secret, which must open, and then the old one, which must not.
 ///
 /// # Errors

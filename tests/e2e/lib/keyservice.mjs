@@ -1,0 +1,80 @@
+// A service that manages keys over HTTP, and GitHub's `GET /app`: both judge
+// what they are shown by themselves.
+import { randomBytes, verify } from "node:crypto";
+import { createServer } from "node:http";
+import { Door, local } from "./door.mjs";
+
+async function listening(answer) {
+    const server = createServer(async (request, response) => {
+        const chunks = [];
+        for await (const chunk of request) {
+            chunks.push(chunk);
+        }
+        const { status, body } = answer(request, Buffer.concat(chunks).toString("utf8"));
+        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    });
+    await new Promise(done => server.listen(0, "127.0.0.1", done));
+    const door = await Door.open(local(server.address().port));
+    const stop = () => {
+        door.close();
+        server.closeAllConnections();
+        return new Promise(done => server.close(done));
+    };
+    return { door, url: `http://127.0.0.1:${door.port}`, direct: `http://127.0.0.1:${server.address().port}`, stop };
+}
+
+const bearer = request => /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
+
+/** Keys that a manager makes, lists and deletes, and what every key may ask. */
+export async function keyService(manager) {
+    const keys = new Map();
+    const add = name => {
+        const key = { id: `key/${randomBytes(4).toString("hex")}`, name, secret: `canary-${randomBytes(18).toString("hex")}`, last_used_at: null };
+        keys.set(key.id, key);
+        return key;
+    };
+    const service = await listening((request, body) => {
+        const path = new URL(request.url, "http://service").pathname;
+        if (path === "/v1/whoami") {
+            const known = [...keys.values()].find(({ secret }) => secret === bearer(request));
+            if (known === undefined) {
+                return { status: 401, body: { message: "no such key" } };
+            }
+            known.last_used_at = new Date().toISOString();
+            return { status: 200, body: { id: known.id } };
+        }
+        if (bearer(request) !== manager) {
+            return { status: 403, body: { message: "not the manager" } };
+        }
+        if (request.method === "POST" && path === "/v1/keys") {
+            return { status: 201, body: add(JSON.parse(body).name) };
+        }
+        if (request.method === "GET" && path === "/v1/keys") {
+            return { status: 200, body: { keys: [...keys.values()].map(({ secret, ...shown }) => shown) } };
+        }
+        const named = decodeURIComponent(/^\/v1\/keys\/([^/]+)$/.exec(path)?.[1] ?? "");
+        return request.method === "DELETE" && keys.delete(named) ? { status: 204, body: {} } : { status: 404, body: { message: "no such key" } };
+    });
+    const works = async secret => (await fetch(`${service.direct}/v1/whoami`, { headers: { authorization: `Bearer ${secret}` } })).status;
+    return { ...service, keys, add, works };
+}
+
+/** `GET /app` for the app `id`, for whoever signs with one of `keys` (public keys, by name). */
+export async function githubApp(id) {
+    const keys = new Map();
+    const service = await listening(request => {
+        const refused = { status: 401, body: { message: "A JSON web token could not be decoded" } };
+        const [head, payload, signature] = (bearer(request) ?? "").split(".");
+        if (request.method !== "GET" || request.url !== "/app" || signature === undefined) {
+            return refused;
+        }
+        const read = part => JSON.parse(Buffer.from(part, "base64url"));
+        const [{ alg }, { iss, iat, exp }] = [read(head), read(payload)];
+        const now = Date.now() / 1000;
+        const timely = iat <= now && exp > now && exp - iat <= 600;
+        const signed = alg === "RS256" && [...keys.values()].some(key => verify("sha256", Buffer.from(`${head}.${payload}`), key, Buffer.from(signature, "base64url")));
+        return signed && timely && iss === id ? { status: 200, body: { id: 1, client_id: iss } } : refused;
+    });
+    return { ...service, keys };
+}
+
