@@ -103,6 +103,10 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
             ..bailiwick_credential::Limits::default()
         },
         signing: bailiwick_api::Signing::new(bailiwick_credential::signing_key::KeySchedule::default()),
+        sender: bailiwick_outbound::Sender::new(
+            bailiwick_outbound::Dialer::of_system(),
+            bailiwick_outbound::SendConfig::default(),
+        ),
         clock,
         entropy,
         ids,

@@ -662,7 +662,7 @@ fn wire(
         assertions: Arc::new(assertions),
         signing: bailiwick_api::Signing::new(config.keys.schedule()),
         egress: egress.unwrap_or_default(),
-        sender: Sender::new(Dialer::of_system(), SendConfig::default()),
+        sender: Sender::new(ground.dialer.clone(), SendConfig::default()),
         kill_journal: ground.kill_journal,
         tools: Arc::new(Look {
             gateway: later,

@@ -1,7 +1,7 @@
 //! AWS Signature Version 4, for a POST of a form: the one shape that the query protocol of IAM and STS has.
 //!
 //! Own code over the one cryptography library, because the vendor's crate signs with another one and keeps the
-//! secret in types that can be printed (ADR 0033).
+//! secret in types that can be printed (ADR 0034).
 
 use aws_lc_rs::digest;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
