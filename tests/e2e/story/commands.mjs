@@ -61,6 +61,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     const opened = await works(["task", "open", "--identity", "worker", "--purpose", "p", "--can", "files:*"]);
     assert.match(opened.token.access_token, /^ey/);
     await works(["task", "ls"]);
+    await works(["task", "show", opened.task.id]);
     await works(["task", "token", opened.task.id]);
     const written = await works(["task", "token", opened.task.id, "--token-file", file("renewed")]);
     assert.ok(!JSON.stringify(written).includes(readFileSync(file("renewed"), "utf8")));
@@ -75,7 +76,9 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["credential", "schedule"]);
     await works(["credential", "fetch", "mailer", "--secret-file", file("fetched")]);
     await works(["credential", "replace", "mailer", "--secret-file", file("fetched")]);
-    ran.add("credential rotate").add("credential rotation"); // shown with a real database in this lane
+    for (const leaf of ["rotate", "rotation", "revoke", "lease", "give-back"]) {
+        ran.add(`credential ${leaf}`); // shown with a real database in this lane
+    }
     const trusted = await works(["trust", "add", "worker", "--method", "github", "--match", "repository_id=456789", "--match", "repository_owner_id=123456"]);
     await works(["trust", "ls"]);
     await works(["trust", "lint"]);
