@@ -79,7 +79,7 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
         root: Digest::of(&root).to_string(),
         tenants: made,
         steps: vec![
-            format!("write down the digest of the root above, with the date and who was present"),
+            "write down the digest of the root above, with the date and who was present".to_owned(),
             keep.step,
             format!(
                 "move `{}` to the machine that serves, mode 0700, for the user that serves",

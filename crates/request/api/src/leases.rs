@@ -21,6 +21,8 @@ use crate::problem::RouteError;
 const LEASES_MAX: usize = 65_536;
 /// Leases that one look ends.
 const ENDED_MAX: usize = 256;
+/// How long a task that could not be closed waits for the next attempt, so that it is in nobody's way.
+const AGAIN: Duration = Duration::from_secs(2);
 /// What stands in the entry of a task that ended so.
 const REASON: &str = "whoever ran it is gone: its lease was not renewed";
 
@@ -45,6 +47,14 @@ impl Leases {
         lapsed.map(|(task, _)| task.clone()).take(ENDED_MAX).collect()
     }
 
+    /// Tries it again later, after the others had their turn, unless it was renewed meanwhile.
+    fn postpone(&self, task: &TaskId, now: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ends_at) = all.get_mut(task).filter(|ends_at| **ends_at <= now) {
+            *ends_at = now.saturating_add(AGAIN);
+        }
+    }
+
     /// Unless it was renewed meanwhile.
     fn forget(&self, task: &TaskId, now: Duration) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,13 +64,14 @@ impl Leases {
     }
 }
 
-/// Closes every task whose lease was not renewed. What cannot be closed now is tried again at the next look.
+/// Closes every task whose lease was not renewed. What cannot be closed now is tried again, and holds up no other.
 pub async fn end_lapsed(deps: &Deps) {
     let now = deps.clock.monotonic();
     for task in deps.leases.lapsed(now) {
         match close(deps, &task).await {
             Ok(()) => deps.leases.forget(&task, now),
             Err(error) => {
+                deps.leases.postpone(&task, now);
                 tracing::warn!(error = %error.text(), %task, "a task whose lease ended could not be closed");
             }
         }
@@ -90,4 +101,39 @@ async fn close(deps: &Deps, task: &TaskId) -> Result<(), RouteError> {
         })
         .await;
     closed.map(drop).map_err(RouteError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bailiwick_base::{TaskId, TenantId};
+    use uuid::Uuid;
+
+    use super::{AGAIN, ENDED_MAX, Leases};
+
+    fn task(n: usize) -> TaskId {
+        let tenant = TenantId::parse("acme").expect("a slug");
+        TaskId::from_parts(tenant, Uuid::from_u128(n as u128 + 1))
+    }
+
+    #[test]
+    fn tasks_that_cannot_be_closed_hold_up_no_other() {
+        let (leases, now) = (Leases::default(), Duration::from_secs(10));
+        for n in 0..=ENDED_MAX {
+            assert!(leases.renew(&task(n), now));
+        }
+        let first = leases.lapsed(now);
+        assert_eq!(first.len(), ENDED_MAX);
+        assert!(!first.contains(&task(ENDED_MAX)));
+        for stuck in &first {
+            leases.postpone(stuck, now);
+        }
+        assert_eq!(leases.lapsed(now), [task(ENDED_MAX)]);
+        assert_eq!(leases.lapsed(now + AGAIN).len(), ENDED_MAX);
+        // Whoever came back meanwhile stays.
+        leases.renew(&task(0), now + AGAIN + AGAIN);
+        leases.postpone(&task(0), now + AGAIN);
+        assert!(!leases.lapsed(now + AGAIN).contains(&task(0)));
+    }
 }
