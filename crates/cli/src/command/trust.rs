@@ -44,11 +44,12 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                         t.identity.clone(),
                         t.method.clone(),
                         shown(&t.attributes),
+                        t.keys.clone(),
                         t.expires_at.clone(),
                     ]
                 });
                 paper.table(
-                    &["trust", "identity", "method", "attributes", "expires"],
+                    &["trust", "identity", "method", "attributes", "keys", "expires"],
                     rows.collect(),
                     "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_id=…",
                 );

@@ -242,6 +242,9 @@ pub enum Refusal {
         "issuer is registered otherwise in rule {0}: give the same kind, keys and addresses, or remove that one"
     )]
     TrustIssuerDiffers(String),
+    /// The issuer is that of a vendor, under another method.
+    #[error("issuer is that of `{0}`: say so with `--method {0}`")]
+    TrustIssuerMethod(&'static str),
     /// The rule was removed.
     #[error("trust rule was removed at {0}: that is final; add a new one")]
     TrustRemoved(Time),
@@ -319,6 +322,7 @@ impl Refusal {
             Self::TrustIssuer(_) => "trust.issuer-refused",
             Self::TrustIssuerBound(_) => "trust.issuer-bound",
             Self::TrustIssuerDiffers(_) => "trust.issuer-differs",
+            Self::TrustIssuerMethod(_) => "trust.issuer-refused",
             Self::TrustRemoved(_) => "trust.already-removed",
             Self::TrustTooBroad(_) => "trust.too-broad",
             Self::WindowEmpty { .. } => "task.window-empty",

@@ -62,6 +62,15 @@ pub(crate) struct Marks {
     tenants: imbl::OrdMap<TenantId, TenantMarks>,
 }
 
+/// The issuer that vouched for the workload to which a token was issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voucher<'a> {
+    /// By the trust rule that the token names.
+    Issuer(&'a str),
+    /// The rule is gone: whichever it was, a stop of any issuer holds.
+    Unknown,
+}
+
 /// The scopes a call falls under. What does not apply is left out; the tenant always applies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing<'a> {
@@ -69,6 +78,7 @@ pub(crate) struct Standing<'a> {
     /// Epoch of the credential.
     pub(crate) epoch: Epoch,
     pub(crate) issuer: Option<&'a str>,
+    pub(crate) voucher: Option<Voucher<'a>>,
     pub(crate) token: Option<&'a TokenId>,
     pub(crate) task: Option<&'a TaskId>,
     pub(crate) identity: Option<&'a IdentityId>,
@@ -84,6 +94,7 @@ impl<'a> Standing<'a> {
             tenant,
             epoch,
             issuer: None,
+            voucher: None,
             token: None,
             task: None,
             identity: None,
@@ -170,6 +181,16 @@ impl Marks {
         if let Some(issuer) = standing.issuer {
             offer(marks.issuers.get(issuer), true, &|| {
                 MarkScope::Issuer(tenant.clone(), issuer.to_owned())
+            });
+        }
+        let vouched = |url: &str| match standing.voucher {
+            None => false,
+            Some(Voucher::Issuer(voucher)) => voucher == url,
+            Some(Voucher::Unknown) => true,
+        };
+        for (url, stop) in marks.issuers.iter().filter(|(url, _)| vouched(url)) {
+            offer(Some(stop), true, &|| {
+                MarkScope::Issuer(tenant.clone(), url.clone())
             });
         }
         if let Some(server) = standing.server {

@@ -193,6 +193,11 @@ impl Default for Space {
 }
 
 impl Space {
+    /// A trust rule that was not removed.
+    pub(crate) fn trust(&self, id: &TrustId) -> Option<&Arc<Trust>> {
+        self.trusts.get(id)
+    }
+
     pub(crate) fn identity(&self, id: &IdentityId) -> Option<&Arc<IdentityEntity>> {
         self.identities.get(id)
     }

@@ -1,11 +1,11 @@
 //! Which mark stops a call, and the reason it gives.
 
-use bailiwick_base::{Epoch, IdentityId, ToolName};
+use bailiwick_base::{Epoch, IdentityId, ToolName, TrustId};
 use bailiwick_credential::Claims;
 
 use crate::call::{Call, ItemKind, Target};
 use crate::mark::{Mark, MarkEffect, MarkScope};
-use crate::marks::Standing;
+use crate::marks::{Standing, Voucher};
 use crate::reason::DenyReason;
 use crate::snapshot::{Snapshot, Space};
 use crate::view::{Aim, Caller};
@@ -55,6 +55,7 @@ pub(crate) fn credential_marked(
 ) -> Option<(DenyReason, Mark)> {
     let mut standing = Standing::of(&claims.tenant, claims.epoch);
     standing.issuer = Some(&claims.issuer);
+    standing.voucher = voucher(Some(space), claims);
     standing.token = Some(&claims.token);
     standing.task = Some(&claims.task);
     standing.identity = Some(&claims.nhi);
@@ -69,6 +70,13 @@ pub(crate) fn credential_marked(
         .find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
         .or_else(|| crate::lineage::marked(snapshot, claims))
         .map(|mark| (DenyReason::ActorRevoked, mark))
+}
+
+/// Who vouched for the workload that has this token, if a trust rule gave it.
+fn voucher<'a>(space: Option<&'a Space>, claims: &Claims) -> Option<Voucher<'a>> {
+    let rule = TrustId::parse(&claims.tenant, &claims.client).ok()?;
+    let trust = space.and_then(|space| space.trust(&rule));
+    Some(trust.map_or(Voucher::Unknown, |trust| Voucher::Issuer(&trust.issuer.url)))
 }
 
 /// Whoever stands behind the bearer of a token: the act chain, and the subject where it is an identity of
@@ -112,11 +120,13 @@ pub(crate) fn marked(
     if let Caller::Bearer(claims) = caller {
         standing.epoch = claims.epoch;
         standing.issuer = Some(&claims.issuer);
+        standing.voucher = voucher(space, claims);
         standing.token = Some(&claims.token);
     }
     if let Target::Issue { claims, .. } = &call.target {
         // Nothing is issued that would be born dead.
         standing.issuer.get_or_insert(&claims.issuer);
+        standing.voucher = standing.voucher.or_else(|| voucher(space, claims));
     }
     standing.identity = caller.identity();
     standing.task = match aim {

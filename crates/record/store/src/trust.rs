@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bailiwick_base::{IdentityId, TenantId, Transition, TrustId, canonical, json};
+use bailiwick_base::{Digest, IdentityId, TenantId, Transition, TrustId, canonical, json};
 use bailiwick_credential::trust::{IssuerKeys, Method, Trust, TrustedIssuer};
 use bailiwick_decide::Fact;
 use serde_json::{Map, Value, json};
@@ -81,6 +81,12 @@ impl Stored for Trust {
             "method": self.issuer.method.as_str(),
             "issuer": self.issuer.url,
             "attributes": self.attributes,
+            "keys": match &self.issuer.keys {
+                IssuerKeys::Discovery => "discovery".to_owned(),
+                IssuerKeys::Given(set) => format!("given sha256:{}", Digest::of(set.as_bytes())),
+                IssuerKeys::Url(url) => url.clone(),
+            },
+            "allow_addresses": self.issuer.allow_addresses,
             "danger_plaintext": self.issuer.danger_plaintext,
             "expires_at": self.expires_at.micros(),
             "removed": self.removed_at.is_some(),

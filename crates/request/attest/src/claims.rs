@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bailiwick_base::Time;
-use bailiwick_credential::trust::Attestor;
+use bailiwick_credential::trust::{Attestor, AttributeForm};
 use serde_json::{Map, Value};
 
 use crate::error::AttestError;
@@ -109,8 +109,13 @@ pub(crate) fn attributes(
             None if attribute.optional => continue,
             None => return Err(wrong(&claim(), "it is missing")),
             Some(Value::String(text)) => text.clone(),
-            Some(Value::Bool(flag)) => flag.to_string(),
-            Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+            // A number is not the text of the same digits.
+            Some(Value::Number(number)) if number.is_u64() && attribute.form == AttributeForm::Digits => {
+                number.to_string()
+            }
+            Some(_) if attribute.form == AttributeForm::Digits => {
+                return Err(wrong(&claim(), "it has to be a number, or text of digits"));
+            }
             Some(_) => return Err(wrong(&claim(), "it has to be text")),
         };
         if !attribute.form.fits(&text) {

@@ -33,6 +33,8 @@ struct File {
     #[serde(default)]
     single_use: bool,
     #[serde(default)]
+    single_use_if_named: bool,
+    #[serde(default)]
     refused: Vec<FileRefused>,
     attribute: Vec<FileAttribute>,
 }
@@ -80,6 +82,7 @@ fn read(text: &str) -> Result<Attestor, ContentError> {
         realm: file.realm.clone(),
         pins: file.pins.clone(),
         single_use: file.single_use,
+        single_use_if_named: file.single_use_if_named,
         lifetime_max_s: file.lifetime_max_s,
         refused: file
             .refused

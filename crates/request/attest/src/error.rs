@@ -1,4 +1,4 @@
-//! Why evidence is not taken, in words that may be shown to who sent it.
+//! Why evidence is not taken. Of keys that cannot be had, only the code is for who sent it.
 
 use bailiwick_base::CompactError;
 use bailiwick_outbound::FetchError;
@@ -21,6 +21,17 @@ pub enum KeysError {
     /// Its metadata is not usable.
     #[error("its metadata is not usable: {0}")]
     Metadata(&'static str),
+}
+
+impl KeysError {
+    /// The stable code: that of the fetch, where one failed.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Fetch { error, .. } => error.code(),
+            Self::KeySet(_) | Self::Metadata(_) => "attest.keys-unavailable",
+        }
+    }
 }
 
 /// Why evidence is refused.

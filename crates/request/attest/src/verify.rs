@@ -150,11 +150,12 @@ impl Attester {
         };
         method::require(issuer.method, &seen)?;
         let once = match (attestor.single_use, claims.get("jti")) {
-            (false, _) => None,
-            (true, Some(Value::String(jti))) if (1..=512).contains(&jti.len()) => {
+            (false, None) => None,
+            (false, Some(_)) if !attestor.single_use_if_named => None,
+            (_, Some(Value::String(jti))) if (1..=512).contains(&jti.len()) => {
                 Some(hash(issuer, jti.as_bytes()))
             }
-            (true, _) => return Err(wrong("jti", "it has to be text of 1 to 512 bytes")),
+            _ => return Err(wrong("jti", "it has to be text of 1 to 512 bytes")),
         };
         let begins = |name| claims.get(name).and_then(Value::as_i64).map(Time::from_secs);
         Ok(Attested {

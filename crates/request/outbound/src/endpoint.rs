@@ -15,7 +15,7 @@ pub enum GuardError {
     #[error("name `{0}` has no address")]
     NoAddress(String),
     /// Plain HTTP without leave.
-    #[error("url `{0}` is plain HTTP: use https, or give leave with `--allow-plaintext`")]
+    #[error("url `{0}` is plain HTTP: use https, or give leave for plaintext")]
     Plaintext(String),
     /// Not an address range.
     #[error("range `{0}` is not of the form ADDRESS/BITS")]

@@ -56,6 +56,12 @@ pub struct Trust {
     pub issuer: String,
     /// Attributes.
     pub attributes: BTreeMap<String, String>,
+    /// Where its keys are: `discovery`, the URL, or `given` with the digest of the set.
+    pub keys: String,
+    /// Address ranges beyond the public ones where its keys may be fetched.
+    pub allow_addresses: Vec<String>,
+    /// Whether its keys may come over plain HTTP.
+    pub danger_plaintext: bool,
     /// Added.
     pub created_at: String,
     /// Ends.

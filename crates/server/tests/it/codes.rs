@@ -129,6 +129,7 @@ const NOT_CODES: &[&str] = &[
     "trust.tag-for-branch",
     "trust.two-environments",
     "trust.unreviewed-code",
+    "trust.vendor-keys",
     "trust.whole-owner",
     "trust.workflow-moves",
     "unseal.key",

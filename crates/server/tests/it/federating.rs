@@ -85,6 +85,12 @@ async fn a_workload_without_a_secret_gets_a_token_that_the_gateway_takes() {
         .await
         .ok();
     assert_eq!(added["findings"][0]["code"], "trust.any-event");
+    // Keys that replace those of the vendor are shown, and stand in the record.
+    assert_eq!(added["findings"][1]["code"], "trust.vendor-keys");
+    assert!(
+        added["keys"].as_str().unwrap().starts_with("given sha256:"),
+        "{added}"
+    );
     let granted = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await.ok();
     let token = granted["access_token"].as_str().unwrap();
     let said = claims_of(token);
@@ -96,6 +102,10 @@ async fn a_workload_without_a_secret_gets_a_token_that_the_gateway_takes() {
     // It is a decision like every other issue, and the rule stands in the state log.
     let recorded = |entries: Vec<Value>, word: &str| entries.iter().any(|e| e.to_string().contains(word));
     assert!(recorded(bed.entries("state").await, "trust.add"));
+    assert!(recorded(
+        bed.entries("state").await,
+        added["keys"].as_str().unwrap()
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,4 +304,138 @@ async fn evidence_is_used_once_also_across_a_restart() {
         fresh = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await;
     }
     fresh.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_never_work_is_refused_when_it_is_said() {
+    let (bed, _desk, identity, _) = world().await;
+    let good = generic(&identity, "https://idp.example", &jwks());
+    let mut private = jwks();
+    private["keys"][0]["d"] = "AAAA".into();
+    let changed = |name: &str, value: Value| {
+        let mut rule = good.clone();
+        rule[name] = value;
+        rule
+    };
+    let by_url = |url: &str| {
+        let mut rule = changed("jwks_url", url.into());
+        rule.as_object_mut().unwrap().remove("jwks");
+        rule
+    };
+    let github = "https://token.actions.githubusercontent.com";
+    for (rule, code, words) in [
+        (changed("jwks", json!(5)), "trust.keys", "`jwks`"),
+        (changed("jwks", json!({"keys": []})), "trust.keys", "`jwks`"),
+        (changed("jwks", private), "trust.keys", "private"),
+        (by_url("ftp://idp.example/keys"), "trust.keys", "`jwks_url`"),
+        (by_url("http://idp.example/keys"), "trust.keys", "plain HTTP"),
+        (by_url("https://169.254.169.254/keys"), "trust.keys", "not public"),
+        (
+            changed("issuer", "https://".into()),
+            "trust.issuer-refused",
+            "`issuer`",
+        ),
+        (
+            changed("allow_addresses", json!(["10/8"])),
+            "trust.address-range",
+            "`allow_addresses`",
+        ),
+        (
+            changed("issuer", github.into()),
+            "trust.issuer-refused",
+            "--method github",
+        ),
+        (
+            changed("issuer", format!("{github}/").into()),
+            "trust.issuer-refused",
+            "--method github",
+        ),
+    ] {
+        let answer = bed.post("/v1/tenants/acme/trusts", &rule).await;
+        assert_eq!(answer.code(), code, "{rule}: {}", answer.text());
+        assert!(answer.text().contains(words), "{rule}: {}", answer.text());
+    }
+    bed.post("/v1/tenants/acme/trusts", &good).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anonymous_caller_hears_nothing_of_our_network() {
+    let (bed, _desk, identity, _) = world().await;
+    let issuer = "https://127.0.0.1:1";
+    let mut rule = generic(&identity, issuer, &json!(null));
+    rule.as_object_mut().unwrap().remove("jwks");
+    rule["allow_addresses"] = json!(["127.0.0.0/8"]);
+    bed.post("/v1/tenants/acme/trusts", &rule).await.ok();
+    let now = bed.now();
+    let claims = json!({
+        "iss": issuer, "sub": "w1", "aud": format!("{BASE}/t/acme"), "iat": now, "exp": now + 300,
+    });
+    let answer = ask(&bed, "acme", &signed(&claims)).await;
+    answer.refused(503, "temporarily_unavailable");
+    let told = answer.json()["error_description"].as_str().unwrap().to_owned();
+    assert!(told.contains("(outbound.unreachable)"), "{told}");
+    assert!(!told.contains("127.0.0.1") && !told.contains("refused"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_identity_ends_the_token_of_its_workload() {
+    let (bed, _desk, identity, _) = world().await;
+    bed.post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    let granted = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await.ok();
+    let token = granted["access_token"].as_str().unwrap();
+    let client = crate::tokens::Client::register(&bed, "acme", &identity).await;
+    let assertion = client.assertion(&bed, "acme");
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let body = serde_urlencoded::to_string([
+        ("client_assertion_type", kind),
+        ("client_assertion", assertion.as_str()),
+        ("token", token),
+    ])
+    .unwrap();
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let answer = bed.send("POST", "/t/acme/revoke", &[form], body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let called = bed.call(token, "acme", "files", "echo", json!({})).await;
+    assert_eq!(called.status, 401, "{}", called.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_issuer_of_others_stops_what_its_workloads_hold() {
+    let (mut bed, _desk, identity, task) = world().await;
+    let added = bed
+        .post("/v1/tenants/acme/trusts", &rule(&identity, "74"))
+        .await
+        .ok();
+    let granted = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await.ok();
+    let token = granted["access_token"].as_str().unwrap().to_owned();
+    let own = bed
+        .post(
+            &format!("/v1/tenants/acme/tasks/{task}/tokens"),
+            &json!({"count": 1}),
+        )
+        .await
+        .ok();
+    let own = own["tokens"][0]["access_token"].as_str().unwrap().to_owned();
+    let works = async |bed: &Bed, token: &str| {
+        let called = bed.call(token, "acme", "files", "echo", json!({})).await;
+        called.status == 200
+    };
+    assert!(works(&bed, &token).await && works(&bed, &own).await);
+    let stop = json!({
+        "scope": "issuer", "name": "https://token.actions.githubusercontent.com", "reason": "it was broken into",
+        "suspend": true,
+    });
+    bed.post("/v1/tenants/acme/kill", &stop).await.ok();
+    assert!(!works(&bed, &token).await && works(&bed, &own).await);
+    let again = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await;
+    assert_eq!(again.code(), "invalid_grant", "{}", again.text());
+    // Also when the rule that says which issuer it was is gone.
+    let path = format!("/v1/tenants/acme/trusts/{}/remove", added["id"].as_str().unwrap());
+    bed.post(&path, &json!({"reason": "it was broken into"}))
+        .await
+        .ok();
+    bed.restart().await;
+    assert!(!works(&bed, &token).await && works(&bed, &own).await);
 }

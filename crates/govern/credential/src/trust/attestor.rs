@@ -166,6 +166,8 @@ pub struct Attestor {
     pub pins: Vec<String>,
     /// Whether a token is taken once.
     pub single_use: bool,
+    /// Whether a token that has a `jti` is taken once, although not every token of this kind has one.
+    pub single_use_if_named: bool,
     /// The longest life of a token, in seconds.
     pub lifetime_max_s: u64,
     /// What is refused whatever a rule says.

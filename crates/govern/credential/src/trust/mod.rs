@@ -12,4 +12,5 @@ mod rule;
 pub use attestor::{Attestor, Attribute, AttributeForm, AttributeKind, Method, RefusedClaim};
 pub use rule::{
     IssuerKeys, Trust, TrustFinding, TrustPlan, TrustedIssuer, add_trust, lint_trust, remove_trust,
+    require_method,
 };

@@ -1,9 +1,10 @@
 //! Which workload of which issuer is which identity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_base::limits::{TEXT_MAX, shown};
-use bailiwick_base::{IdentityId, TenantId, Time, Transition, TrustId};
+use bailiwick_base::{IdentityId, PublicKey, TenantId, Time, Transition, TrustId, json};
+use serde_json::Value;
 
 use super::attestor::{Attestor, AttributeKind, Method};
 use crate::limits::Limits;
@@ -28,6 +29,29 @@ pub enum IssuerKeys {
     Given(String),
     /// At this URL.
     Url(String),
+}
+
+impl IssuerKeys {
+    /// Whether both were given and have no key in common: issuers inside of two networks may have one name.
+    fn are_apart(&self, other: &Self) -> bool {
+        let (Self::Given(ours), Self::Given(theirs)) = (self, other) else {
+            return false;
+        };
+        let (ours, theirs) = (thumbprints(ours), thumbprints(theirs));
+        !ours.is_empty() && !theirs.is_empty() && ours.is_disjoint(&theirs)
+    }
+}
+
+/// The usable keys of a JWK Set by RFC 7638, whatever they are called.
+fn thumbprints(set: &str) -> BTreeSet<String> {
+    let set = json::parse(set.as_bytes(), KEYS_MAX).unwrap_or_default();
+    let keys = set.get("keys").and_then(Value::as_array);
+    let read = |key: &Value| {
+        let mut members = key.as_object()?.clone();
+        members.remove("use");
+        PublicKey::from_jwk(&members).ok().map(|key| key.thumbprint())
+    };
+    keys.into_iter().flatten().filter_map(read).collect()
 }
 
 /// An issuer as an operator registered it.
@@ -83,10 +107,21 @@ impl Trust {
                 .all(|(name, value)| attributes.get(name) == Some(value))
     }
 
-    /// Whether both speak of the same customer of the same issuer, which one tenant only may do.
+    /// Whether both speak of the same customer of the same issuer, which one tenant only may do. A rule that does
+    /// not say which customer speaks of all of them; so do two that disagree about what kind of issuer it is.
     #[must_use]
     pub fn shares_issuer(&self, other: &Self) -> bool {
-        self.issuer.url == other.issuer.url && self.realm == other.realm
+        let (ours, theirs) = (&self.issuer, &other.issuer);
+        if ours.method == Method::Azure && theirs.method == Method::Azure {
+            // One directory has several issuers.
+            let directory = |trust: &Self| trust.attributes.get("tid").cloned();
+            return ours.url == theirs.url || directory(self) == directory(other);
+        }
+        let one_customer = ours.method == theirs.method
+            && !self.realm.is_empty()
+            && !other.realm.is_empty()
+            && self.realm != other.realm;
+        ours.url == theirs.url && !one_customer && !ours.keys.are_apart(&theirs.keys)
     }
 }
 
@@ -218,6 +253,12 @@ fn require_issuer(issuer: &TrustedIssuer, attestor: &Attestor) -> Result<(), Ref
     if issuer.method == Method::Aws && issuer.keys != IssuerKeys::Discovery {
         return wrong("AWS answers for itself: it has no keys to give");
     }
+    if issuer.method == Method::Azure && url.contains(".microsoftonline.") {
+        return wrong(
+            "tokens of version 2.0 are for an application, never for us: have the application ask for version 1 and \
+             name https://sts.windows.net/DIRECTORY/",
+        );
+    }
     match &issuer.keys {
         IssuerKeys::Discovery if is_spiffe => {
             return wrong("a trust domain has no metadata: give its keys or their URL");
@@ -234,6 +275,25 @@ fn require_issuer(issuer: &TrustedIssuer, attestor: &Attestor) -> Result<(), Ref
         return wrong("it has more than 32 address ranges");
     }
     Ok(())
+}
+
+/// Refuses the issuer of a vendor under another method, which would lean on claims that the vendor's own method does
+/// not believe.
+///
+/// # Errors
+/// [`Refusal::TrustIssuerMethod`].
+pub fn require_method<'a>(
+    issuer: &TrustedIssuer,
+    attestors: impl IntoIterator<Item = &'a Attestor>,
+) -> Result<(), Refusal> {
+    let bare = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    let vendor = attestors
+        .into_iter()
+        .find(|a| a.method != issuer.method && a.issuer.as_deref().map(bare) == Some(bare(&issuer.url)));
+    match vendor {
+        None => Ok(()),
+        Some(vendor) => Err(Refusal::TrustIssuerMethod(vendor.method.as_str())),
+    }
 }
 
 fn require_attributes(attributes: &BTreeMap<String, String>, attestor: &Attestor) -> Result<(), Refusal> {
@@ -307,6 +367,12 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
         note(
             "trust.endpoint-override",
             "whoever runs this endpoint says who signed: leave `--issuer` out, or name an endpoint of AWS",
+        );
+    }
+    if trust.issuer.keys != IssuerKeys::Discovery && attestor.issuer.as_ref() == Some(&trust.issuer.url) {
+        note(
+            "trust.vendor-keys",
+            "the vendor's keys are replaced by others: whoever holds those speaks for every workload of the vendor",
         );
     }
     if trust.issuer.danger_plaintext {

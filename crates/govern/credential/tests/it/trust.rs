@@ -24,6 +24,7 @@ fn attestor() -> Attestor {
         realm: vec!["owner".to_owned()],
         pins: vec!["owner".to_owned(), "repository".to_owned()],
         single_use: true,
+        single_use_if_named: false,
         lifetime_max_s: 900,
         refused: Vec::new(),
         attributes: vec![
@@ -119,6 +120,48 @@ fn an_issuer_belongs_to_one_tenant() {
         remove_trust(removed, "again", at(11)),
         Err(Refusal::TrustRemoved(_))
     ));
+}
+
+#[test]
+fn an_issuer_has_one_method_and_a_name_that_two_networks_use_is_two_issuers() {
+    let first = added(plan("acme", 1, &WHOLE), &[]).unwrap();
+    // The same URL as any issuer, with no word about which customer.
+    let mut any = first.clone();
+    any.id = id("globex", 2);
+    any.issuer.method = Method::GenericOidc;
+    any.realm.clear();
+    assert!(first.shares_issuer(&any) && any.shares_issuer(&first));
+    // One directory of Azure under two of its names.
+    let directory = |url: &str| {
+        let mut trust = first.clone();
+        (trust.issuer.method, trust.issuer.url) = (Method::Azure, url.to_owned());
+        trust.attributes = attributes(&[("tid", "t"), ("oid", "o")]);
+        trust
+    };
+    let (one, other) = (
+        directory("https://sts.windows.net/t/"),
+        directory("https://sts.chinacloudapi.cn/t/"),
+    );
+    assert!(one.shares_issuer(&other));
+    // A name that every cluster has: told apart by keys, as long as they have none in common.
+    let cluster = |keys: &[&str]| {
+        let mut trust = first.clone();
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|x| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"{x}","x":"{x}"}}"#))
+            .collect();
+        trust.issuer.method = Method::Kubernetes;
+        trust.issuer.keys = IssuerKeys::Given(format!(r#"{{"keys":[{}]}}"#, keys.join(",")));
+        trust.realm.clear();
+        trust
+    };
+    let (a, b) = (
+        "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw",
+    );
+    assert!(!cluster(&[a]).shares_issuer(&cluster(&[b])));
+    assert!(cluster(&[a]).shares_issuer(&cluster(&[b, a])));
+    assert!(cluster(&[a]).shares_issuer(&cluster(&[])));
 }
 
 #[test]

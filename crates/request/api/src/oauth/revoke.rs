@@ -6,7 +6,7 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::{ClientId, IdentityId, TenantId};
+use bailiwick_base::{ClientId, IdentityId, TenantId, TrustId};
 use bailiwick_credential::Claims;
 use bailiwick_decide::{MarkEffect, MarkScope};
 use bailiwick_pep::token::Presented;
@@ -64,7 +64,10 @@ async fn revoked(deps: &Deps, tenant: &TenantId, parts: &Parts, form: &Form) -> 
         .map_err(|e| refused(&e))
 }
 
-/// A token of this client, or one that an operator got for the client's identity.
+/// A token of this client, or one of its identity that nobody has a client for: an operator got it, or a workload by
+/// a trust rule.
 pub(super) fn is_own(claims: &Claims, client: &ClientId, identity: &IdentityId) -> bool {
-    claims.client == client.to_string() || (claims.client == OPERATOR_CLIENT && claims.nhi == *identity)
+    let has_no_client =
+        || claims.client == OPERATOR_CLIENT || TrustId::parse(&claims.tenant, &claims.client).is_ok();
+    claims.client == client.to_string() || (claims.nhi == *identity && has_no_client())
 }

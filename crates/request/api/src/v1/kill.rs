@@ -227,7 +227,10 @@ pub(crate) fn scope(
         SelectorKind::All => MarkScope::All,
         SelectorKind::Identity => MarkScope::Identity(super::identity(deps, tenant, name)?),
         SelectorKind::Issuer => {
-            require_known("issuer", name, [deps.issuer(tenant).as_str()].into_iter())?;
+            let own = deps.issuer(tenant);
+            let trusted = snapshot.trusts(tenant).map(|rule| rule.issuer.url.as_str());
+            let known: Vec<&str> = trusted.chain([own.as_str()]).collect();
+            require_known("issuer", name, known.into_iter())?;
             MarkScope::Issuer(tenant.clone(), name.to_owned())
         }
         SelectorKind::Owner => {
@@ -368,7 +371,9 @@ fn names_identity(snapshot: &Snapshot, scope: &MarkScope, id: &bailiwick_base::I
         return false;
     };
     match scope {
-        MarkScope::All | MarkScope::Tenant(_) | MarkScope::Issuer(..) => true,
+        MarkScope::All | MarkScope::Tenant(_) => true,
+        // Of an issuer that is trusted, what its workloads hold stops, and nobody's own registration.
+        MarkScope::Issuer(tenant, url) => !snapshot.trusts(tenant).any(|rule| rule.issuer.url == *url),
         MarkScope::Identity(named) => named == id,
         MarkScope::Agent(_, label) => identity.labels.agent.as_ref() == Some(label),
         MarkScope::Owner(_, team) => identity.owner.team == *team,

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bailiwick_base::TrustId;
+use bailiwick_attest::require_key_set;
+use bailiwick_base::{Digest, TrustId};
 use bailiwick_credential::trust::{
     Attestor, IssuerKeys, Method, Trust, TrustPlan, TrustedIssuer, add_trust, lint_trust, remove_trust,
+    require_method,
 };
+use bailiwick_outbound::{AddressRule, Endpoint};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -35,6 +38,9 @@ pub(crate) async fn add(
         .as_deref()
         .map(|t| super::time("expires_at", t))
         .transpose()?;
+    let every = Method::ALL.into_iter();
+    let every = every.filter_map(|method| deps.federation.attester.attestor(method));
+    require_method(&issuer, every).map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
     let (id, limits) = (deps.mint(&tenant)?, deps.credential_limits.clone());
     let one_at_a_time = Arc::clone(&deps.federation.adding).lock_owned().await;
     let others: Vec<_> = deps.cell.load().every_trust().cloned().collect();
@@ -127,11 +133,7 @@ fn issuer(body: &wire::NewTrust, attestor: &Attestor) -> Result<TrustedIssuer, R
             ));
         }
     };
-    for range in &body.allow_addresses {
-        bailiwick_outbound::AddressRange::parse(range)
-            .map_err(|e| RouteError::invalid("trust.address-range", e.to_string()))?;
-    }
-    Ok(TrustedIssuer {
+    let issuer = TrustedIssuer {
         method: attestor.method,
         url: url.ok_or_else(|| {
             RouteError::invalid(
@@ -142,7 +144,40 @@ fn issuer(body: &wire::NewTrust, attestor: &Attestor) -> Result<TrustedIssuer, R
         keys,
         allow_addresses: body.allow_addresses.clone(),
         danger_plaintext: body.danger_plaintext,
-    })
+    };
+    require_usable(&issuer)?;
+    Ok(issuer)
+}
+
+/// What could never work is refused when it is said, not when a workload comes.
+fn require_usable(issuer: &TrustedIssuer) -> Result<(), RouteError> {
+    let addresses = AddressRule::parse(&issuer.allow_addresses)
+        .map_err(|e| RouteError::invalid("trust.address-range", format!("`allow_addresses`: {e}")))?;
+    let plaintext = issuer.danger_plaintext;
+    let at = |field: &str, code: &str, url: &str, is_fetched: bool| {
+        Endpoint::parse(url, plaintext)
+            .and_then(|endpoint| {
+                if is_fetched {
+                    addresses.require_endpoint(&endpoint)?;
+                }
+                Ok(())
+            })
+            .map_err(|e| RouteError::invalid(code, format!("`{field}`: {e}")))
+    };
+    if issuer.method != Method::SpiffeJwt {
+        let is_fetched = issuer.keys == IssuerKeys::Discovery;
+        at("issuer", "trust.issuer-refused", &issuer.url, is_fetched)?;
+    }
+    match &issuer.keys {
+        IssuerKeys::Discovery => Ok(()),
+        IssuerKeys::Given(set) => require_key_set(set).map_err(|e| {
+            RouteError::invalid(
+                "trust.keys",
+                format!("`jwks`: {e}; give public keys, each with a `kid`"),
+            )
+        }),
+        IssuerKeys::Url(url) => at("jwks_url", "trust.keys", url, true),
+    }
 }
 
 fn to_wire(trust: &Trust, attestor: Option<&Attestor>) -> wire::Trust {
@@ -155,6 +190,13 @@ fn to_wire(trust: &Trust, attestor: Option<&Attestor>) -> wire::Trust {
         method: trust.issuer.method.to_string(),
         issuer: trust.issuer.url.clone(),
         attributes: trust.attributes.clone(),
+        keys: match &trust.issuer.keys {
+            IssuerKeys::Discovery => "discovery".to_owned(),
+            IssuerKeys::Given(set) => format!("given sha256:{}", Digest::of(set.as_bytes())),
+            IssuerKeys::Url(url) => url.clone(),
+        },
+        allow_addresses: trust.issuer.allow_addresses.clone(),
+        danger_plaintext: trust.issuer.danger_plaintext,
         created_at: trust.created_at.to_string(),
         expires_at: trust.expires_at.to_string(),
         findings: findings

@@ -15,8 +15,10 @@ fn shape(method: Method) -> Value {
     match method {
         // No token is evidence of AWS.
         Method::Aws => json!({}),
-        Method::Azure => json!({"tid": TID, "oid": OID, "sub": OID, "idtyp": "app", "ver": "2.0",
-            "xms_mirid": "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"}),
+        Method::Azure => {
+            json!({"tid": TID, "oid": OID, "sub": OID, "idtyp": "app", "ver": "1.0", "appid": OID,
+            "xms_mirid": "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"})
+        }
         Method::Gcp => json!({"sub": "113774264463038321964", "azp": "113774264463038321964",
             "email": "ci@project.iam.gserviceaccount.com", "email_verified": true,
             "google": {"compute_engine": {"instance_id": "7777", "project_number": 42, "instance_name": "vm"}}}),
@@ -45,7 +47,7 @@ async fn verified(method: Method, change: Value) -> Result<Attested, AttestError
     let mut claims = issuer.claims();
     match method {
         Method::Azure => {
-            profile.issuer = format!("https://login.microsoftonline.com/{TID}/v2.0");
+            profile.issuer = format!("https://sts.windows.net/{TID}/");
             profile.keys = bailiwick_attest::KeyPlace::Url(format!("{}/jwks", issuer.url));
         }
         Method::SpiffeJwt => {
@@ -94,16 +96,36 @@ async fn every_vendor_shape_is_read() {
     }
 }
 
+#[tokio::test]
+async fn a_token_that_has_a_name_of_its_own_is_for_one_use() {
+    for (method, is_once) in [
+        (Method::Azure, false),
+        (Method::GenericOidc, true),
+        // A file that pods read again and again.
+        (Method::Kubernetes, false),
+        (Method::SpiffeJwt, true),
+    ] {
+        let named = verified(method, json!({"jti": "j1"})).await.unwrap();
+        assert_eq!(named.once.is_some(), is_once, "{method}");
+        let other = verified(method, json!({"jti": "j2"})).await.unwrap();
+        assert!(named.once != other.once || !is_once, "{method}");
+    }
+    let long = verified(Method::GenericOidc, json!({"jti": "j".repeat(513)})).await;
+    assert_eq!(long.unwrap_err().code(), "attest.claim-invalid");
+}
+
 /// Kind of issuer, what is changed in its shape, and the code of the refusal.
 const LOOK_ALIKES: &str = r#"[
 ["azure", {"tid": "11111111-86f1-41af-91ab-2d7cd011db47"}, "attest.claim-invalid"],
 ["azure", {"idtyp": "user"}, "attest.claim-invalid"],
 ["azure", {"scp": "User.Read"}, "attest.claim-invalid"],
 ["azure", {"oid": null}, "attest.claim-invalid"],
-["azure", {"iss": "https://sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/"}, "attest.issuer-unknown"],
+["azure", {"iss": "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0"}, "attest.issuer-unknown"],
 ["gcp", {"azp": "32555940559.apps.googleusercontent.com"}, "attest.claim-invalid"],
 ["gcp", {"email": "mallory@gmail.com"}, "attest.claim-invalid"],
 ["gcp", {"sub": "ci@project.iam.gserviceaccount.com"}, "attest.claim-invalid"],
+["generic-oidc", {"sub": 7}, "attest.claim-invalid"],
+["generic-oidc", {"sub": true}, "attest.claim-invalid"],
 ["generic-oidc", {"sub": null}, "attest.claim-invalid"],
 ["generic-oidc", {"sub": "a\u0000b"}, "attest.claim-invalid"],
 ["github", {"event_name": "pull_request_target"}, "attest.refused"],

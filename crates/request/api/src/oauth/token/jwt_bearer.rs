@@ -137,10 +137,14 @@ pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<Iss
 pub(super) fn unproven(error: &AttestError) -> OauthError {
     tracing::info!(code = error.code(), %error, "evidence of a workload was refused");
     match error {
-        AttestError::Keys(_) => OauthError(
+        // Who asks is nobody yet: what our network looks like from inside stays in the log.
+        AttestError::Keys(error) => OauthError(
             StatusCode::SERVICE_UNAVAILABLE,
             "temporarily_unavailable",
-            error.to_string(),
+            format!(
+                "keys of the issuer are not available ({}): ask again later",
+                error.code()
+            ),
         ),
         _ => bad("invalid_grant", error.to_string()),
     }
