@@ -1,5 +1,6 @@
 //! A real HTTP upstream server of either era, which remembers everything it was sent.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -36,6 +37,7 @@ pub(crate) struct Server {
 pub(crate) struct Shared {
     modern: bool,
     pub(crate) received: Mutex<Vec<Received>>,
+    sessions: AtomicU32,
     pub(crate) tools: Mutex<Vec<Value>>,
     /// Answers in place of the usual ones: method, status, content type, body.
     pub(crate) canned: Mutex<Option<(String, u16, &'static str, String)>>,
@@ -57,6 +59,7 @@ impl Server {
         let state = Arc::new(Shared {
             modern,
             received: Mutex::default(),
+            sessions: AtomicU32::new(0),
             tools: Mutex::new(TOOLS.into_iter().map(tool).collect()),
             canned: Mutex::default(),
             streams: Mutex::default(),
@@ -307,7 +310,7 @@ async fn legacy(state: &Arc<Shared>, verb: &Method, headers: &HeaderMap, message
         return StatusCode::OK.into_response();
     }
     if method == "initialize" {
-        let n = state.received.lock().unwrap().len();
+        let n = state.sessions.fetch_add(1, Ordering::Relaxed);
         let mut response = reply(
             message,
             json!({
