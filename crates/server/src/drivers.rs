@@ -199,8 +199,9 @@ pub(crate) async fn rotations(deps: Deps, stop: CancellationToken) {
 }
 
 /// Ends sessions nobody used for long.
-pub(crate) async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
+pub(crate) async fn sweep(deps: Deps, gateway: Arc<Gateway>, stop: CancellationToken) {
     while beat(SWEEP, &stop).await {
         gateway.sweep();
+        deps.cell.forget(deps.clock.now());
     }
 }

@@ -234,7 +234,7 @@ impl Service {
         running.spawn(drivers::heartbeat(deps.clone(), stop.clone()));
         running.spawn(drivers::rotations(deps.clone(), stop.clone()));
         running.spawn(drivers::leases(deps.clone(), stop.clone()));
-        running.spawn(drivers::sweep(gateway, stop.clone()));
+        running.spawn(drivers::sweep(deps.clone(), gateway, stop.clone()));
         if let Some(proxy) = proxy {
             running.spawn(proxy.serve(stop.clone()));
         }

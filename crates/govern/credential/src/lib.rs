@@ -44,7 +44,8 @@ pub use lease::{LEASE_SCOPE, LEASES_MAX, Lease, LeaseStanding};
 pub use ledger::{LedgerFinding, findings};
 pub use limits::{Limits, MAY_ACT_MAX};
 pub use model::{
-    Claims, Client, ClientProof, Confirmation, Link, ScopeSet, Task, TaskState, UpstreamCredential,
+    Claims, Client, ClientProof, Confirmation, Link, ScopeSet, TASK_AFTERLIFE, Task, TaskState,
+    UpstreamCredential,
 };
 pub use place::{AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Target};
 pub use refusal::Refusal;

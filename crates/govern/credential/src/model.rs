@@ -1,6 +1,7 @@
 //! What the room holds.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bailiwick_base::{
     ClientId, CredentialId, Digest, Epoch, IdentityId, SigningAlgorithm, TaskId, TenantId, Time, TokenId,
@@ -26,6 +27,21 @@ pub struct Task {
     pub state: TaskState,
     /// Who may act for its identity under a token of it (RFC 8693 §4.4), sorted; nobody when empty.
     pub may_act: Vec<IdentityId>,
+}
+
+/// How long a task that is over is still known where calls are decided, so that a late one is told the precise reason.
+pub const TASK_AFTERLIFE: Duration = Duration::from_secs(86_400);
+
+impl Task {
+    /// Whether it was over so long ago at `now` that nobody has to know it any more: every token of it is dead.
+    #[must_use]
+    pub fn is_forgotten(&self, now: Time) -> bool {
+        let ended = match &self.state {
+            TaskState::Open => self.closes_at,
+            TaskState::Closed { at, .. } => *at,
+        };
+        ended.after(TASK_AFTERLIFE) < now
+    }
 }
 
 /// Whether credentials of a task live.

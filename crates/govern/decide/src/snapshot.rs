@@ -327,6 +327,28 @@ impl Snapshot {
         }
     }
 
+    /// The tasks that nobody has to know any more at `now`.
+    #[must_use]
+    pub fn forgotten(&self, now: Time) -> Vec<TaskId> {
+        let tasks = self.spaces.values().flat_map(|space| space.tasks.values());
+        tasks
+            .filter(|entry| entry.task.is_forgotten(now))
+            .map(|entry| entry.task.id.clone())
+            .collect()
+    }
+
+    /// Without these tasks. Whatever still names one is refused as unknown.
+    #[must_use]
+    pub fn without_tasks(&self, tasks: &[TaskId]) -> Self {
+        let mut next = self.clone();
+        for task in tasks {
+            if let Some(space) = next.spaces.get_mut(task.tenant()) {
+                space.tasks.remove(task);
+            }
+        }
+        next
+    }
+
     /// Stops that are in force here and that no committed mark stands behind yet.
     pub fn uncommitted(&self) -> impl Iterator<Item = &Mark> {
         self.pending.values()

@@ -1,9 +1,9 @@
 //! Doors to the aggregates, and everything the snapshot starts from.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bailiwick_base::{Epoch, StatePos};
+use bailiwick_credential::TASK_AFTERLIFE;
 use bailiwick_decide::Fact;
 
 use crate::client::{self, Clients};
@@ -23,9 +23,6 @@ use crate::tenant::Tenants;
 use crate::third_party::ThirdParties;
 use crate::trust::{self, Trusts};
 use crate::tx::{Tx, View};
-
-/// How long after its window a task is still loaded, so that a late call is told the precise reason.
-const TASK_AFTERLIFE: Duration = Duration::from_secs(86_400);
 
 macro_rules! doors {
     ($type:ident) => {

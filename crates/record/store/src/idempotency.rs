@@ -1,6 +1,8 @@
 //! The same command twice is one command.
 
-use bailiwick_base::{Epoch, SealContext, StatePos, TenantId, Time};
+use std::time::Duration;
+
+use bailiwick_base::{Epoch, SealContext, StatePos, TenantId};
 
 use crate::context::{Idempotency, Reach};
 use crate::error::StoreError;
@@ -11,7 +13,11 @@ const SELECT: &str =
     "SELECT key_hash, request, answer, log_pos, epoch FROM idempotency WHERE tenant = $1 AND key_hash = $2";
 const INSERT: &str = "INSERT INTO idempotency (tenant, key_hash, request, answer, log_pos, epoch, at) \
                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
-const PRUNE: &str = "DELETE FROM idempotency WHERE tenant = $1 AND at < $2";
+/// A few at a time: no command waits for all that became old since the one before.
+const FORGET: &str = "DELETE FROM idempotency WHERE tenant = $1 AND key_hash IN (SELECT key_hash FROM idempotency \
+                      WHERE tenant = $1 AND at < $2 ORDER BY at LIMIT 16)";
+/// How long a repeated command is known at least. Then its key is free again.
+const KEPT: Duration = Duration::from_secs(86_400);
 
 fn owner<'a>(reach: &Reach, tenant: &'a TenantId) -> Option<&'a TenantId> {
     matches!(reach, Reach::Tenant(_)).then_some(tenant)
@@ -98,16 +104,9 @@ pub(crate) async fn keep(tx: &mut Tx, answer: &[u8]) -> Result<(), StoreError> {
         epoch,
         now
     ];
-    tx.write_quietly(INSERT, values).await.map(drop)
-}
-
-impl Tx {
-    /// Forgets answers of this tenant that are older than `before`; gives how many.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the statement fails.
-    pub async fn forget_answers(&mut self, before: Time) -> Result<u64, StoreError> {
-        let tenant = self.view.home();
-        self.write_quietly(PRUNE, args![tenant.as_str(), before]).await
-    }
+    tx.write_quietly(INSERT, values).await?;
+    let before = now.before(KEPT);
+    tx.write_quietly(FORGET, args![tenant.as_str(), before])
+        .await
+        .map(drop)
 }

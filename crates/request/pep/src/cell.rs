@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bailiwick_base::Time;
 use bailiwick_decide::{Fact, Mark, Snapshot, SnapshotError};
 use tokio::sync::watch;
 
@@ -79,6 +80,16 @@ impl SnapshotCell {
                 .send_modify(|version| *version = version.wrapping_add(1));
         }
         Ok(())
+    }
+
+    /// Forgets the tasks that nobody has to know any more; gives how many.
+    pub fn forget(&self, now: Time) -> usize {
+        // Found outside of the exchange, which is tried again whenever somebody else was first.
+        let forgotten = self.current.load().forgotten(now);
+        if !forgotten.is_empty() {
+            self.current.rcu(|before| before.without_tasks(&forgotten));
+        }
+        forgotten.len()
     }
 
     /// Denies in memory, at once and for good.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bailiwick_base::{Epoch, StatePos, TenantId};
-use bailiwick_credential::TaskState;
+use bailiwick_credential::{TASK_AFTERLIFE, TaskState};
 use bailiwick_decide::{
     Call, DenyReason, Door, Effect, Fact, ItemKind, Mark, MarkEffect, MarkScope, Principal, RateReading,
     Snapshot, Target, decide,
@@ -211,6 +211,26 @@ fn the_task_must_be_open_and_the_callers_own() {
     ended.expires_at = NOW;
     let ended = with([Fact::Task(Arc::new(task(1, 1)), Arc::new(ended))]);
     denied(&ended, &read_call(), DenyReason::TaskOutsideWindow);
+}
+
+#[test]
+fn a_task_that_is_over_is_forgotten_a_day_later_and_calls_under_it_stay_denied() {
+    let day = i64::try_from(TASK_AFTERLIFE.as_secs()).unwrap();
+    let mut closed = task(1, 1);
+    closed.state = TaskState::Closed {
+        at: NOW,
+        reason: "done".to_owned(),
+    };
+    let world = with([Fact::Task(Arc::new(closed), Arc::new(grant(1, 1, 1, &[READ])))]);
+    assert_eq!(world.forgotten(at(day)), Vec::new());
+    let forgotten = world.forgotten(at(day + 1));
+    assert_eq!(forgotten, vec![task_id(1)]);
+    let after = world.without_tasks(&forgotten);
+    assert_eq!(after.tasks(task_id(1).tenant()).count(), 0);
+    denied(&after, &read_call(), DenyReason::TaskUnknown);
+    // An open one counts from the end of its window.
+    let open = with([]);
+    assert_eq!(open.forgotten(task(1, 1).closes_at), Vec::new());
 }
 
 #[test]

@@ -91,15 +91,27 @@ pub(crate) async fn a_repeated_command_is_one_command(bed: Bed) {
             .await,
         1
     );
-    let before = bed.clock.now().after(Duration::from_secs(1));
-    bed.tx(&acme, async move |tx| tx.forget_answers(before).await.map(drop))
-        .await
-        .unwrap();
+    bed.clock.advance(Duration::from_secs(86_401));
+    let late = Digest::of(b"a day later");
+    let (t, ctx) = (
+        bed.registration(&acme, "late"),
+        bed.ctx(&acme).idempotent("key-2", late),
+    );
+    let done = bed.store.transact(ctx, async move |tx: &mut Tx| {
+        tx.identity().apply(t.clone()).await.map(|()| Vec::new())
+    });
+    done.await.unwrap();
     assert_eq!(
         raw.number("SELECT count(*) FROM idempotency WHERE tenant = 'acme'")
             .await,
-        0
+        1
     );
+    let ctx = bed.ctx(&acme).idempotent("key-1", late);
+    let t = bed.registration(&acme, "again");
+    let done = bed.store.transact(ctx, async move |tx: &mut Tx| {
+        tx.identity().apply(t.clone()).await.map(|()| Vec::new())
+    });
+    assert!(!done.await.unwrap().replayed, "its key is free again");
 }
 
 pub(crate) async fn tenants_do_not_see_each_other(bed: Bed) {
