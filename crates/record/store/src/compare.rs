@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bailiwick_audit::merkle::{Frontier, RootHash, leaf_hash};
-use bailiwick_base::TenantId;
+use bailiwick_base::{Digest, TenantId};
 use serde_json::Value;
 
 use bailiwick_decide::Fact;
@@ -116,11 +116,19 @@ impl Store {
     }
 }
 
-type Live = BTreeMap<(TenantId, &'static str, String), (u64, String)>;
+/// What entries tell is there now: objects of one table, by whose they are and the digest of their name.
+#[derive(Default)]
+struct Told(BTreeMap<(TenantId, Digest), At>);
+
+/// The entry that told of an object last, and the digest that its row has to carry.
+struct At {
+    index: u64,
+    digest: Digest,
+}
 
 #[derive(Default)]
 struct Replay {
-    live: Live,
+    live: BTreeMap<&'static str, Told>,
     seqs: BTreeMap<TenantId, u64>,
     erased: BTreeSet<TenantId>,
     found: Compared,
@@ -152,19 +160,19 @@ impl Replay {
             return Some(());
         }
         let (table, _) = TABLES.iter().chain([&TENANT]).find(|(name, _)| *name == kind)?;
-        let (before, after) = (object.get("before")?, object.get("after")?);
-        let shown = if after.is_null() { before } else { after };
-        // A suspension and a kill of one scope stand side by side.
-        let id = match shown.get("effect").and_then(Value::as_str) {
-            Some(effect) => format!("{effect} {id}"),
-            None => id.to_owned(),
+        let after = object.get("after")?;
+        // The row of a tenant is its own.
+        let home = match *table == TENANT.0 {
+            true => TenantId::parse(id).ok()?,
+            false => tenant.clone(),
         };
-        let key = (tenant.clone(), *table, id);
+        let name = Digest::of(name_of(object)?.as_bytes());
+        let told = self.live.entry(*table).or_default();
         if after.is_null() {
-            self.live.remove(&key)?;
+            told.0.remove(&(home, name))?;
         } else {
-            let digest = after.get("digest")?.as_str()?.to_owned();
-            self.live.insert(key, (index, digest));
+            let digest = Digest::from_hex(after.get("digest")?.as_str()?)?;
+            told.0.insert((home, name), At { index, digest });
         }
         Some(())
     }
@@ -193,8 +201,9 @@ impl View {
                 row: "1".to_owned(),
             });
         }
-        self.compare_rows(&replay).await?;
-        Ok(replay.found)
+        let found = replay.found.clone();
+        self.compare_rows(replay).await?;
+        Ok(found)
     }
 
     async fn replay_all(&mut self, size: u64, signed: Signed) -> Result<Replay, StoreError> {
@@ -238,46 +247,71 @@ impl View {
         Ok(replay)
     }
 
-    async fn compare_rows(&mut self, replay: &Replay) -> Result<(), StoreError> {
+    async fn compare_rows(&mut self, mut replay: Replay) -> Result<(), StoreError> {
         for (table, sql) in TABLES.into_iter().chain([TENANT]) {
-            let mut rows: BTreeSet<(TenantId, String)> = BTreeSet::new();
-            for cells in self.fetch(sql, Vec::new()).await? {
+            let told = replay.live.remove(table).unwrap_or_default().0.into_iter();
+            let mut told: BTreeMap<(TenantId, Digest), u64> = told
+                .map(|((tenant, _), at)| ((tenant, at.digest), at.index))
+                .collect();
+            let mut extra = None;
+            self.each(sql, Vec::new(), |cells| {
                 let mut f = Fields::of(table, cells);
                 let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
-                rows.insert((tenant, f.digest("digest")?.to_string()));
-            }
-            for ((tenant, kind, id), (index, digest)) in &replay.live {
-                if *kind != table {
-                    continue;
+                let row = (tenant, f.digest("digest")?);
+                // What a tenant was told in entries that no longer open is not compared.
+                if told.remove(&row).is_none() && !replay.erased.contains(&row.0) {
+                    extra.get_or_insert(row);
                 }
-                let home = if table == TENANT.0 {
-                    TenantId::parse(id).unwrap_or_else(|_| tenant.clone())
-                } else {
-                    tenant.clone()
-                };
-                if !rows.remove(&(home, digest.clone())) {
-                    return Err(StoreError::RowMissing {
-                        table,
-                        row: id.clone(),
-                        tenant: tenant.to_string(),
-                        index: *index,
-                    });
-                }
+                Ok(())
+            })
+            .await?;
+            if let Some(((tenant, digest), index)) = told.into_iter().min_by_key(|(_, index)| *index) {
+                return Err(StoreError::RowMissing {
+                    table,
+                    row: self.name_in(index, digest).await?,
+                    tenant: tenant.to_string(),
+                    index,
+                });
             }
-            // What a tenant was told in entries that no longer open is not compared.
-            let extra = rows
-                .into_iter()
-                .find(|(tenant, _)| !replay.erased.contains(tenant));
             if let Some((tenant, digest)) = extra {
                 return Err(StoreError::RowUnrecorded {
                     table,
                     tenant: tenant.to_string(),
-                    digest,
+                    digest: digest.to_string(),
                 });
             }
         }
         Ok(())
     }
+
+    /// The name that an entry gives to the object with this digest.
+    async fn name_in(&mut self, index: u64, digest: Digest) -> Result<String, StoreError> {
+        let sealed = self.span(index, index + 1, 1, None).await?.into_iter().next();
+        let payload = self.open(sealed.ok_or_else(|| missing(index))?)?.value()?;
+        let objects = payload.get("objects").and_then(Value::as_array);
+        let text = digest.to_string();
+        let mut objects = objects.into_iter().flatten();
+        let named = objects.find(|o| o.pointer("/after/digest").and_then(Value::as_str) == Some(&text));
+        named.and_then(name_of).ok_or(StoreError::LogCorrupt {
+            index,
+            what: "an object in it is malformed",
+        })
+    }
+}
+
+/// What an object is called. A suspension and a kill of one scope stand side by side.
+fn name_of(object: &Value) -> Option<String> {
+    let id = object.get("id")?.as_str()?;
+    let after = object.get("after")?;
+    let shown = if after.is_null() {
+        object.get("before")?
+    } else {
+        after
+    };
+    Some(match shown.get("effect").and_then(Value::as_str) {
+        Some(effect) => format!("{effect} {id}"),
+        None => id.to_owned(),
+    })
 }
 
 fn missing(index: u64) -> StoreError {

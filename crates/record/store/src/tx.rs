@@ -104,6 +104,16 @@ impl View {
         }
     }
 
+    pub(crate) async fn each(
+        &mut self,
+        sql: &'static str,
+        args: Vec<Arg>,
+        take: impl FnMut(Cells) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let done = self.conn.each(sql, args, take).await;
+        done.map_err(|failure| self.broken(failure))
+    }
+
     pub(crate) fn broken(&mut self, failure: Failure) -> StoreError {
         let error = failure.error.clone();
         self.failure.get_or_insert(failure);

@@ -228,6 +228,16 @@ impl Conn {
         on!(self, c => sqlite::fetch(c, sql, args).await, c => postgres::fetch(c, sql, args).await)
     }
 
+    /// Runs a statement and hands over its rows one by one: however many there are, few are in memory.
+    pub(crate) async fn each(
+        &mut self,
+        sql: &'static str,
+        args: Vec<Arg>,
+        take: impl FnMut(Cells) -> Result<(), StoreError>,
+    ) -> Result<(), Failure> {
+        on!(self, c => sqlite::each(c, sql, args, take).await, c => postgres::each(c, sql, args, take).await)
+    }
+
     /// Runs a statement and gives the number of rows it touched.
     pub(crate) async fn execute(&mut self, sql: &'static str, args: Vec<Arg>) -> Result<u64, Failure> {
         on!(self, c => sqlite::execute(c, sql, args).await, c => postgres::execute(c, sql, args).await)

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Decode, Executor, PgConnection, PgPool, Postgres, Row, TypeInfo, ValueRef};
 
@@ -107,11 +108,26 @@ pub(super) async fn fetch(
     sql: &'static str,
     args: Vec<Arg>,
 ) -> Result<Vec<Cells>, Failure> {
-    let rows = conn
-        .fetch_all(sqlx::query_with(sql, bound(args)?))
-        .await
-        .map_err(error)?;
-    rows.iter().map(cells).collect()
+    let mut rows = Vec::new();
+    each(conn, sql, args, |row| {
+        rows.push(row);
+        Ok(())
+    })
+    .await?;
+    Ok(rows)
+}
+
+pub(super) async fn each(
+    conn: &mut PgConnection,
+    sql: &'static str,
+    args: Vec<Arg>,
+    mut take: impl FnMut(Cells) -> Result<(), StoreError>,
+) -> Result<(), Failure> {
+    let mut rows = conn.fetch(sqlx::query_with(sql, bound(args)?));
+    while let Some(row) = rows.try_next().await.map_err(error)? {
+        take(cells(&row)?).map_err(Failure::plain)?;
+    }
+    Ok(())
 }
 
 fn bound(args: Vec<Arg>) -> Result<PgArguments, Failure> {
@@ -135,11 +151,11 @@ fn cells(row: &PgRow) -> Result<Cells, Failure> {
     let mut out = Vec::with_capacity(row.len());
     for position in 0..row.len() {
         let raw = row.try_get_raw(position).map_err(error)?;
-        let kind = raw.type_info().name().to_owned();
+        let kind = raw.type_info().into_owned();
         let cell = if raw.is_null() {
             Ok(Cell::Null)
         } else {
-            match kind.as_str() {
+            match kind.name() {
                 "INT8" => <i64 as Decode<Postgres>>::decode(raw).map(Cell::Int),
                 "TEXT" | "VARCHAR" | "NAME" => <String as Decode<Postgres>>::decode(raw).map(Cell::Text),
                 "BYTEA" => <Vec<u8> as Decode<Postgres>>::decode(raw).map(Cell::Bytes),

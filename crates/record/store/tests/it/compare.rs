@@ -87,8 +87,14 @@ async fn a_row_that_is_deleted_altered_or_added_is_named() {
             "DELETE FROM mark WHERE effect = 'kill'",
             "`mark` `kill tenant:` of `acme`, recorded by entry 3",
         ),
-        ("DELETE FROM mark", "`mark` `kill tenant:`"),
-        ("UPDATE mark SET digest = zeroblob(32)", "`mark` `kill tenant:`"),
+        (
+            "DELETE FROM mark",
+            "`mark` `suspend tenant:` of `acme`, recorded by entry 2",
+        ),
+        (
+            "UPDATE mark SET digest = zeroblob(32)",
+            "`mark` `suspend tenant:`",
+        ),
         (
             "UPDATE mark SET effect = 'suspend', scope = 'all:', digest = randomblob(32) WHERE effect = 'suspend'",
             "`mark` `suspend tenant:` of `acme`, recorded by entry 2",
