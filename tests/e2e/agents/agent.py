@@ -2,8 +2,10 @@
 
 One JSON object per line on standard input: client, method, url, headers, body.
 One JSON object per line on standard output: status, headers and body, or error.
+The client "keep" asks nobody: it keeps what it is told turned over, bit by bit.
 """
 
+import base64
 import json
 import sys
 import urllib.error
@@ -52,6 +54,10 @@ KEPT = []
 
 for line in sys.stdin:
     ask = json.loads(line)
+    if ask["client"] == "keep":
+        KEPT.extend(bytes(byte ^ 0xFF for byte in base64.b64decode(text)) for text in ask["turned"])
+        print(json.dumps({"kept": len(ask["turned"])}), flush=True)
+        continue
     try:
         status, headers, body = CLIENTS[ask["client"]](ask)
         said = {"status": status, "headers": {k.lower(): v for k, v in headers.items()}, "body": body}

@@ -1,5 +1,6 @@
 // Looking for a secret in everything a process leaves behind.
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** All processes below `pid`, itself included. */
@@ -76,7 +77,25 @@ export function spellings(secret) {
     return all;
 }
 
-/** The writable memory of a process, mapping by mapping: what a core dump of it holds beside its files. */
+// Pieces overlap, so that nothing is cut in two; most of a big address space is zero and looked at no further.
+const PIECE = 256 << 10;
+const OVERLAP = 4_096;
+const ZEROS = Buffer.alloc(PIECE);
+
+function* pieces(read, end = Infinity) {
+    const piece = Buffer.alloc(PIECE);
+    for (let at = 0; at < end; at += PIECE - OVERLAP) {
+        const part = piece.subarray(0, read(piece, at, Math.min(PIECE, end - at)));
+        if (!part.equals(ZEROS.subarray(0, part.length))) {
+            yield part;
+        }
+        if (end - at <= PIECE || (end === Infinity && part.length < PIECE)) {
+            return;
+        }
+    }
+}
+
+/** The writable memory of a process, mapping by mapping. */
 export function* memory(pid) {
     const file = openSync(`/proc/${pid}/mem`, "r");
     try {
@@ -85,23 +104,47 @@ export function* memory(pid) {
             if (found === null) {
                 continue;
             }
-            let at = BigInt(`0x${found[1]}`);
-            const end = BigInt(`0x${found[2]}`);
-            // Pieces overlap, so that nothing is cut in two.
-            for (let piece = Buffer.alloc(4 << 20); at < end; at += BigInt(piece.length - 4_096)) {
-                const left = Number(end - at);
-                let read = 0;
+            const [from, to] = found.slice(1).map(hex => BigInt(`0x${hex}`));
+            const read = (piece, at, length) => {
                 try {
-                    read = readSync(file, piece, 0, Math.min(piece.length, left), at);
+                    return readSync(file, piece, 0, length, from + BigInt(at));
                 } catch {
                     // A guard page, or gone meanwhile.
+                    return 0;
                 }
-                yield piece.subarray(0, read);
-                if (left <= piece.length) {
-                    break;
-                }
-            }
+            };
+            yield* pieces(read, Number(to - from));
         }
+    } finally {
+        closeSync(file);
+    }
+}
+
+/**
+ * Where the kernel leaves core dumps: `undefined` when in the folder of the process that crashes, else what it does
+ * instead. Both are the machine's to say, and a container has it of its host.
+ */
+export function coreElsewhere() {
+    const pattern = readFileSync("/proc/sys/kernel/core_pattern", "latin1").trim();
+    return /^[^|/]+$/.test(pattern) ? undefined : pattern;
+}
+
+/** Makes a process crash, with everything it has mapped in its core dump; the dump is in its folder. */
+export function crash(pid) {
+    execFileSync("prlimit", ["--pid", String(pid), "--core=unlimited:unlimited"]);
+    writeFileSync(`/proc/${pid}/coredump_filter`, "0xff");
+    process.kill(pid, "SIGABRT");
+}
+
+/** Which of some texts, given with their names, stand in a file of any length. */
+export function inFile(path, wanted) {
+    const found = new Set();
+    const file = openSync(path, "r");
+    try {
+        for (const piece of pieces((into, at, length) => readSync(file, into, 0, length, at))) {
+            wanted.filter(([name, form]) => !found.has(name) && piece.includes(form)).forEach(([name]) => found.add(name));
+        }
+        return { found: [...found], bytes: fstatSync(file).size };
     } finally {
         closeSync(file);
     }

@@ -2,16 +2,16 @@
 // secret, and the secret is nowhere where the agents are.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createHttp } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { AGENTS, Run, Tap } from "../lib/agent.mjs";
-import { Installation } from "../lib/installation.mjs";
+import { Installation, temporary } from "../lib/installation.mjs";
 import { figure, skip, suite, test } from "../lib/lane.mjs";
 import { callTool } from "../lib/mcp.mjs";
 import { Origin, certificates } from "../lib/origin.mjs";
-import { family, files, memory, shownBy, spellings } from "../lib/scan.mjs";
+import { coreElsewhere, crash, family, files, inFile, memory, shownBy, spellings } from "../lib/scan.mjs";
 import { until } from "../lib/wait.mjs";
 
 const ANSWERABLE = ["--owner", "platform", "--owner-contact", "platform@acme.example", "--purpose", "end-to-end test", "--expires", "90d"];
@@ -218,6 +218,58 @@ test("every request is in the decision log with its method, place and effect", a
         assert.ok(["billing", "plain"].includes(entry.server));
         assert.ok(["returned", "failed"].includes(outcomes.get(entry.decision)), JSON.stringify(entry));
     }
+});
+
+/** Everything that one process left in its folder when it crashed, searched. */
+async function crashed(run, pid, home, wanted) {
+    const before = readdirSync(home);
+    crash(pid);
+    const { code, signal } = await run.ended;
+    const left = readdirSync(home).filter(file => !before.includes(file));
+    assert.equal(left.length, 1, `one core dump: ${left}, ${code ?? signal}`);
+    return { code, signal, ...inFile(join(home, left[0]), wanted) };
+}
+
+test("the secret is in no core dump of an agent or of its keeper that crashed, where what they know is found", async context => {
+    const { installation, origin, secret } = context;
+    if (process.getuid() !== 0 || coreElsewhere() !== undefined) {
+        skip(`a core dump in the folder of its process needs root, and a kernel.core_pattern that says so: ${coreElsewhere()}`, "right");
+    }
+    const hidden = Object.entries(spellings(secret)).map(([form, bytes]) => [`secret, ${form}`, bytes]);
+    const start = async name => {
+        const home = temporary("core");
+        const words = ["--identity", "agent", "--task", "to crash", "--can", "billing:GET"];
+        const run = new Run(installation, words, AGENTS[name].command, { cwd: home, env: { HOME: home } });
+        for (const client of AGENTS[name].clients) {
+            const answer = await run.ask(client, "GET", `${origin.url}/v1/invoices`, { headers: PLACEHOLDER });
+            assert.equal(answer.status, 200, `${name} ${client}: ${JSON.stringify(answer)} ${run.err.join("\n")}`);
+        }
+        const [keeper, agent, ...others] = family(run.pid);
+        assert.deepEqual([keeper, others], [run.pid, []]);
+        return { run, home, keeper, agent, marked: ["an answer", Buffer.from("invoice-4711")] };
+    };
+    let looked = 0;
+    for (const name of Object.keys(AGENTS)) {
+        const { run, home, agent, marked } = await start(name);
+        // One canary for each spelling, made like the secret; the agent gets it turned over and knows it in that one.
+        const planted = Object.keys(spellings("")).map(form => [form, spellings(`CANARY/${randomBytes(24).toString("base64url")}+s3cret`)[form]]);
+        const turned = planted.map(([, bytes]) => Buffer.from(bytes.map(byte => byte ^ 0xff)).toString("base64"));
+        assert.deepEqual(await run.ask("keep", undefined, undefined, { turned }), { kept: planted.length });
+        const known = [marked, ...planted];
+        const { code, found, bytes } = await crashed(run, agent, home, [...known, ...hidden]);
+        assert.equal(code, 134, "the command crashed");
+        assert.deepEqual(found.toSorted(), known.map(([form]) => form).toSorted(), `core dump of ${name}`);
+        looked += bytes;
+        rmSync(home, { recursive: true });
+    }
+    const { run, home, keeper, agent } = await start("python");
+    const file = readFileSync(`/proc/${agent}/environ`, "latin1").split("\0").find(pair => pair.startsWith("BAILIWICK_TOKEN_FILE="));
+    const known = ["its token", readFileSync(file.split("=")[1])];
+    const { signal, found, bytes } = await crashed(run, keeper, home, [known, ...hidden]);
+    assert.deepEqual([signal, found], ["SIGABRT", [known[0]]], "core dump of the keeper");
+    looked += bytes;
+    rmSync(home, { recursive: true });
+    figure("egress: core dumps that were searched, MiB", Math.round(looked / 1048576));
 });
 
 test("what is not granted is refused with the reason, and nothing of it arrives", async ({ runs, origin, installation }) => {
