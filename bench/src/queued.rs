@@ -122,7 +122,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         kill_journal: Arc::new(kill_journal),
         unsettled: bailiwick_api::Unsettled::default(),
         egress: bailiwick_wire::Egress::default(),
-        leases: bailiwick_api::Leases::default(),
+        heartbeats: bailiwick_api::Heartbeats::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         tools: Arc::new(Nothing),

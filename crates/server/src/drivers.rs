@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How often the store is asked, as the proof that this node's word is fresh.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const FRESHNESS: Duration = Duration::from_secs(1);
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often measurements are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How often due rotations are looked for.
 const ROTATIONS: Duration = Duration::from_secs(1);
-/// How often lapsed leases are looked for.
-const LEASES: Duration = Duration::from_secs(1);
+/// How often heartbeats that stopped are looked for.
+const SILENT: Duration = Duration::from_secs(1);
 /// Rotations of one tenant at once.
 const ROTATIONS_MAX: u32 = 32;
 /// Entries published at once.
@@ -35,12 +35,12 @@ async fn beat(every: Duration, stop: &CancellationToken) -> bool {
 
 /// Hears from the store once a second; a node that does not hear refuses. What the state log could not take
 /// earlier is brought in as soon as the store answers.
-pub(crate) async fn heartbeat(deps: Deps, stop: CancellationToken) {
+pub(crate) async fn freshness(deps: Deps, stop: CancellationToken) {
     let (cell, clock) = (Arc::clone(&deps.cell), Arc::clone(&deps.clock));
     let mut warned = false;
-    while beat(HEARTBEAT, &stop).await {
+    while beat(FRESHNESS, &stop).await {
         let asked = clock.monotonic();
-        match tokio::time::timeout(HEARTBEAT, deps.store.position()).await {
+        match tokio::time::timeout(FRESHNESS, deps.store.position()).await {
             Ok(Ok(_)) => {
                 // The word is as old as the question.
                 cell.heard(asked);
@@ -166,10 +166,10 @@ pub(crate) async fn upkeep(measured: PrometheusHandle, stop: CancellationToken) 
     }
 }
 
-/// Ends the tasks whose lease nobody renewed.
-pub(crate) async fn leases(deps: Deps, stop: CancellationToken) {
-    while beat(LEASES, &stop).await {
-        bailiwick_api::end_lapsed(&deps).await;
+/// Ends the tasks whose heartbeat stopped.
+pub(crate) async fn silent_tasks(deps: Deps, stop: CancellationToken) {
+    while beat(SILENT, &stop).await {
+        bailiwick_api::end_silent(&deps).await;
     }
 }
 

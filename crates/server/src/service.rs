@@ -231,9 +231,9 @@ impl Service {
             Arc::clone(&deps.cell),
             committed,
         ));
-        running.spawn(drivers::heartbeat(deps.clone(), stop.clone()));
+        running.spawn(drivers::freshness(deps.clone(), stop.clone()));
         running.spawn(drivers::rotations(deps.clone(), stop.clone()));
-        running.spawn(drivers::leases(deps.clone(), stop.clone()));
+        running.spawn(drivers::silent_tasks(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(deps.clone(), gateway, stop.clone()));
         if let Some(proxy) = proxy {
             running.spawn(proxy.serve(stop.clone()));
@@ -649,7 +649,7 @@ fn wire(
         entropy: ground.entropy,
         ids: ground.ids,
         unsettled: bailiwick_api::Unsettled::default(),
-        leases: bailiwick_api::Leases::default(),
+        heartbeats: bailiwick_api::Heartbeats::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         store: ground.store,

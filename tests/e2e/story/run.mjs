@@ -79,12 +79,12 @@ test("signals are passed on, and the task ends with what they end", async ({ ins
     assert.ok(caught.out.includes("caught"));
 });
 
-test("when `run` is killed its command dies with it and its task within the lease", async ({ installation }) => {
-    const run = new Run(installation, [...WORK, "--for", "1h", "--lease", "3"], sh('echo "$BAILIWICK_TOKEN_FILE"; exec sleep 600'));
+test("when `run` is killed its command dies with it and its task within seconds", async ({ installation }) => {
+    const run = new Run(installation, [...WORK, "--for", "1h", "--heartbeat", "3"], sh('echo "$BAILIWICK_TOKEN_FILE"; exec sleep 600'));
     const id = await run.task();
     const file = await until("the command", () => run.out[0]);
     const token = readFileSync(file, "utf8");
-    // Longer than a lease: it is renewed.
+    // Longer than one heartbeat counts: the next one came.
     await new Promise(done => setTimeout(done, 4_500));
     await permitted(installation.endpoint("files"), token, "echo", { text: "a" });
     const [, child] = family(run.pid);
@@ -92,10 +92,10 @@ test("when `run` is killed its command dies with it and its task within the leas
     run.child.kill("SIGKILL");
     await until("the command to die", () => !existsSync(`/proc/${child}`));
     await closed(installation, id);
-    assert.ok(Date.now() - killed < 8_000, "the lease ends the task, not its window");
+    assert.ok(Date.now() - killed < 8_000, "the heartbeat ends the task, not its window");
     await deadToken(installation.endpoint("files"), token);
     const { items } = await installation.cli(["log", "tail", "--log", "state", "-n", "5"]);
-    assert.ok(JSON.stringify(items).includes("lease"), "the entry says why");
+    assert.ok(JSON.stringify(items).includes("its heartbeat stopped"), "the entry says why");
 });
 
 test("an open task can be used, and a slip is told before anything starts", async ({ installation }) => {
@@ -110,7 +110,7 @@ test("an open task can be used, and a slip is told before anything starts", asyn
         [["--task", id, "--can", "files:echo"], 2],
         [["--identity", "worker", "--task", "x", "--can", "nope:echo"], 1],
         [["--identity", "worker", "--task", "x"], 2],
-        [[...WORK, "--lease", "1"], 2]
+        [[...WORK, "--heartbeat", "1"], 2]
     ]) {
         const slip = new Run(installation, words, sh("echo started"));
         assert.equal((await slip.ended).code, code, `${words}: ${slip.err.join("\n")}`);

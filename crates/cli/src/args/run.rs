@@ -22,9 +22,9 @@ pub(crate) struct Run {
     /// How long it may last
     #[arg(long = "for", default_value = "15m", value_parser = parse_span)]
     pub(crate) window: Duration,
-    /// Seconds after which the task ends when this command is killed (2 to 300)
+    /// Seconds after which the task ends when nothing is heard of this command (2 to 300)
     #[arg(long, default_value_t = 15)]
-    pub(crate) lease: u64,
+    pub(crate) heartbeat: u64,
     /// Environment variable to set to a placeholder: for a client that insists on a key it does not need (repeat)
     #[arg(long = "placeholder", value_name = "NAME")]
     pub(crate) placeholders: Vec<String>,

@@ -12,7 +12,9 @@ use std::process::ExitStatus;
 use std::task::Poll;
 use std::time::Duration;
 
-use bailiwick_wire::{CloseTask, NewTask, OpenedTask, Task, TaskLease, Token, TokenBatch, TokenBatchRequest};
+use bailiwick_wire::{
+    CloseTask, NewTask, OpenedTask, Task, TaskHeartbeat, Token, TokenBatch, TokenBatchRequest,
+};
 use rustix::process::Signal as To;
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,7 +34,7 @@ use crate::output::{Failure, Output, exit, tell};
 const TASK_ID: &str = "tsk_";
 /// The name of the token's file.
 const TOKEN_FILE: &str = "token";
-/// How long closing the task may take at the end; after it the lease ends it.
+/// How long closing the task may take at the end; after it the heartbeat that stopped ends it.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// A task with a token that is kept fresh.
@@ -43,7 +45,7 @@ struct Held<'a> {
     path: String,
     token_file: PathBuf,
     shown: Shown,
-    lease: u64,
+    heartbeat: u64,
     /// Seconds the present token lives.
     expires_in: u64,
     /// Seconds since it was issued.
@@ -53,8 +55,11 @@ struct Held<'a> {
 }
 
 pub(crate) async fn run(command: Run, global: &Global, output: &Output) -> Done {
-    if !(2..=300).contains(&command.lease) {
-        return Err(Failure::usage(format!("--lease {}: not 2 to 300", command.lease)));
+    if !(2..=300).contains(&command.heartbeat) {
+        return Err(Failure::usage(format!(
+            "--heartbeat {}: not 2 to 300",
+            command.heartbeat
+        )));
     }
     let client = Client::connect(global)?;
     let folder = Folder::private("bailiwick-run", command.runtime_dir.as_deref())?;
@@ -65,7 +70,7 @@ pub(crate) async fn run(command: Run, global: &Global, output: &Output) -> Done 
         task,
         token_file: folder.path().join(TOKEN_FILE),
         shown: Shown::default(),
-        lease: command.lease,
+        heartbeat: command.heartbeat,
         expires_in: 0,
         age: 0,
         said: false,
@@ -79,7 +84,7 @@ pub(crate) async fn run(command: Run, global: &Global, output: &Output) -> Done 
 /// From the first token to the end of the command.
 async fn attend(held: &mut Held<'_>, token: Token, command: &Run, folder: &Path) -> Done {
     held.keep(&token)?;
-    held.renew_lease().await?;
+    held.beat().await?;
     let mut told = Signals::listen()?;
     let relay = match command.no_proxy {
         true => None,
@@ -150,9 +155,11 @@ impl Held<'_> {
         Ok(())
     }
 
-    async fn renew_lease(&self) -> Result<(), Failure> {
-        let path = format!("{}/lease", self.path);
-        self.client.order(&path, &TaskLease { secs: self.lease }).await
+    async fn beat(&self) -> Result<(), Failure> {
+        let path = format!("{}/heartbeat", self.path);
+        self.client
+            .order(&path, &TaskHeartbeat { secs: self.heartbeat })
+            .await
     }
 
     async fn renew_token(&mut self) -> Result<(), Failure> {
@@ -161,12 +168,12 @@ impl Held<'_> {
         self.keep(&first(batch.tokens)?)
     }
 
-    /// Once a second: the lease at a third of its time, the token when two thirds of its time are over.
+    /// Once a second: the heartbeat at a third of its time, the token when two thirds of its time are over.
     async fn tick(&mut self) {
         self.age += 1;
         let mut done = Ok(());
-        if self.age.is_multiple_of((self.lease / 3).max(1)) {
-            done = self.renew_lease().await;
+        if self.age.is_multiple_of((self.heartbeat / 3).max(1)) {
+            done = self.beat().await;
         }
         if done.is_ok() && self.age >= (self.expires_in * 2 / 3).max(1) {
             done = self.renew_token().await;
@@ -196,14 +203,14 @@ impl Held<'_> {
         let closed = tokio::time::timeout(CLOSING, self.client.post::<_, Task>(&path, &body)).await;
         match closed {
             Ok(Ok(_)) => {}
-            // An operator, or the end of the lease, was faster.
+            // An operator, or the service without a heartbeat, was faster.
             Ok(Err(failure)) if failure.code == "task.closed" => {}
             Ok(Err(failure)) => tell(&format!(
-                "task {} not closed: {}; it ends with its lease",
+                "task {} not closed: {}; it ends without its heartbeat",
                 self.task, failure.message
             )),
             Err(_) => tell(&format!(
-                "task {} not closed in time; it ends with its lease",
+                "task {} not closed in time; it ends without its heartbeat",
                 self.task
             )),
         }

@@ -13,7 +13,7 @@ use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::Store;
 use serde_json::{Value, json};
 
-use crate::leases::Leases;
+use crate::heartbeats::Heartbeats;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
 use crate::signing_keys::Signing;
@@ -67,7 +67,7 @@ pub struct DepsInner {
     /// Stops that are in force and that the state log has not taken yet.
     pub unsettled: Unsettled,
     /// Tasks that end unless somebody goes on saying that he is there.
-    pub leases: Leases,
+    pub heartbeats: Heartbeats,
     /// Operators' sessions that were used for a change.
     pub sessions: UsedSessions,
     /// Operators by key; follows the store.

@@ -13,8 +13,8 @@ mod codes;
 mod command;
 mod deps;
 mod effective;
+mod heartbeats;
 mod issue;
-mod leases;
 mod lending;
 mod oauth;
 mod presented;
@@ -34,7 +34,7 @@ use axum::Router;
 pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
-pub use leases::{Leases, end_lapsed};
+pub use heartbeats::{Heartbeats, end_silent};
 pub use lending::advance_leases;
 pub use oauth::federation::Federation;
 pub use problem::RouteError;
@@ -164,7 +164,7 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/tasks", tasks::open)
         .post("/v1/tenants/{tenant}/tasks/{id}/tokens", tasks::tokens)
         .post("/v1/tenants/{tenant}/tasks/{id}/close", tasks::close)
-        .post("/v1/tenants/{tenant}/tasks/{id}/lease", tasks::lease)
+        .post("/v1/tenants/{tenant}/tasks/{id}/heartbeat", tasks::heartbeat)
         .get("/v1/tenants/{tenant}/tasks/{id}", lending::ledger)
         .post("/v1/tenants/{tenant}/tasks/{id}/leases", lending::lend)
         .post("/v1/tenants/{tenant}/leases/{id}/return", lending::give_back)

@@ -139,7 +139,7 @@ impl SnapshotCell {
     }
 
     /// The authority's last word could not be taken into account: nothing is answered until it is heard anew,
-    /// and a heartbeat alone does not mend that.
+    /// and fresh word alone does not mend that.
     pub fn expire(&self) {
         self.broken.store(true, Ordering::Release);
     }

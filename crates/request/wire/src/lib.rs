@@ -42,7 +42,8 @@ pub use policy::{PolicyText, PolicyWritten};
 pub use problem::Problem;
 pub use server::{NewServer, PinRequest, Server, Tool};
 pub use task::{
-    Client, CloseTask, NewClient, NewTask, OpenedTask, Task, TaskLease, Token, TokenBatch, TokenBatchRequest,
+    Client, CloseTask, NewClient, NewTask, OpenedTask, Task, TaskHeartbeat, Token, TokenBatch,
+    TokenBatchRequest,
 };
 pub use tenant::{NewTenant, Tenant};
 pub use trust::{NewTrust, RemoveTrust, Trust, TrustFinding};

@@ -119,11 +119,11 @@ pub struct CloseTask {
     pub reason: Option<String>,
 }
 
-/// `POST …/tasks/{id}/lease`.
+/// `POST …/tasks/{id}/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TaskLease {
-    /// When the task is closed unless the lease is renewed, seconds from now, 2 to 300.
+pub struct TaskHeartbeat {
+    /// When the task is closed unless the next heartbeat comes, seconds from now, 2 to 300.
     pub secs: u64,
 }
 

@@ -46,7 +46,7 @@ async fn a_silent_store_stops_calls_and_issuing_and_both_come_back() {
         "reading works"
     );
 
-    until("the next heartbeat", || async {
+    until("the next fresh word", || async {
         call().await.text().contains("\"result\"")
     })
     .await;

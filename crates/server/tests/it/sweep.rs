@@ -253,7 +253,7 @@ const CASES: &[Case] = &[
         |_| json!({"count": 1}),
     ),
     named(
-        "POST /v1/tenants/{tenant}/tasks/{id}/lease",
+        "POST /v1/tenants/{tenant}/tasks/{id}/heartbeat",
         Door::Operator,
         |_| json!({"secs": 60}),
     ),

@@ -24,8 +24,8 @@ use crate::issue;
 use crate::problem::RouteError;
 use crate::session::Session;
 
-/// How long a lease may be, seconds.
-const LEASE_SECS: std::ops::RangeInclusive<u64> = 2..=300;
+/// How long a heartbeat may count, seconds.
+const HEARTBEAT_SECS: std::ops::RangeInclusive<u64> = 2..=300;
 
 pub(crate) async fn open(
     State(deps): State<Deps>,
@@ -360,20 +360,20 @@ pub(crate) async fn close(
     Ok(committed(&receipt, StatusCode::OK))
 }
 
-/// Begins or renews the lease of an open task: without another renewal in time the task is closed. Nothing is written
-/// now; the end is.
-pub(crate) async fn lease(
+/// Whoever runs an open task says that he is there: unless he says so again in time the task is closed. Nothing is
+/// written now; the end is.
+pub(crate) async fn heartbeat(
     State(deps): State<Deps>,
     Path((slug, id)): Path<(String, String)>,
     _: Session,
-    Strict(body): Strict<wire::TaskLease>,
+    Strict(body): Strict<wire::TaskHeartbeat>,
 ) -> Result<StatusCode, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let task = TaskId::parse(&tenant, &id).map_err(|_| RouteError::not_found("task"))?;
-    if !LEASE_SECS.contains(&body.secs) {
-        let (least, most) = LEASE_SECS.into_inner();
+    if !HEARTBEAT_SECS.contains(&body.secs) {
+        let (least, most) = HEARTBEAT_SECS.into_inner();
         let detail = format!("`secs`: {} is not {least} to {most}", body.secs);
-        return Err(RouteError::invalid("task.lease", detail));
+        return Err(RouteError::invalid("task.heartbeat", detail));
     }
     let snapshot = deps.cell.load();
     let (open, _) = snapshot
@@ -383,11 +383,14 @@ pub(crate) async fn lease(
         let refusal = credential::Refusal::TaskClosed(*at);
         return Err(RouteError::refused(refusal.code(), &refusal));
     }
-    let ends_at = deps.clock.monotonic() + Duration::from_secs(body.secs);
-    if deps.leases.renew(&task, ends_at) {
+    let due_at = deps.clock.monotonic() + Duration::from_secs(body.secs);
+    if deps.heartbeats.beat(&task, due_at) {
         return Ok(StatusCode::NO_CONTENT);
     }
-    Err(RouteError::unavailable("task.lease", "too many leases are open"))
+    Err(RouteError::unavailable(
+        "task.heartbeat",
+        "too many tasks have a heartbeat",
+    ))
 }
 
 pub(crate) async fn list(
