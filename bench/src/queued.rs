@@ -87,13 +87,15 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         config,
     });
     let assertions = Arc::new(AssertionVerifier::new(AssertionConfig::default(), clock.now()));
-    let fetcher = bailiwick_outbound::Fetcher::new(
-        bailiwick_outbound::Dialer::of_system(),
-        Arc::clone(&clock),
-        bailiwick_outbound::FetchConfig::default(),
-    );
-    let attester = bailiwick_attest::Attester::new(Arc::new(fetcher))?;
-    let federation = Arc::new(bailiwick_api::Federation::new(attester, clock.now()));
+    let fetcher = || {
+        bailiwick_outbound::Fetcher::new(
+            bailiwick_outbound::Dialer::of_system(),
+            Arc::clone(&clock),
+            bailiwick_outbound::FetchConfig::default(),
+        )
+    };
+    let attester = bailiwick_attest::Attester::new(Arc::new(fetcher()))?;
+    let federation = Arc::new(bailiwick_api::Federation::new(attester, fetcher(), clock.now()));
     let (kill_journal, _) = KillJournal::open(&data.join("kill.journal"))?;
     let deps = Deps::from(DepsInner {
         base_url: base.to_owned(),
@@ -123,6 +125,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         unsettled: bailiwick_api::Unsettled::default(),
         egress: bailiwick_wire::Egress::default(),
         heartbeats: bailiwick_api::Heartbeats::default(),
+        waiting: bailiwick_api::WaitingList::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
         tools: Arc::new(Nothing),

@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { judge as judgeAuthorization } from "./authorization.mjs";
 import { compareSet } from "./compare.mjs";
 import { rewriteHead, startProxy } from "./header-proxy.mjs";
 
@@ -104,4 +105,17 @@ test("the proxy reads the token anew for each request of one connection", async 
     proxy.stop();
     server.closeAllConnections();
     server.close();
+});
+
+test("an authorization scenario that fails, warns, did not run or is listed in vain is a problem", () => {
+    const names = ["authorization-code-grant", "authorization-server-metadata-endpoint"];
+    const all = status => new Map(names.map(name => [name, [check(name, status)]]));
+    assert.deepEqual(judgeAuthorization(all("SUCCESS"), {}), []);
+    for (const status of ["FAILURE", "WARNING", "SKIPPED"]) {
+        assert.equal(judgeAuthorization(all(status), {}).length, 2, status);
+    }
+    assert.match(judgeAuthorization(new Map(), {}).join(), /did not run/);
+    assert.match(judgeAuthorization(all("SUCCESS"), { [names[0]]: "why" }).join(), /take it off the list/);
+    assert.deepEqual(judgeAuthorization(all("FAILURE"), { [names[0]]: "why", [names[1]]: "why" }), []);
+    assert.match(judgeAuthorization(all("SUCCESS"), { gone: "why" }).join(), /no scenario/);
 });

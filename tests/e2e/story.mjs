@@ -5,6 +5,7 @@ import "./story/inventory.mjs";
 import "./story/credential.mjs";
 import "./story/composing.mjs";
 import "./story/tokens.mjs";
+import "./story/consent.mjs";
 import "./story/authzen.mjs";
 import "./story/kill.mjs";
 import "./story/logs.mjs";

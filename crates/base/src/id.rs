@@ -145,6 +145,8 @@ kinds! {
     ApprovalId, ApprovalKind, "apr";
     /// An OAuth client registered for an identity (one identity, n clients).
     ClientId, ClientKind, "cli";
+    /// A consent: an operator's word that a client may have tokens of a task.
+    ConsentId, ConsentKind, "con";
     /// A credential.
     CredentialId, CredentialKind, "crd";
     /// A recorded decision.

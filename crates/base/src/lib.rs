@@ -35,8 +35,8 @@ pub use digest::{Digest, Sha256};
 pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
 pub use epoch::{Epoch, StatePos};
 pub use id::{
-    ApprovalId, ClientId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId, LeaseId,
-    OperatorId, TaskId, TokenId, TrustId,
+    ApprovalId, ClientId, ConsentId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId,
+    LeaseId, OperatorId, TaskId, TokenId, TrustId,
 };
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
 pub use nearest::nearest;

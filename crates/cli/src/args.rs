@@ -1,6 +1,7 @@
 //! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
 
 mod composition;
+mod consent;
 mod credential;
 mod destination;
 mod keys;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::composition::Parts;
+pub(crate) use self::consent::{Consent, ConsentAllow, ConsentClient};
 pub(crate) use self::credential::{Credential, NewCredential};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
@@ -118,6 +120,9 @@ pub(crate) enum Command {
     /// OAuth clients (`private_key_jwt`)
     #[command(subcommand)]
     Client(Client),
+    /// Clients whose browser waits for an operator to agree
+    #[command(subcommand)]
+    Consent(Consent),
     /// Secrets that other systems accept, and their rotation
     #[command(subcommand)]
     Credential(Credential),
@@ -454,7 +459,7 @@ pub(crate) enum Trust {
 pub(crate) struct TrustAdd {
     /// Identity id or name
     pub(crate) identity: String,
-    /// Kind of issuer: aws, azure, gcp, generic-oidc, github, gitlab, kubernetes, spiffe-jwt
+    /// Kind of issuer: aws, azure, gcp, generic-oidc, github, gitlab, id-jag, kubernetes, spiffe-jwt
     #[arg(long)]
     pub(crate) method: String,
     /// `iss` of its tokens; that of the vendor when left out

@@ -648,6 +648,7 @@ fn wire(
         clock: ground.clock,
         entropy: ground.entropy,
         ids: ground.ids,
+        waiting: bailiwick_api::WaitingList::default(),
         unsettled: bailiwick_api::Unsettled::default(),
         heartbeats: bailiwick_api::Heartbeats::default(),
         sessions: bailiwick_api::UsedSessions::default(),
@@ -699,12 +700,18 @@ fn proofs(base_url: &str, entropy: &dyn Entropy) -> anyhow::Result<Arc<ProofVeri
 fn federation(dialer: &Dialer, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
     let fetcher = Fetcher::new(dialer.clone(), Arc::clone(clock), FetchConfig::default());
     let attester = Attester::new(Arc::new(fetcher))?;
+    let documents = Fetcher::new(
+        dialer.clone(),
+        Arc::clone(clock),
+        bailiwick_api::document_fetching(),
+    );
     let aws = attester
         .attestor(bailiwick_credential::trust::Method::Aws)
         .cloned()
         .context("content of AWS is missing")?;
     let sts = StsAttester::new(Sender::new(dialer.clone(), SendConfig::default()), Arc::new(aws));
-    Ok(Arc::new(Federation::new(attester, clock.now()).with_sts(sts)))
+    let federation = Federation::new(attester, documents, clock.now());
+    Ok(Arc::new(federation.with_sts(sts)))
 }
 
 /// What the gateway is given beside the ground.

@@ -1,12 +1,16 @@
 // Every client × grant × constraint of the table, and what else a client does, over HTTPS against the real server.
 import assert from "node:assert/strict";
 import { calculateJwkThumbprint } from "../../interop/lib/jose.mjs";
+import { agree } from "../lib/consent.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
 import { callOf } from "../lib/mcp.mjs";
-import { decode } from "../lib/oauth.mjs";
+import { decode, requestToken } from "../lib/oauth.mjs";
 import { CLIENTS, CONSTRAINTS, DEED_EXCEPTIONS, DEEDS, exceptionOf, GRANT_EXCEPTIONS, GRANTS } from "./matrix.mjs";
 import { SCOPE, World } from "./world.mjs";
 
+/** Grants with a person in front; their clients have no key of their own. */
+const PERSONAL = ["authorization_code", "refresh_token"];
+const REDIRECT = "http://127.0.0.1:8976/callback";
 const GRANT_TYPE = {
     "client_credentials": "client_credentials",
     "token-exchange": "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -20,12 +24,14 @@ suite("clients", async () => {
     const helper = await world.client("helper", { can: [SCOPE, "token:exchange"] });
     const delegator = await world.client("delegator", { mayAct: ["helper"] });
     const runner = await world.workload("runner");
+    const { client_id: clientId } = await world.installation.cli(["consent", "client", "add", "Notebook", "--redirect", REDIRECT]);
+    const notebook = { clientId, task: (await world.personal("reader")).id };
     const leaf = world.authority.issue("agent", { use: "clientAuth", names: [] });
     const drivers = {};
     for (const name of CLIENTS) {
         drivers[name] = (await import(`../../interop/drivers/oauth/${name}.mjs`)).make;
     }
-    return { world, worker, helper, delegator, runner, leaf, drivers, stop: () => world.stop() };
+    return { world, worker, helper, delegator, runner, notebook, leaf, drivers, stop: () => world.stop() };
 });
 
 /** An agent with this client library; `who` is a registered client, or nobody, for a workload. */
@@ -34,15 +40,31 @@ async function agent({ world, drivers, leaf }, library, who, constraint = "none"
     return drivers[library]({ issuer: world.issuer, clientId, jwk, constraint, leaf });
 }
 
+/** A person agrees, and the client comes back with its code; for a refresh token it then asks once more. */
+async function agreed({ world, notebook }, asked, grant, constraint) {
+    const link = await asked.authorize({ redirect: REDIRECT, scope: SCOPE, resource: world.installation.endpoint("files") });
+    const { back } = await agree(world.installation, link, ["--task", notebook.task]);
+    const first = await asked.redeem(back.href);
+    assert.ok(first.refresh_token, "no refresh token");
+    if (grant === "authorization_code") {
+        return first;
+    }
+    const second = await asked.refresh(first.refresh_token);
+    assert.notEqual(second.refresh_token, first.refresh_token, "a refresh token is replaced with every use");
+    assert.notEqual(second.access_token, first.access_token);
+    if (constraint === "none") {
+        return second;
+    }
+    // Stolen without its key it serves nobody, and the one who holds the key goes on.
+    const stolen = { grant_type: "refresh_token", client_id: notebook.clientId, refresh_token: second.refresh_token };
+    const refused = await requestToken(`${world.issuer}/token`, stolen);
+    assert.deepEqual([refused.status, refused.body.error], [400, "invalid_grant"], refused.text);
+    return asked.refresh(second.refresh_token);
+}
+
 /** Asks for a token by this grant; gives the answer and the agent. */
 async function granted(context, library, grant, constraint) {
-    const { world, worker, helper, delegator, runner } = context;
-    if (GRANT_TYPE[grant] === undefined) {
-        const asked = await agent(context, library, worker, constraint);
-        const served = (await asked.discover("oauth-authorization-server")).grant_types_supported ?? [];
-        asked.stop();
-        throw new Error(served.includes(grant) ? "the metadata offers it: write this cell" : "the metadata does not offer it");
-    }
+    const { world, worker, helper, delegator, runner, notebook } = context;
     const resource = world.installation.endpoint("files");
     const parameters = {
         "client_credentials": () => ({ scope: SCOPE, resource }),
@@ -56,9 +78,12 @@ async function granted(context, library, grant, constraint) {
         }),
         "jwt-bearer": async () => ({ assertion: await runner.assertion(), scope: SCOPE })
     };
-    const who = { "client_credentials": worker, "token-exchange": helper, "jwt-bearer": undefined }[grant];
+    const who = { "client_credentials": worker, "token-exchange": helper }[grant] ?? (PERSONAL.includes(grant) ? notebook : undefined);
     const asked = await agent(context, library, who, constraint);
     try {
+        if (PERSONAL.includes(grant)) {
+            return { asked, answer: await agreed(context, asked, grant, constraint) };
+        }
         return { asked, answer: await asked.token(GRANT_TYPE[grant], await parameters[grant]()) };
     } catch (error) {
         asked.stop();

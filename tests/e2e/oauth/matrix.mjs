@@ -21,14 +21,11 @@ export const DEEDS = [
     "signed introspection"
 ];
 
-const NOT_SERVED = "the server does not serve it yet";
 const AUTHLIB_DPOP = "Authlib has no DPoP (RFC 9449)";
 
 /** `[client, grant, constraint]` (`*` for all) and why it cannot be. The first that fits counts. */
 export const GRANT_EXCEPTIONS = [
-    ["authlib", "*", "dpop", AUTHLIB_DPOP],
-    ["*", "authorization_code", "*", NOT_SERVED],
-    ["*", "refresh_token", "*", NOT_SERVED]
+    ["authlib", "*", "dpop", AUTHLIB_DPOP]
 ];
 
 /** `[client, deed]` and why it cannot be. */

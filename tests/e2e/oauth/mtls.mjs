@@ -56,7 +56,7 @@ async function call(world, leaf, token, scheme = "Bearer") {
 test("metadata offers what the listener can do", async ({ world }) => {
     const metadata = await (await fetch(`${world.issuer}/.well-known/oauth-authorization-server`)).json();
     assert.equal(metadata.tls_client_certificate_bound_access_tokens, true);
-    assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ["private_key_jwt", "self_signed_tls_client_auth"]);
+    assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ["private_key_jwt", "self_signed_tls_client_auth", "none"]);
 });
 
 test("a client is known by its certificate, whoever signed it, and its token is bound to it", async ({ world, own, vouched, bound, other }) => {

@@ -48,6 +48,12 @@ export class World {
         return { id: opened.task.id, token: readFileSync(tokenFile, "utf8") };
     }
 
+    /** A task of a new identity, for clients that a person lets in. */
+    async personal(name) {
+        await this.installation.addIdentity(name);
+        return this.task(name);
+    }
+
     /** A workload of an issuer that cannot be reached: its keys are given. */
     async workload(name) {
         const { publicKey, privateKey } = await generateKeyPair("ES256");

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { openPage } from "../lib/consent.mjs";
 import { Desk } from "../lib/desk.mjs";
 import { BINARY, environment, Installation, oneDocument, runBinary } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
@@ -86,6 +87,22 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["keys", "status"]);
     await works(["keys", "rotate", "--now", "--reason", "r"], { tenant: "globex" });
     await works(["keys", "ceremony", "--data", file("made"), "--unseal-file", file("made.key")], { tenant: null });
+    const notebook = await works(["consent", "client", "add", "Notebook", "--redirect", "http://127.0.0.1/cb"]);
+    const asks = new URLSearchParams({
+        response_type: "code",
+        client_id: notebook.client_id,
+        redirect_uri: "http://127.0.0.1/cb",
+        code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        code_challenge_method: "S256"
+    });
+    const link = `${installation.url}/t/acme/authorize?${asks}`;
+    const [agreed, refused] = [await openPage(link), await openPage(link)];
+    await works(["consent", "ls"]);
+    await works(["consent", "show", agreed.code]);
+    await works(["consent", "allow", agreed.code, "--identity", "worker", "--can", "files:*"]);
+    await works(["consent", "refuse", refused.code, "--reason", "r"]);
+    await works(["consent", "client", "ls"]);
+    await works(["consent", "client", "remove", notebook.client_id, "--reason", "r"]);
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);
     await works(["policy", "get"]);

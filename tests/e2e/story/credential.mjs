@@ -64,15 +64,16 @@ test("the issuer's metadata is at every path a client tries", async ({ installat
     assert.equal(metadata.issuer, issuer);
     assert.equal(metadata.token_endpoint, `${issuer}/token`);
     assert.equal(metadata.jwks_uri, `${issuer}/jwks`);
-    assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ["private_key_jwt"]);
+    assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ["private_key_jwt", "none"]);
     assert.deepEqual([...metadata.token_endpoint_auth_signing_alg_values_supported].sort(), ["ES256", "EdDSA", "RS256"]);
     assert.ok(metadata.grant_types_supported.includes("client_credentials"));
+    assert.equal(metadata.authorization_endpoint, `${issuer}/authorize`);
+    assert.deepEqual(metadata.response_types_supported, ["code"]);
+    assert.deepEqual(metadata.code_challenge_methods_supported, ["S256"]);
+    assert.equal(metadata.authorization_response_iss_parameter_supported, true);
     assert.deepEqual(metadata.authorization_details_types_supported, ["bailiwick_call"]);
-    // What has no endpoint is not advertised: there is no authorization code yet.
-    assert.deepEqual(metadata.response_types_supported, []);
-    for (const member of ["authorization_endpoint", "code_challenge_methods_supported", "authorization_response_iss_parameter_supported"]) {
-        assert.equal(metadata[member], undefined, member);
-    }
+    // Documents of clients are taken where an operator said from where, and nowhere else.
+    assert.equal(metadata.client_id_metadata_document_supported, undefined);
     for (const path of ["/.well-known/oauth-protected-resource/t/acme/mcp", "/.well-known/oauth-protected-resource/t/acme/mcp/files"]) {
         const resource = await (await fetch(`${installation.url}${path}`)).json();
         assert.equal(resource.resource, `${installation.url}${path.replace("/.well-known/oauth-protected-resource", "")}`);

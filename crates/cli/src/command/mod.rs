@@ -5,6 +5,7 @@ mod claim;
 mod client;
 mod composition;
 mod config;
+mod consent;
 mod count;
 mod credential;
 mod demo;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Tenant(tenant) => asynchronous(tenant::run(tenant, &global, output)),
         Command::Id(id) => asynchronous(id::run(id, &global, output)),
         Command::Client(client) => asynchronous(client::run(client, &global, output)),
+        Command::Consent(consent) => asynchronous(consent::run(consent, &global, output)),
         Command::Credential(credential) => asynchronous(credential::run(credential, &global, output)),
         Command::Trust(trust) => asynchronous(trust::run(trust, &global, output)),
         Command::Keys(command) => asynchronous(keys::run(command, &global, output)),

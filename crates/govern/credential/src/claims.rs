@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use crate::limits::MAY_ACT_MAX;
 use crate::model::{Claims, Confirmation, Link, ScopeSet};
 
-/// Tokens that one may stand on: two for each actor.
-const LINEAGE_MAX: usize = 2 * ACT_DEPTH_MAX;
+/// What one may stand on: two tokens for each actor, and the consents of all of them.
+const LINEAGE_MAX: usize = 3 * ACT_DEPTH_MAX + 1;
 
 /// A claim that is missing or not of its form. Never holds the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -200,9 +200,10 @@ fn may_act(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<Identi
         .collect()
 }
 
-/// What a delegated token stands on; there exactly when it has actors.
+/// What a token stands on: always there where it has actors; without any it is the one consent that it came from.
 fn lineage(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<Link>, ClaimError> {
-    let rule = "a delegated token has to name what it was exchanged from as `{\"jti\", \"task\"}`, and no other does";
+    let rule = "a delegated token has to name what it was exchanged from as `{\"jti\", \"task\"}`, and no other more than \
+                its consent";
     let wrong = ClaimError {
         claim: "lineage",
         rule,
@@ -212,7 +213,12 @@ fn lineage(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<Link>,
         Some(Value::Array(list)) if (1..=LINEAGE_MAX).contains(&list.len()) => list.as_slice(),
         Some(_) => return Err(wrong),
     };
-    if listed.is_empty() == members.contains_key("act") {
+    let fits = if members.contains_key("act") {
+        listed.len() >= 2
+    } else {
+        listed.len() <= 1
+    };
+    if !fits {
         return Err(wrong);
     }
     let link = |value: &Value| {

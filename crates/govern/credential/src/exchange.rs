@@ -321,7 +321,7 @@ fn chain(subject: &Claims, actor: &Claims) -> SmallVec<[IdentityId; 2]> {
     std::iter::once(&actor.nhi).chain(&subject.act).cloned().collect()
 }
 
-/// Both tokens, then what the subject token stands on.
+/// Both tokens, then what they stand on.
 fn lineage(subject: &Claims, actor: &Claims) -> Vec<Link> {
     let link = |claims: &Claims| Link {
         token: claims.token.clone(),
@@ -329,6 +329,6 @@ fn lineage(subject: &Claims, actor: &Claims) -> Vec<Link> {
     };
     [link(actor), link(subject)]
         .into_iter()
-        .chain(subject.lineage.iter().cloned())
+        .chain(subject.lineage.iter().chain(&actor.lineage).cloned())
         .collect()
 }

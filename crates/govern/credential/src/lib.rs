@@ -18,6 +18,7 @@
 
 mod claims;
 mod client;
+pub mod consent;
 mod exchange;
 mod issue;
 pub mod lease;

@@ -16,9 +16,24 @@ pub enum Refusal {
         /// What the key is for.
         found: &'static str,
     },
+    /// Where documents of clients may be.
+    #[error("documents of clients are refused: {0}")]
+    ClientDocuments(&'static str),
     /// The client's key is not usable.
     #[error("client key is refused: {0}")]
     ClientKey(PublicKeyError),
+    /// A client without a name.
+    #[error("name is missing: say what people call this client (--name)")]
+    ClientNameless,
+    /// Where a client wants its browser back.
+    #[error("redirect URI `{0}` is refused: {1}")]
+    ClientRedirect(String, &'static str),
+    /// The client was removed.
+    #[error("client was removed at {0}: that is final; add a new one")]
+    ClientRemoved(Time),
+    /// The task has nothing that was asked for.
+    #[error("the task grants nothing of what the client asks for: take another, or open one that does")]
+    ConsentEmpty,
     /// A consumer without a name.
     #[error("consumer is empty: give the name it connects with (--consumer NAME)")]
     ConsumerNameless,
@@ -276,7 +291,12 @@ impl Refusal {
         match self {
             Self::Blocked(_) => "credential.rotation-blocked",
             Self::ClientAlgorithm { .. } => "client.algorithm",
+            Self::ClientDocuments(_) => "client.documents-refused",
             Self::ClientKey(_) => "client.key-refused",
+            Self::ClientNameless => "client.nameless",
+            Self::ClientRedirect(..) => "client.redirect-refused",
+            Self::ClientRemoved(_) => "client.already-removed",
+            Self::ConsentEmpty => "consent.nothing-granted",
             Self::ConsumerNameless => "credential.consumer-nameless",
             Self::ConsumerUnknown(_) => "credential.consumer-unknown",
             Self::ConsumersSeen => "credential.consumers-seen",

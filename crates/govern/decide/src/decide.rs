@@ -361,10 +361,23 @@ fn require_issue<'a>(
     now: Time,
 ) -> Result<&'a TaskEntry, Refused> {
     let is_delegated = |claims: &Claims| !claims.act.is_empty() || !claims.lineage.is_empty();
-    if is_delegated(wanted) || matches!(caller, Caller::Bearer(claims) if is_delegated(claims)) {
+    if matches!(caller, Caller::Bearer(claims) if is_delegated(claims)) {
         return Err(Refused::new(
             DenyReason::NoGrant,
-            "a delegated token is not renewed: exchange the subject token again",
+            "this token is not renewed: exchange the subject token again, or use the refresh token",
+        ));
+    }
+    // What a consent issues names it, and nothing else names anything: it could not be revoked otherwise.
+    let of_consent = |claims: &Claims| match wanted.lineage.as_slice() {
+        [link] => link.token == claims.token && link.task == claims.task,
+        _ => false,
+    };
+    let stands_alone = wanted.act.is_empty()
+        && (wanted.lineage.is_empty() || matches!(caller, Caller::Bearer(claims) if of_consent(claims)));
+    if !stands_alone {
+        return Err(Refused::new(
+            DenyReason::NoGrant,
+            "a delegated token is made by an exchange only",
         ));
     }
     require_own(snapshot, space, caller, wanted, now)

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bailiwick_base::{Epoch, SigningAlgorithm, StatePos, TenantId};
+use bailiwick_credential::consent::PublicClient;
 use bailiwick_credential::signing_key::{SigningKey, key_floor};
 use bailiwick_credential::trust::Trust;
 use bailiwick_credential::{Client, Task, TaskState};
@@ -29,6 +30,8 @@ pub enum Fact {
     Policies(TenantId, Arc<str>),
     /// How far the state log is taken into account, and the epoch that holds there.
     Position(StatePos, Epoch),
+    /// A client without a key, removed or not.
+    PublicClient(Arc<PublicClient>),
     /// An upstream server with its pins.
     Server(Arc<UpstreamServer>),
     /// The signing keys of a tenant: those that are published, and those that were compromised.
@@ -52,7 +55,11 @@ impl Fact {
             Self::SigningKeys(_, keys) => key_floor(keys) > Epoch::default(),
             Self::Task(task, _) => !matches!(task.state, TaskState::Open),
             Self::Tenant(tenant, _) => tenant.state != TenantState::Active,
-            Self::Client(_) | Self::MarkLifted(_) | Self::Position(..) | Self::Trust(_) => false,
+            Self::Client(_)
+            | Self::MarkLifted(_)
+            | Self::Position(..)
+            | Self::PublicClient(_)
+            | Self::Trust(_) => false,
         }
     }
 }

@@ -8,6 +8,7 @@ use bailiwick_base::{
     ClientId, Epoch, IdentityId, ServerName, SigningAlgorithm, StatePos, TaskId, TenantId, Time, ToolName,
     TrustId,
 };
+use bailiwick_credential::consent::PublicClient;
 use bailiwick_credential::signing_key::{SigningKey, key_floor};
 use bailiwick_credential::trust::Trust;
 use bailiwick_credential::{Client, Task};
@@ -69,6 +70,7 @@ pub(crate) struct Space {
     clients: imbl::OrdMap<ClientId, Arc<Client>>,
     servers: imbl::OrdMap<ServerName, Arc<ServerEntry>>,
     trusts: imbl::OrdMap<TrustId, Arc<Trust>>,
+    public_clients: imbl::OrdMap<ClientId, Arc<PublicClient>>,
     signing_keys: Arc<[SigningKey]>,
 }
 
@@ -187,6 +189,7 @@ impl Default for Space {
             clients: imbl::OrdMap::new(),
             servers: imbl::OrdMap::new(),
             trusts: imbl::OrdMap::new(),
+            public_clients: imbl::OrdMap::new(),
             signing_keys: Arc::default(),
         }
     }
@@ -282,6 +285,13 @@ impl Snapshot {
                 }
                 self.pos = pos;
                 self.epoch = epoch;
+            }
+            Fact::PublicClient(client) => {
+                let clients = &mut self.space_mut(client.id.tenant()).public_clients;
+                match client.removed_at {
+                    None => clients.insert(client.id.clone(), client),
+                    Some(_) => clients.remove(&client.id),
+                };
             }
             Fact::Server(server) => {
                 let entry = Arc::new(ServerEntry::new(server));
@@ -445,6 +455,13 @@ impl Snapshot {
         self.space(tenant)
             .into_iter()
             .flat_map(|s| s.tasks.values().map(|e| (&e.task, &e.grant)))
+    }
+
+    /// The clients without a key of a tenant that were not removed, by id.
+    pub fn public_clients(&self, tenant: &TenantId) -> impl Iterator<Item = &Arc<PublicClient>> {
+        self.space(tenant)
+            .into_iter()
+            .flat_map(|s| s.public_clients.values())
     }
 
     /// The trust rules of a tenant that were not removed, by id.

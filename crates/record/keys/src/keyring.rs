@@ -373,6 +373,25 @@ impl Keyring {
         Ok(hex)
     }
 
+    /// A keyed digest that only this installation can make: what it signs for itself, or keeps instead of a secret.
+    /// Different purposes never give the same.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn keyed_digest(
+        &self,
+        tenant: &TenantId,
+        purpose: &'static str,
+        bytes: &[u8],
+    ) -> Result<Digest, SealError> {
+        let bundle = self
+            .bundle(tenant)
+            .ok_or_else(|| SealError::NoKey(tenant.to_string()))?;
+        let text = [b"bailiwick\0", purpose.as_bytes(), b"\0", bytes].concat();
+        let text = zeroize::Zeroizing::new(text);
+        Ok(Digest(bundle.sealing.fingerprint(&text)))
+    }
+
     /// Erases the keys of a tenant: what was sealed under them never opens again, its leaves stay provable.
     ///
     /// # Errors

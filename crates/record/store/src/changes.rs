@@ -100,12 +100,8 @@ impl View {
         match kind {
             "client" => {
                 if let Ok(id) = ClientId::parse(tenant, id) {
-                    facts.extend(
-                        self.client()
-                            .lookup(&id)
-                            .await?
-                            .map(|c| Fact::Client(Arc::new(c))),
-                    );
+                    let found = self.client().lookup(&id).await?;
+                    facts.extend(found.map(|c| Fact::Client(Arc::new(c))));
                 }
             }
             "trust" => {
@@ -116,12 +112,8 @@ impl View {
             }
             "identity" => {
                 if let Ok(id) = IdentityId::parse(tenant, id) {
-                    facts.extend(
-                        self.identity()
-                            .lookup(&id)
-                            .await?
-                            .map(|i| Fact::Identity(Arc::new(i))),
-                    );
+                    let found = self.identity().lookup(&id).await?;
+                    facts.extend(found.map(|i| Fact::Identity(Arc::new(i))));
                 }
             }
             "mark" => {
@@ -137,14 +129,16 @@ impl View {
                 let latest = self.policy().latest().await?;
                 facts.extend(latest.map(|p| Fact::Policies(p.tenant, p.body)));
             }
+            "public_client" => {
+                if let Ok(id) = ClientId::parse(tenant, id) {
+                    let found = self.public_client().lookup(&id).await?;
+                    facts.extend(found.map(|c| Fact::PublicClient(Arc::new(c))));
+                }
+            }
             "server" => {
                 if let Ok(name) = ServerName::parse(id) {
-                    facts.extend(
-                        self.server()
-                            .lookup(&name)
-                            .await?
-                            .map(|s| Fact::Server(Arc::new(s))),
-                    );
+                    let found = self.server().lookup(&name).await?;
+                    facts.extend(found.map(|s| Fact::Server(Arc::new(s))));
                 }
             }
             "signing_key" => {
@@ -161,7 +155,7 @@ impl View {
                 let tenant = self.tenant().lookup(tenant).await?;
                 facts.extend(tenant.map(|(tenant, algorithm)| Fact::Tenant(Arc::new(tenant), algorithm)));
             }
-            // Credentials and operators are no facts of a decision.
+            // Consents, credentials and operators are no facts of a decision.
             _ => {}
         }
         Ok(())

@@ -23,8 +23,9 @@ use crate::tx::{Ground, View};
 const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name, under the type in the entries.
-const TABLES: [(&str, &str); 13] = [
+const TABLES: [(&str, &str); 15] = [
     ("client", "SELECT tenant, digest FROM client"),
+    ("consent", "SELECT tenant, digest FROM consent"),
     ("credential", "SELECT tenant, digest FROM credential"),
     ("grant", "SELECT tenant, digest FROM task_grant"),
     ("identity", "SELECT tenant, digest FROM identity"),
@@ -32,6 +33,7 @@ const TABLES: [(&str, &str); 13] = [
     ("mark", "SELECT tenant, digest FROM mark"),
     ("operator", "SELECT tenant, digest FROM operator"),
     ("policy", "SELECT tenant, digest FROM policy"),
+    ("public_client", "SELECT tenant, digest FROM public_client"),
     ("server", "SELECT tenant, digest FROM server"),
     ("signing_key", "SELECT tenant, digest FROM signing_key"),
     ("task", "SELECT tenant, digest FROM task"),

@@ -7,6 +7,7 @@ use bailiwick_credential::TASK_AFTERLIFE;
 use bailiwick_decide::Fact;
 
 use crate::client::{self, Clients};
+use crate::consent::Consents;
 use crate::credential::Credentials;
 use crate::error::StoreError;
 use crate::identity::{self, Identities};
@@ -14,6 +15,7 @@ use crate::lease::Leases;
 use crate::mark::{self, Marks};
 use crate::operator::Operators;
 use crate::policy::{self, Policies};
+use crate::public_client::{self, PublicClients};
 use crate::row::args;
 use crate::server::{self, Servers};
 use crate::signing_key::{self, SigningKeys};
@@ -38,6 +40,14 @@ macro_rules! doors {
             /// OAuth clients.
             pub fn client(&mut self) -> Clients<'_, Self> {
                 Clients(self)
+            }
+            /// Clients without a key.
+            pub fn public_client(&mut self) -> PublicClients<'_, Self> {
+                PublicClients(self)
+            }
+            /// Consents.
+            pub fn consent(&mut self) -> Consents<'_, Self> {
+                Consents(self)
             }
             /// Trust rules.
             pub fn trust(&mut self) -> Trusts<'_, Self> {
@@ -114,6 +124,9 @@ impl View {
         }
         for cells in view.fetch(client::EVERY, Vec::new()).await? {
             facts.push(Fact::Client(Arc::new(client::from_row(cells)?)));
+        }
+        for cells in view.fetch(public_client::EVERY, Vec::new()).await? {
+            facts.push(Fact::PublicClient(Arc::new(public_client::from_row(cells)?)));
         }
         for cells in view.fetch(trust::EVERY, Vec::new()).await? {
             facts.push(Fact::Trust(Arc::new(trust::from_row(cells)?)));

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 26] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -57,6 +57,9 @@ const STEPS: [Step; 23] = [
     twin!(18, "guard trust", "0018_guard_trust"),
     shared!(19, "add client proof", "0019_add_client_proof"),
     shared!(20, "add client certificate", "0020_add_client_certificate"),
+    shared!(21, "create public client", "0021_create_public_client"),
+    shared!(22, "create consent", "0022_create_consent"),
+    twin!(23, "guard consent", "0023_guard_consent"),
     twin!(24, "create credential lease", "0024_create_credential_lease"),
     twin!(29, "create signing key", "0029_create_signing_key"),
     shared!(32, "add identity composition", "0032_add_identity_composition"),

@@ -14,6 +14,7 @@ use bailiwick_store::Store;
 use serde_json::{Value, json};
 
 use crate::heartbeats::Heartbeats;
+use crate::oauth::authorize::WaitingList;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
 use crate::signing_keys::Signing;
@@ -56,6 +57,8 @@ pub struct DepsInner {
     pub assertions: Arc<AssertionVerifier>,
     /// Workloads of other issuers.
     pub federation: Arc<Federation>,
+    /// Browsers that wait for an operator.
+    pub waiting: WaitingList,
     /// When signing keys are made and changed, and by whom at the moment.
     pub signing: Signing,
     /// Where the egress proxy is, if there is one.

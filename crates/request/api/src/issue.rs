@@ -7,7 +7,8 @@ use bailiwick_base::limits::shown;
 use bailiwick_base::{
     ClientId, Composition, DecisionId, Digest, IdentityId, TaskId, TenantId, Time, TokenId, TrustId,
 };
-use bailiwick_credential::{self as credential, Claims, Confirmation, IssuePlan, ScopeSet, Task};
+use bailiwick_credential::consent::PublicClient;
+use bailiwick_credential::{self as credential, Claims, Confirmation, IssuePlan, Link, ScopeSet, Task};
 use bailiwick_decide::{
     Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, Principal, Snapshot, Target,
 };
@@ -36,6 +37,8 @@ pub(crate) enum Requester {
     Client(ClientId, IdentityId, Option<Composition>),
     /// The bearer of a token of the same task: renewal. Whether the token still lives is part of the decision.
     Holder(Bearer),
+    /// Whoever uses a consent: its bearer, and what the tokens name of it.
+    Consent(Bearer, Link),
     /// An operator.
     Operator,
     /// A workload that a trust rule makes this identity.
@@ -81,7 +84,7 @@ impl Requester {
     /// Who is decided about, once it is settled that the task is this requester's.
     fn principal(self, claims: &Claims) -> Principal {
         match self {
-            Self::Holder(bearer) => Principal::Bearer(bearer),
+            Self::Consent(bearer, _) | Self::Holder(bearer) => Principal::Bearer(bearer),
             Self::Client(..) | Self::Operator | Self::Workload(..) => Principal::Identity {
                 id: claims.nhi.clone(),
                 task: Some(claims.task.clone()),
@@ -267,7 +270,13 @@ fn plan(
         Requester::Workload(rule, identity) if *identity == open.identity => {
             (rule.to_string(), requested, bound)
         }
-        Requester::Client(..) | Requester::Holder(_) | Requester::Workload(..) => {
+        Requester::Consent(Bearer { claims, .. }, _)
+            if claims.nhi == open.identity && claims.task == *task =>
+        {
+            require_client(snapshot, tenant, &claims.client, deps.clock.now())?;
+            (claims.client.clone(), requested.or(Some(&claims.scopes)), bound)
+        }
+        Requester::Client(..) | Requester::Consent(..) | Requester::Holder(_) | Requester::Workload(..) => {
             return Err(RouteError::not_found("task"));
         }
     };
@@ -293,12 +302,20 @@ fn plan(
         confirmation: bound,
         composition: stated(requester, identity),
     };
-    credential::issue(plan, &deps.credential_limits, deps.clock.now()).map_err(|refusal| match requester {
+    let issued = credential::issue(plan, &deps.credential_limits, deps.clock.now());
+    let issued = issued.map(|claims| match requester {
+        Requester::Consent(_, link) => Claims {
+            lineage: vec![link.clone()],
+            ..claims
+        },
+        _ => claims,
+    });
+    issued.map_err(|refusal| match requester {
         // A token of a task that is over is a dead token.
         Requester::Holder(_) => {
             RouteError::new(StatusCode::UNAUTHORIZED, refusal.code(), refusal.to_string())
         }
-        Requester::Client(..) | Requester::Operator | Requester::Workload(..) => {
+        Requester::Client(..) | Requester::Consent(..) | Requester::Operator | Requester::Workload(..) => {
             RouteError::refused(refusal.code(), &refusal)
         }
     })
@@ -310,12 +327,13 @@ fn stated(requester: &Requester, identity: &Identity) -> Option<Digest> {
     let declared = &identity.composition.as_ref()?.present;
     match requester {
         Requester::Client(_, _, stated) => stated.as_ref().map(Composition::digest),
-        Requester::Holder(bearer) => bearer.claims.composition,
+        Requester::Consent(bearer, _) | Requester::Holder(bearer) => bearer.claims.composition,
         Requester::Operator | Requester::Workload(..) => Some(declared.digest()),
     }
 }
 
-/// A token is renewed as long as its client could ask for a new one: the registration or the trust rule stands.
+/// A token is renewed as long as its client could ask for a new one: the registration or the trust rule stands. A
+/// client that describes itself is registered by the rule that admits its document.
 fn require_client(snapshot: &Snapshot, tenant: &TenantId, client: &str, now: Time) -> Result<(), RouteError> {
     let registered = |id: ClientId| snapshot.client(&id).is_some_and(|client| now < client.expires_at);
     let trusted = |id: TrustId| {
@@ -323,7 +341,11 @@ fn require_client(snapshot: &Snapshot, tenant: &TenantId, client: &str, now: Tim
             .trusts(tenant)
             .any(|rule| rule.id == id && rule.is_alive(now))
     };
+    let public = |known: &Arc<PublicClient>| {
+        known.is_alive(now) && (known.id.to_string() == client || known.admits_document(client))
+    };
     let stands = client == OPERATOR_CLIENT
+        || snapshot.public_clients(tenant).any(public)
         || ClientId::parse(tenant, client).is_ok_and(registered)
         || TrustId::parse(tenant, client).is_ok_and(trusted);
     if stands {
@@ -362,6 +384,7 @@ fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire
             scope: scope.clone(),
             issued_token_type: None,
             authorization_details: None,
+            refresh_token: None,
         });
     }
     Ok(out)

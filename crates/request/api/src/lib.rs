@@ -36,6 +36,8 @@ pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use heartbeats::{Heartbeats, end_silent};
 pub use lending::advance_leases;
+pub use oauth::authorize::WaitingList;
+pub use oauth::documents::document_fetching;
 pub use oauth::federation::Federation;
 pub use problem::RouteError;
 pub use rates::recount_rates;
@@ -58,13 +60,13 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn doors() -> Doors {
-    stop_doors(credential_doors(v1_doors(authzen_doors(oauth_doors(
-        Doors::default(),
+    stop_doors(consent_doors(credential_doors(v1_doors(authzen_doors(
+        oauth_doors(Doors::default()),
     )))))
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
-    use oauth::{introspect, metadata, revoke, token};
+    use oauth::{authorize, introspect, metadata, revoke, token};
     doors
         .get(
             "/.well-known/oauth-authorization-server/t/{tenant}",
@@ -91,6 +93,9 @@ fn oauth_doors(doors: Doors) -> Doors {
             metadata::protected_resource,
         )
         .get("/t/{tenant}/jwks", metadata::jwks)
+        .get("/t/{tenant}/authorize", authorize::begin)
+        .get("/t/{tenant}/authorize/{place}", authorize::show)
+        .post("/t/{tenant}/authorize/{place}", authorize::answer)
         .post("/t/{tenant}/token", token::handler)
         .post("/t/{tenant}/revoke", revoke::handler)
         .post("/t/{tenant}/introspect", introspect::handler)
@@ -133,6 +138,27 @@ fn credential_doors(doors: Doors) -> Doors {
         .post(
             "/v1/tenants/{tenant}/credentials/{id}/rotation/confirm",
             credentials::confirm,
+        )
+}
+
+fn consent_doors(doors: Doors) -> Doors {
+    use v1::{consents, public_clients};
+    doors
+        .get("/v1/tenants/{tenant}/public-clients", public_clients::list)
+        .post("/v1/tenants/{tenant}/public-clients", public_clients::add)
+        .post(
+            "/v1/tenants/{tenant}/public-clients/{id}/remove",
+            public_clients::withdraw,
+        )
+        .get("/v1/tenants/{tenant}/consents", consents::list)
+        .get("/v1/tenants/{tenant}/consents/waiting/{code}", consents::find)
+        .post(
+            "/v1/tenants/{tenant}/consents/waiting/{code}/allow",
+            consents::allow,
+        )
+        .post(
+            "/v1/tenants/{tenant}/consents/waiting/{code}/refuse",
+            consents::refuse,
         )
 }
 

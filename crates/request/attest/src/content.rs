@@ -3,13 +3,14 @@
 use bailiwick_credential::trust::{Attestor, Attribute, AttributeForm, AttributeKind, Method, RefusedClaim};
 use serde::Deserialize;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     include_str!("../../../../content/attestors/aws.toml"),
     include_str!("../../../../content/attestors/azure.toml"),
     include_str!("../../../../content/attestors/gcp.toml"),
     include_str!("../../../../content/attestors/generic-oidc.toml"),
     include_str!("../../../../content/attestors/github.toml"),
     include_str!("../../../../content/attestors/gitlab.toml"),
+    include_str!("../../../../content/attestors/id-jag.toml"),
     include_str!("../../../../content/attestors/kubernetes.toml"),
     include_str!("../../../../content/attestors/spiffe-jwt.toml"),
 ];

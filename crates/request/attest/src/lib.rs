@@ -12,6 +12,7 @@
 
 #![warn(missing_docs)]
 
+mod assertion;
 mod claims;
 mod content;
 mod error;
@@ -21,6 +22,7 @@ mod method;
 mod sts;
 mod verify;
 
+pub use assertion::Asserted;
 pub use content::{ContentError, attestors};
 pub use error::{AttestError, KeysError};
 pub use issuer::{IssuerProfile, KeyPlace};

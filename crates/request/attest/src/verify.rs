@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{Compact, Digest, Sha256, Time};
+use bailiwick_base::{Compact, Digest, PublicKey, Sha256, Time};
 use bailiwick_credential::trust::{Attestor, Method};
 use bailiwick_outbound::Fetcher;
 use serde_json::{Map, Value};
@@ -22,8 +22,8 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 /// A token that nobody has verified. It says which registered issuer to look up, and nothing else.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    token: Compact<'a>,
-    claims: Map<String, Value>,
+    pub(crate) token: Compact<'a>,
+    pub(crate) claims: Map<String, Value>,
 }
 
 impl<'a> Evidence<'a> {
@@ -55,8 +55,11 @@ impl<'a> Evidence<'a> {
     /// Whether an issuer may be meant.
     #[must_use]
     pub fn may_be_of(&self, method: Method, issuer: &str) -> bool {
+        let is_id_jag = self.token.header().typ.as_deref() == Some(method::ID_JAG);
         match method {
             Method::Aws => false,
+            Method::IdJag => is_id_jag && self.untrusted_issuer() == Some(issuer),
+            _ if is_id_jag => false,
             Method::SpiffeJwt => self.untrusted_trust_domain() == Some(issuer),
             _ => self.untrusted_issuer() == Some(issuer),
         }
@@ -133,13 +136,7 @@ impl Attester {
         // yesterday, costs its issuer nothing.
         claims::require_audience(claims, audience)?;
         let expires_at = claims::require_alive(claims, attestor.lifetime_max_s, LEEWAY, now)?;
-        let kid = header
-            .kid
-            .as_deref()
-            .ok_or(AttestError::Token(bailiwick_base::CompactError::Header(
-                "`kid` is missing",
-            )))?;
-        let key = self.keys.find(issuer, kid).await?;
+        let key = self.key_of(evidence, issuer).await?;
         evidence.token.verify(&key)?;
         let attributes = claims::attributes(claims, attestor)?;
         let seen = Seen {
@@ -169,7 +166,22 @@ impl Attester {
     }
 }
 
-fn hash(issuer: &IssuerProfile, part: &[u8]) -> Digest {
+impl Attester {
+    /// The key that a token names.
+    pub(crate) async fn key_of(
+        &self,
+        evidence: &Evidence<'_>,
+        issuer: &IssuerProfile,
+    ) -> Result<Arc<PublicKey>, AttestError> {
+        let kid = evidence.token.header().kid.as_deref();
+        let kid = kid.ok_or(AttestError::Token(bailiwick_base::CompactError::Header(
+            "`kid` is missing",
+        )))?;
+        self.keys.find(issuer, kid).await
+    }
+}
+
+pub(crate) fn hash(issuer: &IssuerProfile, part: &[u8]) -> Digest {
     let mut hash = Sha256::new();
     hash.update_field(issuer.tenant.as_str().as_bytes());
     hash.update_field(issuer.issuer.as_bytes());

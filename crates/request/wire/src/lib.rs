@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod check;
+mod consent;
 mod count;
 mod credential;
 mod egress;
@@ -24,6 +25,10 @@ mod tenant;
 mod trust;
 
 pub use check::{CheckAnswer, CheckRequest};
+pub use consent::{
+    AllowConsent, AllowedConsent, Consent, Consents, NewPublicClient, PublicClient, RefuseConsent,
+    RemovePublicClient, WaitingConsent,
+};
 pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
 pub use credential::{
     AwsTarget, ConfirmMoved, Credential, EndpointOverride, FetchSecret, FetchedSecret, GithubAppTarget,

@@ -91,6 +91,9 @@ pub struct Token {
     /// What the token allows, when it was asked for with details (RFC 9396 §7); absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization_details: Option<Value>,
+    /// What the next one is got with (RFC 6749 §6); absent where tokens are asked for anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
 }
 
 /// `POST …/tasks/{id}/tokens`.

@@ -14,7 +14,7 @@ forbid (principal is Identity, action == Action::"tools/call", resource == Tool:
 when { principal.probation };"#;
 
 /// A part whose digest is this.
-fn part(text: &str) -> String {
+pub(crate) fn part(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(bailiwick_base::Digest::of(text.as_bytes()).0)
 }
 

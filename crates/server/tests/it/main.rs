@@ -10,13 +10,16 @@
 
 mod again;
 mod asking;
+mod asserting;
 mod bed;
 mod bound;
 mod claiming;
 mod clock;
 mod codes;
 mod composing;
+mod consenting;
 mod counting;
+mod describing;
 mod desk;
 mod exchanging;
 mod faults;
@@ -27,6 +30,7 @@ mod fresh;
 mod ground;
 mod intact;
 mod killing;
+mod luring;
 mod narrowing;
 mod outsiders;
 mod pinning;

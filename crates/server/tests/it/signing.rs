@@ -31,7 +31,7 @@ async fn works(bed: &Bed, token: &str) -> bool {
 }
 
 /// Time passes, and the node hears from its store again.
-async fn later(bed: &Bed, span: Duration) {
+pub(crate) async fn later(bed: &Bed, span: Duration) {
     bed.clock.advance(span);
     until("the node has heard", || async {
         bed.get("/readyz").await.status == 200

@@ -31,6 +31,7 @@ struct Names {
     credential: String,
     identity: String,
     task: String,
+    public_client: String,
     trust: String,
     server: String,
     token: String,
@@ -125,6 +126,9 @@ const CASES: &[Case] = &[
         none,
     ),
     case("GET /t/{tenant}/jwks", Door::Public, none),
+    case("GET /t/{tenant}/authorize", Door::Public, none),
+    case("GET /t/{tenant}/authorize/{place}", Door::Public, none),
+    case("POST /t/{tenant}/authorize/{place}", Door::Client, none),
     case("POST /t/{tenant}/token", Door::Client, none),
     case("POST /t/{tenant}/revoke", Door::Client, none),
     case("POST /t/{tenant}/introspect", Door::Client, none),
@@ -240,6 +244,33 @@ const CASES: &[Case] = &[
         Door::Operator,
         why,
     ),
+    case("GET /v1/tenants/{tenant}/public-clients", Door::Operator, none),
+    case(
+        "POST /v1/tenants/{tenant}/public-clients",
+        Door::Operator,
+        |_| json!({"name": "fresh", "redirects": ["https://app.example/cb"]}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/public-clients/{id}/remove",
+        Door::Operator,
+        why,
+    ),
+    case("GET /v1/tenants/{tenant}/consents", Door::Operator, none),
+    case(
+        "GET /v1/tenants/{tenant}/consents/waiting/{code}",
+        Door::Operator,
+        none,
+    ),
+    case(
+        "POST /v1/tenants/{tenant}/consents/waiting/{code}/allow",
+        Door::Operator,
+        |names| json!({"task": names.task}),
+    ),
+    case(
+        "POST /v1/tenants/{tenant}/consents/waiting/{code}/refuse",
+        Door::Operator,
+        why,
+    ),
     case("GET /v1/tenants/{tenant}/keys", Door::Operator, none),
     case("GET /v1/tenants/{tenant}/egress", Door::Operator, none),
     case("POST /v1/tenants/{tenant}/keys/rotate", Door::Operator, nothing),
@@ -323,6 +354,8 @@ impl Case {
             &names.credential
         } else if path.contains("/tasks/") {
             &names.task
+        } else if path.contains("/public-clients/") {
+            &names.public_client
         } else if path.contains("/trusts/") {
             &names.trust
         } else {
@@ -333,6 +366,8 @@ impl Case {
             .replace("{id}", id)
             .replace("{server}", &names.server)
             .replace("{name}", &names.server)
+            .replace("{place}", "nowhere")
+            .replace("{code}", "BCDF-GHJK")
             .replace("{log}", "decisions");
         if path.ends_with("/proof") {
             format!("{path}?entry=0")
@@ -386,6 +421,11 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
         .post(&format!("/v1/tenants/{tenant}/trusts"), &rule)
         .await
         .ok();
+    let public = json!({"name": "app", "redirects": ["https://app.example/cb"]});
+    let client = bed
+        .post(&format!("/v1/tenants/{tenant}/public-clients"), &public)
+        .await
+        .ok();
     let can = format!("{server}:echo");
     let (task, token) = bed
         .open_task(tenant, &identity, &[&can, "authzen:evaluate"])
@@ -394,6 +434,7 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
         credential: String::new(),
         identity,
         task,
+        public_client: client["client_id"].as_str().unwrap().to_owned(),
         trust: trust["id"].as_str().unwrap().to_owned(),
         server: server.to_owned(),
         token,
@@ -432,6 +473,7 @@ fn ghosts() -> Names {
     let ids = Ids::new(clock, std::sync::Arc::new(bailiwick_keys::SystemEntropy));
     let tenant = TenantId::parse("acme").unwrap();
     let task: TaskId = ids.mint(&tenant).unwrap();
+    let client: bailiwick_base::ClientId = ids.mint(&tenant).unwrap();
     let trust: bailiwick_base::TrustId = ids.mint(&tenant).unwrap();
     let identity: bailiwick_base::IdentityId = ids.mint(&tenant).unwrap();
     let credential: bailiwick_base::CredentialId = ids.mint(&tenant).unwrap();
@@ -439,6 +481,7 @@ fn ghosts() -> Names {
         credential: credential.to_string(),
         identity: identity.to_string(),
         task: task.to_string(),
+        public_client: client.to_string(),
         trust: trust.to_string(),
         server: "ghost".to_owned(),
         token: String::new(),
@@ -597,7 +640,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 31, "only {compared} routes took identifiers");
+    assert!(compared == 32, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 

@@ -232,7 +232,7 @@ async fn requests_that_are_no_requests_are_refused_with_the_error_of_the_standar
     ask(&bed, "acme", whole).await.ok();
 }
 
-/// What has no endpoint is not advertised: no authorization code, no PKCE.
+/// What is not served is not advertised: documents of clients where no operator said from where.
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_names_what_is_served_and_no_more() {
     let World { bed, .. } = world().await;
@@ -246,25 +246,31 @@ async fn metadata_names_what_is_served_and_no_more() {
     algorithms.sort_by_key(|a| told.as_array().and_then(|t| t.iter().position(|x| x == a)));
     let expected = json!({
         "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "authorization_response_iss_parameter_supported": true,
+        "code_challenge_methods_supported": ["S256"],
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/jwks"),
         "revocation_endpoint": format!("{issuer}/revoke"),
-        "revocation_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "revocation_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": format!("{issuer}/introspect"),
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_signing_alg_values_supported": ["EdDSA"],
         "scopes_supported": ["files:*"],
-        "response_types_supported": [],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "grant_types_supported": [
             "urn:bailiwick:grant-type:aws-sts",
+            "authorization_code",
             "client_credentials",
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "refresh_token",
             "urn:ietf:params:oauth:grant-type:token-exchange",
         ],
         "authorization_details_types_supported": ["bailiwick_call"],
-        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
         "tls_client_certificate_bound_access_tokens": false,

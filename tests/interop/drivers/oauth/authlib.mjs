@@ -33,6 +33,9 @@ export async function make(settings) {
         discover: place => ask("discover", { place }),
         resource: url => ask("resource", { url }),
         token: (grant, parameters) => ask("token", { grant, parameters }),
+        authorize: words => ask("authorize", words),
+        redeem: back => ask("redeem", { back }),
+        refresh: token => ask("refresh", { token }),
         use: async (token, call) => {
             const { status, text } = await ask("use", { token, ...call });
             return new Response(text, { status });

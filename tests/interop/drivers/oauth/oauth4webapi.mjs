@@ -15,6 +15,9 @@ export async function make({ issuer, clientId, jwk, constraint, leaf }) {
     const where = new URL(issuer);
     const as = await oauth.processDiscoveryResponse(where, await oauth.discoveryRequest(where, { algorithm: "oauth2", ...plain }));
 
+    /** What this client keeps while its browser is away. */
+    let begun;
+
     /** A server may ask for a nonce once (RFC 9449 §8); the handle remembers it. */
     const again = async ask => {
         try {
@@ -49,6 +52,23 @@ export async function make({ issuer, clientId, jwk, constraint, leaf }) {
                 }
                 return oauth.processGenericTokenEndpointResponse(as, client, await oauth.genericTokenEndpointRequest(as, client, auth, grant, parameters, options));
             }),
+
+        authorize: async ({ redirect, scope, resource }) => {
+            const verifier = oauth.generateRandomCodeVerifier();
+            begun = { redirect, verifier, state: oauth.generateRandomState() };
+            const url = new URL(as.authorization_endpoint);
+            const challenge = await oauth.calculatePKCECodeChallenge(verifier);
+            const words = { response_type: "code", client_id: clientId, redirect_uri: redirect, scope, resource, state: begun.state, code_challenge: challenge, code_challenge_method: "S256" };
+            Object.entries(words).forEach(([name, value]) => url.searchParams.set(name, value));
+            return url.href;
+        },
+
+        redeem: async back => {
+            const parameters = oauth.validateAuthResponse(as, client, new URL(back), begun.state);
+            return again(async () => oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, auth, parameters, begun.redirect, begun.verifier, options)));
+        },
+
+        refresh: async token => again(async () => oauth.processRefreshTokenResponse(as, client, await oauth.refreshTokenGrantRequest(as, client, auth, token, options))),
 
         use: async (token, { url, headers, body }) => again(() => oauth.protectedResourceRequest(token, "POST", new URL(url), new Headers(headers), body, options)),
 

@@ -11,6 +11,8 @@ export async function make({ issuer, clientId, jwk, constraint, leaf }) {
     const pair = constraint === "dpop" ? await client.randomDPoPKeyPair("ES256", { extractable: true }) : undefined;
     const bound = pair === undefined ? {} : { DPoP: client.getDPoPHandle(config, pair) };
     const { pathname, origin } = new URL(issuer);
+    /** What this client keeps while its browser is away. */
+    let begun;
 
     return {
         publicKey: pair === undefined ? undefined : await crypto.subtle.exportKey("jwk", pair.publicKey),
@@ -30,6 +32,17 @@ export async function make({ issuer, clientId, jwk, constraint, leaf }) {
 
         token: (grant, parameters) =>
             grant === "client_credentials" ? client.clientCredentialsGrant(config, parameters, bound) : client.genericGrantRequest(config, grant, parameters, bound),
+
+        authorize: async ({ redirect, scope, resource }) => {
+            begun = { pkceCodeVerifier: client.randomPKCECodeVerifier(), expectedState: client.randomState() };
+            const challenge = await client.calculatePKCECodeChallenge(begun.pkceCodeVerifier);
+            const words = { redirect_uri: redirect, scope, resource, state: begun.expectedState, code_challenge: challenge, code_challenge_method: "S256" };
+            return client.buildAuthorizationUrl(config, words).href;
+        },
+
+        redeem: back => client.authorizationCodeGrant(config, new URL(back), begun, undefined, bound),
+
+        refresh: token => client.refreshTokenGrant(config, token, undefined, bound),
 
         use: (token, { url, headers, body }) => client.fetchProtectedResource(config, token, new URL(url), "POST", body, new Headers(headers), bound),
 

@@ -17,6 +17,8 @@ pub enum Method {
     Github,
     /// GitLab CI/CD.
     Gitlab,
+    /// Identity assertion authorization grants (ID-JAG).
+    IdJag,
     /// Projected tokens of Kubernetes service accounts.
     Kubernetes,
     /// SPIFFE JWT-SVID.
@@ -25,13 +27,14 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Aws,
         Self::Azure,
         Self::Gcp,
         Self::GenericOidc,
         Self::Github,
         Self::Gitlab,
+        Self::IdJag,
         Self::Kubernetes,
         Self::SpiffeJwt,
     ];
@@ -46,6 +49,7 @@ impl Method {
             Self::GenericOidc => "generic-oidc",
             Self::Github => "github",
             Self::Gitlab => "gitlab",
+            Self::IdJag => "id-jag",
             Self::Kubernetes => "kubernetes",
             Self::SpiffeJwt => "spiffe-jwt",
         }

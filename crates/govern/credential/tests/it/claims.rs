@@ -139,7 +139,7 @@ fn the_actor_chain_is_short_and_without_a_circle() {
         members.insert("act".to_owned(), act);
         let link =
             json!({"jti": claims(0, "", 1).token.to_string(), "task": claims(0, "", 1).task.to_string()});
-        members.insert("lineage".to_owned(), json!([link]));
+        members.insert("lineage".to_owned(), json!([link, link]));
         members.insert("sub".to_owned(), json!("usr_1"));
         Claims::from_json(&members).map_err(|e| e.claim)
     };

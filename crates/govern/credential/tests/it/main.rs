@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its input fails")]
 
 mod claims;
+mod consent;
 mod exchange;
 mod foreign;
 mod issuing;

@@ -13,6 +13,7 @@ mod aggregates;
 mod bed;
 mod cases;
 mod compare;
+mod consent;
 mod counting;
 mod crash;
 mod files;

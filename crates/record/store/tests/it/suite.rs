@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, crash, lease, third_party, trust};
+use crate::{aggregates, cases, consent, crash, lease, third_party, trust};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -71,6 +71,10 @@ both_engines! {
         the_log_only_grows,
         a_payload_belongs_to_its_leaf,
         an_opening_belongs_to_its_tenant;
+    consent:
+        a_client_asks_until_it_is_removed_for_good,
+        a_consent_moves_one_step_at_a_time,
+        a_consent_that_is_altered_is_named_at_a_start;
     crash:
         a_crash_loses_nothing_that_was_answered,
         a_caller_that_goes_away_changes_nothing,

@@ -10,7 +10,7 @@ use crate::Deps;
 use crate::effective::View;
 use crate::issue::Requester;
 
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The client that the form names, when this connection has the certificate it is registered with (RFC 8705 §2.2).
 fn by_certificate(deps: &Deps, tenant: &TenantId, form: &Form, shown: Digest) -> Option<Requester> {
@@ -78,7 +78,7 @@ pub(super) fn authenticate_living(
 }
 
 /// Whoever is stopped asks for nothing any more, about others neither.
-fn require_living(deps: &Deps, identity: &IdentityId) -> Result<(), OauthError> {
+pub(super) fn require_living(deps: &Deps, identity: &IdentityId) -> Result<(), OauthError> {
     let snapshot = deps.cell.load();
     let state = snapshot
         .identity(identity)

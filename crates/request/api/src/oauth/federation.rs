@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bailiwick_attest::{Attested, Attester, LEEWAY, StsAttester};
 use bailiwick_base::{Digest, Sha256, TenantId, Time};
+use bailiwick_outbound::Fetcher;
 use bailiwick_pep::token::{ReplayMemory, Seen};
 
 /// Evidence that is remembered as used, in all.
@@ -11,10 +12,17 @@ const REMEMBERED_MAX: usize = 262_144;
 /// The same for one issuer of one tenant.
 const REMEMBERED_PER_ISSUER_MAX: usize = 65_536;
 
+/// Documents of clients that are fetched at once.
+const FETCHING_MAX: usize = 32;
+
 /// Verifies workloads, and remembers what may be used once. One per process.
 pub struct Federation {
     pub(crate) attester: Attester,
     pub(crate) sts: Option<StsAttester>,
+    /// Fetches documents of clients.
+    pub(crate) documents: Fetcher,
+    /// How many of them are fetched at once: whoever asks for one has not been authenticated.
+    pub(crate) fetching: tokio::sync::Semaphore,
     used: ReplayMemory,
     started_at: Time,
     /// Held while a rule is added: an issuer speaks for one tenant, also when two are faster than the snapshot.
@@ -37,10 +45,12 @@ pub(crate) enum UsedError {
 impl Federation {
     /// What is made before `started_at` may have been used before, and is refused where once is the rule.
     #[must_use]
-    pub fn new(attester: Attester, started_at: Time) -> Self {
+    pub fn new(attester: Attester, documents: Fetcher, started_at: Time) -> Self {
         Self {
             attester,
             sts: None,
+            documents,
+            fetching: tokio::sync::Semaphore::new(FETCHING_MAX),
             used: ReplayMemory::new(REMEMBERED_MAX, REMEMBERED_PER_ISSUER_MAX),
             started_at,
             adding: Arc::default(),
@@ -64,16 +74,26 @@ impl Federation {
         since: Time,
         now: Time,
     ) -> Result<(), UsedError> {
-        let Some(token) = attested.once else {
+        let once = (attested.once, attested.issued_at, attested.expires_at);
+        self.take_once(tenant, &attested.issuer.issuer, once, since, now)
+    }
+
+    /// The same for whatever names each of its tokens: the name, when it was made, and when it ends.
+    pub(crate) fn take_once(
+        &self,
+        tenant: &TenantId,
+        issuer: &str,
+        (once, issued_at, expires_at): (Option<Digest>, Option<Time>, Time),
+        since: Time,
+        now: Time,
+    ) -> Result<(), UsedError> {
+        let Some(token) = once else {
             return Ok(());
         };
-        self.require_unused(attested.issued_at, since, now)?;
+        self.require_unused(issued_at, since, now)?;
         // A minute past its end covers the leeway with which ends are judged.
-        let ends_at = attested.expires_at.after(std::time::Duration::from_secs(60));
-        match self
-            .used
-            .take(owner(tenant, &attested.issuer.issuer), token, ends_at, now)
-        {
+        let ends_at = expires_at.after(std::time::Duration::from_secs(60));
+        match self.used.take(owner(tenant, issuer), token, ends_at, now) {
             Ok(()) => Ok(()),
             Err(Seen::Before) => Err(UsedError::Before),
             Err(Seen::Full) => Err(UsedError::TooMany),

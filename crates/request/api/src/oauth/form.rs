@@ -20,7 +20,7 @@ const REPEATED: [&str; 2] = ["audience", "resource"];
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    fn parse(bytes: &[u8]) -> Result<Self, OauthError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, OauthError> {
         // Counted before anything is unpacked: nobody has been authenticated yet.
         if bytes.iter().filter(|b| **b == b'&').count() >= PARAMETERS_MAX {
             return Err(bad(

@@ -14,8 +14,7 @@ use crate::problem::RouteError;
 
 /// `GET /.well-known/oauth-authorization-server/t/{tenant}` and its two aliases.
 ///
-/// It names what is served and no more. `response_types_supported` is required (RFC 8414 §2) and empty: there is
-/// no authorization endpoint.
+/// It names what is served and no more.
 pub(crate) async fn authorization_server(
     State(deps): State<Deps>,
     Path(tenant): Path<String>,
@@ -41,26 +40,37 @@ pub(crate) async fn authorization_server(
         .servers(&tenant)
         .map(|s| format!("{}:*", s.name))
         .collect();
-    Ok(Json(json!({
+    let public_too: Vec<&str> = methods.iter().copied().chain(["none"]).collect();
+    let mut metadata = json!({
         "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "authorization_response_iss_parameter_supported": true,
+        "code_challenge_methods_supported": ["S256"],
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/jwks"),
         "revocation_endpoint": format!("{issuer}/revoke"),
-        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": public_too,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": format!("{issuer}/introspect"),
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_signing_alg_values_supported": signs,
         "scopes_supported": scopes,
-        "response_types_supported": [],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "grant_types_supported": super::token::GRANT_TYPES,
         "authorization_details_types_supported": [bailiwick_grant::DETAIL_TYPE],
-        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_methods_supported": public_too,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": crate::presented::algorithms(),
         "tls_client_certificate_bound_access_tokens": deps.certificates,
-    })))
+    });
+    if super::documents::are_served(&deps, &tenant)
+        && let Some(members) = metadata.as_object_mut()
+    {
+        members.insert("client_id_metadata_document_supported".to_owned(), json!(true));
+    }
+    Ok(Json(metadata))
 }
 
 /// `GET /.well-known/oauth-protected-resource/t/{tenant}/mcp` and `…/mcp/{server}`.

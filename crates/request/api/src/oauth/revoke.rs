@@ -13,12 +13,15 @@ use bailiwick_pep::token::Presented;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::client::authenticate_living;
+use super::client::require_living;
 use super::error::{OauthError, bad, no_store, refused};
 use super::form::{self, Form};
 use super::metadata::served;
+use super::public::{self, Caller};
+use super::secret;
+use super::token::authorization_code;
 use crate::Deps;
-use crate::issue::{OPERATOR_CLIENT, Requester};
+use crate::issue::OPERATOR_CLIENT;
 use crate::stop::Stop;
 
 pub(crate) async fn handler(
@@ -38,29 +41,56 @@ pub(crate) async fn handler(
 /// What is no living token of ours is revoked already (RFC 7009 §2.2).
 async fn revoked(deps: &Deps, tenant: &TenantId, parts: &Parts, form: &Form) -> Result<(), OauthError> {
     let received = deps.clock.monotonic();
-    let Requester::Client(client, identity, _) =
-        authenticate_living(deps, tenant, form, Presented::of(parts).certificate)?
-    else {
-        return Err(bad("invalid_request", "a token is revoked by a client"));
-    };
+    let caller = public::caller(deps, tenant, form, Presented::of(parts).certificate).await?;
+    if let Caller::Keyed(_, identity) = &caller {
+        require_living(deps, identity)?;
+    }
     let token = form
         .get("token")
         .ok_or_else(|| bad("invalid_request", "parameter `token` is missing"))?;
+    if let Some(refresh) = secret::read_refresh(deps, tenant, token) {
+        return refresh_revoked(deps, &caller, &refresh, received).await;
+    }
     let now = deps.clock.now();
     let Ok(verified) = deps.verifier.verify_unshown(tenant, token.as_bytes(), now) else {
         return Ok(());
     };
-    if !is_own(&verified.claims, &client, &identity) {
+    let (is_own, identity) = match &caller {
+        Caller::Keyed(client, identity) => (is_own(&verified.claims, client, identity), identity.clone()),
+        Caller::Described(client) | Caller::Public(client) => {
+            (verified.claims.client == *client, verified.claims.nhi.clone())
+        }
+    };
+    if !is_own {
         return Err(bad("invalid_grant", "the token was issued to another client"));
     }
     let stop = Stop {
         scope: MarkScope::Token(verified.claims.token.clone()),
         effect: MarkEffect::Kill,
-        reason: format!("revoked by its client {client}"),
+        reason: format!("revoked by its client {}", caller.id()),
     };
     deps.revoke(&identity, stop, received)
         .await
         .map(drop)
+        .map_err(|e| refused(&e))
+}
+
+/// Whichever generation it is, its consent ends, and with it all that stands on it (RFC 7009 §2.1).
+async fn refresh_revoked(
+    deps: &Deps,
+    caller: &Caller,
+    refresh: &secret::RefreshToken,
+    received: std::time::Duration,
+) -> Result<(), OauthError> {
+    let Some(consent) = authorization_code::lookup(deps, &refresh.consent).await? else {
+        return Ok(());
+    };
+    if consent.client != caller.id() {
+        return Err(bad("invalid_grant", "the token was issued to another client"));
+    }
+    let reason = format!("consent {}: revoked by its client {}", consent.id, consent.client);
+    authorization_code::end(deps, &consent, reason, received)
+        .await
         .map_err(|e| refused(&e))
 }
 

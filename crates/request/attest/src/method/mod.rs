@@ -5,6 +5,7 @@ mod gcp;
 mod generic_oidc;
 mod github;
 mod gitlab;
+mod id_jag;
 mod kubernetes;
 mod spiffe_jwt;
 
@@ -15,6 +16,7 @@ use crate::claims::Attributes;
 use crate::error::AttestError;
 use crate::issuer::IssuerProfile;
 
+pub(crate) use id_jag::TYPE as ID_JAG;
 pub(crate) use spiffe_jwt::trust_domain;
 
 /// A verified token, as a method sees it.
@@ -59,6 +61,7 @@ pub(crate) fn require(method: Method, seen: &Seen<'_>) -> Result<(), AttestError
         Method::GenericOidc => generic_oidc::require(seen),
         Method::Github => github::require(seen),
         Method::Gitlab => gitlab::require(seen),
+        Method::IdJag => id_jag::require(seen),
         Method::Kubernetes => kubernetes::require(seen),
         Method::SpiffeJwt => spiffe_jwt::require(seen),
     }

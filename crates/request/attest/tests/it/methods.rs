@@ -34,6 +34,7 @@ fn shape(method: Method) -> Value {
             "namespace_path": "g", "project_id": "20", "project_path": "g/app", "user_email": "a@example.com",
             "pipeline_source": "push", "ref": "main", "ref_type": "branch", "ref_protected": "true"})
         }
+        Method::IdJag => json!({"sub": "u-1", "client_id": "cli_1", "jti": "j1", "scope": "files:echo"}),
         Method::Kubernetes => json!({"sub": "system:serviceaccount:apps:agent", "kubernetes.io": {
             "namespace": "apps", "serviceaccount": {"name": "agent", "uid": UID}, "pod": {"name": "p", "uid": OID}}}),
         Method::SpiffeJwt => json!({"sub": "spiffe://acme.example/agent/1"}),
@@ -72,7 +73,15 @@ async fn verified(method: Method, change: Value) -> Result<Attested, AttestError
             }
         }
     }
-    issuer.verify(&issuer.key.sign(&claims), &profile).await
+    let typ = if method == Method::IdJag {
+        "oauth-id-jag+jwt"
+    } else {
+        "JWT"
+    };
+    let header = json!({"alg": "ES256", "typ": typ, "kid": "k1"});
+    issuer
+        .verify(&issuer.key.sign_with(&header, &claims), &profile)
+        .await
 }
 
 #[tokio::test]
@@ -83,6 +92,7 @@ async fn every_vendor_shape_is_read() {
         (Method::GenericOidc, "sub", "workload-1"),
         (Method::Github, "repository_id", "74"),
         (Method::Gitlab, "project_id", "20"),
+        (Method::IdJag, "client_id", "cli_1"),
         (Method::Kubernetes, "serviceaccount_uid", UID),
         (Method::SpiffeJwt, "sub", "spiffe://acme.example/agent/1"),
     ] {
@@ -90,7 +100,7 @@ async fn every_vendor_shape_is_read() {
         assert_eq!(attested.attributes[id], value, "{method}");
         assert_eq!(
             attested.once.is_some(),
-            matches!(method, Method::Github | Method::Gitlab),
+            matches!(method, Method::Github | Method::Gitlab | Method::IdJag),
             "{method}"
         );
     }
@@ -136,6 +146,10 @@ const LOOK_ALIKES: &str = r#"[
 ["github", {"jti": null}, "attest.claim-invalid"],
 ["gitlab", {"ref_protected": "yes"}, "attest.claim-invalid"],
 ["gitlab", {"project_id": "g/app"}, "attest.claim-invalid"],
+["id-jag", {"client_id": null}, "attest.claim-invalid"],
+["id-jag", {"jti": null}, "attest.claim-invalid"],
+["id-jag", {"resource": ["a", "b"]}, "attest.claim-invalid"],
+["id-jag", {"exp": null}, "attest.claim-invalid"],
 ["kubernetes", {"exp": null}, "attest.claim-invalid"],
 ["kubernetes", {"sub": "system:serviceaccount:kube-system:agent"}, "attest.claim-invalid"],
 ["kubernetes", {"kubernetes.io": {"namespace": "apps", "serviceaccount": {"name": "agent"}}}, "attest.claim-invalid"],

@@ -1,7 +1,7 @@
 //! AWS: a workload shows a signed GetCallerIdentity, and gets a token of the task of the identity that a trust rule
 //! makes it.
 
-use bailiwick_attest::{AttestError, SignedRequest};
+use bailiwick_attest::{AttestError, Attested, SignedRequest};
 use bailiwick_base::TenantId;
 use bailiwick_credential::trust::Method;
 use bailiwick_wire as wire;
@@ -27,11 +27,15 @@ pub(super) async fn granted(
         .get("assertion")
         .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
     require_resource(deps, tenant, form)?;
-    let requester = workload(deps, tenant, assertion).await?;
-    issued(deps, tenant, form, requester, shown).await
+    let (requester, attested) = workload(deps, tenant, assertion).await?;
+    issued(deps, tenant, form, (requester, &attested), shown).await
 }
 
-async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Requester, OauthError> {
+async fn workload(
+    deps: &Deps,
+    tenant: &TenantId,
+    assertion: &str,
+) -> Result<(Requester, Attested), OauthError> {
     let request =
         SignedRequest::parse(assertion, &deps.issuer(tenant), deps.clock.now()).map_err(|e| unproven(&e))?;
     let rules = |deps: &Deps| -> Vec<_> {
@@ -83,5 +87,6 @@ async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Req
     deps.federation
         .take(tenant, &attested, since, deps.clock.now())
         .map_err(|e| bad("invalid_grant", e.to_string()))?;
-    Ok(Requester::Workload(rule.id.clone(), rule.identity.clone()))
+    let requester = Requester::Workload(rule.id.clone(), rule.identity.clone());
+    Ok((requester, attested))
 }

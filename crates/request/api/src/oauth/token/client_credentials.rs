@@ -52,6 +52,10 @@ pub(super) fn bound(
         Requester::Workload(rule, _) => {
             shown.bind(deps, tenant, &rule.to_string(), (ClientProof::None, None))
         }
+        Requester::Consent(bearer, _) => {
+            let client = &bearer.claims.client;
+            shown.bind(deps, tenant, client, (ClientProof::None, None))
+        }
         Requester::Holder(_) | Requester::Operator => Ok(None),
     }
 }

@@ -1,7 +1,7 @@
 //! jwt-bearer (RFC 7523 §2.1): a workload shows what its platform says about it, and gets a token of the task of the
 //! identity that a trust rule makes it.
 
-use bailiwick_attest::{AttestError, Evidence, IssuerProfile, KeyPlace};
+use bailiwick_attest::{AttestError, Attested, Evidence, IssuerProfile, KeyPlace};
 use bailiwick_base::TenantId;
 use bailiwick_credential::trust::{IssuerKeys, TrustedIssuer};
 use bailiwick_outbound::AddressRule;
@@ -9,7 +9,7 @@ use bailiwick_wire as wire;
 use http::StatusCode;
 
 use super::client_credentials::{bound, task_of};
-use super::{details, require_resource};
+use super::{details, id_jag, require_resource};
 use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::oauth::error::{OauthError, bad, refused};
@@ -28,8 +28,8 @@ pub(super) async fn granted(
         .get("assertion")
         .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
     require_resource(deps, tenant, form)?;
-    let requester = workload(deps, tenant, assertion).await?;
-    issued(deps, tenant, form, requester, shown).await
+    let (requester, attested) = workload(deps, tenant, form, shown, assertion).await?;
+    issued(deps, tenant, form, (requester, &attested), shown).await
 }
 
 /// A token of the task for a workload that is known.
@@ -37,11 +37,17 @@ pub(super) async fn issued(
     deps: &Deps,
     tenant: &TenantId,
     form: &Form,
-    requester: Requester,
+    (requester, attested): (Requester, &Attested),
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
     let task = task_of(deps, tenant, form, &requester)?;
     let requested = details::requested(deps, form, &task, &requester)?;
+    let held = deps
+        .cell
+        .load()
+        .task(&task)
+        .map(|(_, grant)| grant.coarse_scopes());
+    let requested = id_jag::narrowed(attested, &held.unwrap_or_default(), requested)?;
     let bound = bound(deps, tenant, &requester, shown)?;
     let issued = issue::for_task(deps, &task, 1, requester, requested.as_ref(), bound)
         .await
@@ -53,7 +59,13 @@ pub(super) async fn issued(
 }
 
 /// Who shows this, by the trust rules of the tenant.
-async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Requester, OauthError> {
+async fn workload(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    shown: &Shown,
+    assertion: &str,
+) -> Result<(Requester, Attested), OauthError> {
     let evidence = Evidence::parse(assertion.as_bytes()).map_err(|e| unproven(&e))?;
     let issuer = one_issuer(deps, tenant, &evidence)?;
     let profile = issuer_of(tenant, &issuer)?;
@@ -90,10 +102,12 @@ async fn workload(deps: &Deps, tenant: &TenantId, assertion: &str) -> Result<Req
             "trust rules make this workload several identities",
         ));
     }
+    id_jag::require_client(deps, tenant, (form, shown), &attested, rule).await?;
     federation
         .take(tenant, &attested, since, now)
         .map_err(|e| bad("invalid_grant", e.to_string()))?;
-    Ok(Requester::Workload(rule.id.clone(), rule.identity.clone()))
+    let requester = Requester::Workload(rule.id.clone(), rule.identity.clone());
+    Ok((requester, attested))
 }
 
 /// The issuer that this evidence may be of: `iss` names one, and a SPIFFE ID in `sub` may name another.

@@ -1,10 +1,13 @@
 //! `POST /t/{tenant}/token` (RFC 6749 §3.2): one file per grant type.
 
+pub(super) mod authorization_code;
 mod aws_sts;
 mod client_credentials;
 mod composition;
 mod details;
+mod id_jag;
 mod jwt_bearer;
+mod refresh_token;
 mod token_exchange;
 
 use axum::body::Body;
@@ -22,10 +25,12 @@ use crate::Deps;
 use crate::presented::with_nonce;
 
 /// The grant types that are served here, as metadata names them.
-pub(super) const GRANT_TYPES: [&str; 4] = [
+pub(super) const GRANT_TYPES: [&str; 6] = [
     aws_sts::GRANT_TYPE,
+    authorization_code::GRANT_TYPE,
     "client_credentials",
     jwt_bearer::GRANT_TYPE,
+    refresh_token::GRANT_TYPE,
     token_exchange::GRANT_TYPE,
 ];
 
@@ -55,6 +60,8 @@ async fn granted(
 ) -> Result<bailiwick_wire::Token, OauthError> {
     let shown = Shown::read(deps, parts)?;
     match form.get("grant_type") {
+        Some(authorization_code::GRANT_TYPE) => authorization_code::granted(deps, tenant, form, &shown).await,
+        Some(refresh_token::GRANT_TYPE) => refresh_token::granted(deps, tenant, form, &shown).await,
         Some("client_credentials") => client_credentials::granted(deps, tenant, form, &shown).await,
         Some(token_exchange::GRANT_TYPE) => token_exchange::granted(deps, tenant, form, &shown).await,
         Some(jwt_bearer::GRANT_TYPE) => jwt_bearer::granted(deps, tenant, form, &shown).await,
@@ -68,21 +75,31 @@ async fn granted(
 }
 
 /// RFC 8707: a resource that is not ours is `invalid_target`; ours all mean the one audience.
-pub(super) fn require_resource(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(), OauthError> {
-    let audience = deps.audience(tenant);
-    let ours = |resource: &str| {
-        resource.strip_prefix(&audience).is_some_and(|rest| {
-            rest.is_empty()
-                || rest
-                    .strip_prefix('/')
-                    .is_some_and(|name| ServerName::parse(name).is_ok())
-        })
-    };
-    if form.all("resource").all(ours) {
+pub(in crate::oauth) fn require_resource(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+) -> Result<(), OauthError> {
+    if form
+        .all("resource")
+        .all(|resource| is_ours(deps, tenant, resource))
+    {
         return Ok(());
     }
+    let audience = deps.audience(tenant);
     Err(bad(
         "invalid_target",
         format!("`resource` must be {audience} or below it"),
     ))
+}
+
+/// Whether a resource is the gateway of the tenant, or a server below it.
+pub(super) fn is_ours(deps: &Deps, tenant: &TenantId, resource: &str) -> bool {
+    let audience = deps.audience(tenant);
+    resource.strip_prefix(&audience).is_some_and(|rest| {
+        rest.is_empty()
+            || rest
+                .strip_prefix('/')
+                .is_some_and(|name| ServerName::parse(name).is_ok())
+    })
 }
