@@ -99,6 +99,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
     let (kill_journal, _) = KillJournal::open(&data.join("kill.journal"))?;
     let deps = Deps::from(DepsInner {
         base_url: base.to_owned(),
+        trust_domain: "bench.example".to_owned(),
         limits: Limits::default(),
         credential_limits: bailiwick_credential::Limits {
             token_ttl_max: Duration::from_secs(3_600),

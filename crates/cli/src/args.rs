@@ -459,7 +459,7 @@ pub(crate) enum Trust {
 pub(crate) struct TrustAdd {
     /// Identity id or name
     pub(crate) identity: String,
-    /// Kind of issuer: aws, azure, gcp, generic-oidc, github, gitlab, id-jag, kubernetes, spiffe-jwt
+    /// Kind of issuer: aws, azure, gcp, generic-oidc, github, gitlab, id-jag, kubernetes, spiffe-jwt, unix-peer
     #[arg(long)]
     pub(crate) method: String,
     /// `iss` of its tokens; that of the vendor when left out

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bailiwick_base::{NodeName, limits, nearest};
-use bailiwick_credential::signing_key::KeySchedule;
+use bailiwick_credential::signing_key::{KeyHolder, KeySchedule};
+use bailiwick_holders::HolderConfig;
+use bailiwick_spiffe::SpiffeConfig;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,8 @@ pub struct Config {
     pub store: Store,
     /// Keys.
     pub keys: Keys,
+    /// SPIFFE IDs, and the workload API.
+    pub spiffe: SpiffeConfig,
     /// Tokens.
     pub tokens: Tokens,
     /// Decision log.
@@ -128,6 +132,8 @@ pub struct Keys {
     pub rotate_days: u64,
     /// Seconds a signing key is published before it signs (3900 to 2592000).
     pub publish_ahead_secs: u64,
+    /// Who holds signing keys.
+    pub holder: HolderConfig,
 }
 
 impl Keys {
@@ -137,11 +143,12 @@ impl Keys {
             every: (self.rotate_days > 0)
                 .then(|| Duration::from_secs(self.rotate_days.saturating_mul(86_400))),
             ahead: Duration::from_secs(self.publish_ahead_secs),
-            ..KeySchedule::default()
+            holder: KeyHolder::parse(&self.holder.kind).unwrap_or_default(),
         }
     }
 
     fn validate(&self) -> anyhow::Result<()> {
+        self.holder.validate()?;
         let given = [
             self.unseal_file.is_some(),
             self.unseal_credential.is_some(),
@@ -294,7 +301,9 @@ impl Default for Config {
                 credentials_folder: None,
                 rotate_days: 30,
                 publish_ahead_secs: 86_400,
+                holder: HolderConfig::default(),
             },
+            spiffe: SpiffeConfig::default(),
             tokens: Tokens {
                 ttl_secs: 300,
                 exchange_depth_max: limits::ACT_DEPTH_MAX,
@@ -421,6 +430,7 @@ impl Config {
             ),
             other => bail!("config key `store.engine`: `{other}` is neither sqlite nor postgres"),
         }
+        self.spiffe.validate()?;
         self.keys.validate()?;
         ensure!(
             (1..=3_600).contains(&self.tokens.ttl_secs),

@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+mod callers;
 mod certificate;
 mod claiming;
 mod clock;

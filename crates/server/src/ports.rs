@@ -140,8 +140,14 @@ impl PinReporter for Drift {
 /// Looks at a server through the gateway's own client.
 pub(crate) struct Look {
     /// Weak, because the gateway reports drift to the doors that hold this.
-    pub(crate) gateway: Arc<OnceLock<Weak<Gateway>>>,
-    pub(crate) secrets: Arc<Secrets>,
+    gateway: Arc<OnceLock<Weak<Gateway>>>,
+    secrets: Arc<Secrets>,
+}
+
+impl Look {
+    pub(crate) fn new(gateway: Arc<OnceLock<Weak<Gateway>>>, secrets: Arc<Secrets>) -> Self {
+        Self { gateway, secrets }
+    }
 }
 
 impl ToolLook for Look {

@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bailiwick_api::{Deps, DepsInner, Federation};
-use bailiwick_attest::{Attester, StsAttester};
+use bailiwick_api::{Deps, DepsInner};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_decide::{Fact, Snapshot};
 use bailiwick_inventory::{Limits, installation};
@@ -14,11 +13,8 @@ use bailiwick_journal::{DecisionLog, KillEntry, KillJournal, LogConfig, Slot, St
 use bailiwick_keys::{Keyring, SystemEntropy};
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
-use bailiwick_outbound::{Dialer, FetchConfig, Fetcher, SendConfig, Sender};
-use bailiwick_pep::token::{
-    AssertionConfig, AssertionVerifier, KeySource, ProofConfig, ProofVerifier, TurnNonces, Verifier,
-    VerifierConfig,
-};
+use bailiwick_outbound::{Dialer, SendConfig, Sender};
+use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_proxy::Proxy;
 use bailiwick_store::{
@@ -40,7 +36,7 @@ use crate::logs::{Logs, Named};
 use crate::ports::{Drift, Look, Secrets, Tasks, Tokens};
 use crate::recorder::JournalRecorder;
 use crate::telemetry::Signals;
-use crate::{drivers, keys, telemetry};
+use crate::{callers, drivers, keys, telemetry};
 
 /// Where a running service can be reached.
 #[derive(Debug, Clone)]
@@ -87,6 +83,7 @@ pub struct Service {
     router: axum::Router,
     claim: tokio::net::UnixListener,
     claim_router: axum::Router,
+    workloads: Option<tokio::net::UnixListener>,
     deps: Deps,
     log: Arc<DecisionLog>,
     stop: CancellationToken,
@@ -156,6 +153,7 @@ impl Service {
             metrics: metrics.clone(),
         };
         let claim = claiming::bind(&config.data)?;
+        let workloads = bailiwick_spiffe::bind(config.spiffe.socket.as_deref())?;
         let insecure = listener.scheme() == "http" && !config.socket()?.ip().is_loopback();
         if insecure {
             note_insecure(&parts.deps, &config.listen.address).await?;
@@ -177,6 +175,7 @@ impl Service {
             listener,
             router: router(&parts.deps, parts.gateway.router(), probes, parts.front),
             claim,
+            workloads,
             claim_router: bailiwick_api::claim_router(parts.deps.clone()),
             deps: parts.deps,
             log: parts.log,
@@ -211,6 +210,7 @@ impl Service {
             router,
             claim,
             claim_router,
+            workloads,
             deps,
             log,
             stop,
@@ -232,6 +232,12 @@ impl Service {
             committed,
         ));
         running.spawn(drivers::freshness(deps.clone(), stop.clone()));
+        running.spawn(bailiwick_spiffe::serve(
+            workloads,
+            Arc::new(bailiwick_api::Workloads(deps.clone())),
+            Arc::new(crate::spawn),
+            stop.clone().cancelled_owned(),
+        ));
         running.spawn(drivers::rotations(deps.clone(), stop.clone()));
         running.spawn(drivers::silent_tasks(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(deps.clone(), gateway, stop.clone()));
@@ -422,7 +428,7 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
     let unseal = keys::unseal(config)?;
-    let keyring = Keyring::open(&config.data.join("keys"), unseal, Arc::clone(&entropy))?;
+    let keyring = bailiwick_holders::keyring(&config.keys.holder, &config.data, unseal, (&clock, &entropy))?;
     let keyring = Arc::new(keyring);
     let lease = Duration::from_secs(config.freshness.refuse_secs);
     let cell = Arc::new(SnapshotCell::new(Snapshot::empty(), lease));
@@ -622,9 +628,9 @@ fn wire(
     ));
     bailiwick_api::recount_rates(&pep, &ground.log, &*ground.keyring, ground.clock.now())
         .context("decision log")?;
-    let verifier = Verifier::new(Arc::clone(&ground.issuers), VerifierConfig::default());
-    let verifier = Arc::new(verifier);
-    let proofs = proofs(base_url, &*ground.entropy)?;
+    let issuers = Arc::clone(&ground.issuers);
+    let verifier = Arc::new(Verifier::new(issuers, VerifierConfig::default()));
+    let proofs = callers::proofs(base_url, &*ground.entropy)?;
     let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());
     let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
@@ -641,8 +647,9 @@ fn wire(
     let _first = later.set(Arc::downgrade(&gateway));
     let (proxy, egress) = crate::egress::proxy(config, &ground, (&pep, &verifier, &secrets))?.unzip();
     let deps = Deps::from(DepsInner {
-        federation: federation(&ground.dialer, &ground.clock)?,
+        federation: callers::federation(&ground.dialer, &ground.clock)?,
         base_url: base_url.to_owned(),
+        trust_domain: config.spiffe.trust_domain_at(base_url),
         limits: Limits::default(),
         credential_limits: config.tokens.limits(),
         clock: ground.clock,
@@ -665,10 +672,7 @@ fn wire(
         egress: egress.unwrap_or_default(),
         sender: Sender::new(ground.dialer.clone(), SendConfig::default()),
         kill_journal: ground.kill_journal,
-        tools: Arc::new(Look {
-            gateway: later,
-            secrets,
-        }),
+        tools: Arc::new(Look::new(later, secrets)),
         logs: Arc::new(ground.logs),
     });
     read_operators(&deps)?;
@@ -682,36 +686,6 @@ fn wire(
         unsettled: ground.unsettled,
         front,
     })
-}
-
-/// Verification of proofs, under a key that nobody else has and that ends with this process.
-fn proofs(base_url: &str, entropy: &dyn Entropy) -> anyhow::Result<Arc<ProofVerifier>> {
-    let mut secret = [0_u8; 32];
-    entropy.fill(&mut secret)?;
-    let nonces = TurnNonces::new(secret);
-    Ok(Arc::new(ProofVerifier::new(
-        ProofConfig::default(),
-        base_url,
-        nonces,
-    )))
-}
-
-/// Verification of workloads, with keys through the guarded way out.
-fn federation(dialer: &Dialer, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Federation>> {
-    let fetcher = Fetcher::new(dialer.clone(), Arc::clone(clock), FetchConfig::default());
-    let attester = Attester::new(Arc::new(fetcher))?;
-    let documents = Fetcher::new(
-        dialer.clone(),
-        Arc::clone(clock),
-        bailiwick_api::document_fetching(),
-    );
-    let aws = attester
-        .attestor(bailiwick_credential::trust::Method::Aws)
-        .cloned()
-        .context("content of AWS is missing")?;
-    let sts = StsAttester::new(Sender::new(dialer.clone(), SendConfig::default()), Arc::new(aws));
-    let federation = Federation::new(attester, documents, clock.now());
-    Ok(Arc::new(federation.with_sts(sts)))
 }
 
 /// What the gateway is given beside the ground.

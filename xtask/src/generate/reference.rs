@@ -12,6 +12,8 @@ use crate::repo::Repo;
 const NOTE: &str = "Written by `cargo xtask gen`; do not edit.";
 /// Where the configuration is declared; its comments are the meanings of the keys.
 const CONFIG: &str = "crates/server/src/config.rs";
+const HOLDERS: &str = "crates/request/holders/src/config.rs";
+const SPIFFE: &str = "crates/request/spiffe/src/config.rs";
 
 pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
     Ok(vec![
@@ -19,7 +21,7 @@ pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
         codes(&binary::ask(program, &["codes", "--json"])?)?,
         config(
             &binary::ask(program, &["config", "show", "--json"])?,
-            &meanings(&repo.read(CONFIG)?),
+            &meanings(&(repo.read(CONFIG)? + &repo.read(HOLDERS)? + &repo.read(SPIFFE)?)),
         )?,
     ])
 }

@@ -32,6 +32,7 @@ pub(crate) struct Peers {
     pub(super) python: Outcome<PathBuf>,
     pub(super) go: Outcome<PathBuf>,
     pub(super) postgres: Outcome<Server>,
+    pub(super) softhsm: Outcome<PathBuf>,
     pub(super) strace: Outcome<PathBuf>,
 }
 
@@ -44,6 +45,7 @@ impl Peers {
             python: python_packages(repo),
             go: process::find("go")
                 .ok_or_else(|| Fail::missing("no `go` on the PATH: install Go 1.24 or newer")),
+            softhsm: tool("softhsm2-util", "softhsm2"),
             strace: tool("strace", "strace"),
         }
     }
@@ -74,6 +76,7 @@ impl Peers {
             "node" => self.node.as_ref().err().map(Fail::again),
             "postgres" => self.postgres.as_ref().err().map(Fail::again),
             "python" => self.python.as_ref().err().map(Fail::again),
+            "softhsm" => self.softhsm.as_ref().err().map(Fail::again),
             "strace" => self.strace.as_ref().err().map(Fail::again),
             other => Some(Fail::broken(format!("no peer is called `{other}`"))),
         }

@@ -9,7 +9,7 @@ use crate::rust;
 const RULE: &str = "arrows";
 
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
-const ARROWS: [(&str, &[&str]); 31] = [
+const ARROWS: [(&str, &[&str]); 33] = [
     (
         "bench",
         &[
@@ -93,6 +93,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
             "crates/request/attest",
             "crates/request/connectors",
             "crates/request/outbound",
+            "crates/request/spiffe",
         ],
     ),
     (
@@ -112,6 +113,10 @@ const ARROWS: [(&str, &[&str]); 31] = [
             "crates/govern/credential",
             "crates/request/outbound",
         ],
+    ),
+    (
+        "crates/request/holders",
+        &["crates/base", "crates/record/keys", "crates/request/outbound"],
     ),
     (
         "crates/request/mcp",
@@ -137,6 +142,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
             "crates/request/outbound",
         ],
     ),
+    ("crates/request/spiffe", &["crates/base"]),
     ("crates/request/wire", &["crates/base"]),
     (
         "crates/server",

@@ -1,56 +1,133 @@
 //! The keys of one tenant as one sealed file.
 
-use bailiwick_base::{Entropy, SigningAlgorithm};
+use bailiwick_base::{Entropy, PublicKey, SigningAlgorithm};
 use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
 use crate::codec::{Reader, Writer};
 use crate::error::KeysError;
+use crate::holder::Holder;
 use crate::keyring::KeyState;
 use crate::seal::{RawKeys, SealingKeys};
 use crate::signer::{Pkcs8, TokenSigner};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// Where the private key is.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Material {
+    /// Here.
+    Here(Pkcs8),
+    /// With a holder, who finds it by the locator; the public key as a JWK.
+    Held {
+        holder: String,
+        locator: String,
+        public: Vec<u8>,
+    },
+}
 
 /// One signing key of a tenant. The private key is parsed at first use: an installation with many tenants
 /// starts without parsing them all.
 pub(crate) struct SigningKey {
     pub(crate) algorithm: SigningAlgorithm,
     pub(crate) state: KeyState,
-    pkcs8: Pkcs8,
+    material: Material,
     signer: OnceLock<Arc<TokenSigner>>,
 }
 
 impl SigningKey {
-    pub(crate) fn new(algorithm: SigningAlgorithm, state: KeyState, pkcs8: Pkcs8) -> Self {
+    pub(crate) fn new(algorithm: SigningAlgorithm, state: KeyState, material: Material) -> Self {
         Self {
             algorithm,
             state,
-            pkcs8,
+            material,
             signer: OnceLock::new(),
         }
     }
 
-    pub(crate) fn signer(&self) -> Result<Arc<TokenSigner>, KeysError> {
+    pub(crate) fn signer(&self, holder: Option<&Arc<dyn Holder>>) -> Result<Arc<TokenSigner>, KeysError> {
         if let Some(signer) = self.signer.get() {
             return Ok(signer.clone());
         }
-        let parsed = Arc::new(TokenSigner::from_pkcs8(self.algorithm, &self.pkcs8)?);
-        Ok(self.signer.get_or_init(|| parsed).clone())
+        let parsed = match &self.material {
+            Material::Here(pkcs8) => TokenSigner::from_pkcs8(self.algorithm, pkcs8)?,
+            Material::Held {
+                holder: named,
+                locator,
+                public,
+            } => {
+                let public = PublicKey::parse_jwk(public)?;
+                let holder = holder.filter(|h| h.name() == named).cloned();
+                TokenSigner::held(holder, named, locator, public)
+            }
+        };
+        Ok(self.signer.get_or_init(|| Arc::new(parsed)).clone())
+    }
+
+    /// The word for who holds the private key.
+    pub(crate) fn holder(&self) -> &str {
+        match &self.material {
+            Material::Here(_) => "file",
+            Material::Held { holder, .. } => holder,
+        }
     }
 
     /// Whether it is the same key for the same use.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.state == other.state && self.pkcs8 == other.pkcs8
+        self.state == other.state && self.material == other.material
     }
 
     pub(crate) fn in_state(&self, state: KeyState) -> Self {
         Self {
             algorithm: self.algorithm,
             state,
-            pkcs8: self.pkcs8.clone(),
+            material: self.material.clone(),
             signer: self.signer.clone(),
         }
+    }
+
+    fn room(&self) -> usize {
+        match &self.material {
+            Material::Here(pkcs8) => pkcs8.len() + 32,
+            Material::Held {
+                holder,
+                locator,
+                public,
+            } => holder.len() + locator.len() + public.len() + 48,
+        }
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        out.byte(self.state.to_byte())
+            .field(self.algorithm.as_str().as_bytes());
+        match &self.material {
+            Material::Here(pkcs8) => out.byte(0).field(pkcs8),
+            Material::Held {
+                holder,
+                locator,
+                public,
+            } => out
+                .byte(1)
+                .field(holder.as_bytes())
+                .field(locator.as_bytes())
+                .field(public),
+        };
+    }
+
+    fn decode(reader: &mut Reader<'_>, format: u8) -> Option<Self> {
+        let state = KeyState::from_byte(reader.byte()?)?;
+        let algorithm = SigningAlgorithm::parse(std::str::from_utf8(reader.field()?).ok()?)?;
+        // The first format knew keys that are here, and no byte for it.
+        let material = match if format == 1 { 0 } else { reader.byte()? } {
+            0 => Material::Here(Zeroizing::new(reader.field()?.to_vec())),
+            1 => Material::Held {
+                holder: String::from_utf8(reader.field()?.to_vec()).ok()?,
+                locator: String::from_utf8(reader.field()?.to_vec()).ok()?,
+                public: reader.field()?.to_vec(),
+            },
+            _ => return None,
+        };
+        Some(Self::new(algorithm, state, material))
     }
 }
 
@@ -80,7 +157,7 @@ impl Bundle {
 
     pub(crate) fn encode(&self) -> Writer {
         let raw = self.sealing.to_raw();
-        let room: usize = self.signing.iter().map(|key| key.pkcs8.len() + 16).sum();
+        let room: usize = self.signing.iter().map(SigningKey::room).sum();
         let mut out = Writer::with_capacity(128 + raw.sealing.len() * 44 + room);
         out.byte(FORMAT)
             .number(u32::try_from(raw.sealing.len()).unwrap_or(u32::MAX));
@@ -90,16 +167,15 @@ impl Bundle {
         out.field(raw.log.as_slice()).field(raw.fingerprint.as_slice());
         out.number(u32::try_from(self.signing.len()).unwrap_or(u32::MAX));
         for key in &self.signing {
-            out.byte(key.state.to_byte())
-                .field(key.algorithm.as_str().as_bytes())
-                .field(&key.pkcs8);
+            key.encode(&mut out);
         }
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        (reader.byte()? == FORMAT).then_some(())?;
+        let format = reader.byte()?;
+        (1..=FORMAT).contains(&format).then_some(())?;
         let mut sealing = Vec::new();
         for _ in 0..reader.number()? {
             sealing.push((reader.number()?, reader.key()?));
@@ -107,13 +183,7 @@ impl Bundle {
         let (log, fingerprint) = (reader.key()?, reader.key()?);
         let mut signing = Vec::new();
         for _ in 0..reader.number()? {
-            let state = KeyState::from_byte(reader.byte()?)?;
-            let algorithm = SigningAlgorithm::parse(std::str::from_utf8(reader.field()?).ok()?)?;
-            signing.push(SigningKey::new(
-                algorithm,
-                state,
-                Zeroizing::new(reader.field()?.to_vec()),
-            ));
+            signing.push(SigningKey::decode(&mut reader, format)?);
         }
         let sealing = SealingKeys::from_raw(RawKeys {
             sealing,

@@ -67,11 +67,8 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
         keyring.create_tenant(&tenant, algorithm)?;
         keyring.add_signing_key(&tenant, algorithm)?;
         let keys = keyring.signing_keys(&tenant)?;
-        let active = keys.into_iter().find(|(_, _, state)| *state == KeyState::Active);
-        made.push((
-            tenant.to_string(),
-            active.map(|(kid, ..)| kid).unwrap_or_default(),
-        ));
+        let active = keys.into_iter().find(|key| key.state == KeyState::Active);
+        made.push((tenant.to_string(), active.map(|key| key.kid).unwrap_or_default()));
     }
     let root = files::read(&folder.join(crate::keyring::ROOT_FILE))?.unwrap_or_default();
     let config = format!("data = \"{}\"; {}", plan.data.display(), keep.setting);

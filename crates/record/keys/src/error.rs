@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::holder::HolderError;
 use bailiwick_base::{EntropyError, PublicKeyError, SealError, TenantId};
 
 /// Why a key could not be opened, made or used.
@@ -37,6 +38,14 @@ pub enum KeysError {
     /// A key pair could not be made.
     #[error("a key pair could not be made")]
     Generate,
+    /// The holder of a key did not do it.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    /// A key is held by somebody who is not configured.
+    #[error(
+        "the private key is held by `{0}`, which is not configured: set `keys.holder.kind` and its place again, or rotate"
+    )]
+    HolderMissing(String),
     /// Reading or writing failed.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -141,6 +150,8 @@ impl KeysError {
             Self::Entropy(_) => "keys.entropy",
             Self::FolderOpen { .. } => "keys.folder-open",
             Self::Generate => "keys.generate",
+            Self::Holder(_) => "keys.holder",
+            Self::HolderMissing(_) => "keys.holder-missing",
             Self::Io { .. } => "keys.io",
             Self::KeyState { .. } => "keys.key-state",
             Self::Origin(_) => "keys.origin",

@@ -9,21 +9,26 @@ use bailiwick_base::{Digest, Entropy, SealContext, SealError, Sealer, SigningAlg
 use zeroize::Zeroizing;
 
 use crate::aead::{Cipher, KEY_LEN};
-use crate::bundle::{Bundle, SigningKey};
+use crate::bundle::{Bundle, Material, SigningKey};
 use crate::codec::{Reader, Writer};
 use crate::egress::EgressSigner;
 use crate::error::KeysError;
 use crate::files;
+use crate::holder::Holder;
 use crate::jwk::PublicJwk;
 use crate::log::LogSigner;
 use crate::signer::{Pkcs8, TokenSigner};
 use crate::unseal::{SALT_LEN, Stretch, Unseal};
+use crate::x509::CertificateAuthority;
+
+mod authorities;
 
 pub(crate) const ROOT_FILE: &str = "root.key";
 const INSTALLATION_FILE: &str = "installation.key";
 const EGRESS_FILE: &str = "egress.key";
 const TENANTS: &str = "tenants";
 const LOGS: &str = "logs";
+const AUTHORITIES: &str = "authorities";
 const ROOT_MAGIC: &[u8; 8] = b"bwroot1\n";
 /// RSA keys made ahead of time.
 const SPARES_MAX: usize = 4;
@@ -58,15 +63,31 @@ impl KeyState {
     }
 }
 
+/// A signing key, as the keyring knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Key id.
+    pub kid: String,
+    /// Algorithm.
+    pub algorithm: SigningAlgorithm,
+    /// What it is for.
+    pub state: KeyState,
+    /// The word for who holds the private key.
+    pub holder: String,
+}
+
 /// All keys of an installation. One per process; every method takes `&self`.
 pub struct Keyring {
     folder: PathBuf,
     entropy: Arc<dyn Entropy>,
+    /// Who holds new signing keys, when it is not this folder.
+    holder: Option<Arc<dyn Holder>>,
     root: Cipher,
     root_key: Zeroizing<[u8; KEY_LEN]>,
     installation: Bundle,
     tenants: RwLock<BTreeMap<TenantId, Arc<Bundle>>>,
     logs: RwLock<BTreeMap<String, Arc<LogSigner>>>,
+    authorities: RwLock<BTreeMap<TenantId, Arc<CertificateAuthority>>>,
     spares: Mutex<Vec<Pkcs8>>,
     /// Tenants whose file is behind memory.
     behind: Mutex<BTreeSet<TenantId>>,
@@ -80,7 +101,8 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`] when a file may be read by others, is damaged, or does not open with `unseal`.
     pub fn open(folder: &Path, unseal: Unseal, entropy: Arc<dyn Entropy>) -> Result<Self, KeysError> {
-        for part in [folder.to_owned(), folder.join(TENANTS), folder.join(LOGS)] {
+        let parts = [TENANTS, LOGS, AUTHORITIES].map(|part| folder.join(part));
+        for part in [folder.to_owned()].into_iter().chain(parts) {
             files::ensure_folder(&part)?;
         }
         let began = folder.join(ROOT_FILE).exists();
@@ -104,15 +126,24 @@ impl Keyring {
         Ok(Self {
             folder: folder.to_owned(),
             entropy,
+            holder: None,
             root,
             root_key,
             installation,
             tenants,
             logs: RwLock::default(),
+            authorities: RwLock::default(),
             spares: Mutex::default(),
             behind: Mutex::default(),
             writing: Mutex::default(),
         })
+    }
+
+    /// With somebody who holds the signing keys that are made from now on, and uses those made before.
+    #[must_use]
+    pub fn with_holder(mut self, holder: Arc<dyn Holder>) -> Self {
+        self.holder = Some(holder);
+        self
     }
 
     /// Seals the root key under another unseal key; nothing below it changes.
@@ -143,7 +174,11 @@ impl Keyring {
         if self.tombstone(tenant).exists() {
             return Err(KeysError::TenantErased(tenant.clone()));
         }
-        let key = SigningKey::new(algorithm, KeyState::Active, self.new_private_key(algorithm)?);
+        let key = SigningKey::new(
+            algorithm,
+            KeyState::Active,
+            self.new_private_key(tenant, algorithm)?,
+        );
         self.store_tenant(tenant, Bundle::make(vec![key], self.entropy.as_ref())?)
     }
 
@@ -158,8 +193,12 @@ impl Keyring {
     ) -> Result<String, KeysError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let bundle = self.require(tenant)?;
-        let key = SigningKey::new(algorithm, KeyState::Next, self.new_private_key(algorithm)?);
-        let kid = key.signer()?.kid().to_owned();
+        let key = SigningKey::new(
+            algorithm,
+            KeyState::Next,
+            self.new_private_key(tenant, algorithm)?,
+        );
+        let kid = key.signer(self.holder.as_ref())?.kid().to_owned();
         let mut keys: Vec<SigningKey> = bundle.signing.iter().map(|k| k.in_state(k.state)).collect();
         keys.push(key);
         self.store_tenant(tenant, bundle.with_signing(keys)?)?;
@@ -192,9 +231,11 @@ impl Keyring {
         let bundle = self.require(tenant)?;
         let mut keys = Vec::with_capacity(recorded.len());
         for (kid, state) in recorded {
-            let found = find_signing(&bundle, kid)?.ok_or_else(|| KeysError::SigningKeyMissing {
-                tenant: tenant.clone(),
-                kid: kid.clone(),
+            let found = find_signing(&bundle, kid, self.holder.as_ref())?.ok_or_else(|| {
+                KeysError::SigningKeyMissing {
+                    tenant: tenant.clone(),
+                    kid: kid.clone(),
+                }
             })?;
             keys.push(found.in_state(*state));
         }
@@ -234,16 +275,20 @@ impl Keyring {
         }
     }
 
-    /// The tenant's signing keys: id, algorithm, and what each is for.
+    /// What is known of the tenant's signing keys.
     ///
     /// # Errors
     /// [`KeysError::TenantUnknown`].
-    pub fn signing_keys(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<Vec<(String, SigningAlgorithm, KeyState)>, KeysError> {
+    pub fn signing_keys(&self, tenant: &TenantId) -> Result<Vec<KnownKey>, KeysError> {
         let bundle = self.require(tenant)?;
-        let told = |key: &SigningKey| Ok((key.signer()?.kid().to_owned(), key.algorithm, key.state));
+        let told = |key: &SigningKey| {
+            Ok(KnownKey {
+                kid: key.signer(self.holder.as_ref())?.kid().to_owned(),
+                algorithm: key.algorithm,
+                state: key.state,
+                holder: key.holder().to_owned(),
+            })
+        };
         bundle.signing.iter().map(told).collect()
     }
 
@@ -282,7 +327,7 @@ impl Keyring {
         bundle
             .active()
             .ok_or_else(|| KeysError::TenantUnknown(tenant.clone()))?
-            .signer()
+            .signer(self.holder.as_ref())
     }
 
     /// Every published key of the tenant, the one that signs first.
@@ -294,7 +339,7 @@ impl Keyring {
         let mut keys: Vec<&SigningKey> = bundle.signing.iter().collect();
         keys.sort_by_key(|key| key.state);
         keys.into_iter()
-            .map(|key| Ok(key.signer()?.public_jwk()))
+            .map(|key| Ok(key.signer(self.holder.as_ref())?.public_jwk()))
             .collect()
     }
 
@@ -405,6 +450,11 @@ impl Keyring {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(tenant);
+        self.authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(tenant);
+        files::remove(&self.authority_file(tenant))?;
         files::remove(&self.tenant_file(tenant))
     }
 
@@ -426,13 +476,26 @@ impl Keyring {
         Ok(())
     }
 
-    fn new_private_key(&self, algorithm: SigningAlgorithm) -> Result<Pkcs8, KeysError> {
+    fn new_private_key(&self, tenant: &TenantId, algorithm: SigningAlgorithm) -> Result<Material, KeysError> {
+        if let Some(holder) = &self.holder {
+            let held = holder.generate(&format!("bailiwick {tenant}"), algorithm)?;
+            if held.public.algorithm() != algorithm {
+                return Err(KeysError::Generate);
+            }
+            return Ok(Material::Held {
+                holder: holder.name().to_owned(),
+                locator: held.locator,
+                public: serde_json::Value::Object(held.public.to_jwk())
+                    .to_string()
+                    .into_bytes(),
+            });
+        }
         if algorithm == SigningAlgorithm::Rs256
             && let Some(spare) = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop()
         {
-            return Ok(spare);
+            return Ok(Material::Here(spare));
         }
-        TokenSigner::generate(algorithm, self.entropy.as_ref())
+        TokenSigner::generate(algorithm, self.entropy.as_ref()).map(Material::Here)
     }
 
     fn change_signing(
@@ -453,7 +516,7 @@ impl Keyring {
         let mut found = false;
         let mut keys = Vec::new();
         for key in &bundle.signing {
-            let is_named = key.signer()?.kid() == kid;
+            let is_named = key.signer(self.holder.as_ref())?.kid() == kid;
             found |= is_named;
             if let Some(state) = next(is_named, key.state).map_err(refused)? {
                 keys.push(key.in_state(state));
@@ -547,9 +610,13 @@ impl Keyring {
     }
 }
 
-fn find_signing<'a>(bundle: &'a Bundle, kid: &str) -> Result<Option<&'a SigningKey>, KeysError> {
+fn find_signing<'a>(
+    bundle: &'a Bundle,
+    kid: &str,
+    holder: Option<&Arc<dyn Holder>>,
+) -> Result<Option<&'a SigningKey>, KeysError> {
     for key in &bundle.signing {
-        if key.signer()?.kid() == kid {
+        if key.signer(holder)?.kid() == kid {
             return Ok(Some(key));
         }
     }
@@ -572,6 +639,8 @@ fn open_tenants(folder: &Path, root: &Cipher) -> Result<BTreeMap<TenantId, Arc<B
         };
         if folder.join(format!("{tenant}.erased")).exists() {
             // A crash in the middle of an erasure: finish it.
+            let authorities = folder.parent().unwrap_or(folder).join(AUTHORITIES);
+            files::remove(&authorities.join(format!("{tenant}.key")))?;
             files::remove(&path)?;
             continue;
         }

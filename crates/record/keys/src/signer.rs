@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::error::KeysError;
+use crate::holder::{Holder, HolderError};
 use crate::jwk::PublicJwk;
 
 /// A private key in PKCS #8 (RFC 5208), wiped when dropped.
@@ -23,6 +24,12 @@ enum Pair {
     Ed25519(Box<Ed25519KeyPair>),
     P256(Box<EcdsaKeyPair>),
     Rsa(Box<RsaKeyPair>),
+    /// Held by somebody else; `None` when that one is not configured.
+    Held {
+        holder: Option<Arc<dyn Holder>>,
+        named: String,
+        locator: String,
+    },
 }
 
 /// Signs with one private key under one algorithm. Gives the public key, never the private one.
@@ -85,14 +92,38 @@ impl TokenSigner {
                 (Pair::Rsa(Box::new(pair)), PublicKey::rsa(n, e)?)
             }
         };
+        Ok(Self::new(pair, public))
+    }
+
+    fn new(pair: Pair, public: PublicKey) -> Self {
         let kid = public.thumbprint();
-        let access_token_header = encode_header(algorithm, &kid, crate::jws::ACCESS_TOKEN);
-        Ok(Self {
+        Self {
+            access_token_header: encode_header(public.algorithm(), &kid, crate::jws::ACCESS_TOKEN),
             pair,
             public: Arc::new(public),
             kid,
-            access_token_header,
-        })
+        }
+    }
+
+    /// A key that `holder` has at `locator`.
+    pub(crate) fn held(
+        holder: Option<Arc<dyn Holder>>,
+        named: &str,
+        locator: &str,
+        public: PublicKey,
+    ) -> Self {
+        let pair = Pair::Held {
+            holder,
+            named: named.to_owned(),
+            locator: locator.to_owned(),
+        };
+        Self::new(pair, public)
+    }
+
+    /// Whether signing asks somebody else, and so may take long.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        matches!(self.pair, Pair::Held { .. })
     }
 
     /// The key id: the RFC 7638 thumbprint of the public key.
@@ -122,7 +153,7 @@ impl TokenSigner {
     /// Signs `message`; the answer has the JOSE form (RFC 7518 §3.3, §3.4, RFC 8037 §3.1).
     ///
     /// # Errors
-    /// [`KeysError::Sign`].
+    /// [`KeysError::Sign`], [`KeysError::Holder`], [`KeysError::HolderMissing`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeysError> {
         let random = SystemRandom::new();
         match &self.pair {
@@ -136,6 +167,21 @@ impl TokenSigner {
                 .map_err(|_| KeysError::Sign)?
                 .as_ref()
                 .to_vec()),
+            Pair::Held {
+                holder,
+                named,
+                locator,
+            } => {
+                let holder = holder
+                    .as_ref()
+                    .ok_or_else(|| KeysError::HolderMissing(named.clone()))?;
+                let signature = holder.sign(locator, self.algorithm(), message)?;
+                // What it gives is checked: a fault there would hand out tokens that nobody believes.
+                let checked = self.public.verify(message, &signature);
+                let wrong = || format!("the signature of {named} does not verify with the key it gave us");
+                checked.map_err(|_| HolderError::Refused(wrong()))?;
+                Ok(signature)
+            }
             Pair::Rsa(pair) => {
                 let mut out = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut out)

@@ -29,6 +29,8 @@ pub struct Deps(Arc<DepsInner>);
 pub struct DepsInner {
     /// Base URL as clients see it, without a slash at the end.
     pub base_url: String,
+    /// Trust domain of the SPIFFE IDs.
+    pub trust_domain: String,
     /// Limits of the inventory.
     pub limits: Limits,
     /// Limits of tasks, tokens and clients.

@@ -82,7 +82,7 @@ impl FromRequestParts<Deps> for Requester {
 
 impl Requester {
     /// Who is decided about, once it is settled that the task is this requester's.
-    fn principal(self, claims: &Claims) -> Principal {
+    pub(crate) fn principal(self, claims: &Claims) -> Principal {
         match self {
             Self::Consent(bearer, _) | Self::Holder(bearer) => Principal::Bearer(bearer),
             Self::Client(..) | Self::Operator | Self::Workload(..) => Principal::Identity {
@@ -156,6 +156,31 @@ impl Stopped {
     }
 }
 
+/// What is asked of the decision; `subject` is the token that is exchanged.
+pub(crate) fn asked(
+    deps: &Deps,
+    claims: &Arc<Claims>,
+    tokens: &[TokenId],
+    principal: Principal,
+    subject: Option<Bearer>,
+) -> Result<Call, RouteError> {
+    Ok(Call {
+        id: deps
+            .pep
+            .next_id(&claims.tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+        door: Door::Issue,
+        principal,
+        target: Target::Issue {
+            claims: Arc::clone(claims),
+            tokens: tokens.to_vec(),
+            subject,
+        },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    })
+}
+
 /// Decided, recorded, and only then signed; `subject` is the token that is exchanged.
 pub(crate) async fn decided(
     deps: &Deps,
@@ -164,29 +189,10 @@ pub(crate) async fn decided(
     principal: Principal,
     subject: Option<Bearer>,
 ) -> Result<Issued, Stopped> {
-    let call = Call {
-        id: deps
-            .pep
-            .next_id(&claims.tenant)
-            .map_err(|e| Stopped::Failed(RouteError::broken("randomness failed", &e)))?,
-        door: Door::Issue,
-        principal,
-        target: Target::Issue {
-            claims: Arc::clone(&claims),
-            tokens: tokens.clone(),
-            subject,
-        },
-        arguments: Arguments::default(),
-        rates: SmallVec::new(),
-    };
+    let call = asked(deps, &claims, &tokens, principal, subject).map_err(Stopped::Failed)?;
     let permit = deps.pep.permit(call).await.map_err(Stopped::Denied)?;
     let decision = permit.decision().id.clone();
-    // A batch of RSA signatures takes tens of milliseconds: the other calls of this thread go elsewhere.
-    let signed = if tokens.len() > 1 {
-        tokio::task::block_in_place(|| sign(deps, &claims, tokens))
-    } else {
-        sign(deps, &claims, tokens)
-    };
+    let signed = sign(deps, &claims, tokens).await;
     permit.finish(if signed.is_ok() {
         Outcome::Returned
     } else {
@@ -247,7 +253,7 @@ pub(crate) fn require_issuable(deps: &Deps, task: &Task, grant: &Grant) -> Resul
 }
 
 /// What the tokens will say; whoever may not ask for them hears that there is no such task.
-fn plan(
+pub(crate) fn plan(
     deps: &Deps,
     snapshot: &Snapshot,
     task: &TaskId,
@@ -361,31 +367,25 @@ fn require_client(snapshot: &Snapshot, tenant: &TenantId, client: &str, now: Tim
     ))
 }
 
-fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {
-    let signer = deps
-        .keyring
-        .signer(&template.tenant)
-        .map_err(|e| RouteError::broken("signing key is not available", &e))?;
+async fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {
     let expires_in = template.expires_at.since(template.issued_at).as_secs();
     let scope = template.scopes.to_string();
-    let mut out = Vec::with_capacity(tokens.len());
-    for token in tokens {
-        let claims = Claims {
+    let said = tokens.into_iter().map(|token| {
+        Claims {
             token,
             ..template.clone()
         }
-        .to_json();
-        let access_token = bailiwick_keys::jws::encode(&signer, "at+jwt", &claims)
-            .map_err(|e| RouteError::broken("token could not be signed", &e))?;
-        out.push(wire::Token {
-            access_token,
-            token_type: Confirmation::token_type(template.confirmation).to_owned(),
-            expires_in,
-            scope: scope.clone(),
-            issued_token_type: None,
-            authorization_details: None,
-            refresh_token: None,
-        });
-    }
-    Ok(out)
+        .to_json()
+    });
+    let signed = crate::signing_keys::sign_all(deps, &template.tenant, "at+jwt", said.collect()).await?;
+    let token = |access_token| wire::Token {
+        access_token,
+        token_type: Confirmation::token_type(template.confirmation).to_owned(),
+        expires_in,
+        scope: scope.clone(),
+        issued_token_type: None,
+        authorization_details: None,
+        refresh_token: None,
+    };
+    Ok(signed.into_iter().map(token).collect())
 }

@@ -25,6 +25,7 @@ mod rotation;
 pub mod session;
 mod signing_keys;
 mod stop;
+mod svid;
 mod table;
 mod used;
 mod v1;
@@ -44,6 +45,7 @@ pub use rates::recount_rates;
 pub use rotation::advance_rotation;
 pub use signing_keys::{Signing, advance_keys};
 pub use stop::Unsettled;
+pub use svid::Workloads;
 use table::Doors;
 pub use table::Route;
 pub use used::UsedSessions;
@@ -96,6 +98,7 @@ fn oauth_doors(doors: Doors) -> Doors {
         .get("/t/{tenant}/authorize", authorize::begin)
         .get("/t/{tenant}/authorize/{place}", authorize::show)
         .post("/t/{tenant}/authorize/{place}", authorize::answer)
+        .get("/t/{tenant}/spiffe/bundle", metadata::spiffe_bundle)
         .post("/t/{tenant}/token", token::handler)
         .post("/t/{tenant}/revoke", revoke::handler)
         .post("/t/{tenant}/introspect", introspect::handler)

@@ -4,16 +4,17 @@
 //! there unrecorded is forgotten at the next start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bailiwick_base::{Epoch, SigningAlgorithm, TenantId, Time};
 use bailiwick_credential::signing_key::{
     KeyHolder, KeyRotation, KeySchedule, KeyStep, SigningKey, SigningState, in_state, plan_keys, remove_key,
     rotate_keys,
 };
-use bailiwick_keys::{KeyState, Keyring, KeysError};
+use bailiwick_keys::{KeyState, Keyring, KeysError, jws};
 use bailiwick_store::{Actor, Context, Reach, Receipt, RequestId, Tx};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::Deps;
 use crate::command::{CommandError, answer};
@@ -24,6 +25,8 @@ pub struct Signing {
     pub(crate) schedule: KeySchedule,
     /// Held by whoever makes or changes signing keys: a key is in the keyring before it is recorded.
     changes: Mutex<()>,
+    /// Places for those who wait for a holder.
+    held: Arc<Semaphore>,
 }
 
 impl Signing {
@@ -33,7 +36,67 @@ impl Signing {
         Self {
             schedule,
             changes: Mutex::default(),
+            held: Arc::new(Semaphore::new(HELD_AT_ONCE)),
         }
+    }
+}
+
+/// How long a holder may take to sign, waiting for others included; then nothing is issued.
+const HELD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Signatures of holders at once. One that hangs keeps its place and its thread until its own limit of time.
+const HELD_AT_ONCE: usize = 64;
+
+/// Signs each of `claims` with the key that signs for the tenant.
+///
+/// # Errors
+/// `keys.holder` and `keys.holder-slow` (503) when somebody else holds the key and does not sign.
+pub(crate) async fn sign_all(
+    deps: &Deps,
+    tenant: &TenantId,
+    typ: &'static str,
+    claims: Vec<Vec<u8>>,
+) -> Result<Vec<String>, RouteError> {
+    let signer = deps
+        .keyring
+        .signer(tenant)
+        .map_err(|e| RouteError::broken("signing key is not available", &e))?;
+    let (is_held, is_batch) = (signer.is_held(), claims.len() > 1);
+    let all = move || -> Result<Vec<String>, KeysError> {
+        claims
+            .iter()
+            .map(|claims| jws::encode(&signer, typ, claims))
+            .collect()
+    };
+    let failed = |e: KeysError| match e {
+        KeysError::Holder(_) | KeysError::HolderMissing(_) => RouteError::unavailable(e.code(), chain(&e))
+            .hint("tokens that were issued go on; look at the holder of the keys, then ask again"),
+        other => RouteError::broken("token could not be signed", &other),
+    };
+    if !is_held {
+        // A batch of RSA signatures takes tens of milliseconds: the other calls of this thread go elsewhere.
+        let signed = if is_batch {
+            tokio::task::block_in_place(all)
+        } else {
+            all()
+        };
+        return signed.map_err(failed);
+    }
+    let places = Arc::clone(&deps.signing.held);
+    let signed = async move {
+        let place = places.acquire_owned().await.ok()?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            all()
+        });
+        work.await.ok()
+    };
+    match tokio::time::timeout(HELD_WAIT_MAX, signed).await {
+        Ok(Some(signed)) => signed.map_err(failed),
+        Ok(None) | Err(_) => Err(RouteError::unavailable(
+            "keys.holder-slow",
+            "the holder of the signing key did not sign in time",
+        )
+        .hint("tokens that were issued go on; look at the holder of the keys, then ask again")),
     }
 }
 
@@ -45,7 +108,7 @@ pub(crate) fn make_first(
 ) -> Result<(), KeysError> {
     keyring.create_tenant(tenant, algorithm)?;
     let keys = keyring.signing_keys(tenant)?;
-    if keys.iter().all(|(_, _, state)| *state != KeyState::Next) {
+    if keys.iter().all(|key| key.state != KeyState::Next) {
         keyring.add_signing_key(tenant, algorithm)?;
     }
     Ok(())
@@ -62,17 +125,17 @@ pub(crate) fn first_record(
         .keyring
         .signing_keys(tenant)
         .map_err(|e| RouteError::broken("keys are not available", &e))?;
-    let recorded = keys.into_iter().map(|(kid, algorithm, state)| {
-        let signed = state != KeyState::Next;
+    let recorded = keys.into_iter().map(|key| {
+        let signed = key.state != KeyState::Next;
         SigningKey {
             tenant: tenant.clone(),
-            kid,
-            algorithm,
-            holder: KeyHolder::File,
+            kid: key.kid,
+            algorithm: key.algorithm,
+            holder: KeyHolder::parse(&key.holder).unwrap_or_default(),
             created_at: now,
             active_from: signed.then_some(now),
             entry: signed.then_some(entry),
-            retired_at: (state == KeyState::Retired).then_some(now),
+            retired_at: (key.state == KeyState::Retired).then_some(now),
             removed_at: None,
             floor: None,
         }

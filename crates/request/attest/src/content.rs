@@ -3,7 +3,7 @@
 use bailiwick_credential::trust::{Attestor, Attribute, AttributeForm, AttributeKind, Method, RefusedClaim};
 use serde::Deserialize;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     include_str!("../../../../content/attestors/aws.toml"),
     include_str!("../../../../content/attestors/azure.toml"),
     include_str!("../../../../content/attestors/gcp.toml"),
@@ -13,6 +13,7 @@ const FILES: [&str; 9] = [
     include_str!("../../../../content/attestors/id-jag.toml"),
     include_str!("../../../../content/attestors/kubernetes.toml"),
     include_str!("../../../../content/attestors/spiffe-jwt.toml"),
+    include_str!("../../../../content/attestors/unix-peer.toml"),
 ];
 
 /// A file of attestors is not usable.

@@ -57,7 +57,7 @@ impl<'a> Evidence<'a> {
     pub fn may_be_of(&self, method: Method, issuer: &str) -> bool {
         let is_id_jag = self.token.header().typ.as_deref() == Some(method::ID_JAG);
         match method {
-            Method::Aws => false,
+            Method::Aws | Method::UnixPeer => false,
             Method::IdJag => is_id_jag && self.untrusted_issuer() == Some(issuer),
             _ if is_id_jag => false,
             Method::SpiffeJwt => self.untrusted_trust_domain() == Some(issuer),

@@ -20,6 +20,7 @@ mod freshness;
 mod memory;
 mod ports;
 mod send;
+mod sigv4;
 mod spelling;
 
 pub use address::{AddressRange, AddressRule, is_public};
@@ -31,4 +32,5 @@ pub use endpoint::{Endpoint, GuardError};
 pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};
 pub use ports::{Spawner, UpstreamSecrets};
 pub use send::{Answer, Message, SendConfig, Sender};
+pub use sigv4::{AccessKey, AwsPost};
 pub use spelling::spellings;

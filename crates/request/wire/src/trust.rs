@@ -11,7 +11,8 @@ use serde_json::Value;
 pub struct NewTrust {
     /// Identity id or name.
     pub identity: String,
-    /// Kind of issuer: `azure`, `gcp`, `generic-oidc`, `github`, `gitlab`, `id-jag`, `kubernetes`, `spiffe-jwt`.
+    /// Kind of issuer: `azure`, `gcp`, `generic-oidc`, `github`, `gitlab`, `id-jag`, `kubernetes`, `spiffe-jwt`,
+    /// `unix-peer`.
     pub method: String,
     /// `iss`; that of the vendor when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

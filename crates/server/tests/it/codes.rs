@@ -119,6 +119,7 @@ const NOT_CODES: &[&str] = &[
     "trust.every-branch",
     "trust.every-environment",
     "trust.every-phase",
+    "trust.every-program",
     "trust.every-user",
     "trust.name-given-again",
     "trust.never-matches",
@@ -137,6 +138,7 @@ const NOT_CODES: &[&str] = &[
     "trust.whole-owner",
     "trust.workflow-moves",
     "unseal.key",
+    "unseal.sealed",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -142,7 +142,7 @@ async fn a_retired_key_is_published_until_its_last_token_is_over() {
     // And its private half from the folder.
     let forgotten = || {
         let keys = bed.keyring().signing_keys(&tenant()).unwrap();
-        keys.iter().all(|(kid, ..)| *kid != first[0])
+        keys.iter().all(|key| key.kid != first[0])
     };
     until("the key is forgotten", || async { forgotten() }).await;
 }

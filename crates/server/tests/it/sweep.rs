@@ -129,6 +129,7 @@ const CASES: &[Case] = &[
     case("GET /t/{tenant}/authorize", Door::Public, none),
     case("GET /t/{tenant}/authorize/{place}", Door::Public, none),
     case("POST /t/{tenant}/authorize/{place}", Door::Client, none),
+    case("GET /t/{tenant}/spiffe/bundle", Door::Public, none),
     case("POST /t/{tenant}/token", Door::Client, none),
     case("POST /t/{tenant}/revoke", Door::Client, none),
     case("POST /t/{tenant}/introspect", Door::Client, none),

@@ -23,11 +23,13 @@ pub enum Method {
     Kubernetes,
     /// SPIFFE JWT-SVID.
     SpiffeJwt,
+    /// A process of this machine at the socket of the workload API.
+    UnixPeer,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Aws,
         Self::Azure,
         Self::Gcp,
@@ -37,6 +39,7 @@ impl Method {
         Self::IdJag,
         Self::Kubernetes,
         Self::SpiffeJwt,
+        Self::UnixPeer,
     ];
 
     /// The name in commands, files and rows.
@@ -52,6 +55,7 @@ impl Method {
             Self::IdJag => "id-jag",
             Self::Kubernetes => "kubernetes",
             Self::SpiffeJwt => "spiffe-jwt",
+            Self::UnixPeer => "unix-peer",
         }
     }
 

@@ -243,6 +243,14 @@ fn require_issuer(issuer: &TrustedIssuer, attestor: &Attestor) -> Result<(), Ref
     if url.len() > URL_MAX || url.bytes().any(|b| !b.is_ascii_graphic()) {
         return wrong("it has to be visible ASCII of at most 2048 bytes");
     }
+    if issuer.method == Method::UnixPeer {
+        let is_bare = issuer.keys == IssuerKeys::Discovery && issuer.allow_addresses.is_empty();
+        return if attestor.issuer.as_deref() == Some(url) && is_bare && !issuer.danger_plaintext {
+            Ok(())
+        } else {
+            wrong("a process of this machine has no issuer and no keys: leave both out")
+        };
+    }
     match (is_spiffe, url.strip_prefix("spiffe://")) {
         (true, Some(name)) if !name.is_empty() && !name.contains(['/', '?', '#', '@', ':']) => {}
         (true, _) => return wrong("a trust domain has the form `spiffe://name`"),
@@ -344,6 +352,10 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
         Method::Github if !any(&["ref", "environment", "job_workflow_ref"]) => note(
             "trust.every-branch",
             "every branch and every pull request of the repository is this identity: add `environment` or `ref`",
+        ),
+        Method::UnixPeer if !has("exe") => note(
+            "trust.every-program",
+            "every program of this user is this identity: add `exe` with the path of the one that is meant",
         ),
         Method::Gitlab if !any(&["ref_protected", "environment_protected"]) => note(
             "trust.every-branch",

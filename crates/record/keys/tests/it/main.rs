@@ -3,6 +3,7 @@
 
 mod ceremony;
 mod client;
+mod held;
 mod keyring;
 mod sealing;
 mod signing;

@@ -23,6 +23,7 @@ use super::metadata::served;
 use super::revoke::is_own;
 use crate::Deps;
 use crate::issue::Requester;
+use crate::signing_keys;
 
 /// The scope, in a task of the caller's identity, that lets it see every token of the tenant.
 pub(crate) const SCOPE: (&str, &str) = ("token", "introspect");
@@ -42,7 +43,8 @@ pub(crate) async fn handler(
     if !is_signed_wanted(&parts.headers) {
         return Ok(no_store((StatusCode::OK, axum::Json(answer)).into_response()));
     }
-    signed(&deps, &tenant, &client, &answer).map_err(IntoResponse::into_response)
+    let signed = signed(&deps, &tenant, &client, &answer).await;
+    signed.map_err(IntoResponse::into_response)
 }
 
 fn introspected(
@@ -140,20 +142,24 @@ fn is_signed_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// RFC 9701 §5: the answer inside, for this caller; no `sub` and no `exp` outside of it.
-fn signed(deps: &Deps, tenant: &TenantId, client: &ClientId, answer: &Value) -> Result<Response, OauthError> {
-    let failed = |what: String| OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", what);
-    let signer = deps
-        .keyring
-        .signer(tenant)
-        .map_err(|_| failed("signing key is not available".to_owned()))?;
+async fn signed(
+    deps: &Deps,
+    tenant: &TenantId,
+    client: &ClientId,
+    answer: &Value,
+) -> Result<Response, OauthError> {
     let claims = json!({
         "iss": deps.issuer(tenant),
         "aud": client.to_string(),
         "iat": deps.clock.now().secs(),
         "token_introspection": answer,
     });
-    let text = bailiwick_keys::jws::encode(&signer, "token-introspection+jwt", claims.to_string().as_bytes())
-        .map_err(|_| failed("answer could not be signed".to_owned()))?;
+    let said = vec![claims.to_string().into_bytes()];
+    let text = signing_keys::sign_all(deps, tenant, "token-introspection+jwt", said)
+        .await
+        .map_err(|error| OauthError(error.status(), "server_error", error.text()))?
+        .pop()
+        .unwrap_or_default();
     let mut response = no_store((StatusCode::OK, text).into_response());
     response
         .headers_mut()

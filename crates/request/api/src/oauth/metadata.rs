@@ -111,6 +111,20 @@ pub(crate) async fn jwks(
     Ok(([(header::CACHE_CONTROL, age)], Json(keys)))
 }
 
+/// `GET /t/{tenant}/spiffe/bundle`: what verifies the SVIDs of the tenant.
+pub(crate) async fn spiffe_bundle(
+    State(deps): State<Deps>,
+    Path(tenant): Path<String>,
+) -> Result<Json<Value>, RouteError> {
+    let tenant = served(&deps, &tenant)?;
+    let asked = deps.clone();
+    // The authority is made at the first question, with a write to the disk.
+    tokio::task::spawn_blocking(move || asked.spiffe_bundle(&tenant))
+        .await
+        .map_err(|e| RouteError::broken("bundle could not be made", &e))?
+        .map(Json)
+}
+
 /// The tenant, when it is served.
 pub(crate) fn served(deps: &Deps, slug: &str) -> Result<TenantId, RouteError> {
     let tenant = TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?;

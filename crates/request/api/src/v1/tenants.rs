@@ -78,6 +78,8 @@ async fn make_keys(deps: &Deps, tenant: &TenantId, algorithm: SigningAlgorithm) 
         .await
         .map_err(|e| RouteError::broken("keys could not be made", &e))?
         .map_err(|e| match e {
+            KeysError::Holder(_) => RouteError::unavailable(e.code(), chain(&e))
+                .hint("look at the holder of the keys, then add the tenant again"),
             KeysError::Io { .. } => RouteError::unavailable("tenant.keys", chain(&e))
                 .hint("make room on the disk of the data folder, or make it writable"),
             other => RouteError::new(StatusCode::CONFLICT, "tenant.keys", chain(&other)),

@@ -164,7 +164,7 @@ fn require_usable(issuer: &TrustedIssuer) -> Result<(), RouteError> {
             })
             .map_err(|e| RouteError::invalid(code, format!("`{field}`: {e}")))
     };
-    if issuer.method != Method::SpiffeJwt {
+    if !matches!(issuer.method, Method::SpiffeJwt | Method::UnixPeer) {
         let is_fetched = issuer.keys == IssuerKeys::Discovery;
         at("issuer", "trust.issuer-refused", &issuer.url, is_fetched)?;
     }

@@ -55,7 +55,7 @@ impl Seen<'_> {
 pub(crate) fn require(method: Method, seen: &Seen<'_>) -> Result<(), AttestError> {
     match method {
         // No token is evidence of AWS: `sts.rs`.
-        Method::Aws => Err(AttestError::Type),
+        Method::Aws | Method::UnixPeer => Err(AttestError::Type),
         Method::Azure => azure::require(seen),
         Method::Gcp => gcp::require(seen),
         Method::GenericOidc => generic_oidc::require(seen),

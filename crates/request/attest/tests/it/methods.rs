@@ -13,8 +13,8 @@ const UID: &str = "1f0c2b3a-4d5e-6f70-8192-a3b4c5d6e7f8";
 /// Claims as the platform of this method makes them.
 fn shape(method: Method) -> Value {
     match method {
-        // No token is evidence of AWS.
-        Method::Aws => json!({}),
+        // No token is evidence of AWS, or of a process of this machine.
+        Method::Aws | Method::UnixPeer => json!({}),
         Method::Azure => {
             json!({"tid": TID, "oid": OID, "sub": OID, "idtyp": "app", "ver": "1.0", "appid": OID,
             "xms_mirid": "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"})

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bailiwick_base::{Secret, Time};
 use bailiwick_credential::{Lease, ProbeAnswer};
+use bailiwick_outbound::AccessKey;
 use serde_json::{Value, json};
 
 use super::query::{Service, ask};
-use super::sigv4::Key;
 use super::{AwsKeys, NOT_UNDERSTOOD, is_gone};
 use crate::driver::{Back, Lent, TargetError};
 
@@ -108,7 +108,7 @@ impl AwsKeys<'_> {
         let document: Value = serde_json::from_slice(secret.reveal()).map_err(|_| lost.clone())?;
         let part = |name| text(&document, name).ok_or(lost.clone());
         let (id, session) = (part("AccessKeyId")?, part("SessionToken")?);
-        let key = Key {
+        let key = AccessKey {
             id: &id,
             secret: &Secret::new(part("SecretAccessKey")?.into_bytes()),
             session: Some(&session),

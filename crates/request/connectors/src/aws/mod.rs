@@ -5,14 +5,13 @@
 
 mod lease;
 mod query;
-mod sigv4;
 mod xml;
 
 use bailiwick_base::{Secret, Time};
 use bailiwick_credential::{AwsTarget, LastUse, Observed, ProbeAnswer, ThirdParty, plan};
+use bailiwick_outbound::AccessKey;
 
 use self::query::{Service, ask};
-use self::sigv4::Key;
 use self::xml::Element;
 use crate::driver::{Ended, Made, Probed, Reachable, TargetError};
 
@@ -29,7 +28,7 @@ const NOT_UNDERSTOOD: TargetError = TargetError::Unusable("its answer lacks what
 pub struct AwsKeys<'a> {
     credential: &'a ThirdParty,
     target: &'a AwsTarget,
-    manager: Key<'a>,
+    manager: AccessKey<'a>,
     with: &'a Reachable<'a>,
 }
 
@@ -44,7 +43,7 @@ impl<'a> AwsKeys<'a> {
         (handle, secret): (Option<&'a str>, &'a Secret<Vec<u8>>),
         with: &'a Reachable<'a>,
     ) -> Self {
-        let manager = Key {
+        let manager = AccessKey {
             id: handle.unwrap_or(&target.manager_key),
             secret,
             session: None,
@@ -205,7 +204,7 @@ impl<'a> AwsKeys<'a> {
 
     /// Who a key speaks for: what every key may ask, whatever it may do.
     async fn whom(&self, id: &str, secret: &Secret<Vec<u8>>) -> Result<Element, TargetError> {
-        let key = Key {
+        let key = AccessKey {
             id,
             secret,
             session: None,

@@ -3,16 +3,16 @@
 use bailiwick_base::limits::shown;
 use bailiwick_base::{Secret, Time};
 use bailiwick_credential::AwsTarget;
-use bailiwick_outbound::{AddressRule, Endpoint, FetchError, GuardError, Message, Sender};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use bailiwick_outbound::{
+    AccessKey, AddressRule, AwsPost, Endpoint, FetchError, GuardError, Message, Sender,
+};
 use http::{Method, StatusCode};
 
-use super::sigv4::{FORM, Form, Key, sign};
 use super::xml::Element;
 use crate::driver::TargetError;
 
-const DATE: HeaderName = HeaderName::from_static("x-amz-date");
-const SESSION: HeaderName = HeaderName::from_static("x-amz-security-token");
+/// Media type of the body; it is signed.
+const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 /// A service with its version and where it is.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ impl From<GuardError> for TargetError {
 pub(super) async fn ask(
     (sender, at): (&Sender, Time),
     target: &AwsTarget,
-    key: &Key<'_>,
+    key: &AccessKey<'_>,
     (service, action): (Service, &str),
     parameters: &[(&str, &str)],
 ) -> Result<Element, TargetError> {
@@ -80,27 +80,19 @@ pub(super) async fn ask(
         .replace('*', "%2A")
         .replace("%7E", "~")
         .into_bytes();
-    let signed = sign(
-        &Form {
-            authority: &endpoint.authority,
-            path: &endpoint.path,
-            service: word,
-            region: service.region(target),
-            body: &body,
-            at,
-        },
-        key,
-    );
-    let header = |text: &str| {
-        HeaderValue::from_str(text).map_err(|_| TargetError::Unusable("the access key id cannot be sent"))
+    let post = AwsPost {
+        authority: &endpoint.authority,
+        path: &endpoint.path,
+        content: FORM,
+        target: None,
+        service: word,
+        region: service.region(target),
+        body: &body,
+        at,
     };
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
-    headers.insert(DATE, header(&signed.date)?);
-    headers.insert(AUTHORIZATION, header(&signed.authorization)?);
-    if let Some(session) = key.session {
-        headers.insert(SESSION, header(session)?);
-    }
+    let headers = post
+        .sign(key)
+        .map_err(|_| TargetError::Unusable("the access key id cannot be sent"))?;
     let message = Message {
         method: Method::POST,
         headers,
