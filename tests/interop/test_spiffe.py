@@ -2,9 +2,13 @@
 
 import json
 import os
+import queue
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import urllib.request
 from pathlib import Path
@@ -19,25 +23,35 @@ from spiffe import WorkloadApiClient
 from holders import Installation
 
 DOMAIN = "agents.example"
+PROGRAM = os.path.realpath("/proc/self/exe")
+MARKED = [("workload.spiffe.io", "true")]
 
 
-class Spiffe(unittest.TestCase):
+class Socket(unittest.TestCase):
+    """An installation with a workload API, and one identity that this program is."""
+
     @classmethod
     def setUpClass(cls):
         cls.place = tempfile.TemporaryDirectory(prefix="bailiwick-spiffe-")
         cls.socket = Path(cls.place.name) / "workload.sock"
         config = f'[spiffe]\nsocket = "{cls.socket}"\ntrust_domain = "{DOMAIN}"\n'
         cls.installation = Installation(config, "ES256")
-        cls.identity = cls.installation.worker()
+        cls.identity = cls.made("worker", PROGRAM)
+        cls.id = f"spiffe://{DOMAIN}/t/acme/{cls.identity}"
+
+    @classmethod
+    def made(cls, name, program):
+        """An identity that a program of this user is, with an open task."""
+        identity = cls.installation.worker(name)
         cls.installation.run(
-            "trust", "add", cls.identity, "--method", "unix-peer",
-            "--match", f"uid={os.getuid()}", "--match", f"exe={os.path.realpath('/proc/self/exe')}",
+            "trust", "add", identity, "--method", "unix-peer",
+            "--match", f"uid={os.getuid()}", "--match", f"exe={program}",
         )
         cls.installation.run(
-            "task", "open", "--identity", cls.identity, "--purpose", "svids", "--for", "30m",
+            "task", "open", "--identity", identity, "--purpose", "svids", "--for", "30m",
             "--can", "token:introspect",
         )
-        cls.id = f"spiffe://{DOMAIN}/t/acme/{cls.identity}"
+        return identity
 
     @classmethod
     def tearDownClass(cls):
@@ -49,6 +63,19 @@ class Spiffe(unittest.TestCase):
         self.addCleanup(client.close)
         return client
 
+    def refused(self, method, body=b""):
+        """The code with which gRPC's C core is refused, whatever came before it."""
+        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+            call = channel.unary_stream(f"/SpiffeWorkloadAPI/{method}")
+            try:
+                for _ in call(body, metadata=MARKED, timeout=20):
+                    pass
+            except grpc.RpcError as error:
+                return error.code()
+        return None
+
+
+class Spiffe(Socket):
     def recorded(self):
         """Decisions of `token.issue` so far."""
         entries = self.installation.run("log", "tail", "--log", "decisions", "-n", "200")
@@ -139,8 +166,7 @@ class Spiffe(unittest.TestCase):
                 with self.assertRaises(grpc.RpcError) as refused:
                     call(b"\x0a\x07billing", metadata=metadata, timeout=10)
                 self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
-            marked = [("workload.spiffe.io", "true")]
-            self.assertIn(self.id.encode(), call(b"\x0a\x07billing", metadata=marked, timeout=10))
+            self.assertIn(self.id.encode(), call(b"\x0a\x07billing", metadata=MARKED, timeout=10))
             for body, code in [
                 (b"", grpc.StatusCode.INVALID_ARGUMENT),
                 (b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT),
@@ -148,10 +174,10 @@ class Spiffe(unittest.TestCase):
                 (b"\x0a\x07billing\x12\x10spiffe://else/id", grpc.StatusCode.PERMISSION_DENIED),
             ]:
                 with self.assertRaises(grpc.RpcError) as refused:
-                    call(body, metadata=marked, timeout=10)
+                    call(body, metadata=MARKED, timeout=10)
                 self.assertEqual(refused.exception.code(), code, body)
             with self.assertRaises(grpc.RpcError) as refused:
-                channel.unary_unary("/SpiffeWorkloadAPI/FetchWITSVID")(b"", metadata=marked, timeout=10)
+                channel.unary_unary("/SpiffeWorkloadAPI/FetchWITSVID")(b"", metadata=MARKED, timeout=10)
             self.assertEqual(refused.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
 
     def test_a_suspended_identity_gets_none_and_its_svids_are_not_valid(self):
@@ -168,6 +194,138 @@ class Spiffe(unittest.TestCase):
         finally:
             self.installation.run("id", "resume", self.identity)
         self.assertIsNotNone(client.fetch_jwt_svid(audience={"billing"}))
+
+    def test_svids_of_two_sides_make_a_mutual_tls_connection(self):
+        client = self.client()
+        ours, theirs = client.fetch_x509_svid(), client.fetch_x509_svid()
+        self.assertNotEqual(ours.leaf.serial_number, theirs.leaf.serial_number)
+        bundle = client.fetch_x509_bundles().get_bundle_for_trust_domain(ours.spiffe_id.trust_domain)
+        self.assertEqual(self.shaken(ours, theirs, bundle), (self.id, self.id))
+        # A certificate that another authority made for the same ID opens nothing.
+        folder = Path(self.place.name)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+             "-keyout", folder / "forged.key", "-out", folder / "forged.pem", "-subj", "/CN=forged",
+             "-addext", f"subjectAltName=URI:{self.id}"],
+            check=True, capture_output=True,
+        )
+        with self.assertRaises(ssl.SSLError):
+            self.shaken((folder / "forged.pem", folder / "forged.key"), theirs, bundle)
+
+    def files(self, svid):
+        """Certificate and key as files, for `ssl`."""
+        if isinstance(svid, tuple):
+            return svid
+        folder = Path(tempfile.mkdtemp(dir=self.place.name))
+        chain, key = folder / "svid.pem", folder / "svid.key"
+        chain.write_bytes(b"".join(c.public_bytes(serialization.Encoding.PEM) for c in svid.cert_chain))
+        form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.write_bytes(svid.private_key.private_bytes(serialization.Encoding.PEM, *form))
+        return chain, key
+
+    def shaken(self, ours, theirs, bundle):
+        """The SPIFFE IDs that both sides of a TLS connection saw."""
+        trusted = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in bundle.x509_authorities).decode()
+
+        def context(side, svid):
+            made = ssl.SSLContext(side)
+            made.check_hostname = False
+            made.verify_mode = ssl.CERT_REQUIRED
+            made.load_verify_locations(cadata=trusted)
+            made.load_cert_chain(*self.files(svid))
+            return made
+
+        def seen(connection):
+            return next(name for kind, name in connection.getpeercert()["subjectAltName"] if kind == "URI")
+
+        server, client = context(ssl.PROTOCOL_TLS_SERVER, theirs), context(ssl.PROTOCOL_TLS_CLIENT, ours)
+        there, here = socket.socketpair()
+        there.settimeout(20)
+        here.settimeout(20)
+        told = queue.Queue()
+
+        def serve():
+            try:
+                with server.wrap_socket(there, server_side=True) as connection:
+                    told.put(seen(connection))
+                    connection.sendall(b"hello")
+            except ssl.SSLError as error:
+                told.put(error)
+            finally:
+                there.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with client.wrap_socket(here) as connection:
+                server_id = seen(connection)
+                connection.recv(5)
+        finally:
+            here.close()
+            thread.join(20)
+        client_id = told.get(timeout=20)
+        if isinstance(client_id, Exception):
+            raise client_id
+        return server_id, client_id
+
+    def test_a_rotation_is_told_on_the_stream(self):
+        client = self.client()
+        bundles, svids, failed = queue.Queue(), queue.Queue(), queue.Queue()
+        streams = [
+            client.stream_jwt_bundles(bundles.put, failed.put, retry_connect=False),
+            client.stream_x509_contexts(svids.put, failed.put, retry_connect=False),
+        ]
+        self.addCleanup(lambda: [stream.cancel() for stream in streams])
+
+        def kids(bundle):
+            return set(bundle.get_bundle_for_trust_domain(client.fetch_jwt_svid({"x"}).spiffe_id.trust_domain).jwt_authorities)
+
+        before = kids(bundles.get(timeout=20))
+        first = svids.get(timeout=20).default_svid
+        self.assertEqual(str(first.spiffe_id), self.id)
+        with urllib.request.urlopen(f"{self.installation.url}/t/acme/spiffe/bundle") as answer:
+            sequence = json.loads(answer.read())["spiffe_sequence"]
+        self.installation.run("keys", "rotate", "--now", "--reason", "drill")
+        after = kids(bundles.get(timeout=20))
+        self.assertNotEqual(before, after)
+        self.assertTrue(failed.empty())
+        with urllib.request.urlopen(f"{self.installation.url}/t/acme/spiffe/bundle") as answer:
+            self.assertGreater(json.loads(answer.read())["spiffe_sequence"], sequence)
+        # What the key of before signed is not valid any more, what the new one signs is.
+        svid = client.fetch_jwt_svid(audience={"billing"})
+        self.assertIn(jwt.get_unverified_header(svid.token)["kid"], after)
+        self.assertEqual(str(client.validate_jwt_svid(svid.token, "billing").spiffe_id), self.id)
+
+
+class Ends(Socket):
+    def test_a_killed_identity_gets_nothing_and_its_streams_end(self):
+        # Another identity of this user is another program: its ID is not given to this one.
+        other = self.made("other", "/usr/bin/other")
+        client = self.client()
+        self.assertEqual([str(svid.spiffe_id) for svid in client.fetch_jwt_svids(audience={"x"})], [self.id])
+        wanted = f"spiffe://{DOMAIN}/t/acme/{other}".encode()
+        asked = b"\x0a\x01x\x12" + bytes([len(wanted)]) + wanted
+        self.assertEqual(self.refused("FetchJWTSVID", asked), grpc.StatusCode.PERMISSION_DENIED)
+
+        svid = client.fetch_jwt_svid(audience={"billing"})
+        streams = {}
+        for method in ["FetchX509SVID", "FetchX509Bundles", "FetchJWTBundles"]:
+            streams[method] = queue.Queue()
+
+            def follow(method=method):
+                streams[method].put(self.refused(method))
+
+            threading.Thread(target=follow, daemon=True).start()
+        for told in streams.values():
+            with self.assertRaises(queue.Empty):
+                told.get(timeout=0.5)
+        self.installation.run("kill", "identity", self.identity, "--yes", "--reason", "drill")
+        for method, told in streams.items():
+            self.assertEqual(told.get(timeout=20), grpc.StatusCode.PERMISSION_DENIED, method)
+        for method, body in [("FetchJWTSVID", b"\x0a\x07billing"), ("FetchX509SVID", b""), ("FetchJWTBundles", b"")]:
+            self.assertEqual(self.refused(method, body), grpc.StatusCode.PERMISSION_DENIED, method)
+        with self.assertRaises(Exception):
+            client.validate_jwt_svid(svid.token, "billing")
 
 
 if __name__ == "__main__":
