@@ -207,7 +207,7 @@ test("an assertion that is replayed, expired, for another audience or of another
     }
     const good = () => assertion(client);
     for (const [form, error] of [
-        [{ grant_type: "authorization_code" }, "unsupported_grant_type"],
+        [{ grant_type: "password" }, "unsupported_grant_type"],
         [{ grant_type: "" }, "invalid_request"],
         [{ resource: "https://other.example/mcp" }, "invalid_target"],
         [{ scope: "files:transfer" }, "invalid_scope"],

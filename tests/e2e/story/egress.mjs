@@ -424,7 +424,7 @@ test("a kill of the task ends what runs and refuses the next request", async con
 });
 
 test("requests go on when a token is renewed, on kept connections too, and an expired one opens nothing", async ({ origin, secret, tls }) => {
-    const installation = await Installation.start("egress-renewal", { config: `[proxy]\nlisten = "127.0.0.1:0"\n[tokens]\nttl_secs = 6\n` });
+    const installation = await Installation.start("egress-renewal", { config: `[proxy]\nlisten = "127.0.0.1:0"\n[tokens]\nttl_secs = 12\n` });
     try {
         const words = ["--destination-ca", tls.ca, "--method", "GET", "--header", "Authorization: Bearer {secret}"];
         await destination(installation, "billing", origin.url, words, secret);
@@ -432,7 +432,7 @@ test("requests go on when a token is renewed, on kept connections too, and an ex
         const { token } = await installation.openTask("agent", ["billing:GET"]);
         const run = new Run(installation, ["--identity", "agent", "--task", "long work", "--can", "billing:GET"], AGENTS.python.command);
         await run.task();
-        for (const end = Date.now() + 10_000; Date.now() < end; ) {
+        for (const end = Date.now() + 15_000; Date.now() < end; ) {
             for (const client of AGENTS.python.clients) {
                 const answer = await run.ask(client, "GET", `${origin.url}/v1/invoices`);
                 assert.equal(answer.status, 200, `${client}: ${JSON.stringify(answer)}`);
