@@ -14,6 +14,7 @@ import "./story/postgres.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";
 import "./story/egress.mjs";
+import "./story/egress-pressure.mjs";
 import "./story/aws.mjs";
 import "./story/lease.mjs";
 import "./story/drivers.mjs";

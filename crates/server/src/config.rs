@@ -228,11 +228,13 @@ pub struct Outbound {
 }
 
 /// `[proxy]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
     /// Address and port on loopback; no egress proxy when empty.
     pub listen: String,
+    /// How long agent or destination may be silent, or take nothing, before a call ends.
+    pub silence_secs: u64,
 }
 
 /// `[telemetry]`
@@ -315,7 +317,10 @@ impl Default for Config {
             freshness: Freshness { refuse_secs: 5 },
             gateway: Gateway { call_max_secs: 3_600 },
             outbound: Outbound { ca_file: None },
-            proxy: Egress::default(),
+            proxy: Egress {
+                listen: String::new(),
+                silence_secs: 60,
+            },
             telemetry: Telemetry {
                 otlp_endpoint: String::new(),
                 format: "json".to_owned(),
@@ -532,8 +537,13 @@ impl Config {
         Ok(())
     }
 
-    /// Where the egress proxy listens, if it does.
+    /// Where the egress proxy listens, if it does, with its other keys in order.
     pub(crate) fn proxy_listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        ensure!(
+            (1..=3_600).contains(&self.proxy.silence_secs),
+            "config key `proxy.silence_secs`: {} is not 1 to 3600",
+            self.proxy.silence_secs
+        );
         let text = &self.proxy.listen;
         if text.is_empty() {
             return Ok(None);

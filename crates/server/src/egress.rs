@@ -1,6 +1,7 @@
 //! The egress proxy, on the same pipeline as the gateway: off unless it is given an address.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bailiwick_outbound::Dialer;
@@ -32,7 +33,10 @@ pub(crate) fn proxy(
         clock: Arc::clone(&ground.clock),
         entropy: Arc::clone(&ground.entropy),
         spawner: Arc::new(Tasks),
-        config: ProxyConfig::default(),
+        config: ProxyConfig {
+            silence_max: Duration::from_secs(config.proxy.silence_secs),
+            ..ProxyConfig::default()
+        },
     };
     let proxy = Proxy::bind(listen, deps).with_context(|| format!("config key `proxy.listen`: {listen}"))?;
     let (address, ca) = proxy.told()?;

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer as createPlain } from "node:http";
 import { createServer } from "node:https";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 
 
@@ -32,6 +33,17 @@ const spelt = secret => {
         url: encodeURIComponent(secret)
     };
 };
+
+/** More than everything on the way can hold. */
+const LONG = 100 << 20;
+
+/** So many bytes. */
+function* pieces(bytes) {
+    const piece = Buffer.alloc(65_536, "x");
+    for (let left = bytes; left > 0; left -= piece.length) {
+        yield piece.subarray(0, left);
+    }
+}
 
 export class Origin {
     /** With `tls` over HTTPS, else plain; with `secret` nobody is served without it. */
@@ -91,6 +103,9 @@ export class Origin {
             seen.held = response;
             response.writeHead(200, { "content-type": "text/event-stream" });
             response.write("data: 1\n\n");
+        } else if (path === "/v1/long") {
+            response.writeHead(200, { ...json, "content-length": String(LONG) });
+            Readable.from(pieces(LONG)).pipe(response);
         } else if (path === "/v1/mute") {
             seen.held = response;
         } else {

@@ -21,5 +21,5 @@ pub mod token;
 
 pub use cell::{PendingMark, SnapshotCell};
 pub use permit::{Denial, Permit};
-pub use pipeline::Pep;
+pub use pipeline::{Pep, Watch};
 pub use record::{NotRecorded, Outcome, RecordFuture, Recorded, Recorder, Sequenced, Upstream};

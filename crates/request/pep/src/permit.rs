@@ -3,7 +3,7 @@
 use bailiwick_base::DecisionId;
 use bailiwick_decide::{Decision, DenyReason, Effect};
 
-use crate::pipeline::Flight;
+use crate::pipeline::{Flight, Watch};
 use crate::record::{Outcome, Recorded, Sequenced};
 
 /// A refusal in the form that may be shown to the caller.
@@ -98,6 +98,12 @@ impl Permit {
     /// as anything of the call is open.
     pub async fn revoked(&self) -> DenyReason {
         self.flight.ended().await
+    }
+
+    /// What [`Permit::revoked`] waits for, for somebody else to wait on. It permits nothing.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.flight.watch()
     }
 
     /// Looks once whether the call must stop: for each message of a long stream.

@@ -61,6 +61,7 @@ impl Flights {
 
 /// The snapshot a decision was taken by, and when. While the cell still holds that very snapshot there is
 /// nothing to look at again.
+#[derive(Clone)]
 pub(crate) struct Basis {
     at: Time,
     snapshot: Option<Arc<Snapshot>>,
@@ -93,21 +94,33 @@ impl Flight {
         )
     }
 
-    /// Resolves when the call must stop because something narrowed. That its time ran out meanwhile does not
-    /// end a call that began in time.
-    pub(crate) async fn ended(&self) -> DenyReason {
-        let mut narrowed = self.pep.cell.narrowed();
-        loop {
-            // Listening begins before looking, so nothing falls between the two.
-            narrowed.mark_unchanged();
-            if let Some(reason) = self.pep.must_stop(&self.call, &self.basis) {
-                return reason;
-            }
-            if narrowed.changed().await.is_err() {
-                // The cell is gone: the process ends, and so does every call.
-                return DenyReason::SnapshotStale;
-            }
+    /// The same watch, apart from the permit.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            pep: Arc::clone(&self.pep),
+            call: Arc::clone(&self.call),
+            basis: self.basis.clone(),
         }
+    }
+
+    /// Resolves when the call must stop.
+    pub(crate) async fn ended(&self) -> DenyReason {
+        self.pep.ended(&self.call, &self.basis).await
+    }
+}
+
+/// Looks after a running call from outside of whoever holds its permit. It gives no right to anything: whoever could
+/// be kept from looking at the permit (by a peer that does not read) is ended by somebody who cannot.
+pub struct Watch {
+    pep: Arc<Pep>,
+    call: Arc<Call>,
+    basis: Basis,
+}
+
+impl Watch {
+    /// Resolves with the reason once the call must stop, as [`Permit::revoked`](crate::Permit::revoked) does.
+    pub async fn revoked(&self) -> DenyReason {
+        self.pep.ended(&self.call, &self.basis).await
     }
 }
 
@@ -268,6 +281,23 @@ impl Pep {
             self.recorder.record_outcome(call, Outcome::Cancelled);
         }
         outdated
+    }
+
+    /// Resolves when the call must stop because something narrowed. That its time ran out meanwhile does not
+    /// end a call that began in time.
+    async fn ended(&self, call: &Call, basis: &Basis) -> DenyReason {
+        let mut narrowed = self.cell.narrowed();
+        loop {
+            // Listening begins before looking, so nothing falls between the two.
+            narrowed.mark_unchanged();
+            if let Some(reason) = self.must_stop(call, basis) {
+                return reason;
+            }
+            if narrowed.changed().await.is_err() {
+                // The cell is gone: the process ends, and so does every call.
+                return DenyReason::SnapshotStale;
+            }
+        }
     }
 
     /// Why a call that was permitted must stop, if it must: the marks alone are looked at first, because a kill

@@ -9,11 +9,12 @@ pub struct ProxyConfig {
     pub connections_max: usize,
     /// The longest head of a request or an answer, bytes.
     pub head_max: usize,
-    /// For each head of a request from its first byte on, and for a TLS handshake.
+    /// For each head of a request, and for a TLS handshake.
     pub head_timeout: Duration,
     /// For a connection to a destination, TLS included.
     pub connect_timeout: Duration,
-    /// For the head of an answer, and for silence within a body, on either side.
+    /// For the head of an answer once the request was sent, for silence within a body on either side, and for an agent
+    /// that takes nothing of what it is answered.
     pub silence_max: Duration,
     /// For a call in all.
     pub call_max: Duration,

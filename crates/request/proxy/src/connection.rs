@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bailiwick_base::{TenantId, Time};
-use bailiwick_decide::{Arguments, Bearer, Call, DenyReason, Door, Principal, Target};
+use bailiwick_decide::{Arguments, Bearer, Call, DenyReason, Door, Principal, Snapshot, Target};
 use bailiwick_outbound::{BoxFuture, Endpoint};
-use bailiwick_pep::Permit;
+use bailiwick_pep::{Permit, Watch};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,57 +18,91 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::answer::{self, Body, Refused};
 use crate::destination::{self, Found};
+use crate::detour;
 use crate::forward::{self, Line};
 use crate::listener::Shared;
+use crate::patience::Patient;
+use crate::places::Place;
 use crate::tunnel;
 use crate::wanted::Wanted;
 
 /// A connection ends so long before the token it was opened with: whoever comes back shows the next one.
 const MARGIN: Duration = Duration::from_secs(2);
+/// For the answer that says so, when a call was stopped.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// For the answers that are under way, when the token died.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What is known of one connection.
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     /// The token that was shown last.
     token: Mutex<Option<Zeroizing<String>>>,
-    /// When the token ends that was shown last.
-    ends: watch::Sender<Option<Time>>,
+    /// Whose token that is.
+    asking: watch::Sender<Option<Arc<Asking>>>,
+    /// The call that runs.
+    running: watch::Sender<Option<Arc<Running>>>,
     /// A kept connection to a destination.
     pub(crate) line: Line,
     /// Inside the TLS of a destination: where.
     at: Option<Endpoint>,
     /// One of the places for connections; what a `CONNECT` opened keeps it.
-    pub(crate) place: Arc<OwnedSemaphorePermit>,
+    pub(crate) place: Arc<Place>,
 }
 
 /// Who asks.
-#[derive(Clone)]
 pub(crate) struct Asking {
     pub(crate) tenant: TenantId,
     pub(crate) bearer: Bearer,
+    /// When the token was shown.
+    at: Time,
+    expires_at: Time,
+}
+
+/// A call that runs, as its connection sees it.
+struct Running {
+    watch: Watch,
+    /// When it has taken long enough, monotonic.
+    ends_at: Duration,
+}
+
+/// Tells the connection of a call that its call runs, until it is dropped.
+pub(crate) struct Runs(Arc<Session>);
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.running.send_replace(None);
+    }
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, place: OwnedSemaphorePermit) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, place: Place) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    let (place, silence_max) = (Arc::new(place), shared.deps.config.silence_max);
     let session = Arc::new(Session {
         shared,
         token: Mutex::default(),
-        ends: watch::Sender::new(None),
+        asking: watch::Sender::new(None),
+        running: watch::Sender::new(None),
         line: Line::default(),
         at: None,
-        place: Arc::new(place),
+        place: Arc::clone(&place),
     });
-    drive(session, stream).await;
+    // Also what a `CONNECT` opens later is written through it.
+    let stream = Patient::new(stream, silence_max);
+    tokio::select! {
+        () = place.given_up() => tracing::debug!("a connection without a token made room for another"),
+        () = drive(session, stream) => {}
+    }
 }
 
 impl Session {
@@ -78,7 +112,8 @@ impl Session {
         Arc::new(Self {
             shared: Arc::clone(&self.shared),
             token: Mutex::new(token),
-            ends: watch::Sender::new(None),
+            asking: watch::Sender::new(self.asking.borrow().clone()),
+            running: watch::Sender::new(None),
             line: Line::default(),
             at: Some(at),
             place: Arc::clone(&self.place),
@@ -104,6 +139,7 @@ impl Session {
             None => Wanted::absolute(method, uri, headers),
         };
         let read = read.and_then(|wanted| {
+            detour::require_none(headers)?;
             forward::require_length(headers, self.shared.deps.config.body_max)?;
             Ok((wanted.arguments()?, wanted))
         });
@@ -138,6 +174,7 @@ impl Session {
         }
         match found {
             Some(found) if !found.tunnel => {
+                self.require_alive(&asking, &wanted, &found).await?;
                 let (session, at) = (Arc::clone(self), wanted.endpoint);
                 let spawner = Arc::clone(&self.shared.deps.spawner);
                 spawner.spawn(session.look_into(request, at));
@@ -204,7 +241,7 @@ impl Session {
     }
 
     /// Whose token was shown: with this request, or outside of TLS with an earlier one of the same connection.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Asking, Refused> {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Asking>, Refused> {
         let shown = if self.at.is_some() {
             None
         } else {
@@ -232,11 +269,20 @@ impl Session {
                 "token has expired: show a new one",
             ));
         }
-        self.ends.send_replace(Some(verified.expires_at));
-        Ok(Asking {
+        let asking = Arc::new(Asking {
             tenant: verified.tenant.clone(),
             bearer: verified.bearer(),
-        })
+            at: now,
+            expires_at: verified.expires_at,
+        });
+        self.place
+            .belongs_to(&asking.bearer.claims.task)
+            .map_err(|full| {
+                full.count();
+                Refused::new(StatusCode::SERVICE_UNAVAILABLE, "proxy.places", full.text()).closing()
+            })?;
+        self.asking.send_replace(Some(Arc::clone(&asking)));
+        Ok(asking)
     }
 
     fn find(&self, asking: &Asking, wanted: &Wanted) -> Option<Found> {
@@ -248,7 +294,7 @@ impl Session {
     fn call(&self, asking: &Asking, target: Target, arguments: Arguments) -> Result<Call, Refused> {
         let id = self.shared.deps.pep.next_id(&asking.tenant).map_err(|_| {
             Refused::new(
-                http::StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::SERVICE_UNAVAILABLE,
                 "proxy.randomness",
                 "randomness failed",
             )
@@ -280,6 +326,36 @@ impl Session {
         self.shared.deps.pep.permit(call).await.map_err(Refused::denied)
     }
 
+    /// Refuses and records a `CONNECT` whose every request would be refused: the token is dead, or the destination
+    /// stopped. Nothing is minted for it.
+    async fn require_alive(&self, asking: &Asking, wanted: &Wanted, found: &Found) -> Result<(), Refused> {
+        let target = Target::Http {
+            server: Some(found.server.name.clone()),
+            method: wanted.method.as_str().to_owned(),
+            place: wanted.place(),
+        };
+        let call = self.call(asking, target, Arguments::default())?;
+        let pep = &self.shared.deps.pep;
+        let snapshot = pep.cell().load();
+        let dead = dead(&snapshot, &call, self.shared.deps.clock.now());
+        let Some(reason) = dead.or_else(|| snapshot.marked(&call).map(|(reason, _)| reason)) else {
+            return Ok(());
+        };
+        drop(snapshot);
+        let text = "every request inside would be refused".to_owned();
+        Err(Refused::denied(pep.refuse(&call, reason, text).await))
+    }
+
+    /// Tells the connection of `permit`, so that its end is the end of the connection even where nobody reads.
+    pub(crate) fn runs(self: &Arc<Self>, permit: &Permit) -> Runs {
+        let deps = &self.shared.deps;
+        self.running.send_replace(Some(Arc::new(Running {
+            watch: permit.watch(),
+            ends_at: deps.clock.monotonic() + deps.config.call_max,
+        })));
+        Runs(Arc::clone(self))
+    }
+
     /// Records what a known caller sent that cannot be decided on.
     async fn record(&self, asking: &Asking, request: &Request<Incoming>, refused: Refused) -> Refused {
         let (uri, inside) = (request.uri(), self.at.as_ref().map(|at| at.authority.as_str()));
@@ -303,34 +379,84 @@ impl Session {
         }
     }
 
-    /// Resolves when the connection should end by itself: its token is about to, or the service does.
-    async fn ending(&self) {
-        let mut ends = self.ends.subscribe();
-        let stop = &self.shared.stop;
+    /// Resolves when the connection should end by itself, with how long that may take: its token is about to end, was
+    /// killed, or the service stops.
+    async fn ending(&self) -> Duration {
+        let deps = &self.shared.deps;
+        let (mut asking, mut narrowed) = (self.asking.subscribe(), deps.pep.cell().narrowed());
+        let (stop, call_max) = (&self.shared.stop, deps.config.call_max);
         loop {
-            let ends_at = *ends.borrow_and_update();
-            let now = self.shared.deps.clock.now();
-            let left = ends_at.map(|at| at.since(now).saturating_sub(MARGIN));
+            let asks = asking.borrow_and_update().clone();
+            // Listening begins before looking, so nothing falls between the two.
+            narrowed.mark_unchanged();
+            if asks.as_ref().is_some_and(|asks| self.is_dead(asks)) {
+                return LAST_ANSWERS;
+            }
             let over = async {
-                match left {
-                    Some(left) => drop(tokio::time::timeout(left, std::future::pending::<()>()).await),
+                match &asks {
+                    Some(asks) => pause(asks.expires_at.since(deps.clock.now()).saturating_sub(MARGIN)).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = over => return,
-                changed = ends.changed() => {
-                    if changed.is_err() {
-                        return;
+                () = stop.cancelled() => return call_max,
+                () = over => return call_max,
+                changed = asking.changed() => if changed.is_err() { return call_max },
+                changed = narrowed.changed() => if changed.is_err() { return LAST_ANSWERS },
+            }
+        }
+    }
+
+    /// Whether nothing that is asked with this token would be permitted any more.
+    fn is_dead(&self, asking: &Asking) -> bool {
+        let deps = &self.shared.deps;
+        let target = Target::Http {
+            server: None,
+            method: Method::CONNECT.as_str().to_owned(),
+            place: String::new(),
+        };
+        // Time alone ends nothing here: that is what `expires_at` is for.
+        self.call(asking, target, Arguments::default())
+            .is_ok_and(|call| dead(&deps.pep.cell().load(), &call, asking.at).is_some())
+    }
+
+    /// Resolves when the call that runs may do so no longer. Its own future sees that too, but only while the agent
+    /// reads.
+    async fn overdue(&self) {
+        let clock = &self.shared.deps.clock;
+        let mut running = self.running.subscribe();
+        loop {
+            let call = running.borrow_and_update().clone();
+            let over = async {
+                match &call {
+                    Some(call) => {
+                        let left = call.ends_at.saturating_sub(clock.monotonic());
+                        let _either = tokio::time::timeout(left, call.watch.revoked()).await;
                     }
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                () = over => return,
+                changed = running.changed() => if changed.is_err() { return },
             }
         }
     }
 }
 
-/// Serves requests until the peer goes, or the token does; the request that runs then is finished.
+/// Why the credential behind `call` is dead, if it is.
+fn dead(snapshot: &Snapshot, call: &Call, now: Time) -> Option<DenyReason> {
+    snapshot
+        .ended(call, now)
+        .filter(|reason| reason.kills_credential())
+}
+
+async fn pause(time: Duration) {
+    let _over = tokio::time::timeout(time, std::future::pending::<()>()).await;
+}
+
+/// Serves requests until the peer goes, or the token does; the request that runs then is finished. A call that was
+/// stopped ends at once with everything it holds, whether the peer reads or not.
 async fn drive<S>(session: Arc<Session>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -350,15 +476,26 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = session.ending() => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            left = session.ending() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(left, connection.as_mut()).await.ok()
+            }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection through the egress proxy ended");
+    let ended = tokio::select! {
+        ended = served => ended,
+        () = session.overdue() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(LAST_WORDS, connection.as_mut()).await.ok()
+        }
+    };
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "connection through the egress proxy ended"),
+        None => tracing::debug!("connection through the egress proxy was cut: its call or its token ended"),
     }
 }
 

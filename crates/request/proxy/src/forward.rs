@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bailiwick_base::ServerName;
-use bailiwick_outbound::DialError;
+use bailiwick_decide::UpstreamServer;
+use bailiwick_outbound::{DialError, Endpoint};
 use bailiwick_pep::{Outcome, Permit};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ur
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use crate::answer::{Body, Refused};
 use crate::connection::Session;
@@ -39,19 +40,51 @@ const HOP: [&str; 11] = [
 
 /// The connection to a destination that was used last; it is used again when it is idle.
 #[derive(Default)]
-pub(crate) struct Line(Mutex<Option<(ServerName, SendRequest<Upload>)>>);
+pub(crate) struct Line(Mutex<Option<Kept>>);
+
+/// A connection, and where it leads.
+struct Kept {
+    server: Arc<UpstreamServer>,
+    /// Scheme, host and port.
+    origin: (bool, String, u16),
+    send: SendRequest<Upload>,
+}
+
+impl Kept {
+    /// Whether it leads to this destination: names are those of a tenant, and the same destination may be opened in
+    /// another way since an operator changed it.
+    fn leads_to(&self, found: &Found, endpoint: &Endpoint) -> bool {
+        let (this, that) = (&self.server, &found.server);
+        let same = Arc::ptr_eq(this, that)
+            || (this.tenant == that.tenant
+                && this.name == that.name
+                && this.created_at == that.created_at
+                && this.connection == that.connection
+                && this.credential == that.credential);
+        same && self.origin == origin(endpoint)
+    }
+}
+
+fn origin(endpoint: &Endpoint) -> (bool, String, u16) {
+    (endpoint.tls, endpoint.host.clone(), endpoint.port)
+}
 
 impl Line {
-    fn take(&self, name: &ServerName) -> Option<SendRequest<Upload>> {
+    /// The kept connection when it leads to `found`; any other ends.
+    fn take(&self, found: &Found, endpoint: &Endpoint) -> Option<SendRequest<Upload>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (whose, mut send) = kept?;
+        let mut kept = kept.filter(|kept| kept.leads_to(found, endpoint))?;
         // Polled once: an idle connection is ready at once, a busy or a dead one is not.
-        let ready = send.ready().now_or_never().is_some_and(|ready| ready.is_ok());
-        (whose == *name && ready).then_some(send)
+        let ready = kept.send.ready().now_or_never();
+        ready.is_some_and(|ready| ready.is_ok()).then_some(kept.send)
     }
 
-    fn keep(&self, name: &ServerName, send: SendRequest<Upload>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), send));
+    fn keep(&self, found: &Found, endpoint: &Endpoint, send: SendRequest<Upload>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept {
+            server: Arc::clone(&found.server),
+            origin: origin(endpoint),
+            send,
+        });
     }
 }
 
@@ -83,6 +116,7 @@ pub(crate) async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let deps = &session.shared.deps;
+    let runs = session.runs(&permit);
     let injected = found.injected(&*deps.secrets, &session.shared.masks)?;
     let exceeded = Arc::new(AtomicBool::new(false));
     let outgoing = outgoing(session, wanted, injected.as_ref(), request, &exceeded)?;
@@ -109,7 +143,7 @@ pub(crate) async fn forward(
         }
     };
     let mask = injected.map(|i| i.mask).unwrap_or_default();
-    reply::pass_on(session, permit, mask, response)
+    reply::pass_on((session, runs), permit, mask, response)
 }
 
 fn stopped(permit: &Permit, reason: bailiwick_decide::DenyReason) -> Refused {
@@ -119,7 +153,7 @@ fn stopped(permit: &Permit, reason: bailiwick_decide::DenyReason) -> Refused {
         "the call was stopped while it ran",
     );
     refused.decision = Some(permit.decision().id.to_string());
-    refused
+    refused.closing()
 }
 
 fn late() -> Refused {
@@ -140,8 +174,13 @@ fn outgoing(
 ) -> Result<Request<Upload>, Refused> {
     let malformed = || Refused::malformed("proxy.form", "the request cannot be sent on");
     let (mut parts, body) = request.into_parts();
+    let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
     strip(&mut parts.headers);
     let headers = &mut parts.headers;
+    if chunked {
+        // Unsaid, a body of unknown length would be left out of a GET.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let host = HeaderValue::from_str(&wanted.endpoint.authority).map_err(|_| malformed())?;
     headers.insert(header::HOST, host);
     if let Some(injected) = injected {
@@ -187,19 +226,21 @@ async fn send(
     wanted: &Wanted,
     mut request: Request<Upload>,
 ) -> Result<Response<Incoming>, Refused> {
-    let silence = session.shared.deps.config.silence_max;
-    let name = &found.server.name;
-    let mut kept = session.line.take(name);
+    let moved = Arc::clone(&request.body().silence.moved);
+    let mut kept = session.line.take(found, &wanted.endpoint);
     loop {
         let fresh = kept.is_none();
         let mut line = match kept.take() {
             Some(line) => line,
             None => dial(session, found, wanted).await?,
         };
-        let answered = tokio::time::timeout(silence, line.try_send_request(request)).await;
-        match answered.map_err(|_| late())? {
+        let answered = tokio::select! {
+            answered = line.try_send_request(request) => answered,
+            () = quiet(&moved, session.shared.deps.config.silence_max) => return Err(late()),
+        };
+        match answered {
             Ok(response) => {
-                session.line.keep(name, line);
+                session.line.keep(found, &wanted.endpoint, line);
                 return Ok(response);
             }
             Err(mut failed) => match failed.take_message() {
@@ -247,9 +288,27 @@ pub(crate) fn unreachable(error: DialError) -> Refused {
     }
 }
 
+/// When something of a request went on last.
+type Moved = Arc<Mutex<Instant>>;
+
+/// Resolves once nothing moved for `max`.
+async fn quiet(moved: &Moved, max: Duration) {
+    // A connection may have been waited for meanwhile.
+    let begun = Instant::now();
+    loop {
+        let last = *moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = last.max(begun) + max;
+        if Instant::now() >= ends {
+            return;
+        }
+        let _elapsed = tokio::time::timeout_at(ends, std::future::pending::<()>()).await;
+    }
+}
+
 /// Ends what is silent for too long.
 pub(crate) struct Silence {
     max: Duration,
+    moved: Moved,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
@@ -260,13 +319,18 @@ impl Silence {
             reason = "it is polled beside a body, where a timeout cannot be wrapped around"
         )]
         let timer = Box::pin(tokio::time::sleep(max));
-        Self { max, timer }
+        Self {
+            max,
+            moved: Arc::new(Mutex::new(Instant::now())),
+            timer,
+        }
     }
 
     /// Something came.
     fn broken(&mut self) {
-        let next = tokio::time::Instant::now() + self.max;
-        self.timer.as_mut().reset(next);
+        let now = Instant::now();
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.timer.as_mut().reset(now + self.max);
     }
 }
 

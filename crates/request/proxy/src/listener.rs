@@ -9,13 +9,13 @@ use bailiwick_outbound::{Dialer, Spawner, UpstreamSecrets};
 use bailiwick_pep::Pep;
 use bailiwick_pep::token::Verifier;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::{Authority, CaError, CaKey};
 use crate::config::ProxyConfig;
 use crate::connection;
 use crate::mask::Masks;
+use crate::places::{Full, Places};
 
 /// Before the next try when no connection could be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -113,7 +113,7 @@ impl Proxy {
             deps,
             authority,
         } = self;
-        let places = Arc::new(Semaphore::new(deps.config.connections_max));
+        let places = Places::new(deps.config.connections_max);
         let shared = Arc::new(Shared {
             deps,
             authority,
@@ -126,13 +126,13 @@ impl Proxy {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok((stream, _)) => match places.take() {
                     Ok(place) => {
                         let each = Arc::clone(&shared);
                         let work = connection::serve(each, stream, place);
                         shared.deps.spawner.spawn(Box::pin(work));
                     }
-                    Err(_) => turn_away(&stream),
+                    Err(full) => turn_away(&stream, full),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted by the egress proxy");
@@ -144,6 +144,7 @@ impl Proxy {
 }
 
 /// Whoever does not read it meets a closed connection, which says the same.
-fn turn_away(stream: &TcpStream) {
+fn turn_away(stream: &TcpStream, full: Full) {
+    full.count();
     let _unread = stream.try_write(NO_PLACE);
 }

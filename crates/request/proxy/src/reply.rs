@@ -11,13 +11,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 
 use crate::answer::{Body, Refused};
-use crate::connection::Session;
+use crate::connection::{Runs, Session};
 use crate::forward::strip;
 use crate::mask::Mask;
 
 /// The answer as the agent gets it.
 pub(crate) fn pass_on(
-    session: &Arc<Session>,
+    (session, runs): (&Arc<Session>, Runs),
     permit: Permit,
     mask: Mask,
     response: Response<Incoming>,
@@ -62,6 +62,7 @@ pub(crate) fn pass_on(
         permit: Some(permit),
         mask,
         body,
+        _runs: runs,
     };
     let body = StreamBody::new(stream::unfold(open, Open::next));
     Ok(Response::from_parts(parts, body.boxed_unsync()))
@@ -83,6 +84,7 @@ struct Open {
     permit: Option<Permit>,
     mask: Mask,
     body: Incoming,
+    _runs: Runs,
 }
 
 type Next = Option<(Result<Frame<Bytes>, std::io::Error>, Open)>;

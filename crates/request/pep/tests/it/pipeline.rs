@@ -161,6 +161,7 @@ async fn a_call_in_flight_hears_of_its_end() {
     waiting
         .run_until(async {
             let mut revoked = Box::pin(permit.revoked());
+            let watch = permit.watch();
             for _ in 0..3 {
                 let quiet = tokio::select! { biased; _ = &mut revoked => false, () = tokio::task::yield_now() => true };
                 assert!(quiet, "nothing happened yet");
@@ -170,6 +171,7 @@ async fn a_call_in_flight_hears_of_its_end() {
             world.cell.mark(&kill(MarkScope::Identity(identity())));
             assert_eq!(permit.must_stop(), Some(DenyReason::IdentityRevoked));
             assert_eq!(revoked.await, DenyReason::IdentityRevoked);
+            assert_eq!(watch.revoked().await, DenyReason::IdentityRevoked, "who watches from outside too");
         })
         .await;
 }
