@@ -17,13 +17,13 @@ class Skip extends Error {
     }
 }
 
-/** @type {Array<{ name: string, setUp: () => Promise<any>, tests: Array<{ name: string, body: (context: any) => Promise<void> }> }>} */
+/** @type {Array<{ name: string, setUp: () => Promise<any>, alone: boolean, tests: Array<{ name: string, body: (context: any) => Promise<void> }> }>} */
 const suites = [];
 const figures = [];
 
-/** Begins a suite; the `test`s that follow belong to it. */
-export function suite(name, setUp) {
-    suites.push({ name, setUp, tests: [] });
+/** Begins a suite; the `test`s that follow belong to it. One that takes a service to its limits runs `alone`. */
+export function suite(name, setUp, { alone = false } = {}) {
+    suites.push({ name, setUp, alone, tests: [] });
 }
 
 /** One test of the suite begun last. */
@@ -104,13 +104,15 @@ async function runSuite({ name, setUp, tests }, tally) {
 /** Runs every suite, prints the figures and `N passed, N failed`, and ends the process. */
 export async function run(title, only = []) {
     const tally = { passed: 0, failed: 0 };
-    const waiting = suites.filter(each => only.length === 0 || only.includes(each.name));
-    const worker = async () => {
+    const wanted = suites.filter(each => only.length === 0 || only.includes(each.name));
+    const drain = async waiting => {
         for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
             await runSuite(next, tally);
         }
     };
-    await Promise.all(Array.from({ length: SUITES_AT_ONCE }, worker));
+    const together = wanted.filter(({ alone }) => !alone);
+    await Promise.all(Array.from({ length: SUITES_AT_ONCE }, () => drain(together)));
+    await drain(wanted.filter(({ alone }) => alone));
     for (const line of figures) {
         console.log(`  ${line}`);
     }

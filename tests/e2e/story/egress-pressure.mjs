@@ -51,7 +51,7 @@ suite("egress-pressure", async () => {
             await Promise.all([acme, globex].map(({ origin }) => origin.close()));
         }
     };
-});
+}, { alone: true });
 
 test("one connection that two tenants use carries nothing of one to the other's destination of the same name", async ({ proxy, acme, globex }) => {
     const connection = await Raw.open(proxy);

@@ -18,6 +18,7 @@ use bailiwick_pep::PendingMark;
 use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, RequestId, StoreError, Tx};
 use bailiwick_wire as wire;
 use http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Deps;
 use crate::authzen::named;
@@ -25,6 +26,8 @@ use crate::command::{CommandError, answer};
 use crate::problem::RouteError;
 use crate::session::Session;
 
+/// Revocations by clients under way at once: a quarter of the kill journal's pages.
+const REVOCATIONS_MAX: usize = 64;
 /// Identities that one transaction ends beside the mark; the rest follow in batches of this size.
 const MEMBERS_MAX: usize = 256;
 
@@ -66,6 +69,7 @@ struct Given {
     actor: String,
     request: String,
     idempotency: Option<String>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// A stop that is in force in memory.
@@ -77,15 +81,30 @@ struct Held {
     /// Its place in the kill journal, unless that could not be written.
     slot: Option<Slot>,
     pending: PendingMark,
+    /// Its place among the revocations, where it is one.
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 /// Stops that are in force here and that the state log has not taken yet.
-#[derive(Debug, Default)]
-pub struct Unsettled(Mutex<Vec<Held>>);
+#[derive(Debug)]
+pub struct Unsettled {
+    held: Mutex<Vec<Held>>,
+    /// Clients end tokens of their own in the same journal as operators kill: they must leave room there.
+    revocations: Arc<Semaphore>,
+}
+
+impl Default for Unsettled {
+    fn default() -> Self {
+        Self {
+            held: Mutex::default(),
+            revocations: Arc::new(Semaphore::new(REVOCATIONS_MAX)),
+        }
+    }
+}
 
 impl Unsettled {
     fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,6 +126,7 @@ impl Deps {
     ) -> Result<Stopped, RouteError> {
         let context = self.context(session, reach_of(&stop.scope), request)?;
         let given = Given {
+            share: None,
             actor: Actor::Operator(session.operator.clone()).to_string(),
             request: request.to_string(),
             idempotency: session.idempotency.clone(),
@@ -125,8 +145,16 @@ impl Deps {
             .ids
             .uuid()
             .map_err(|e| RouteError::broken("randomness failed", &e))?;
+        let share = Arc::clone(&self.unsettled.revocations).try_acquire_owned();
+        let share = share.map_err(|_| {
+            RouteError::unavailable(
+                "request.busy",
+                "too many revocations at once: try again in a second",
+            )
+        })?;
         let actor = Actor::Identity(identity.clone());
         let given = Given {
+            share: Some(share),
             actor: actor.to_string(),
             request: Digest::of(id.as_bytes()).to_string(),
             idempotency: None,
@@ -156,39 +184,55 @@ impl Deps {
         };
         let slot = self.journal(&entry);
         let cancelled = self.in_flight(&stop.scope);
-        let held = self.deny(stop, entry.actor, slot);
+        let held = self.deny(stop, entry.actor, slot, given.share);
         let denied = self.clock.monotonic().saturating_sub(received);
         let points = self.probe(&held.stop.scope, received);
+        let deps = self.clone();
+        let work = async move {
+            let receipt = deps.commit_stop(context, held).await?;
+            let committed = deps.clock.monotonic().saturating_sub(received);
+            measure(denied, committed);
+            Ok(Stopped {
+                receipt,
+                denied,
+                committed,
+                cancelled,
+                points,
+            })
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what is in force is carried to its end, whether or not its giver waits for the answer"
+        )]
+        let done = tokio::spawn(work).await;
+        done.map_err(|e| RouteError::broken("a stop ended before it was written", &e))?
+    }
+
+    /// Brings a stop that is in force into the state log.
+    async fn commit_stop(&self, context: Context, held: Held) -> Result<Arc<Receipt>, RouteError> {
         let (durable, written) = tokio::join!(
             self.flush(held.slot.is_some()),
             self.write_stop(context, held.stop.clone())
         );
-        let receipt = match written {
-            Ok(receipt) => receipt,
+        match written {
+            Ok(receipt) => {
+                self.settle(held);
+                Ok(receipt)
+            }
             // Nothing was committed, and nothing stays: the committed marks speak.
             Err(CommandError::Route(refused)) => {
                 self.settle(held);
-                return Err(refused);
+                Err(refused)
             }
             Err(CommandError::Store(error)) if is_refusal(&error) => {
                 self.settle(held);
-                return Err(crate::command::store_error(&error));
+                Err(crate::command::store_error(&error))
             }
             Err(CommandError::Store(error)) => {
                 self.unsettled.lock().push(held);
-                return Err(not_committed(&error, durable));
+                Err(not_committed(&error, durable))
             }
-        };
-        self.settle(held);
-        let committed = self.clock.monotonic().saturating_sub(received);
-        measure(denied, committed);
-        Ok(Stopped {
-            receipt,
-            denied,
-            committed,
-            cancelled,
-            points,
-        })
+        }
     }
 
     /// Into the kill journal, without a flush. That this fails is no reason to let anybody run: the state log
@@ -203,7 +247,13 @@ impl Deps {
     }
 
     /// In force in memory from here on.
-    fn deny(&self, stop: Stop, actor: String, slot: Option<Slot>) -> Held {
+    fn deny(
+        &self,
+        stop: Stop,
+        actor: String,
+        slot: Option<Slot>,
+        share: Option<OwnedSemaphorePermit>,
+    ) -> Held {
         let pending = self.cell.mark_pending(&Mark {
             scope: stop.scope.clone(),
             effect: stop.effect,
@@ -214,6 +264,7 @@ impl Deps {
             actor,
             slot,
             pending,
+            _share: share,
         }
     }
 
@@ -273,7 +324,7 @@ impl Deps {
                 };
                 // The entry is settled with the last of its marks.
                 let slot = marks.peek().is_none().then_some(slot);
-                let held = self.deny(stop, entry.actor.clone(), slot);
+                let held = self.deny(stop, entry.actor.clone(), slot, None);
                 self.write_held(&held).await?;
                 self.settle(held);
             }

@@ -1,6 +1,10 @@
 //! Kill, suspend, resume: what stops, what comes back, and who may.
 
+use std::time::Duration;
+
+use bailiwick_journal::KillJournal;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::bed::{BASE, Bed, claims_of, identity, until};
 use crate::desk::Desk;
@@ -485,4 +489,50 @@ async fn a_killed_name_can_be_registered_anew_and_its_old_token_stays_dead() {
         .await;
     assert!(world.passes(&fresh).await, "issued after the kill");
     assert!(!world.passes(&world.token).await, "issued before it");
+}
+
+/// A request whose caller resets the connection `after` it was written.
+async fn abandoned(bed: &Bed, path: &str, body: &Value, after: Duration) {
+    let mut socket = tokio::net::TcpStream::connect(bed.address()).await.unwrap();
+    let (body, session) = (body.to_string(), bed.session());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {session}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        bed.address(),
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let heard = tokio::time::timeout(after, socket.readable());
+    let _answered = heard.await;
+    socket.set_zero_linger().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_whose_giver_hangs_up_is_carried_to_its_end() {
+    let World { mut bed, .. } = world().await;
+    let mut names = Vec::new();
+    for n in 0..24 {
+        let id = bed.add_identity("acme", &format!("paused-{n}")).await;
+        let body = json!({"scope": "identity", "name": id, "reason": "a drill", "suspend": true});
+        let after = Duration::from_micros(150 * n);
+        abandoned(&bed, "/v1/tenants/acme/kill", &body, after).await;
+        names.push(id);
+    }
+    // One that is waited for comes after all of them.
+    bed.kill("acme", "identity", &names[0]).await.ok();
+    let mut stopped = 0;
+    for id in &names[1..] {
+        let at = format!("/v1/tenants/acme/identities/{id}");
+        let state = bed.get(&at).await.ok()["state"].clone();
+        if state != "suspended" {
+            continue;
+        }
+        stopped += 1;
+        bed.post(&format!("{at}/resume"), &json!({})).await.ok();
+        bed.open_task("acme", id, &["files:*"]).await;
+    }
+    assert!(stopped > 0, "nobody was heard");
+    bed.stop().await;
+    let (_, unsettled) = KillJournal::open(&bed.data().join("kill.journal")).unwrap();
+    assert_eq!(unsettled.len(), 0, "what was given is carried out");
 }
