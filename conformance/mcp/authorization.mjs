@@ -54,6 +54,7 @@ export function judge(found, expected) {
             problems.push(`${scenario}: is listed as failing and passes: take it off the list`);
         }
     }
+    problems.push(...[...found.keys()].filter(name => !SCENARIOS.includes(name)).map(name => `${name}: ran, and is not known here`));
     problems.push(...Object.keys(expected).filter(name => !SCENARIOS.includes(name)).map(name => `${name}: listed, and no scenario of the suite`));
     return problems;
 }

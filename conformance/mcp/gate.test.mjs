@@ -118,4 +118,5 @@ test("an authorization scenario that fails, warns, did not run or is listed in v
     assert.match(judgeAuthorization(all("SUCCESS"), { [names[0]]: "why" }).join(), /take it off the list/);
     assert.deepEqual(judgeAuthorization(all("FAILURE"), { [names[0]]: "why", [names[1]]: "why" }), []);
     assert.match(judgeAuthorization(all("SUCCESS"), { gone: "why" }).join(), /no scenario/);
+    assert.match(judgeAuthorization(all("SUCCESS").set("new-one", []), {}).join(), /not known here/);
 });
