@@ -1,12 +1,12 @@
 // A port of ours in front of a service, that can hold a message back, or its
-// answer, at a chosen word.
+// answer, at a chosen word, or answer in the service's place.
 import { connect, createServer } from "node:net";
 
 export class Door {
     /** A door to what `far` connects to. */
     static async open(far) {
         const door = new Door();
-        Object.assign(door, { held: undefined, pairs: new Set() });
+        Object.assign(door, { held: undefined, judge: undefined, pairs: new Set() });
         door.listener = createServer(near => door.#join(near, far()));
         await new Promise(done => door.listener.listen(0, "127.0.0.1", done));
         door.port = door.listener.address().port;
@@ -18,7 +18,12 @@ export class Door {
         this.pairs.add(pair);
         near.on("data", bytes => {
             const hold = this.held;
-            if (hold !== undefined && !pair.mute && hold.word.test(bytes.toString("latin1"))) {
+            const own = pair.mute ? undefined : this.judge?.(bytes.toString("latin1"));
+            if (own !== undefined) {
+                pair.mute = true;
+                near.end(own);
+                far.destroy();
+            } else if (hold !== undefined && !pair.mute && hold.word.test(bytes.toString("latin1"))) {
                 pair.mute = true;
                 if (hold.when === "answer") {
                     far.write(bytes);

@@ -10,8 +10,8 @@ async function listening(answer) {
         for await (const chunk of request) {
             chunks.push(chunk);
         }
-        const { status, body } = answer(request, Buffer.concat(chunks).toString("utf8"));
-        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+        const { status, body, headers } = answer(request, Buffer.concat(chunks).toString("utf8"));
+        response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
     });
     await new Promise(done => server.listen(0, "127.0.0.1", done));
     const door = await Door.open(local(server.address().port));
@@ -25,16 +25,29 @@ async function listening(answer) {
 
 const bearer = request => /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
 
-/** Keys that a manager makes, lists and deletes, and what every key may ask. */
+/**
+ * Keys that a manager makes, lists and deletes, and what every key may ask.
+ *
+ * `mood.loud` names the requests that are refused with the key they came with, `mood.broken` those that fail, and
+ * `mood.page` is how many keys one list has.
+ */
 export async function keyService(manager) {
     const keys = new Map();
+    const mood = { loud: undefined, broken: undefined, page: Infinity };
     const add = name => {
         const key = { id: `key/${randomBytes(4).toString("hex")}`, name, secret: `canary-${randomBytes(18).toString("hex")}`, last_used_at: null };
         keys.set(key.id, key);
         return key;
     };
     const service = await listening((request, body) => {
-        const path = new URL(request.url, "http://service").pathname;
+        const { pathname: path, searchParams: query } = new URL(request.url, "http://service");
+        const line = `${request.method} ${path}`;
+        if (mood.loud?.test(line)) {
+            return { status: 403, body: { message: `${request.headers.authorization} is not allowed` } };
+        }
+        if (mood.broken?.test(line)) {
+            return { status: 500, body: {} };
+        }
         if (path === "/v1/whoami") {
             const known = [...keys.values()].find(({ secret }) => secret === bearer(request));
             if (known === undefined) {
@@ -50,19 +63,31 @@ export async function keyService(manager) {
             return { status: 201, body: add(JSON.parse(body).name) };
         }
         if (request.method === "GET" && path === "/v1/keys") {
-            return { status: 200, body: { keys: [...keys.values()].map(({ secret, ...shown }) => shown) } };
+            const after = Number(query.get("after") ?? 0);
+            const shown = [...keys.values()].slice(after, after + mood.page).map(({ secret, ...rest }) => rest);
+            const next = after + mood.page < keys.size ? after + mood.page : null;
+            return { status: 200, body: { keys: shown, next } };
         }
         const named = decodeURIComponent(/^\/v1\/keys\/([^/]+)$/.exec(path)?.[1] ?? "");
         return request.method === "DELETE" && keys.delete(named) ? { status: 204, body: {} } : { status: 404, body: { message: "no such key" } };
     });
     const works = async secret => (await fetch(`${service.direct}/v1/whoami`, { headers: { authorization: `Bearer ${secret}` } })).status;
-    return { ...service, keys, add, works };
+    return { ...service, keys, mood, add, works };
 }
 
-/** `GET /app` for the app `id`, for whoever signs with one of `keys` (public keys, by name). */
+/**
+ * `GET /app` for the app `id`, for whoever signs with one of `keys` (public keys, by name). Its clock is `clock.ahead`
+ * seconds ahead, and says so unless `clock.silent`.
+ */
 export async function githubApp(id) {
     const keys = new Map();
+    const clock = { ahead: 0, silent: false };
     const service = await listening(request => {
+        const now = Date.now() / 1000 + clock.ahead;
+        const headers = clock.silent ? {} : { date: new Date(now * 1000).toUTCString() };
+        return { ...judged(request, now), headers };
+    });
+    const judged = (request, now) => {
         const refused = { status: 401, body: { message: "A JSON web token could not be decoded" } };
         const [head, payload, signature] = (bearer(request) ?? "").split(".");
         if (request.method !== "GET" || request.url !== "/app" || signature === undefined) {
@@ -70,11 +95,13 @@ export async function githubApp(id) {
         }
         const read = part => JSON.parse(Buffer.from(part, "base64url"));
         const [{ alg }, { iss, iat, exp }] = [read(head), read(payload)];
-        const now = Date.now() / 1000;
-        const timely = iat <= now && exp > now && exp - iat <= 600;
+        if (iat > now) {
+            return { status: 401, body: { message: "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued" } };
+        }
+        const timely = exp > now && exp - iat <= 600;
         const signed = alg === "RS256" && [...keys.values()].some(key => verify("sha256", Buffer.from(`${head}.${payload}`), key, Buffer.from(signature, "base64url")));
         return signed && timely && iss === id ? { status: 200, body: { id: 1, client_id: iss } } : refused;
-    });
-    return { ...service, keys };
+    };
+    return { ...service, keys, clock };
 }
 

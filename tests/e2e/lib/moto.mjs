@@ -76,6 +76,30 @@ export class Moto {
         assert.equal(stranger.code, "InvalidClientTokenId", "moto does not authenticate");
     }
 
+    /** From now on a role has room for inline policies of so many characters, as at AWS; gives what is taken. */
+    quota(characters) {
+        const taken = new Map();
+        this.door.judge = message => {
+            const [, action] = /Action=(PutRolePolicy|DeleteRolePolicy)/.exec(message) ?? [];
+            if (action === undefined) {
+                return undefined;
+            }
+            const form = new URLSearchParams(message.slice(message.indexOf("\r\n\r\n") + 4));
+            const others = [...taken].filter(([name]) => name !== form.get("PolicyName"));
+            const size = form.get("PolicyDocument")?.length ?? 0;
+            if (others.reduce((sum, [, length]) => sum + length, size) > characters) {
+                const text = `<ErrorResponse><Error><Code>LimitExceeded</Code><Message>Maximum policy size of ${characters} bytes exceeded for role ${form.get("RoleName")}</Message></Error></ErrorResponse>`;
+                return `HTTP/1.1 409 Conflict\r\ncontent-type: text/xml\r\ncontent-length: ${text.length}\r\nconnection: close\r\n\r\n${text}`;
+            }
+            taken.delete(form.get("PolicyName"));
+            if (action === "PutRolePolicy") {
+                taken.set(form.get("PolicyName"), size);
+            }
+            return undefined;
+        };
+        return taken;
+    }
+
     async stop() {
         this.door.close();
         for (const child of [this.client, this.server]) {

@@ -216,6 +216,30 @@ test("the evidence of the last AWS rotation verifies offline and names the overr
     assert.equal((await runBinary(["verify", file, "--key", state.vkey], { folder: "/" })).code, 7);
 });
 
+test("a revoked key is refused at once, whatever hinders the rest", async context => {
+    const { installation, moto, manager, secrets } = context;
+    const old = { ...context.consumers.billing };
+    // A rotation dies before its key is made, and a person takes the free place.
+    const hold = moto.door.hold(/Action=CreateAccessKey/, "message");
+    await installation.cli(["credential", "rotate", "orders-aws"]);
+    await drive(context, "the chosen moment", () => hold.reached);
+    await installation.service.stop("SIGKILL");
+    const { AccessKey } = (await moto.call(manager, "iam", "create_access_key", { UserName: USER })).result;
+    const person = { key: AccessKey.AccessKeyId, secret: AccessKey.SecretAccessKey };
+    secrets.push(person.secret);
+    assert.equal((await works(moto, person)).ok, true);
+    moto.door.release();
+    await installation.serve();
+    await installation.cli(["credential", "revoke", "orders-aws", "--reason", "found in a repository"]);
+    await until("the key to be refused", async () => (await works(moto, old)).code === "InvalidClientTokenId", 20_000);
+    const waits = await drive(context, "the word about the other key", ({ revoked }) => revoked?.trouble !== undefined);
+    assert.match(waits.revoked.trouble, /access key that is used and was not made here/);
+    assert.equal((await works(moto, person)).ok, true, "a person's key is not touched");
+    await moto.call(manager, "iam", "delete_access_key", { UserName: USER, AccessKeyId: person.key });
+    const revoked = await drive(context, "the end", credential => credential.revoked?.at !== undefined);
+    assert.equal(revoked.revoked.refused, "InvalidClientTokenId");
+});
+
 test("no AWS secret stands in our log or in the data folder", async ({ installation, secrets }) => {
     await installation.service.stop();
     const own = installation.history.map(service => service.text).join("\n");

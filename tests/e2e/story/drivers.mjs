@@ -63,6 +63,25 @@ suite("drivers", async () => {
     return { service, github, cluster, installation, add, first, secrets: [managing, first.secret], stop };
 });
 
+/** A key of its own at the service, described by the document as `bend` leaves it. */
+async function described({ installation, service, add, secrets }, name, bend) {
+    const document = join(installation.folder, `${name}.toml`);
+    const [before, after] = [readFileSync(DOCUMENT, "utf8"), bend(readFileSync(DOCUMENT, "utf8"))];
+    assert.notEqual(before, after);
+    writeFileSync(document, after);
+    const key = service.add("made by hand");
+    secrets.push(key.secret);
+    const words = ["--kind", "api-key", "--overlap", "1s", "--driver", document, "--url", service.url, "--key", key.id, "--manager", "mail-manager"];
+    await add(name, key.secret, [...words, "--allow-plaintext", "--allow-address", "127.0.0.1/32"]);
+    return key;
+}
+
+/** Revokes it and waits for the evidence. */
+async function retire(context, name) {
+    await context.installation.cli(["credential", "revoke", name, "--reason", "its test is over"]);
+    return drive(context, name, "the end", credential => credential.revoked?.at !== undefined);
+}
+
 test("a service is described by a document, and what the document does not say well is refused", async context => {
     const { installation, service, first, add } = context;
     const words = ["--kind", "api-key", "--consumer", "mailer", "--overlap", "1s", "--driver", DOCUMENT, "--url", service.url, "--key", first.id, "--manager", "mail-manager"];
@@ -109,6 +128,95 @@ for (const [when, word, kind] of [
     });
 }
 
+test("a key that a service repeats in its refusal is kept nowhere", async context => {
+    const { installation, service, secrets } = context;
+    const before = await shown(context, "mail");
+    service.mood.loud = /^GET \/v1\/keys/;
+    await installation.cli(["credential", "rotate", "mail"]);
+    const refused = await drive(context, "mail", "the refusal", ({ rotation, taken_back }) => rotation === undefined && taken_back !== undefined);
+    assert.match(refused.taken_back.reason, /refused with HTTP 403: Bearer \*\*\* is not allowed/);
+    service.mood.loud = /^GET \/v1\/whoami/;
+    await installation.cli(["credential", "rotate", "mail"]);
+    const stuck = await drive(context, "mail", "the probe", ({ rotation }) => rotation?.phase === "probing" && rotation.trouble !== undefined);
+    service.mood.loud = undefined;
+    await drive(context, "mail", "the rotation to end", ended(before));
+    const openings = readFileSync(join(await installation.export(), "state", "openings.jsonl"), "utf8").trim().split("\n");
+    const opened = openings.map(line => Buffer.from(JSON.parse(line).payload, "base64").toString());
+    assert.ok(opened.some(text => text.includes("Bearer *** is not allowed")), "the log has the words");
+    const told = [JSON.stringify([refused, stuck]), installation.history.map(each => each.text).join("\n"), ...opened].join("\n");
+    for (const form of secrets.flatMap(forms)) {
+        assert.ok(!told.includes(form.toString()), "a secret was kept");
+    }
+});
+
+test("a document that does not say what gone means takes not found for it, where the list agrees", async context => {
+    const { installation, service } = context;
+    const key = await described(context, "bare", text => text.replace("refused = [404]", ""));
+    const before = await shown(context, "bare");
+    const hold = service.door.hold(/^DELETE \/v1\/keys/, "answer");
+    await installation.cli(["credential", "rotate", "bare"]);
+    await drive(context, "bare", "the chosen moment", () => hold.reached);
+    await installation.service.stop("SIGKILL");
+    service.door.release();
+    await installation.serve();
+    const after = await drive(context, "bare", "the rotation to end", ended(before));
+    assert.deepEqual([service.keys.has(key.id), service.keys.has(after.login)], [false, true]);
+    await retire(context, "bare");
+    // A path that leads nowhere is answered the same way, and the key lives.
+    const lost = await described(context, "lost", text => text.replace("refused = [404]", "").replace("/v1/keys/{handle}", "/v1/kees/{handle}"));
+    await installation.cli(["credential", "revoke", "lost", "--reason", "drill"]);
+    const waits = await drive(context, "lost", "the word about it", ({ revoked }) => revoked?.trouble !== undefined);
+    assert.match(waits.revoked.trouble, /no such key, and lists it: look at the path/);
+    service.keys.delete(lost.id);
+    await drive(context, "lost", "the end", credential => credential.revoked?.at !== undefined);
+});
+
+test("a list that comes in pages is read whole, and one that may not be whole is none", async context => {
+    const { installation, service } = context;
+    const persons = [1, 2, 3].map(() => service.add("made by hand").id);
+    const paged = 'items = "/keys"\nnext = "/next"\nnext_path = "/v1/keys?after={page}"';
+    const key = await described(context, "paged", text => text.replace('items = "/keys"', paged));
+    service.mood.page = 2;
+    const before = await shown(context, "paged");
+    const hold = service.door.hold(/^POST \/v1\/keys/, "answer");
+    await installation.cli(["credential", "rotate", "paged"]);
+    await drive(context, "paged", "the chosen moment", () => hold.reached);
+    const dead = [...service.keys.keys()].at(-1);
+    await installation.service.stop("SIGKILL");
+    service.door.release();
+    await installation.serve();
+    const after = await drive(context, "paged", "the rotation to end", ended(before));
+    assert.deepEqual([key.id, dead, after.login, ...persons].map(id => service.keys.has(id)), [false, false, true, true, true, true]);
+    await retire(context, "paged");
+    await described(context, "full", text => text.replace('items = "/keys"', 'items = "/keys"\npage_size = 2'));
+    await installation.cli(["credential", "rotate", "full"]);
+    const waits = await drive(context, "full", "the word about pages", ({ rotation }) => rotation?.trouble !== undefined);
+    assert.match(waits.rotation.trouble, /as long as a page, so there may be more/);
+    await retire(context, "full");
+    service.mood.page = Infinity;
+    persons.forEach(id => service.keys.delete(id));
+});
+
+test("a revoked key is refused at once, although its service cannot list keys", async context => {
+    const { installation, service } = context;
+    const key = await described(context, "first", text => text.replace("# Leave it out", "# Leave this out"));
+    const hold = service.door.hold(/^POST \/v1\/keys/, "answer");
+    await installation.cli(["credential", "rotate", "first"]);
+    await drive(context, "first", "the chosen moment", () => hold.reached);
+    const dead = [...service.keys.keys()].at(-1);
+    await installation.service.stop("SIGKILL");
+    service.mood.broken = /^GET \/v1\/keys/;
+    service.door.release();
+    await installation.serve();
+    await installation.cli(["credential", "revoke", "first", "--reason", "found in a repository"]);
+    await until("the key to be refused", async () => (await service.works(key.secret)) === 401, 20_000);
+    const waits = await drive(context, "first", "the word about the list", ({ revoked }) => revoked?.trouble !== undefined);
+    assert.match(waits.revoked.trouble, /HTTP 500/);
+    service.mood.broken = undefined;
+    await drive(context, "first", "the end", credential => credential.revoked?.at !== undefined);
+    assert.ok(!service.keys.has(dead), "the one that nobody knew is gone too");
+});
+
 test("a GitHub App's key is made and deleted by a person, and both are tried with a token it signs", async context => {
     const { installation, github, add, secrets } = context;
     const [old, next] = [rsa(), rsa()];
@@ -135,6 +243,59 @@ test("a GitHub App's key is made and deleted by a person, and both are tried wit
     const after = await drive(context, "release-app", "the rotation to end", ended(added));
     assert.equal(after.last_rotation.refused, "HTTP 401");
     assert.equal((await fetched(context, "release-app")).trim(), next.privateKey.trim());
+});
+
+test("a refusal of GitHub's proves nothing while the clocks differ", async context => {
+    const { installation, github, add, secrets } = context;
+    const key = rsa();
+    secrets.push(key.privateKey);
+    github.keys.set("late", key.publicKey);
+    const over = ["--danger-endpoint-override", github.url, "--allow-plaintext", "--allow-address", "127.0.0.1/32"];
+    await add("late-app", key.privateKey, ["--kind", "github-app-key", "--github-app", APP, ...over]);
+    // Our clock is five minutes ahead of theirs.
+    github.clock.ahead = -300;
+    await installation.cli(["credential", "revoke", "late-app", "--reason", "found in a repository"]);
+    const told = what => drive(context, "late-app", "the word about it", ({ revoked }) => revoked?.at !== undefined || what.test(revoked?.trouble ?? ""));
+    const apart = await told(/its clock and ours are 300 s apart|its clock and ours are (299|301) s apart/);
+    assert.equal(apart.revoked.at, undefined, "it lives, and is not called revoked");
+    github.clock.silent = true;
+    assert.equal((await told(/it refused the token's times, not its key/)).revoked.at, undefined);
+    Object.assign(github.clock, { ahead: 0, silent: false });
+    assert.equal((await told(/the key still opens: delete it/)).revoked.at, undefined);
+    github.keys.delete("late");
+    assert.equal((await told(/never/)).revoked.refused, "HTTP 401");
+});
+
+test("both logins of a revoked credential are closed at once, although a session of one does not end", async context => {
+    const { installation, cluster, add, secrets } = context;
+    const [manager, first] = [fresh(), fresh()];
+    secrets.push(manager, first);
+    cluster.admin(`CREATE ROLE stocker LOGIN CREATEROLE PASSWORD '${manager}' IN ROLE pg_signal_backend, pg_read_all_stats`);
+    cluster.admin("CREATE ROLE stock_app NOLOGIN");
+    cluster.admin(`CREATE ROLE stock_a LOGIN PASSWORD '${first}' IN ROLE stock_app`);
+    cluster.admin("CREATE DATABASE stock OWNER stock_app");
+    await add("stocker", manager, ["--kind", "generic"]);
+    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/stock`, "--allow-plaintext", "--role", "stock_app", "--login", "stock_a", "--login", "stock_b"];
+    await add("stock-db", first, [...pg, "--manager-login", "stocker", "--manager", "stocker"]);
+    const session = await cluster.session("stock_a", first, "anybody", "stock");
+    await installation.cli(["credential", "rotate", "stock-db"]);
+    await until("both to be valid", async () => (await shown(context, "stock-db")).rotation?.phase === "watching");
+    const next = await fetched(context, "stock-db");
+    assert.equal(await cluster.attempt("stock_b", next, "stock"), undefined);
+    const pid = Number(cluster.admin("SELECT pid FROM pg_stat_activity WHERE usename = 'stock_a'"));
+    process.kill(pid, "SIGSTOP");
+    try {
+        await installation.cli(["credential", "revoke", "stock-db", "--reason", "found in a repository"]);
+        const waits = await drive(context, "stock-db", "the word about the session", ({ revoked }) => revoked?.trouble !== undefined);
+        assert.match(waits.revoked.trouble, /sessions of the login did not end/);
+        for (const [login, secret] of [["stock_a", first], ["stock_b", next]]) {
+            assert.match((await cluster.attempt(login, secret, "stock")) ?? `${login} opens`, /FATAL/);
+        }
+    } finally {
+        process.kill(pid, "SIGCONT");
+    }
+    await drive(context, "stock-db", "the end", credential => credential.revoked?.at !== undefined);
+    assert.equal(await session.ask("SELECT 1"), undefined);
 });
 
 test("a revoked credential is refused by its system, at once and with evidence, and is used for nothing more", async context => {

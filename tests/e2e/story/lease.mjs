@@ -238,6 +238,33 @@ test("a session of a role at AWS is made for a task, and refused when the task i
     assert.equal(policies.ok, false, "the manager may do no more than it needs");
 });
 
+test("a session that there is no room to refuse is not made, and every one that was made can be refused", async context => {
+    const { installation, moto } = context;
+    const taken = moto.quota(350);
+    const held = [];
+    for (let n = 0; n < 2; n += 1) {
+        const task = await installation.openTask("orders", CAN);
+        const { AccessKeyId, SecretAccessKey, SessionToken } = JSON.parse((await lend(context, task.id, "orders-aws")).secret);
+        held.push({ task, who: { key: AccessKeyId, secret: SecretAccessKey, session: SessionToken } });
+    }
+    const late = await installation.openTask("orders", CAN);
+    const words = ["credential", "lease", "orders-aws", "--task", late.id, "--reason", "x", "--secret-file", join(installation.folder, "no-room")];
+    const refused = await installation.refused(words, 1, "lease.not-made");
+    assert.match(refused.message, /no room to refuse another session/);
+    assert.deepEqual((await back(context, late.id)).returned.map(({ state }) => state), ["returned"]);
+    assert.equal(taken.size, 2);
+    for (const { task, who } of held) {
+        assert.equal((await moto.call(who, "iam", "list_users")).ok, true, "it works before");
+        await installation.cli(["task", "close", task.id]);
+        const { returned } = await back(context, task.id);
+        assert.deepEqual([returned[0].state, returned[0].trouble], ["barred", undefined]);
+    }
+    for (const { who } of held) {
+        assert.equal((await moto.call(who, "iam", "list_users")).code, "AccessDenied");
+    }
+    moto.door.judge = undefined;
+});
+
 test("that a lease is back is a log entry whose proof verifies offline", async ({ installation, entry }) => {
     const { state } = await installation.integrated();
     const file = join(installation.folder, "lease-proof");

@@ -150,6 +150,21 @@ test("an unknown third consumer blocks the revoke until it is gone", async conte
     figure("rotation: from the last unknown consumer's end to the evidence, ms", Date.now() - started);
 });
 
+test("a known consumer with a second copy on the old login is waited for, and not cut off", async context => {
+    const { installation, cluster, consumers } = context;
+    const before = await shown(context);
+    const copy = await cluster.session(before.login, context.secret, "billing", DATABASE);
+    await installation.cli(["credential", "rotate", "orders-db"]);
+    await drive(context, "billing to have moved", ({ rotation }) => rotation?.phase === "watching" && consumers.billing.login !== before.login);
+    const looks = cluster.log.split("pg_stat_activity").length;
+    await until("five more looks", () => cluster.log.split("pg_stat_activity").length >= looks + 5, 20_000);
+    const waits = await shown(context);
+    assert.deepEqual([waits.rotation?.phase, waits.rotation?.waiting], ["watching", ["billing"]]);
+    assert.equal(await copy.ask("SELECT 1"), "1", "it works as before");
+    await copy.close();
+    await complete(context, before);
+});
+
 test("two rotations at once are refused", async context => {
     const { installation } = context;
     const before = await shown(context);
@@ -217,6 +232,62 @@ test("killed before the old secret is revoked, it ends complete", async context 
 
 test("killed when the old secret is half revoked, it ends complete", async context => {
     assert.equal(await killedAt(context, () => /PASSWORD NULL/, "answer"), "revoking");
+});
+
+test("an old login that is opened again opens with its secret, however far the one before had come", async context => {
+    const { installation, cluster, consumers } = context;
+    const before = await shown(context);
+    const hold = cluster.hold(/PASSWORD NULL/, "answer");
+    await installation.cli(["credential", "rotate", "orders-db", "--reason", "drill"]);
+    await drive(context, "the chosen moment", () => hold.reached);
+    await installation.service.stop("SIGKILL");
+    // A session that no look had seen, such as one of a pool that changed its name.
+    cluster.admin(`ALTER ROLE ${before.login} LOGIN PASSWORD '${context.secret}'`);
+    const stranger = await cluster.session(before.login, context.secret, "stranger", DATABASE);
+    cluster.admin(`ALTER ROLE ${before.login} NOLOGIN PASSWORD NULL`);
+    cluster.release();
+    await installation.serve();
+    const open = await drive(context, "the stranger to be noticed", ({ rotation }) => rotation?.phase === "watching" && rotation.unknown.length === 1);
+    assert.deepEqual(open.rotation.unknown, ["stranger"]);
+    assert.equal(await cluster.attempt(before.login, context.secret, DATABASE), undefined, "the old secret opens");
+    assert.equal(await stranger.ask("SELECT 1"), "1");
+    await stranger.close();
+    await installation.cli(["credential", "rotation", "orders-db", "--cancel", "--reason", "drill"]);
+    await until("the roll-back", async () => (await shown(context)).rotation === undefined, 20_000);
+    assert.equal(await cluster.attempt(before.login, context.secret, DATABASE), undefined, "the secret in use opens");
+    for (const consumer of Object.values(consumers)) {
+        await consumer.move();
+        await consumer.works();
+    }
+});
+
+test("whoever is connected with a secret that is taken back is cut off", async context => {
+    const { installation, cluster, consumers } = context;
+    const before = await shown(context);
+    await installation.cli(["credential", "rotate", "orders-db"]);
+    await until("both to be valid", async () => (await shown(context)).rotation.phase === "watching");
+    await consumers.billing.move();
+    const { login, secret } = consumers.billing;
+    assert.notEqual(login, before.login);
+    const thief = await cluster.session(login, secret, "thief", DATABASE);
+    await installation.cli(["credential", "rotation", "orders-db", "--cancel", "--reason", "it leaked"]);
+    await until("the roll-back", async () => (await shown(context)).rotation === undefined, 20_000);
+    assert.equal(await thief.ask("SELECT 1"), undefined, "its session has ended");
+    assert.match(await cluster.attempt(login, secret, DATABASE), /FATAL/);
+    await consumers.billing.move();
+    await consumers.billing.works();
+});
+
+test("a database that has no connection to spare does not take a rotation back", async context => {
+    const { installation, cluster } = context;
+    const before = await shown(context);
+    cluster.admin("ALTER ROLE rotator CONNECTION LIMIT 0");
+    await installation.cli(["credential", "rotate", "orders-db"]);
+    const waits = await drive(context, "the trouble", ({ rotation }) => rotation === undefined || rotation.trouble !== undefined);
+    assert.equal(waits.rotation?.phase, "staging", JSON.stringify(waits.taken_back));
+    assert.match(waits.rotation.trouble, /not reached: 53300/);
+    cluster.admin("ALTER ROLE rotator CONNECTION LIMIT -1");
+    await complete(context, before);
 });
 
 test("killed before the refusal probe is answered, it ends complete", async context => {

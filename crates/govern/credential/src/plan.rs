@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bailiwick_base::Time;
 
-use crate::third_party::{Observed, Phase, Rotation, Standing, ThirdParty};
+use crate::third_party::{Observed, Phase, Rotation, Standing, ThirdParty, Turn};
 
 /// One step. Each may be repeated: a driver that died takes it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub enum Blocker {
     /// Both have to be valid for longer.
     #[error("the overlap ends at {0}: wait until then")]
     Overlap(Time),
+    /// A known consumer still works with the old secret, whatever else of it has moved.
+    #[error("consumer `{0}` is still connected with the old secret: have every copy of it connect again")]
+    StillOld(String),
     /// Somebody unknown uses the old secret.
     #[error("unknown consumer `{0}` uses the old secret: find it, and register it or stop it")]
     Unknown(String),
@@ -96,20 +99,34 @@ pub fn strangers(credential: &ThirdParty, observed: &Observed, now: Time) -> BTr
     found
 }
 
-/// Known consumers that were seen with the new secret, earlier or now.
+/// Known consumers that work with the old secret now: one name may be many processes, and each has to move.
+#[must_use]
+pub fn still_old(credential: &ThirdParty, observed: &Observed) -> BTreeSet<String> {
+    let current = credential.target.as_ref().map(|target| target.current());
+    known_with(credential, observed, current)
+}
+
+fn known_with(credential: &ThirdParty, observed: &Observed, turn: Option<Turn>) -> BTreeSet<String> {
+    let seen = observed.seen.iter().filter(|seen| Some(seen.turn) == turn);
+    seen.filter(|seen| credential.consumers.contains(&seen.consumer))
+        .map(|seen| seen.consumer.clone())
+        .collect()
+}
+
+/// Whether somebody, known or not, would lose what it works with now if the old secret ended.
+#[must_use]
+pub fn would_cut_off(credential: &ThirdParty, observed: &Observed, now: Time) -> bool {
+    !strangers(credential, observed, now).is_empty() || !still_old(credential, observed).is_empty()
+}
+
+/// Known consumers that were seen with the new secret, earlier or now, and are not seen with the old one now.
 #[must_use]
 pub(crate) fn moved(credential: &ThirdParty, rotation: &Rotation, observed: &Observed) -> BTreeSet<String> {
+    let new = credential.target.as_ref().map(|target| target.current().next());
     let mut moved = rotation.moved.clone();
-    if let Some(target) = &credential.target {
-        let new = observed
-            .seen
-            .iter()
-            .filter(|seen| seen.turn == target.current().next());
-        moved.extend(
-            new.filter(|seen| credential.consumers.contains(&seen.consumer))
-                .map(|seen| seen.consumer.clone()),
-        );
-    }
+    moved.extend(known_with(credential, observed, new));
+    let old = still_old(credential, observed);
+    moved.retain(|consumer| !old.contains(consumer));
     moved
 }
 
@@ -122,11 +139,19 @@ pub fn blockers(
     now: Time,
 ) -> Vec<Blocker> {
     let moved = moved(credential, rotation, observed);
-    let mut found: Vec<Blocker> = credential
+    let old = still_old(credential, observed);
+    let waiting = credential
         .consumers
         .iter()
-        .filter(|known| !moved.contains(*known))
-        .map(|known| Blocker::NotMoved(known.clone()))
+        .filter(|known| !moved.contains(*known));
+    let mut found: Vec<Blocker> = waiting
+        .map(|known| {
+            if old.contains(known) {
+                Blocker::StillOld(known.clone())
+            } else {
+                Blocker::NotMoved(known.clone())
+            }
+        })
         .collect();
     if let Phase::Watching { since } = rotation.phase {
         // Where the system does not tell who is connected, the old secret has to lie still for that long.

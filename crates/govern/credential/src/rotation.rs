@@ -399,7 +399,7 @@ pub fn close(
     Ok(turned("credential.rotation-revoke", credential, rotation))
 }
 
-/// Somebody unknown came at the last moment: the old secret is valid again.
+/// Somebody was there with the old secret at the last moment: it is valid again.
 ///
 /// # Errors
 /// [`Refusal::OtherPhase`].
@@ -411,9 +411,10 @@ pub fn reopen(
     let before = in_phase(&credential, "revoking")?;
     let rotation = Rotation {
         phase: Phase::Watching { since: now },
+        moved: plan::moved(&credential, &before, observed),
         strangers: plan::strangers(&credential, observed, now),
         trouble: None,
-        ..before
+        ..before.clone()
     };
     Ok(turned("credential.rotation-reopen", credential, rotation))
 }

@@ -183,7 +183,7 @@ pub struct Rotation {
     pub prepared: bool,
     /// What is decided.
     pub phase: Phase,
-    /// Known consumers that were seen with the new secret.
+    /// Known consumers that were seen with the new secret, and not with the old one at the last look.
     pub moved: BTreeSet<String>,
     /// When the last of them confirmed it, where the system does not tell.
     pub moved_at: Option<Time>,

@@ -4,10 +4,11 @@ use bailiwick_base::{Entropy, Secret, Time};
 use bailiwick_credential::{Lease, Observed, ProbeAnswer, Target, ThirdParty};
 use bailiwick_outbound::Sender;
 
-use crate::PgLogins;
 use crate::aws::AwsKeys;
 use crate::github::AppKeys;
 use crate::http::HttpKeys;
+use crate::postgres::PgLogins;
+use crate::words::Cover;
 
 /// Why a deed was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,8 +84,13 @@ pub struct Reachable<'a> {
     pub now: Time,
 }
 
-/// The driver of one credential.
-pub enum Driver<'a> {
+/// The driver of one credential. Whatever its system says comes out without what it repeats of the secrets.
+pub struct Driver<'a> {
+    manager: &'a Secret<Vec<u8>>,
+    system: System<'a>,
+}
+
+enum System<'a> {
     /// Access keys of an IAM user.
     Aws(AwsKeys<'a>),
     /// Private keys of a GitHub App.
@@ -105,12 +111,17 @@ impl<'a> Driver<'a> {
         handle: Option<&'a str>,
         with: &'a Reachable<'a>,
     ) -> Option<Self> {
-        Some(match credential.target.as_ref()? {
-            Target::Aws(target) => Self::Aws(AwsKeys::new(credential, target, (handle, manager), with)),
-            Target::GithubApp(target) => Self::GithubApp(AppKeys::new(credential, target, with)),
-            Target::Http(target) => Self::Http(HttpKeys::new(credential, target, manager, with)),
-            Target::Pg(target) => Self::Pg(PgLogins::new(target, manager, with.now)),
-        })
+        let system = match credential.target.as_ref()? {
+            Target::Aws(target) => System::Aws(AwsKeys::new(credential, target, (handle, manager), with)),
+            Target::GithubApp(target) => System::GithubApp(AppKeys::new(credential, target, with)),
+            Target::Http(target) => System::Http(HttpKeys::new(credential, target, manager, with)),
+            Target::Pg(target) => System::Pg(PgLogins::new(target, manager, with.now)),
+        };
+        Some(Self { manager, system })
+    }
+
+    fn cover<'s>(&'s self, more: [Option<&'s Secret<Vec<u8>>>; 2]) -> Cover<'s> {
+        Cover::over([Some(self.manager)].into_iter().chain(more))
     }
 
     /// Makes what a lease is for: with the secret `given`, or one of the system's.
@@ -123,11 +134,12 @@ impl<'a> Driver<'a> {
         given: &Secret<Vec<u8>>,
         entropy: &dyn Entropy,
     ) -> Result<Lent, TargetError> {
-        match self {
-            Self::Aws(keys) => keys.lend(lease).await,
-            Self::GithubApp(_) | Self::Http(_) => Err(NOTHING_TO_LEND),
-            Self::Pg(logins) => logins.lend(lease, given, entropy).await,
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.lend(lease).await,
+            System::GithubApp(_) | System::Http(_) => Err(NOTHING_TO_LEND),
+            System::Pg(logins) => logins.lend(lease, given, entropy).await,
+        };
+        self.cover([Some(given), None]).told(done)
     }
 
     /// Takes back what a lease was for, whether or not it was ever made, and tries it with `secret`.
@@ -139,11 +151,12 @@ impl<'a> Driver<'a> {
         lease: &Lease,
         secret: Option<&Secret<Vec<u8>>>,
     ) -> Result<Back, TargetError> {
-        match self {
-            Self::Aws(keys) => keys.take_back(lease, secret).await,
-            Self::GithubApp(_) | Self::Http(_) => Ok(Back::Gone(None)),
-            Self::Pg(logins) => logins.take_back(lease, secret).await,
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.take_back(lease, secret).await,
+            System::GithubApp(_) | System::Http(_) => Ok(Back::Gone(None)),
+            System::Pg(logins) => logins.take_back(lease, secret).await,
+        };
+        self.cover([secret, None]).told(done)
     }
 
     /// Takes the rule away that refused a lease, once what it refused has ended by itself.
@@ -151,10 +164,11 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// [`TargetError`].
     pub async fn clear(&self, lease: &Lease) -> Result<(), TargetError> {
-        match self {
-            Self::Aws(keys) => keys.clear(lease).await,
-            Self::GithubApp(_) | Self::Http(_) | Self::Pg(_) => Ok(()),
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.clear(lease).await,
+            System::GithubApp(_) | System::Http(_) | System::Pg(_) => Ok(()),
+        };
+        self.cover([None, None]).told(done)
     }
 
     /// Finds room for a secret that the system makes.
@@ -162,12 +176,13 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// [`TargetError`].
     pub async fn prepare(&self) -> Result<(), TargetError> {
-        match self {
-            Self::Aws(keys) => keys.prepare().await,
-            Self::GithubApp(_) => AppKeys::prepare(),
-            Self::Http(keys) => keys.prepare().await,
-            Self::Pg(_) => Ok(()),
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.prepare().await,
+            System::GithubApp(_) => AppKeys::prepare(),
+            System::Http(keys) => keys.prepare().await,
+            System::Pg(_) => Ok(()),
+        };
+        self.cover([None, None]).told(done)
     }
 
     /// Makes the new secret valid: `given`, or one that the system makes.
@@ -179,15 +194,16 @@ impl<'a> Driver<'a> {
         given: Option<&Secret<Vec<u8>>>,
         entropy: &dyn Entropy,
     ) -> Result<Option<Made>, TargetError> {
-        match (self, given) {
-            (Self::Aws(keys), _) => keys.stage().await.map(Some),
-            (Self::GithubApp(keys), Some(given)) => keys.stage(given).await.map(|()| None),
-            (Self::Http(keys), _) => keys.stage().await.map(Some),
-            (Self::Pg(logins), Some(given)) => logins.stage(given, entropy).await.map(|()| None),
-            (Self::GithubApp(_) | Self::Pg(_), None) => {
+        let done = match (&self.system, given) {
+            (System::Aws(keys), _) => keys.stage().await.map(Some),
+            (System::GithubApp(keys), Some(given)) => keys.stage(given).await.map(|()| None),
+            (System::Http(keys), _) => keys.stage().await.map(Some),
+            (System::Pg(logins), Some(given)) => logins.stage(given, entropy).await.map(|()| None),
+            (System::GithubApp(_) | System::Pg(_), None) => {
                 Err(TargetError::Unusable("its sealed secrets are gone"))
             }
-        }
+        };
+        self.cover([given, None]).told(done)
     }
 
     /// Who uses which secret, as far as the system tells.
@@ -195,25 +211,32 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// [`TargetError`].
     pub async fn look(&self) -> Result<Observed, TargetError> {
-        match self {
-            Self::Aws(keys) => keys.look().await,
-            Self::GithubApp(_) => Ok(AppKeys::look()),
-            Self::Http(keys) => keys.look().await,
-            Self::Pg(logins) => logins.look().await,
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.look().await,
+            System::GithubApp(_) => Ok(AppKeys::look()),
+            System::Http(keys) => keys.look().await,
+            System::Pg(logins) => logins.look().await,
+        };
+        self.cover([None, None]).told(done)
     }
 
-    /// Ends the old secret, unless somebody unknown is there at the last look.
+    /// Ends the old secret, unless somebody would lose it at the last look: then it is as it was.
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn revoke(&self, credential: &ThirdParty, old: &Secret<Vec<u8>>) -> Result<Ended, TargetError> {
-        match self {
-            Self::Aws(keys) => keys.revoke().await,
-            Self::GithubApp(keys) => keys.revoke(old).await,
-            Self::Http(keys) => keys.revoke().await,
-            Self::Pg(logins) => logins.revoke(credential).await,
-        }
+    pub async fn revoke(
+        &self,
+        credential: &ThirdParty,
+        old: &Secret<Vec<u8>>,
+        entropy: &dyn Entropy,
+    ) -> Result<Ended, TargetError> {
+        let done = match &self.system {
+            System::Aws(keys) => keys.revoke().await,
+            System::GithubApp(keys) => keys.revoke(old).await,
+            System::Http(keys) => keys.revoke().await,
+            System::Pg(logins) => logins.revoke(credential, old, entropy).await,
+        };
+        self.cover([Some(old), None]).told(done)
     }
 
     /// Makes the new secret invalid again.
@@ -221,12 +244,13 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// [`TargetError`].
     pub async fn unstage(&self, new: Option<&Secret<Vec<u8>>>) -> Result<(), TargetError> {
-        match self {
-            Self::Aws(keys) => keys.unstage().await,
-            Self::GithubApp(keys) => keys.unstage(new).await,
-            Self::Http(keys) => keys.unstage().await,
-            Self::Pg(logins) => logins.unstage().await,
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.unstage().await,
+            System::GithubApp(keys) => keys.unstage(new).await,
+            System::Http(keys) => keys.unstage().await,
+            System::Pg(logins) => logins.unstage().await,
+        };
+        self.cover([new, None]).told(done)
     }
 
     /// Tries the new secret, which must open, and then the old one, which must not.
@@ -234,29 +258,32 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// [`TargetError`] when the new secret does not open, or the old one got no answer.
     pub async fn probe(&self, old: &Secret<Vec<u8>>, new: &Secret<Vec<u8>>) -> Result<Probed, TargetError> {
-        match self {
-            Self::Aws(keys) => keys.probe(old, new).await,
-            Self::GithubApp(keys) => keys.probe(old, new).await,
-            Self::Http(keys) => keys.probe(old, new).await,
-            Self::Pg(logins) => logins.probe(old, new).await,
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.probe(old, new).await,
+            System::GithubApp(keys) => keys.probe(old, new).await,
+            System::Http(keys) => keys.probe(old, new).await,
+            System::Pg(logins) => logins.probe(old, new).await,
+        };
+        self.cover([Some(old), Some(new)]).told(done)
     }
 
-    /// Makes every secret of the credential invalid, whoever uses it, and tries the one in use, which must be
-    /// refused. `new` is the secret of a rotation that was under way.
+    /// Makes every secret of the credential invalid, whoever uses it: the one in use first, then `new`, the secret
+    /// of a rotation that was under way. Each is tried whatever became of the other. The one in use must then be
+    /// refused.
     ///
     /// # Errors
-    /// [`TargetError`].
+    /// [`TargetError`]: the first of what went wrong.
     pub async fn end_all(
         &self,
         secret: &Secret<Vec<u8>>,
         new: Option<&Secret<Vec<u8>>>,
     ) -> Result<ProbeAnswer, TargetError> {
-        match self {
-            Self::Aws(keys) => keys.end_all(secret).await,
-            Self::GithubApp(keys) => keys.end_all(secret, new).await,
-            Self::Http(keys) => keys.end_all(secret).await,
-            Self::Pg(logins) => logins.end_all(secret).await,
-        }
+        let done = match &self.system {
+            System::Aws(keys) => keys.end_all(secret).await,
+            System::GithubApp(keys) => keys.end_all(secret, new).await,
+            System::Http(keys) => keys.end_all(secret).await,
+            System::Pg(logins) => logins.end_all(secret).await,
+        };
+        self.cover([Some(secret), new]).told(done)
     }
 }

@@ -4,6 +4,7 @@
 //! - A module does one deed when it is told to; it plans nothing and records nothing.
 //! - Every deed may be repeated: a driver that died does it again.
 //! - A deed ends within its time, and names what refused it.
+//! - No word of a system leaves here with a secret in it that this system was shown.
 //!
 //! This crate does not know the store, keys, HTTP doors or when a rotation is due.
 
@@ -14,9 +15,7 @@ mod driver;
 mod github;
 mod http;
 mod postgres;
+mod words;
 
-pub use self::http::{DocumentError, HttpDocument, HttpKeys};
-pub use aws::AwsKeys;
+pub use self::http::{DocumentError, HttpDocument};
 pub use driver::{Back, Driver, Ended, Lent, Made, Probed, Reachable, TargetError};
-pub use github::AppKeys;
-pub use postgres::PgLogins;

@@ -85,7 +85,7 @@ fn of(headers: &HeaderMap) -> Duration {
 }
 
 /// An HTTP date in its one preferred form (RFC 9110 §5.6.7), in seconds.
-fn instant(text: &str) -> Option<i64> {
+pub(crate) fn instant(text: &str) -> Option<i64> {
     let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim());
     parsed.ok().map(|t| t.as_second())
 }

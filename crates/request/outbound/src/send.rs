@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use bailiwick_base::Secret;
+use bailiwick_base::{Secret, Time};
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, CONNECTION, DATE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -15,6 +15,7 @@ use crate::address::AddressRule;
 use crate::dial::{Dialer, alongside};
 use crate::endpoint::Endpoint;
 use crate::fetch::{FetchError, whole};
+use crate::freshness::instant;
 
 /// How messages are bounded.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct Message {
 pub struct Answer {
     /// Status.
     pub status: StatusCode,
+    /// When it was answered, by the clock of whoever answered (RFC 9110 §6.6.1).
+    pub date: Option<Time>,
     /// Body.
     pub body: Secret<Vec<u8>>,
 }
@@ -101,13 +104,19 @@ impl Sender {
         };
         let response = response.map_err(|_| FetchError::Closed)?;
         let status = response.status();
+        let date = response.headers().get(DATE).and_then(date_of);
         let mut whole = pin!(whole(response.into_body(), self.config.body_max));
         let body = std::future::poll_fn(|cx| alongside(whole.as_mut(), &mut driver, cx)).await?;
         Ok(Answer {
             status,
+            date,
             body: Secret::new(body),
         })
     }
+}
+
+fn date_of(value: &HeaderValue) -> Option<Time> {
+    instant(value.to_str().ok()?).map(Time::from_secs)
 }
 
 fn question(to: &Endpoint, message: Message) -> Result<Request<Full<Bytes>>, FetchError> {

@@ -159,7 +159,7 @@ pub struct Rotation {
     pub handle: Option<String>,
     /// Known consumers that use the new secret.
     pub moved: Vec<String>,
-    /// Known consumers that were not seen with the new secret.
+    /// Known consumers that were not seen with the new secret, or still are with the old one.
     pub waiting: Vec<String>,
     /// Unknown consumers that use the old secret; while there are any, it is not revoked.
     pub unknown: Vec<String>,

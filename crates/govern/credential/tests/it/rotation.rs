@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bailiwick_base::Time;
-use bailiwick_credential::plan::{Step, plan};
+use bailiwick_credential::plan::{Blocker, Step, plan};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
 use bailiwick_credential::{
     Limits, Observed, PgTarget, Phase, ProbeAnswer, Refusal, SecretKind, Seen, Standing, Target, ThirdParty,
@@ -135,11 +135,7 @@ fn a_rotation_goes_through_its_phases_and_ends_with_the_entry_of_its_evidence() 
     assert_eq!(plan(&due, None, at(3_600)), [Step::Begin]);
     let watching = watching();
     assert_eq!(plan(&watching, None, at(11)), [Step::Look]);
-    let both = seen(&[
-        (Turn::Second, "billing"),
-        (Turn::Second, "reports"),
-        (Turn::First, "reports"),
-    ]);
+    let both = seen(&[(Turn::Second, "billing"), (Turn::Second, "reports")]);
     assert!(matches!(
         plan(&watching, Some(&both), at(12))[..],
         [Step::Wait(ref b)] if b.len() == 1
@@ -176,6 +172,46 @@ fn an_unknown_consumer_blocks_the_revoke_until_it_is_gone() {
     assert_eq!(refusal.code(), "credential.rotation-blocked");
     assert!(refusal.to_string().contains("`nightly`"), "{refusal}");
     assert!(rotation::close(noted, &Observed::default(), at(1_000)).is_ok());
+}
+
+#[test]
+fn a_known_consumer_that_works_with_the_old_secret_too_is_waited_for() {
+    let two_copies = seen(&[
+        (Turn::First, "billing"),
+        (Turn::Second, "billing"),
+        (Turn::Second, "reports"),
+    ]);
+    let late = at(11 + 10 * OVERLAP);
+    assert_eq!(
+        plan(&watching(), Some(&two_copies), late),
+        [Step::Wait(vec![Blocker::StillOld("billing".to_owned())])]
+    );
+    let refusal = rotation::close(watching(), &two_copies, late).unwrap_err();
+    assert!(
+        refusal.to_string().contains("`billing` is still connected"),
+        "{refusal}"
+    );
+    let noted = rotation::observe(watching(), &two_copies, late)
+        .unwrap()
+        .unwrap()
+        .after;
+    assert_eq!(
+        noted.rotation().unwrap().moved,
+        BTreeSet::from(["reports".to_owned()])
+    );
+    let moved = seen(&[(Turn::Second, "billing"), (Turn::Second, "reports")]);
+    let revoking = rotation::close(noted, &moved, late).unwrap().after;
+    // One that comes back at the last moment counts again.
+    assert!(bailiwick_credential::plan::would_cut_off(
+        &revoking,
+        &two_copies,
+        late
+    ));
+    let reopened = rotation::reopen(revoking, &two_copies, late).unwrap().after;
+    assert_eq!(
+        reopened.rotation().unwrap().moved,
+        BTreeSet::from(["reports".to_owned()])
+    );
 }
 
 #[test]
@@ -285,12 +321,11 @@ impl World {
             },
             Some(Step::Close) => rotation::close(row, &self.observed(), now),
             Some(Step::Revoke) => {
-                let strangers = bailiwick_credential::plan::strangers(&row, &self.observed(), now);
-                if strangers.is_empty() {
+                if bailiwick_credential::plan::would_cut_off(&row, &self.observed(), now) {
+                    rotation::reopen(row, &self.observed(), now)
+                } else {
                     self.end_sessions(old);
                     rotation::revoked(row)
-                } else {
-                    rotation::reopen(row, &self.observed(), now)
                 }
             }
             Some(Step::Probe) if self.live.contains(&old) => rotation::probe_accepted(row),
@@ -338,7 +373,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_no_valid_secret_is_unrecorded_and_no_unknown_consumer_is_cut_off(
+    fn whatever_happens_no_valid_secret_is_unrecorded_and_no_consumer_is_cut_off(
         deeds in proptest::collection::vec((0_u8..9, any::<bool>()), 1..120)
     ) {
         let mut world = World {
@@ -349,17 +384,17 @@ proptest! {
         };
         for (deed, flag) in deeds {
             let old = world.old();
-            let strangers = world.sessions.iter().filter(|s| s.turn == old && s.consumer == "nightly").count();
+            let with_old = world.sessions.iter().filter(|s| s.turn == old).count();
             match deed {
                 0..=3 => {
                     world.step(flag);
-                    let left = world.sessions.iter().filter(|s| s.turn == old && s.consumer == "nightly").count();
-                    prop_assert_eq!(left, strangers, "an unknown consumer was cut off");
+                    let left = world.sessions.iter().filter(|s| s.turn == old).count();
+                    prop_assert_eq!(left, with_old, "a consumer was cut off");
                 }
                 4 => world.connect(if flag { old } else { old.next() }, "billing"),
                 5 => world.connect(if flag { old } else { old.next() }, "reports"),
                 6 if flag => world.connect(old, "nightly"),
-                6 => world.sessions.retain(|s| s.consumer != "nightly"),
+                6 => world.sessions.retain(|s| s.turn != old),
                 7 => world.now = world.now.after(Duration::from_secs(45)),
                 _ => {
                     if let Ok(t) = rotation::roll_back(world.row.clone(), "drill") {
@@ -377,6 +412,7 @@ proptest! {
                 if matches!(world.row.rotation().map(|r| &r.phase), Some(Phase::Watching { .. })) {
                     world.connect(new, "billing");
                     world.connect(new, "reports");
+                    world.sessions.retain(|s| s.turn == new);
                     world.now = world.now.after(Duration::from_secs(61));
                 }
                 if world.row.rotation().is_none() {

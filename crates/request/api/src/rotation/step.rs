@@ -103,10 +103,15 @@ async fn deed(
             write(deps, rotation::prepared(known)?, Sealed::Keep).await
         }
         Step::Stage => stage(deps, &driver, known).await,
-        Step::Revoke => match driver.revoke(c, &secrets(deps, c).await?.0).await? {
-            Ended::Done => write(deps, rotation::revoked(known)?, Sealed::Keep).await,
-            Ended::Reopened(seen) => write(deps, rotation::reopen(known, &seen, now)?, Sealed::Keep).await,
-        },
+        Step::Revoke => {
+            let old = secrets(deps, c).await?.0;
+            match driver.revoke(c, &old, deps.entropy.as_ref()).await? {
+                Ended::Done => write(deps, rotation::revoked(known)?, Sealed::Keep).await,
+                Ended::Reopened(seen) => {
+                    write(deps, rotation::reopen(known, &seen, now)?, Sealed::Keep).await
+                }
+            }
+        }
         Step::Unstage => {
             driver.unstage(secrets(deps, c).await?.1.as_ref()).await?;
             write(deps, rotation::rolled_back(known, now)?, Sealed::Drop).await

@@ -1,5 +1,6 @@
 //! Sessions of a role for a single task. AWS cannot end a session; a policy of the role refuses the one with this
-//! name, and stays until the session has ended by itself.
+//! name, and stays until the session has ended by itself. The policies of a role have little room, so a session is
+//! only made once the place for its refusal is taken: a policy of the same length that refuses nothing.
 
 use std::time::Duration;
 
@@ -14,8 +15,43 @@ use crate::driver::{Back, Lent, TargetError};
 
 /// The shortest session there is; seconds.
 const SESSION_MIN: u64 = 900;
-/// The longest.
-const SESSION_MAX: Duration = Duration::from_secs(43_200);
+/// Both calls that make one together; whoever makes it is taken for dead after 30 s.
+const MAKING: Duration = Duration::from_secs(20);
+/// For clocks that differ, and the time it takes to make one.
+const SLACK: Duration = Duration::from_secs(120);
+/// The role has no room for another policy.
+const FULL: &str = "LimitExceeded";
+
+/// What the policy of a lease does. The first takes the room that the second needs.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// Nothing: it refuses no action.
+    Reserved,
+    /// Refuses everything.
+    Barred,
+}
+
+fn policy(session: &str, rule: Rule) -> String {
+    let actions = match rule {
+        Rule::Reserved => "NotAction",
+        Rule::Barred => "Action",
+    };
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Deny",
+            actions: "*",
+            "Resource": "*",
+            "Condition": { "StringLike": { "aws:userid": format!("*:{session}") } },
+        },
+    });
+    policy.to_string()
+}
+
+const NO_ROOM: TargetError = TargetError::Unusable(
+    "its role has no room to refuse another session, and one that cannot be refused is not made: wait until others \
+     have ended, lease for a shorter time, or take another role",
+);
 
 fn text(v: &Value, name: &str) -> Option<String> {
     v.get(name)?.as_str().map(str::to_owned)
@@ -28,8 +64,32 @@ impl AwsKeys<'_> {
         Ok((arn, arn.rsplit('/').next().unwrap_or(arn)))
     }
 
-    /// Takes the role. The task gets what `credential_process` of the vendor's tools gives.
+    async fn put(&self, lease: &Lease, rule: Rule) -> Result<(), TargetError> {
+        let policy = policy(&lease.handle, rule);
+        let parameters = [
+            ("RoleName", self.role()?.1),
+            ("PolicyName", lease.handle.as_str()),
+            ("PolicyDocument", &policy),
+        ];
+        self.iam("PutRolePolicy", &parameters).await.map(drop)
+    }
+
+    /// Takes the role, once there is room to refuse it. The task gets what `credential_process` of the vendor's
+    /// tools gives.
     pub(crate) async fn lend(&self, lease: &Lease) -> Result<Lent, TargetError> {
+        let making = async {
+            match self.put(lease, Rule::Reserved).await {
+                Err(TargetError::Refused { code, .. }) if code == FULL => return Err(NO_ROOM),
+                other => other?,
+            }
+            self.assume(lease).await
+        };
+        let late = TargetError::Unreachable(format!("no answer in {} s", MAKING.as_secs()));
+        let made = tokio::time::timeout(MAKING, making).await;
+        made.unwrap_or(Err(late))
+    }
+
+    async fn assume(&self, lease: &Lease) -> Result<Lent, TargetError> {
         let span = lease
             .expires_at
             .since(self.with.now)
@@ -72,25 +132,19 @@ impl AwsKeys<'_> {
         lease: &Lease,
         secret: Option<&Secret<Vec<u8>>>,
     ) -> Result<Back, TargetError> {
-        let policy = json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Deny",
-                "Action": "*",
-                "Resource": "*",
-                "Condition": { "StringLike": { "aws:userid": format!("*:{}", lease.handle) } },
-            }],
-        });
-        let policy = policy.to_string();
-        let parameters = [
-            ("RoleName", self.role()?.1),
-            ("PolicyName", lease.handle.as_str()),
-            ("PolicyDocument", &policy),
-        ];
-        self.iam("PutRolePolicy", &parameters).await?;
-        let until = lease
-            .system_ends_at
-            .unwrap_or(lease.created_at.after(SESSION_MAX));
+        match self.put(lease, Rule::Barred).await {
+            // Its room would have been there: it was refused, and nothing was made.
+            Err(TargetError::Refused { code, .. }) if code == FULL && lease.fingerprint.is_none() => {
+                return Ok(Back::Gone(None));
+            }
+            other => other?,
+        }
+        let latest = lease
+            .created_at
+            .after(Duration::from_secs(SESSION_MIN))
+            .max(lease.expires_at)
+            .after(SLACK);
+        let until = lease.system_ends_at.unwrap_or(latest);
         let answer = match secret {
             Some(secret) => self.denied(secret).await?,
             None => ProbeAnswer {
@@ -132,5 +186,19 @@ impl AwsKeys<'_> {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_that_is_reserved_is_enough_for_the_refusal() {
+        let session = format!("bailiwick_{}", "0".repeat(32));
+        let [reserved, barred] = [Rule::Reserved, Rule::Barred].map(|rule| policy(&session, rule));
+        assert!(reserved.len() >= barred.len(), "{reserved} {barred}");
+        // All inline policies of a role together have 10,240 characters.
+        assert!(10_240 / reserved.len() >= 55, "{reserved}");
     }
 }

@@ -25,7 +25,7 @@ const GONE: &str = "NoSuchEntity";
 const NOT_UNDERSTOOD: TargetError = TargetError::Unusable("its answer lacks what it should hold");
 
 /// The manager's access to the keys of a user.
-pub struct AwsKeys<'a> {
+pub(crate) struct AwsKeys<'a> {
     credential: &'a ThirdParty,
     target: &'a AwsTarget,
     manager: AccessKey<'a>,
@@ -170,7 +170,7 @@ impl<'a> AwsKeys<'a> {
             other => other?,
         }
         let seen = self.look().await?;
-        if !plan::strangers(self.credential, &seen, self.with.now).is_empty() {
+        if plan::would_cut_off(self.credential, &seen, self.with.now) {
             self.switch("Active").await?;
             return Ok(Ended::Reopened(seen));
         }
@@ -189,11 +189,14 @@ impl<'a> AwsKeys<'a> {
         }
     }
 
-    /// Ends the key in use and one that a rotation was making.
+    /// Ends the key in use, and one that a rotation was making.
     pub(crate) async fn end_all(&self, secret: &Secret<Vec<u8>>) -> Result<ProbeAnswer, TargetError> {
-        self.unstage().await?;
-        self.end(&self.target.key).await?;
-        match self.whom(&self.target.key, secret).await {
+        // Who may not delete a key may perhaps switch it off. Whether it is gone, the next two tell.
+        let _ = self.switch("Inactive").await;
+        let done = [self.end(&self.target.key).await, self.unstage().await];
+        let answer = self.whom(&self.target.key, secret).await;
+        done.into_iter().collect::<Result<(), _>>()?;
+        match answer {
             Ok(_) => Err(TargetError::Unusable("the key is still accepted")),
             Err(TargetError::Refused { code, text }) if REFUSALS.contains(&code.as_str()) => {
                 Ok(ProbeAnswer { code, text })

@@ -1,6 +1,5 @@
 //! One action of the query protocol: a signed form there, XML back.
 
-use bailiwick_base::limits::shown;
 use bailiwick_base::{Secret, Time};
 use bailiwick_credential::AwsTarget;
 use bailiwick_outbound::{
@@ -112,17 +111,18 @@ fn judged(status: StatusCode, body: &[u8]) -> Result<Element, TargetError> {
     let code = read
         .as_ref()
         .and_then(|e| e.text("Code"))
-        .map(shown)
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .to_owned();
     let passing = status.is_server_error() || code.starts_with("Throttl") || code == "RequestExpired";
     if !status.is_client_error() || passing || code.is_empty() {
         return Err(TargetError::Unreachable(format!(
             "it answered with HTTP {status} {code}"
         )));
     }
-    let text = read.as_ref().and_then(|e| e.text("Message")).map(shown);
+    let text = read.as_ref().and_then(|e| e.text("Message"));
     Err(TargetError::Refused {
         code,
-        text: text.unwrap_or_default(),
+        // Whole: what it repeats of a secret is covered before it is cut.
+        text: text.unwrap_or_default().to_owned(),
     })
 }

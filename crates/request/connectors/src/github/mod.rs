@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use bailiwick_base::limits::shown;
-use bailiwick_base::{Secret, json};
+use bailiwick_base::{Secret, Time, json};
 use bailiwick_credential::{GithubAppTarget, Observed, ProbeAnswer, ThirdParty};
 use bailiwick_outbound::{AddressRule, Endpoint, Message};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +11,7 @@ use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
 use crate::driver::{Ended, Probed, Reachable, TargetError};
+use crate::words::Cover;
 
 const GITHUB: &str = "https://api.github.com";
 const VERSION: HeaderName = HeaderName::from_static("x-github-api-version");
@@ -21,7 +21,7 @@ const SKEW: Duration = Duration::from_secs(60);
 const ANSWER_MAX: usize = 256 * 1024;
 
 /// The keys of an app.
-pub struct AppKeys<'a> {
+pub(crate) struct AppKeys<'a> {
     credential: &'a ThirdParty,
     target: &'a GithubAppTarget,
     with: &'a Reachable<'a>,
@@ -57,7 +57,8 @@ impl<'a> AppKeys<'a> {
         let base = over.map_or(GITHUB, |o| o.url.trim_end_matches('/'));
         let endpoint = Endpoint::parse(&format!("{base}/app"), over.is_some_and(|o| o.allow_plaintext))?;
         let rule = AddressRule::parse(over.map(|o| o.addresses.as_slice()).unwrap_or_default())?;
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token(key)?))
+        let token = self.token(key)?;
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| TargetError::Unusable("the app's token cannot be sent"))?;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, bearer);
@@ -73,16 +74,40 @@ impl<'a> AppKeys<'a> {
             StatusCode::OK => Ok(None),
             StatusCode::UNAUTHORIZED => {
                 let told = json::parse(answer.body.reveal(), ANSWER_MAX).ok();
-                let text = told.as_ref().and_then(|v| v.get("message")?.as_str()).map(shown);
+                let text = told.as_ref().and_then(|v| v.get("message")?.as_str());
+                let text = text.unwrap_or_default();
+                self.require_same_time(answer.date, text)?;
+                // The token lives on for a moment: it is as secret as the key.
+                let token = Secret::new(token.into_bytes());
                 Ok(Some(ProbeAnswer {
                     code: "HTTP 401".to_owned(),
-                    text: text.unwrap_or_default(),
+                    text: Cover::over([Some(&token)]).text(text),
                 }))
             }
             status => Err(TargetError::Unreachable(format!(
                 "it answered with HTTP {status}"
             ))),
         }
+    }
+
+    /// A token whose times the other clock does not accept is refused whatever its key may: that proves nothing.
+    fn require_same_time(&self, date: Option<Time>, text: &str) -> Result<(), TargetError> {
+        let date = date.ok_or(TargetError::Unusable(
+            "it refused, and its answer has no `Date` to compare clocks with: that proves nothing",
+        ))?;
+        let apart = date.since(self.with.now).max(self.with.now.since(date));
+        if apart > SKEW {
+            let apart = apart.as_secs();
+            return Err(TargetError::Unreachable(format!(
+                "its clock and ours are {apart} s apart, so its refusal proves nothing: set the clock of this machine"
+            )));
+        }
+        if ["'iat'", "'exp'"].iter().any(|claim| text.contains(claim)) {
+            return Err(TargetError::Unreachable(format!(
+                "it refused the token's times, not its key: {text}"
+            )));
+        }
+        Ok(())
     }
 
     pub(crate) fn prepare() -> Result<(), TargetError> {
@@ -155,9 +180,9 @@ impl<'a> AppKeys<'a> {
         secret: &Secret<Vec<u8>>,
         new: Option<&Secret<Vec<u8>>>,
     ) -> Result<ProbeAnswer, TargetError> {
+        let refused = self.opens(secret).await;
         self.unstage(new).await?;
-        let refused = self.opens(secret).await?;
-        refused.ok_or(TargetError::Unusable(
+        refused?.ok_or(TargetError::Unusable(
             "the key still opens: delete it in the app's settings",
         ))
     }

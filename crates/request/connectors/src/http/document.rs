@@ -29,6 +29,12 @@ pub(super) struct Ask {
     pub(super) name: Option<String>,
     pub(super) secret: Option<String>,
     pub(super) last_used: Option<String>,
+    /// JSON pointer to what names the next page; absent, null or empty in the last one.
+    pub(super) next: Option<String>,
+    /// Path and query of further pages.
+    pub(super) next_path: Option<String>,
+    /// Items of a full page, where nothing names the next one: such a list may not be whole.
+    pub(super) page_size: Option<usize>,
     /// Statuses that mean: refused, gone.
     #[serde(default)]
     pub(super) refused: Vec<u16>,
@@ -82,6 +88,13 @@ impl HttpDocument {
         needs("list.items", document.list.items.as_ref())?;
         needs("list.handle", document.list.handle.as_ref())?;
         needs("list.name", document.list.name.as_ref())?;
+        document.list.judge_pages()?;
+        if document.create.handle == document.create.secret {
+            return Err(DocumentError {
+                place: "create.handle".to_owned(),
+                rule: "point to the key's id, which is shown and logged, not to the key".to_owned(),
+            });
+        }
         if document.probe.refused.is_empty() {
             return Err(DocumentError {
                 place: "probe.refused".to_owned(),
@@ -108,15 +121,52 @@ impl Ask {
         let texts = texts.chain(self.body.iter().map(|body| ("body", body)));
         let texts = texts.chain(self.headers.values().map(|value| ("headers", value)));
         for (member, text) in texts {
-            for placeholder in placeholders(text) {
-                if !known.contains(&placeholder) {
-                    let known = known.join("}`, `{");
-                    return Err(wrong(
-                        member,
-                        format!("`{{{placeholder}}}` is none of `{{{known}}}`"),
-                    ));
-                }
+            Self::judge_placeholders(text, known).map_err(|rule| wrong(member, rule))?;
+        }
+        Ok(())
+    }
+
+    fn judge_placeholders(text: &str, known: &[&str]) -> Result<(), String> {
+        match placeholders(text).find(|placeholder| !known.contains(placeholder)) {
+            Some(placeholder) => {
+                let known = known.join("}`, `{");
+                Err(format!("`{{{placeholder}}}` is none of `{{{known}}}`"))
             }
+            None => Ok(()),
+        }
+    }
+
+    /// How a list that has pages is read whole.
+    fn judge_pages(&self) -> Result<(), DocumentError> {
+        let wrong = |member: &str, rule: String| DocumentError {
+            place: format!("list.{member}"),
+            rule,
+        };
+        match (&self.next, &self.next_path) {
+            (None, None) => {}
+            (Some(next), Some(path)) => {
+                if !next.starts_with('/') {
+                    return Err(wrong("next", "give a JSON pointer such as `/next`".to_owned()));
+                }
+                if !path.starts_with('/') || !placeholders(path).any(|name| name == "page") {
+                    let rule = "begin it with `/` and put `{page}` where the page is named";
+                    return Err(wrong("next_path", rule.to_owned()));
+                }
+                Self::judge_placeholders(path, &["manager", "page"])
+                    .map_err(|rule| wrong("next_path", rule))?;
+            }
+            _ => {
+                return Err(wrong(
+                    "next",
+                    "give both `next` and `next_path`, or neither".to_owned(),
+                ));
+            }
+        }
+        if self.page_size == Some(0) {
+            return Err(wrong(
+                "page_size",
+                "give how many items a full page has".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -208,6 +258,23 @@ mod tests {
         assert_eq!(
             bent("refused = [401, 403]", ""),
             "`probe.refused`: give the statuses that mean refused, such as [401, 403]"
+        );
+        assert_eq!(
+            bent("handle = \"/id\"\nsecret", "handle = \"/secret\"\nsecret"),
+            "`create.handle`: point to the key's id, which is shown and logged, not to the key"
+        );
+        let paged = |more: &str| bent("items = \"/keys\"", &format!("items = \"/keys\"\n{more}"));
+        assert_eq!(
+            paged("next = \"/next\""),
+            "`list.next`: give both `next` and `next_path`, or neither"
+        );
+        assert_eq!(
+            paged("next = \"/next\"\nnext_path = \"/v1/keys?after={handle}\""),
+            "`list.next_path`: begin it with `/` and put `{page}` where the page is named"
+        );
+        assert_eq!(
+            paged("next = \"/next\"\nnext_path = \"/v1/keys?after={page}&by={handle}\""),
+            "`list.next_path`: `{handle}` is none of `{manager}`, `{page}`"
         );
         assert!(bent("method = \"DELETE\"", "method = \"BREW\"").starts_with("`end.method`"));
         assert!(

@@ -4,6 +4,8 @@
 
 mod document;
 
+use std::time::Duration;
+
 use bailiwick_base::limits::shown;
 use bailiwick_base::{Secret, Time, json};
 use bailiwick_credential::{HttpTarget, LastUse, Observed, ProbeAnswer, ThirdParty, plan};
@@ -20,8 +22,21 @@ use crate::driver::{Ended, Made, Probed, Reachable, TargetError};
 const ANSWER_MAX: usize = 256 * 1024;
 const NOT_UNDERSTOOD: TargetError = TargetError::Unusable("its answer lacks what the document says it holds");
 
+/// How long all pages of a list may take.
+const LISTING: Duration = Duration::from_secs(20);
+/// Pages of one list.
+const PAGES_MAX: usize = 100;
+const NOT_WHOLE: TargetError = TargetError::Unusable(
+    "its list is as long as a page, so there may be more: give `next` and `next_path` in the `list` of its document",
+);
+const STILL_LISTED: TargetError = TargetError::Unusable(
+    "it answers that there is no such key, and lists it: look at the path of `end` in its document",
+);
+const TOO_MANY_PAGES: TargetError =
+    TargetError::Unusable("its list has more than 100 pages: give it an account of its own, or longer pages");
+
 /// The manager's access to the keys of a service.
-pub struct HttpKeys<'a> {
+pub(crate) struct HttpKeys<'a> {
     credential: &'a ThirdParty,
     target: &'a HttpTarget,
     manager: &'a Secret<Vec<u8>>,
@@ -39,6 +54,13 @@ struct Listed {
 struct Told {
     status: u16,
     value: Value,
+}
+
+impl Told {
+    /// The service's own words. Whole: what they repeat of a secret is covered before they are cut.
+    fn message(&self) -> String {
+        at(&self.value, Some("/message")).unwrap_or_default()
+    }
 }
 
 fn text_of(secret: &Secret<Vec<u8>>) -> Result<&str, TargetError> {
@@ -114,9 +136,7 @@ impl<'a> HttpKeys<'a> {
             200..=299 => Ok(told.value),
             status @ (400..=407 | 409..=428 | 430..=499) => Err(TargetError::Refused {
                 code: format!("HTTP {status}"),
-                text: at(&told.value, Some("/message"))
-                    .map(|m| shown(&m))
-                    .unwrap_or_default(),
+                text: told.message(),
             }),
             status => Err(TargetError::Unreachable(format!(
                 "it answered with HTTP {status}"
@@ -124,13 +144,54 @@ impl<'a> HttpKeys<'a> {
         }
     }
 
+    /// Every key of the service: a list that is not whole is none.
     async fn listed(&self) -> Result<Vec<Listed>, TargetError> {
+        let pages = tokio::time::timeout(LISTING, self.all_pages()).await;
+        pages.unwrap_or_else(|_| {
+            Err(TargetError::Unreachable(format!(
+                "its list took longer than {} s",
+                LISTING.as_secs()
+            )))
+        })
+    }
+
+    async fn all_pages(&self) -> Result<Vec<Listed>, TargetError> {
         let document = self.document()?;
         let list = &document.list;
-        let told = self.ask(list, &[("manager", text_of(self.manager)?)]).await?;
-        let value = Self::judged(told)?;
-        let items = list.items.as_deref().and_then(|items| value.pointer(items));
-        let items = items.and_then(Value::as_array).ok_or(NOT_UNDERSTOOD)?;
+        let mut listed = Vec::new();
+        let mut page = None;
+        for _ in 0..PAGES_MAX {
+            let value = self.listed_page(list, page.as_deref()).await?;
+            let items = list.items.as_deref().and_then(|items| value.pointer(items));
+            let items = items.and_then(Value::as_array).ok_or(NOT_UNDERSTOOD)?;
+            listed.extend(self.read(list, items)?);
+            page = at(&value, list.next.as_deref()).filter(|next| !next.is_empty());
+            let is_full = list.page_size.is_some_and(|size| items.len() >= size);
+            match (&page, &list.next) {
+                (Some(_), _) => {}
+                (None, None) if is_full => return Err(NOT_WHOLE),
+                (None, _) => return Ok(listed),
+            }
+        }
+        Err(TOO_MANY_PAGES)
+    }
+
+    async fn listed_page(&self, list: &Ask, page: Option<&str>) -> Result<Value, TargetError> {
+        let manager = ("manager", text_of(self.manager)?);
+        let told = match (page, &list.next_path) {
+            (Some(page), Some(path)) => {
+                let next = Ask {
+                    path: path.clone(),
+                    ..list.clone()
+                };
+                self.ask(&next, &[manager, ("page", page)]).await?
+            }
+            _ => self.ask(list, &[manager]).await?,
+        };
+        Self::judged(told)
+    }
+
+    fn read(&self, list: &Ask, items: &[Value]) -> Result<Vec<Listed>, TargetError> {
         let name = self.name();
         let listed = items.iter().map(|item| {
             Some(Listed {
@@ -189,6 +250,11 @@ impl<'a> HttpKeys<'a> {
         if document.end.refused.contains(&told.status) {
             return Ok(());
         }
+        // What is gone was not found, says HTTP itself; that the path was wrong would be answered the same way.
+        if matches!(told.status, 404 | 410) {
+            let is_listed = self.listed().await?.iter().any(|key| key.handle == handle);
+            return if is_listed { Err(STILL_LISTED) } else { Ok(()) };
+        }
         Self::judged(told).map(drop)
     }
 
@@ -210,7 +276,7 @@ impl<'a> HttpKeys<'a> {
 
     pub(crate) async fn revoke(&self) -> Result<Ended, TargetError> {
         let seen = self.look().await?;
-        if !plan::strangers(self.credential, &seen, self.with.now).is_empty() {
+        if plan::would_cut_off(self.credential, &seen, self.with.now) {
             return Ok(Ended::Reopened(seen));
         }
         self.end(&self.target.key).await?;
@@ -238,9 +304,7 @@ impl<'a> HttpKeys<'a> {
         if document.probe.refused.contains(&told.status) {
             return Ok(Some(ProbeAnswer {
                 code: format!("HTTP {}", told.status),
-                text: at(&told.value, Some("/message"))
-                    .map(|m| shown(&m))
-                    .unwrap_or_default(),
+                text: told.message(),
             }));
         }
         Self::judged(told).map(|_| None)
@@ -262,11 +326,11 @@ impl<'a> HttpKeys<'a> {
         })
     }
 
-    /// Ends the key in use and one that a rotation was making.
+    /// Ends the key in use, and one that a rotation was making.
     pub(crate) async fn end_all(&self, secret: &Secret<Vec<u8>>) -> Result<ProbeAnswer, TargetError> {
-        self.unstage().await?;
-        self.end(&self.target.key).await?;
-        let refused = self.opens(&self.target.key, secret).await?;
-        refused.ok_or(TargetError::Unusable("the key is still accepted"))
+        let done = [self.end(&self.target.key).await, self.unstage().await];
+        let refused = self.opens(&self.target.key, secret).await;
+        done.into_iter().collect::<Result<(), _>>()?;
+        refused?.ok_or(TargetError::Unusable("the key is still accepted"))
     }
 }

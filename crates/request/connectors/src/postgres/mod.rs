@@ -1,7 +1,8 @@
 //! Two login roles of a database server that take turns, both members of the application's role.
 //!
 //! The new password is sent as its SCRAM-SHA-256 verifier, so that it stands in no statement, log or trace
-//! there. The old login ends in this order: no new sessions, a last look, no password, no sessions.
+//! there. The old login ends in this order: no new sessions, a last look, no password, no sessions. Where the last
+//! look finds somebody it gets its password again with its way in, because the one before may have come further.
 
 mod lease;
 mod scram;
@@ -18,27 +19,36 @@ use crate::driver::{Ended, Probed, TargetError};
 
 /// How long one deed may take.
 const DEED: Duration = Duration::from_secs(20);
-/// How long a session may take to end.
-const ENDING_MS: i64 = 5_000;
+/// How often it is looked whether sessions have ended, and seconds between two looks: 5 s in all.
+const ENDING_LOOKS: usize = 50;
+const ENDING_PAUSE: &str = "0.1";
 /// Consumers in one look.
 const SEEN_MAX: usize = 10_000;
 /// The name of our own sessions there.
 const OURS: &str = "bailiwick-rotation";
 
+/// Classes of SQLSTATE that speak of the moment and not of what was asked: the connection, a transaction that met
+/// another one, what is used up, what somebody else holds, an operator, the machine.
+const PASSING: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+
 impl From<sqlx::Error> for TargetError {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error() {
-            Some(answer) => Self::Refused {
-                code: answer.code().unwrap_or_default().into_owned(),
-                text: answer.message().to_owned(),
-            },
-            None => Self::Unreachable(error.to_string()),
+        let Some(answer) = error.as_database_error() else {
+            return Self::Unreachable(error.to_string());
+        };
+        let code = answer.code().unwrap_or_default().into_owned();
+        if PASSING.iter().any(|class| code.starts_with(class)) {
+            return Self::Unreachable(format!("{code}: {}", answer.message()));
+        }
+        Self::Refused {
+            code,
+            text: answer.message().to_owned(),
         }
     }
 }
 
 /// The manager's access to a target.
-pub struct PgLogins<'a> {
+pub(crate) struct PgLogins<'a> {
     target: &'a PgTarget,
     password: &'a Secret<Vec<u8>>,
     now: Time,
@@ -88,17 +98,28 @@ async fn run(conn: &mut PgConnection, statement: String) -> Result<(), TargetErr
 }
 
 async fn end_sessions(conn: &mut PgConnection, login: &str) -> Result<(), TargetError> {
-    // The list is made before anything in it is ended: a filter beside the call might run after it.
-    let end = "WITH old AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename::text = $1) \
-               SELECT count(*) FROM old WHERE NOT pg_terminate_backend(pid, $2)";
-    let row = sqlx::query(end)
-        .bind(login)
-        .bind(ENDING_MS)
-        .fetch_one(conn)
-        .await?;
-    let left: i64 = row.try_get(0)?;
-    if left > 0 {
-        return Err(TargetError::Unusable("sessions of the old login did not end"));
+    // Every one is told at once, so that one that hangs does not keep the others; and again, because one that was
+    // on its way in may only be seen now.
+    let tell = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename::text = $1";
+    for _ in 0..ENDING_LOOKS {
+        let told: i64 = sqlx::query(tell)
+            .bind(login)
+            .fetch_one(&mut *conn)
+            .await?
+            .try_get(0)?;
+        if told == 0 {
+            return Ok(());
+        }
+        run(conn, format!("SELECT pg_sleep({ENDING_PAUSE})")).await?;
+    }
+    Err(TargetError::Unusable("sessions of the login did not end"))
+}
+
+/// No way in with this login, if there is one of the name.
+async fn close(conn: &mut PgConnection, login: &str) -> Result<(), TargetError> {
+    if has_role(conn, login).await? {
+        let login = quoted(login);
+        run(conn, format!("ALTER ROLE {login} NOLOGIN PASSWORD NULL")).await?;
     }
     Ok(())
 }
@@ -114,7 +135,7 @@ async fn has_role(conn: &mut PgConnection, login: &str) -> Result<bool, TargetEr
 impl<'a> PgLogins<'a> {
     /// The manager of `target`.
     #[must_use]
-    pub fn new(target: &'a PgTarget, password: &'a Secret<Vec<u8>>, now: Time) -> Self {
+    pub(crate) fn new(target: &'a PgTarget, password: &'a Secret<Vec<u8>>, now: Time) -> Self {
         Self {
             target,
             password,
@@ -138,19 +159,19 @@ impl<'a> PgLogins<'a> {
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn stage(&self, secret: &Secret<Vec<u8>>, entropy: &dyn Entropy) -> Result<(), TargetError> {
+    pub(crate) async fn stage(
+        &self,
+        secret: &Secret<Vec<u8>>,
+        entropy: &dyn Entropy,
+    ) -> Result<(), TargetError> {
         let verifier = scram::verifier(secret, entropy)?;
         let (login, role) = (quoted(self.new_login()), quoted(&self.target.role));
         within(async {
             let mut conn = self.connect().await?;
-            let found = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = $1")
-                .bind(self.new_login())
-                .fetch_optional(&mut conn)
-                .await?;
-            let make = if found.is_none() {
-                format!("CREATE ROLE {login} NOLOGIN;")
-            } else {
+            let make = if has_role(&mut conn, self.new_login()).await? {
                 String::new()
+            } else {
+                format!("CREATE ROLE {login} NOLOGIN;")
             };
             // Several statements in one message are one transaction there.
             let statement = format!(
@@ -167,7 +188,7 @@ impl<'a> PgLogins<'a> {
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn look(&self) -> Result<Observed, TargetError> {
+    pub(crate) async fn look(&self) -> Result<Observed, TargetError> {
         within(async {
             let mut conn = self.connect().await?;
             let seen = self.seen(&mut conn).await?;
@@ -205,18 +226,26 @@ impl<'a> PgLogins<'a> {
         Ok(Observed { seen, used: None })
     }
 
-    /// Ends the old login, unless somebody unknown is there at the last look.
+    /// Ends the old login, unless somebody would be cut off at the last look. Then `secret` opens it as before, also
+    /// if an attempt that died had taken the password away.
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn revoke(&self, credential: &ThirdParty) -> Result<Ended, TargetError> {
+    pub(crate) async fn revoke(
+        &self,
+        credential: &ThirdParty,
+        secret: &Secret<Vec<u8>>,
+        entropy: &dyn Entropy,
+    ) -> Result<Ended, TargetError> {
         let old = quoted(self.old());
+        let verifier = scram::verifier(secret, entropy)?;
         within(async {
             let mut conn = self.connect().await?;
             run(&mut conn, format!("ALTER ROLE {old} NOLOGIN")).await?;
             let seen = self.seen(&mut conn).await?;
-            if !plan::strangers(credential, &seen, self.now).is_empty() {
-                run(&mut conn, format!("ALTER ROLE {old} LOGIN")).await?;
+            if plan::would_cut_off(credential, &seen, self.now) {
+                let reopen = format!("ALTER ROLE {old} LOGIN PASSWORD '{verifier}'");
+                run(&mut conn, reopen).await?;
                 conn.close().await?;
                 return Ok(Ended::Reopened(seen));
             }
@@ -228,21 +257,15 @@ impl<'a> PgLogins<'a> {
         .await
     }
 
-    /// Makes the new secret invalid; sessions that it opened end by themselves.
+    /// Makes the new secret invalid and ends what it opened: it may be taken back because somebody else has it.
     ///
     /// # Errors
     /// [`TargetError`].
-    pub async fn unstage(&self) -> Result<(), TargetError> {
+    pub(crate) async fn unstage(&self) -> Result<(), TargetError> {
         within(async {
             let mut conn = self.connect().await?;
-            let found = sqlx::query("SELECT 1 FROM pg_roles WHERE rolname = $1")
-                .bind(self.new_login())
-                .fetch_optional(&mut conn)
-                .await?;
-            if found.is_some() {
-                let login = quoted(self.new_login());
-                run(&mut conn, format!("ALTER ROLE {login} NOLOGIN PASSWORD NULL")).await?;
-            }
+            close(&mut conn, self.new_login()).await?;
+            end_sessions(&mut conn, self.new_login()).await?;
             Ok(conn.close().await?)
         })
         .await
@@ -250,20 +273,30 @@ impl<'a> PgLogins<'a> {
 }
 
 impl PgLogins<'_> {
-    /// Ends both logins; who is connected with them is cut off.
+    /// Ends both logins; who is connected with them is cut off. Both are closed before anybody is waited for, the
+    /// one in use first, and each is tried whatever became of the other.
     pub(crate) async fn end_all(&self, secret: &Secret<Vec<u8>>) -> Result<ProbeAnswer, TargetError> {
-        within(async {
+        let logins = [self.old(), self.new_login()];
+        let closed = within(async {
             let mut conn = self.connect().await?;
-            for login in &self.target.logins {
-                if has_role(&mut conn, login).await? {
-                    let login = quoted(login);
-                    run(&mut conn, format!("ALTER ROLE {login} NOLOGIN PASSWORD NULL")).await?;
-                }
-                end_sessions(&mut conn, login).await?;
+            let mut done = Ok(());
+            for login in logins {
+                done = done.and(close(&mut conn, login).await);
             }
-            Ok(conn.close().await?)
-        })
-        .await?;
+            conn.close().await?;
+            done
+        });
+        let closed = closed.await;
+        let ended = within(async {
+            let mut conn = self.connect().await?;
+            let mut done = Ok(());
+            for login in logins {
+                done = done.and(end_sessions(&mut conn, login).await);
+            }
+            conn.close().await?;
+            done
+        });
+        closed.and(ended.await)?;
         match within(connect(self.target, self.old(), secret)).await {
             Ok(conn) => {
                 conn.close().await?;
@@ -306,7 +339,11 @@ impl PgLogins<'_> {
     ///
     /// # Errors
     /// [`TargetError`] when the new secret does not open, or the old one got no answer.
-    pub async fn probe(&self, old: &Secret<Vec<u8>>, new: &Secret<Vec<u8>>) -> Result<Probed, TargetError> {
+    pub(crate) async fn probe(
+        &self,
+        old: &Secret<Vec<u8>>,
+        new: &Secret<Vec<u8>>,
+    ) -> Result<Probed, TargetError> {
         probe(self.target, old, new).await
     }
 }

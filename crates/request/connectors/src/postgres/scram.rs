@@ -6,6 +6,7 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use bailiwick_base::{Entropy, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::TargetError;
 
@@ -15,20 +16,20 @@ const ROUNDS: NonZeroU32 = match NonZeroU32::new(4_096) {
     None => NonZeroU32::MIN,
 };
 
-/// `SCRAM-SHA-256$rounds:salt$stored-key:server-key`. Only passwords of ASCII letters, digits, `-` and `_` are
-/// taken: for them no normalisation (RFC 4013) changes a byte.
+/// `SCRAM-SHA-256$rounds:salt$stored-key:server-key`, of the password as the server normalises it (RFC 4013); one
+/// that cannot be normalised it takes as it is.
 pub(super) fn verifier(password: &Secret<Vec<u8>>, entropy: &dyn Entropy) -> Result<String, TargetError> {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    if !password.reveal().iter().all(plain) {
-        return Err(TargetError::Unusable(
-            "the new password has other characters than we make",
-        ));
-    }
+    let text = std::str::from_utf8(password.reveal())
+        .map_err(|_| TargetError::Unusable("the password is not UTF-8 text"))?;
+    let normal = stringprep::saslprep(text).map_or_else(
+        |_| Zeroizing::new(text.to_owned()),
+        |normal| Zeroizing::new(normal.into_owned()),
+    );
     let mut salt = [0_u8; 16];
     entropy
         .fill(&mut salt)
         .map_err(|_| TargetError::Unusable("the source of randomness failed"))?;
-    Ok(of(password.reveal(), &salt))
+    Ok(of(normal.as_bytes(), &salt))
 }
 
 fn of(password: &[u8], salt: &[u8]) -> String {
