@@ -19,12 +19,10 @@ const FRESHNESS: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often measurements are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// How often due rotations are looked for.
-const ROTATIONS: Duration = Duration::from_secs(1);
+/// How often what is due is looked for.
+const RECONCILE: Duration = Duration::from_secs(1);
 /// How often heartbeats that stopped are looked for.
 const SILENT: Duration = Duration::from_secs(1);
-/// Rotations of one tenant at once.
-const ROTATIONS_MAX: u32 = 32;
 /// Entries published at once.
 const CATCH_UP: u32 = 10_000;
 
@@ -173,29 +171,17 @@ pub(crate) async fn silent_tasks(deps: Deps, stop: CancellationToken) {
     }
 }
 
-/// Carries every rotation on that is due or under way, of third-party secrets and of signing keys, and takes back
-/// leases whose task may not hold them.
-pub(crate) async fn rotations(deps: Deps, stop: CancellationToken) {
-    while beat(ROTATIONS, &stop).await {
-        let tenants: Vec<_> = deps.cell.load().tenants().map(|(t, _)| t.id.clone()).collect();
-        let mut running = JoinSet::new();
-        for tenant in tenants {
-            running.spawn(bailiwick_api::advance_leases(deps.clone(), tenant.clone()));
-            let due = async {
-                let mut reader = deps.store.reader(&tenant).await?;
-                reader.third_party().due(deps.clock.now(), ROTATIONS_MAX).await
-            };
-            match due.await {
-                Ok(due) => due.into_iter().for_each(|credential| {
-                    let deps = deps.clone();
-                    running.spawn(async move { bailiwick_api::advance_rotation(&deps, credential).await });
-                }),
-                Err(error) => tracing::warn!(%error, %tenant, "due rotations could not be read"),
-            }
+/// Carries on what is due: rotations of third-party secrets and of signing keys, and leases whose task may not hold
+/// them. Nothing waits for anything else.
+pub(crate) async fn reconcile(deps: Deps, stop: CancellationToken) {
+    let (reconciler, mut running) = (bailiwick_api::Reconciler::default(), JoinSet::new());
+    while beat(RECONCILE, &stop).await {
+        for work in reconciler.round(&deps).await {
+            running.spawn(work);
         }
-        bailiwick_api::advance_keys(&deps).await;
-        while running.join_next().await.is_some() {}
+        while running.try_join_next().is_some() {}
     }
+    while running.join_next().await.is_some() {}
 }
 
 /// Ends sessions nobody used for long.

@@ -238,7 +238,7 @@ impl Service {
             Arc::new(crate::spawn),
             stop.clone().cancelled_owned(),
         ));
-        running.spawn(drivers::rotations(deps.clone(), stop.clone()));
+        running.spawn(drivers::reconcile(deps.clone(), stop.clone()));
         running.spawn(drivers::silent_tasks(deps.clone(), stop.clone()));
         running.spawn(drivers::sweep(deps.clone(), gateway, stop.clone()));
         if let Some(proxy) = proxy {

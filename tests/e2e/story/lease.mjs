@@ -253,8 +253,7 @@ test("a session that there is no room to refuse is not made, and every one that 
     assert.match(refused.message, /no room to refuse another session/);
     assert.deepEqual((await back(context, late.id)).returned.map(({ state }) => state), ["returned"]);
     assert.equal(taken.size, 2);
-    for (const { task, who } of held) {
-        assert.equal((await moto.call(who, "iam", "list_users")).ok, true, "it works before");
+    for (const { task } of held) {
         await installation.cli(["task", "close", task.id]);
         const { returned } = await back(context, task.id);
         assert.deepEqual([returned[0].state, returned[0].trouble], ["barred", undefined]);

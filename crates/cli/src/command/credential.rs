@@ -468,6 +468,9 @@ fn rotation(paper: &mut Paper, c: &Row) {
             "  UNKNOWN  {name} uses the old secret: find it; nothing is revoked meanwhile"
         ));
     }
+    if r.unknown_more > 0 {
+        paper.line(format!("  UNKNOWN  and {} more", r.unknown_more));
+    }
     if let Some(trouble) = &r.trouble {
         paper.line(format!("  trouble  {trouble}"));
     }

@@ -312,6 +312,18 @@ pub enum LeaseStep {
     Return,
 }
 
+/// When [`lease_plan`] gives a step although nobody stopped the task; never once it opens nothing.
+#[must_use]
+pub fn wakes_at(lease: &Lease) -> Option<Time> {
+    match &lease.standing {
+        LeaseStanding::Barred { until, .. } => Some(*until),
+        LeaseStanding::Held => Some(lease.expires_at),
+        LeaseStanding::Making => Some(lease.created_at.after(MAKING_MAX)),
+        LeaseStanding::Returned { .. } => None,
+        LeaseStanding::Returning { .. } => Some(Time::from_micros(0)),
+    }
+}
+
 /// What a lease needs next. Pure: `stopped` is why its task may hold nothing any more.
 #[must_use]
 pub fn lease_plan(lease: &Lease, stopped: Option<&str>, now: Time) -> Option<LeaseStep> {

@@ -1,9 +1,11 @@
 //! What a rotation needs next. Pure: the same state and the same look give the same steps.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bailiwick_base::Time;
 
+use crate::place::Target;
 use crate::third_party::{Observed, Phase, Rotation, Standing, ThirdParty, Turn};
 
 /// One step. Each may be repeated: a driver that died takes it again.
@@ -74,6 +76,35 @@ pub fn plan(credential: &ThirdParty, observed: Option<&Observed>, now: Time) -> 
         },
     };
     vec![step]
+}
+
+/// The longest rest between two looks at something that waits.
+const REST: Duration = Duration::from_secs(60);
+/// The same while a secret that has to become invalid is not, and no person has to do it.
+const REST_ENDING: Duration = Duration::from_secs(5);
+/// The same where the look itself is what tells who is connected.
+const REST_WATCHING: Duration = Duration::from_secs(2);
+
+/// How long `credential` may be left alone at most, if nobody does anything about it: it waits for `blockers`, or
+/// its last step did not end.
+#[must_use]
+pub fn rest_max(credential: &ThirdParty, blockers: &[Blocker], now: Time) -> Duration {
+    let target = credential.target.as_ref();
+    let rest = match &credential.standing {
+        _ if target.is_some_and(Target::is_handed_in) => REST,
+        Standing::Ending { .. } => REST_ENDING,
+        Standing::Rotating(rotation) => match rotation.phase {
+            Phase::Probing | Phase::Revoking | Phase::RollingBack { .. } => REST_ENDING,
+            Phase::Watching { .. } if target.is_some_and(Target::tells_consumers) => REST_WATCHING,
+            Phase::Preparing | Phase::Staging | Phase::Watching { .. } => REST,
+        },
+        Standing::Revoked { .. } | Standing::Steady => REST,
+    };
+    let overlap = blockers.iter().filter_map(|blocker| match blocker {
+        Blocker::Overlap(end) => Some(end.since(now)),
+        Blocker::NotMoved(_) | Blocker::StillOld(_) | Blocker::Unknown(_) => None,
+    });
+    overlap.fold(rest, Duration::min)
 }
 
 /// Consumers nobody registered that use the old secret. A system that does not tell who they are tells of a use

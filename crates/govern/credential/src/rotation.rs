@@ -24,6 +24,8 @@ use crate::third_party::{
 
 /// The most consumers one credential may have.
 const CONSUMERS_MAX: usize = 64;
+/// The most unknown consumers that are kept by name: whoever has the old secret makes as many as he likes.
+const STRANGERS_MAX: usize = 64;
 
 /// What is asked for. The secret itself never comes here.
 #[derive(Debug, Clone)]
@@ -186,6 +188,7 @@ pub fn begin(
             moved: BTreeSet::new(),
             moved_at: None,
             strangers: BTreeSet::new(),
+            strangers_more: 0,
             trouble: None,
         }),
         ..credential.clone()
@@ -353,6 +356,21 @@ pub fn staged(credential: ThirdParty, now: Time) -> Result<Transition<ThirdParty
     Ok(turned("credential.rotation-staged", credential, rotation))
 }
 
+/// As many of them as are kept by name, and how many more there are.
+fn named(strangers: BTreeSet<String>) -> (BTreeSet<String>, u64) {
+    let more = strangers.len().saturating_sub(STRANGERS_MAX) as u64;
+    let kept = strangers.into_iter().take(STRANGERS_MAX).map(cut);
+    (kept.collect(), more)
+}
+
+/// No longer than a text may be.
+fn cut(mut text: String) -> String {
+    while text.len() > TEXT_MAX {
+        text.pop();
+    }
+    text
+}
+
 /// Takes note of who was seen; nothing when nothing is new.
 ///
 /// # Errors
@@ -363,9 +381,11 @@ pub fn observe(
     now: Time,
 ) -> Result<Option<Transition<ThirdParty>>, Refusal> {
     let before = in_phase(&credential, "watching")?;
+    let (strangers, strangers_more) = named(plan::strangers(&credential, observed, now));
     let rotation = Rotation {
         moved: plan::moved(&credential, &before, observed),
-        strangers: plan::strangers(&credential, observed, now),
+        strangers,
+        strangers_more,
         trouble: None,
         ..before.clone()
     };
@@ -393,6 +413,7 @@ pub fn close(
         phase: Phase::Revoking,
         moved: plan::moved(&credential, &before, observed),
         strangers: BTreeSet::new(),
+        strangers_more: 0,
         trouble: None,
         ..before
     };
@@ -409,10 +430,12 @@ pub fn reopen(
     now: Time,
 ) -> Result<Transition<ThirdParty>, Refusal> {
     let before = in_phase(&credential, "revoking")?;
+    let (strangers, strangers_more) = named(plan::strangers(&credential, observed, now));
     let rotation = Rotation {
         phase: Phase::Watching { since: now },
         moved: plan::moved(&credential, &before, observed),
-        strangers: plan::strangers(&credential, observed, now),
+        strangers,
+        strangers_more,
         trouble: None,
         ..before.clone()
     };
@@ -531,10 +554,7 @@ pub fn rolled_back(credential: ThirdParty, now: Time) -> Result<Transition<Third
 /// # Errors
 /// [`Refusal::NoRotation`].
 pub fn trouble(credential: ThirdParty, what: &str) -> Result<Option<Transition<ThirdParty>>, Refusal> {
-    let mut what: String = what.chars().filter(|c| !c.is_control()).collect();
-    while what.len() > TEXT_MAX {
-        what.pop();
-    }
+    let what = cut(what.chars().filter(|c| !c.is_control()).collect());
     if let Standing::Ending {
         reason,
         rotation,

@@ -187,8 +187,11 @@ pub struct Rotation {
     pub moved: BTreeSet<String>,
     /// When the last of them confirmed it, where the system does not tell.
     pub moved_at: Option<Time>,
-    /// Consumers nobody registered that were seen with the old secret at the last look.
+    /// Consumers nobody registered that were seen with the old secret at the last look: some of them, where they
+    /// are many.
     pub strangers: BTreeSet<String>,
+    /// How many more of them there were.
+    pub strangers_more: u64,
     /// What went wrong last.
     pub trouble: Option<String>,
 }

@@ -1,9 +1,10 @@
 //! Leases of third-party credentials: their secret is sealed, what is known about them is plain.
 
 use bailiwick_base::{
-    CredentialId, IdentityId, LeaseId, SealContext, Secret, TaskId, TenantId, Time, Transition, canonical,
-    json,
+    CredentialId, Digest, IdentityId, LeaseId, SealContext, Secret, TaskId, TenantId, Time, Transition,
+    canonical, json,
 };
+use bailiwick_credential::lease::wakes_at;
 use bailiwick_credential::{Lease, LeaseStanding, ProbeAnswer};
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,8 @@ use crate::tx::{Source, Tx};
 
 const TABLE: &str = "lease";
 const DETAIL_MAX: usize = 64 * 1024;
+/// `due_at` of what opens nothing any more.
+const NEVER: Time = Time::from_micros(i64::MAX);
 /// Leases of one task in one answer: the latest.
 const TASK_MAX: i64 = 1_000;
 
@@ -33,11 +36,8 @@ const OF_TASK: &str = concat!(
     columns!(),
     " FROM credential_lease WHERE tenant = $1 AND task = $2 ORDER BY lease DESC LIMIT $3"
 );
-const DUE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM credential_lease WHERE tenant = $1 AND due_at <= $2 ORDER BY due_at, lease LIMIT $3"
-);
+const OPEN: &str = "SELECT tenant, lease, task, due_at, digest FROM credential_lease WHERE tenant = $1 \
+                    AND due_at < $2 AND (due_at, lease) > ($3, $4) ORDER BY due_at, lease LIMIT $5";
 const SECRET: &str = "SELECT tenant, lease, secret FROM credential_lease WHERE tenant = $1 AND lease = $2";
 const INSERT: &str = concat!(
     "INSERT INTO credential_lease (",
@@ -192,20 +192,49 @@ fn from_row(cells: Cells) -> Result<Lease, StoreError> {
     whole(lease, f.digest("digest")?)
 }
 
+/// What could not be read again is not written.
 fn detail_of(l: &Lease) -> Result<Vec<u8>, StoreError> {
-    canonical::to_vec(&detail(l)).map_err(|_| StoreError::RowCorrupt {
+    let bytes = canonical::to_vec(&detail(l)).map_err(|_| StoreError::RowCorrupt {
         table: TABLE,
         column: "detail",
         row: l.id.to_string(),
-    })
+    })?;
+    if bytes.len() > DETAIL_MAX {
+        return Err(StoreError::Limit {
+            what: "bytes that are known about the lease",
+            found: bytes.len() as u64,
+            max: DETAIL_MAX as u64,
+        });
+    }
+    Ok(bytes)
 }
 
-/// When the reconciler has to look again. While something is live it always does: its task may have been stopped.
+/// When it needs something whatever its task does.
 fn due_at(l: &Lease) -> Time {
-    match &l.standing {
-        LeaseStanding::Barred { until, .. } => *until,
-        LeaseStanding::Held | LeaseStanding::Making | LeaseStanding::Returning { .. } => Time::from_micros(0),
-        LeaseStanding::Returned { .. } => Time::from_micros(i64::MAX),
+    wakes_at(l).unwrap_or(NEVER)
+}
+
+/// A lease of which something may be left in its system, without what is known about it: one whose row cannot be
+/// read holds up no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenLease {
+    /// Which.
+    pub id: LeaseId,
+    /// The task that holds it.
+    pub task: TaskId,
+    /// When it needs something, whatever its task does.
+    pub due_at: Time,
+    /// Changes whenever anything about it does.
+    pub digest: Digest,
+}
+
+impl OpenLease {
+    /// What stands in the row of this lease as its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::RowCorrupt`] when it has no canonical form.
+    pub fn digest_of(lease: &Lease) -> Result<Digest, StoreError> {
+        digest_of(lease)
     }
 }
 
@@ -247,14 +276,30 @@ impl<S: Source> Leases<'_, S> {
         self.rows(OF_TASK, values).await
     }
 
-    /// Those that have to be looked at by `now`.
+    /// A page of those of which something may be left in their system, whoever holds them; what is due longest
+    /// first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn due(&mut self, now: Time, max: u32) -> Result<Vec<Lease>, StoreError> {
-        let tenant = self.0.view().home();
-        let values = args![tenant.as_str(), now, signed(max.into())];
-        self.rows(DUE, values).await
+    pub async fn open(&mut self, after: Option<&OpenLease>, max: u32) -> Result<Vec<OpenLease>, StoreError> {
+        let view = self.0.view();
+        let tenant = view.home();
+        let (at, id) = after.map_or((i64::MIN, Vec::new()), |last| {
+            (last.due_at.micros(), last.id.uuid().as_bytes().to_vec())
+        });
+        let values = args![tenant.as_str(), NEVER, at, id, signed(max.into())];
+        let rows = view.fetch(OPEN, values).await?;
+        let open = rows.into_iter().map(|cells| {
+            let mut f = Fields::of(TABLE, cells);
+            let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+            Ok(OpenLease {
+                id: LeaseId::from_parts(tenant.clone(), f.uuid("lease")?),
+                task: TaskId::from_parts(tenant, f.uuid("task")?),
+                due_at: f.time("due_at")?,
+                digest: f.digest("digest")?,
+            })
+        });
+        open.collect()
     }
 
     /// Its secret, opened; none before it was made and after it was given back.

@@ -1,7 +1,7 @@
 //! Third-party credentials: both secrets are sealed, what is known about them is plain.
 
 use bailiwick_base::{
-    CredentialId, IdentityId, SealContext, Secret, TenantId, Time, Transition, canonical, json,
+    CredentialId, Digest, IdentityId, SealContext, Secret, TenantId, Time, Transition, canonical, json,
 };
 use bailiwick_credential::{SecretKind, Standing, ThirdParty};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,12 @@ mod detail;
 mod place;
 
 const TABLE: &str = "third_party";
-const DETAIL_MAX: usize = 64 * 1024;
+/// Bytes of the document. Consumers, strangers and texts have limits of their own and stay below.
+const DETAIL_MAX: usize = 256 * 1024;
+/// Looked at before everything else: it is to be made invalid.
+const ENDING_AT: i64 = -1;
+/// There is nothing to do, for ever or until somebody does something.
+const NEVER: i64 = i64::MAX;
 
 macro_rules! columns {
     () => {
@@ -39,11 +44,8 @@ const LIST: &str = concat!(
     columns!(),
     " FROM third_party WHERE tenant = $1 AND third_party > $2 ORDER BY third_party LIMIT $3"
 );
-const DUE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM third_party WHERE tenant = $1 AND due_at <= $2 ORDER BY due_at, third_party LIMIT $3"
-);
+const DUE: &str = "SELECT tenant, third_party, due_at, digest FROM third_party WHERE tenant = $1 \
+                   AND due_at <= $2 AND (due_at, third_party) > ($3, $4) ORDER BY due_at, third_party LIMIT $5";
 const TOTAL: &str = "SELECT COUNT(*) FROM third_party WHERE tenant = $1";
 const SECRETS: &str =
     "SELECT tenant, third_party, secret, staged FROM third_party WHERE tenant = $1 AND third_party = $2";
@@ -151,16 +153,43 @@ fn open(
     ))
 }
 
-/// When the reconciler has to look again: at once while a rotation is under way.
+/// When the reconciler has to look again: first of all at what is to be made invalid, at once at a rotation under
+/// way. A schedule that comes to nothing, because the credential expires before, is none.
 fn due_at(credential: &ThirdParty) -> Time {
-    if credential.unfinished().is_some() || matches!(credential.standing, Standing::Ending { .. }) {
-        Time::from_micros(0)
-    } else if matches!(credential.standing, Standing::Revoked { .. }) {
-        Time::from_micros(i64::MAX)
-    } else if credential.target.is_some() {
-        credential.due_at()
-    } else {
-        Time::from_micros(i64::MAX)
+    let scheduled = credential.due_at();
+    Time::from_micros(match &credential.standing {
+        Standing::Ending { .. } => ENDING_AT,
+        Standing::Revoked { .. } => NEVER,
+        Standing::Rotating(_) => 0,
+        Standing::Steady if credential.target.is_none() || scheduled >= credential.expires_at => NEVER,
+        Standing::Steady => scheduled.micros(),
+    })
+}
+
+/// A credential that is due, without what is known about it: one whose row cannot be read holds up no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueCredential {
+    /// Which.
+    pub id: CredentialId,
+    /// Since when; before every time when it is to be made invalid.
+    pub due_at: Time,
+    /// Changes whenever anything about it does.
+    pub digest: Digest,
+}
+
+impl DueCredential {
+    /// Whether it is to be made invalid for good.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        self.due_at.micros() < 0
+    }
+
+    /// What stands in the row of this credential as its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::RowCorrupt`] when it has no canonical form.
+    pub fn digest_of(credential: &ThirdParty) -> Result<Digest, StoreError> {
+        digest_of(credential)
     }
 }
 
@@ -232,14 +261,34 @@ impl<S: Source> ThirdParties<'_, S> {
         Fields::of(TABLE, cells).number("total")
     }
 
-    /// Those whose rotation is due or under way at `now`, the longest due first.
+    /// A page of those whose rotation is due or under way at `now`, or that are to be made invalid: these first,
+    /// then the longest due.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn due(&mut self, now: Time, max: u32) -> Result<Vec<ThirdParty>, StoreError> {
-        let tenant = self.0.view().home();
-        let values = args![tenant.as_str(), now, signed(max.into())];
-        self.rows(DUE, values).await
+    pub async fn due(
+        &mut self,
+        now: Time,
+        after: Option<&DueCredential>,
+        max: u32,
+    ) -> Result<Vec<DueCredential>, StoreError> {
+        let view = self.0.view();
+        let tenant = view.home();
+        let (at, id) = after.map_or((i64::MIN, Vec::new()), |last| {
+            (last.due_at.micros(), last.id.uuid().as_bytes().to_vec())
+        });
+        let values = args![tenant.as_str(), now, at, id, signed(max.into())];
+        let rows = view.fetch(DUE, values).await?;
+        let due = rows.into_iter().map(|cells| {
+            let mut f = Fields::of(TABLE, cells);
+            let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+            Ok(DueCredential {
+                id: CredentialId::from_parts(tenant, f.uuid("third_party")?),
+                due_at: f.time("due_at")?,
+                digest: f.digest("digest")?,
+            })
+        });
+        due.collect()
     }
 
     /// The sealed secret in use and the staged one.
@@ -372,10 +421,19 @@ impl ThirdParties<'_, Tx> {
     }
 }
 
+/// What could not be read again is not written.
 fn detail_of(c: &ThirdParty) -> Result<Vec<u8>, StoreError> {
-    canonical::to_vec(&detail::to_json(c)).map_err(|_| StoreError::RowCorrupt {
+    let bytes = canonical::to_vec(&detail::to_json(c)).map_err(|_| StoreError::RowCorrupt {
         table: TABLE,
         column: "detail",
         row: c.id.to_string(),
-    })
+    })?;
+    if bytes.len() > DETAIL_MAX {
+        return Err(StoreError::Limit {
+            what: "bytes that are known about the credential",
+            found: bytes.len() as u64,
+            max: DETAIL_MAX as u64,
+        });
+    }
+    Ok(bytes)
 }

@@ -144,6 +144,11 @@ pub struct LastRotation {
     pub refused: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A rotation under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotation {
@@ -163,6 +168,9 @@ pub struct Rotation {
     pub waiting: Vec<String>,
     /// Unknown consumers that use the old secret; while there are any, it is not revoked.
     pub unknown: Vec<String>,
+    /// How many more unknown ones there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown_more: u64,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,

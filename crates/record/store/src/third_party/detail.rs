@@ -150,7 +150,7 @@ fn rotation_to_json(r: &Rotation) -> Value {
         Phase::RollingBack { reason } => (None, Some(reason.as_str())),
         Phase::Preparing | Phase::Probing | Phase::Revoking | Phase::Staging => (None, None),
     };
-    json!({
+    let mut json = json!({
         "began_at": r.began_at.micros(),
         "fingerprint": r.fingerprint,
         "handle": r.handle,
@@ -162,7 +162,12 @@ fn rotation_to_json(r: &Rotation) -> Value {
         "moved_at": r.moved_at.map(Time::micros),
         "strangers": r.strangers,
         "trouble": r.trouble,
-    })
+    });
+    // Rows of earlier versions lack it, and keep their digest.
+    if let Some(members) = json.as_object_mut().filter(|_| r.strangers_more > 0) {
+        members.insert("strangers_more".to_owned(), r.strangers_more.into());
+    }
+    json
 }
 
 fn rotation_from_json(v: &Value) -> Option<Rotation> {
@@ -188,6 +193,7 @@ fn rotation_from_json(v: &Value) -> Option<Rotation> {
         moved: texts(v.get("moved")?)?,
         moved_at: missing(v.get("moved_at"), time)?,
         strangers: texts(v.get("strangers")?)?,
+        strangers_more: v.get("strangers_more").map_or(Some(0), Value::as_u64)?,
         trouble: optional(v.get("trouble")?, text)?,
     })
 }

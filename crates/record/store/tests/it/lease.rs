@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{Clock, Secret, TenantId};
+use bailiwick_base::{Clock, Secret, TenantId, Time};
 use bailiwick_credential::lease::{self, NewLease};
 use bailiwick_credential::{Lease, LeaseStanding, Limits, ProbeAnswer, TaskPlan, open_task};
 use bailiwick_grant::Grant;
-use bailiwick_store::{StoreError, Tx};
+use bailiwick_store::{OpenLease, StoreError, Tx};
 
 use crate::bed::Bed;
 use crate::third_party::registered;
@@ -125,20 +125,28 @@ pub(crate) async fn a_lease_keeps_its_secret_until_it_opens_nothing(bed: Bed) {
     assert_eq!(reader.lease().of_task(&back.task).await.unwrap(), [back]);
 }
 
-pub(crate) async fn a_live_lease_is_always_due_and_one_that_is_altered_is_named(bed: Bed) {
+pub(crate) async fn a_lease_is_found_until_nothing_is_left_of_it_and_one_that_is_altered_is_named(bed: Bed) {
     let acme = bed.tenant("acme").await;
     let made = asked(&bed, &acme).await;
-    let due = async || {
+    let open = async || {
         let mut reader = bed.store.reader(&acme).await.unwrap();
-        reader.lease().due(bed.clock.now(), 10).await.unwrap()
+        let open = reader.lease().open(None, 10).await.unwrap();
+        assert!(open.iter().all(|l| l.task == made.task));
+        let open = open.into_iter().map(|l| (l.id, l.due_at, l.digest));
+        open.collect::<Vec<_>>()
     };
-    assert_eq!(due().await, std::slice::from_ref(&made));
-    let returning = lease::give_back(made, "done").unwrap();
+    let as_found = |l: &Lease, due_at| [(l.id.clone(), due_at, OpenLease::digest_of(l).unwrap())];
+    let dead = made.created_at.after(Duration::from_secs(30));
+    assert_eq!(open().await, as_found(&made, dead));
+    let held = lease::held(made.clone(), "f".to_owned(), None).unwrap();
+    let held = apply(&bed, held, Some("battery staple")).await.unwrap();
+    assert_eq!(open().await, as_found(&held, held.expires_at));
+    let returning = lease::give_back(held, "done").unwrap();
     let returning = apply(&bed, returning, None).await.unwrap();
-    assert_eq!(due().await, std::slice::from_ref(&returning));
+    assert_eq!(open().await, as_found(&returning, Time::from_micros(0)));
     let back = lease::returned(returning, None, 7, bed.clock.now()).unwrap();
     let back = apply(&bed, back, None).await.unwrap();
-    assert_eq!(due().await, []);
+    assert_eq!(open().await, []);
     let shown = crate::compare::all_of_it(&bed).await;
     bed.store.compare(shown).await.unwrap();
     let mut raw = bed.raw().await;

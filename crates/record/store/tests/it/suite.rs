@@ -87,12 +87,16 @@ both_engines! {
         an_interrupted_commit_is_run_again;
     lease:
         a_lease_keeps_its_secret_until_it_opens_nothing,
-        a_live_lease_is_always_due_and_one_that_is_altered_is_named;
+        a_lease_is_found_until_nothing_is_left_of_it_and_one_that_is_altered_is_named;
     third_party:
         a_credential_that_is_gone_or_altered_is_named_at_a_start,
+        a_damaged_row_is_due_and_hides_no_other,
         a_rotation_keeps_both_secrets_until_its_end,
         a_rotation_is_due_by_its_schedule,
-        a_staged_secret_opens_in_its_own_place_only;
+        a_schedule_behind_the_expiry_is_never_due,
+        a_staged_secret_opens_in_its_own_place_only,
+        any_number_of_unknown_consumers_leaves_a_row_that_can_be_read,
+        what_is_to_end_comes_first_and_nothing_that_waits_hides_anything;
     trust:
         a_rule_is_loaded_until_it_is_withdrawn_for_good,
         a_rule_that_is_altered_is_named_at_a_start;

@@ -1,5 +1,6 @@
 //! Third-party credentials and the secrets of a rotation.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bailiwick_base::{Clock, Secret, TenantId};
@@ -7,7 +8,7 @@ use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
 use bailiwick_credential::{
     Limits, Observed, PgTarget, ProbeAnswer, SecretKind, Seen, Target, ThirdParty, Turn,
 };
-use bailiwick_store::{Page, Sealing, StoreError, Tx};
+use bailiwick_store::{DueCredential, Page, Sealing, StoreError, Tx};
 
 use crate::bed::Bed;
 
@@ -136,7 +137,8 @@ pub(crate) async fn a_rotation_is_due_by_its_schedule(bed: Bed) {
     let other = registered(&bed, &acme, "other-db").await;
     let due = async |at| {
         let mut reader = bed.store.reader(known.id.tenant()).await.unwrap();
-        reader.third_party().due(at, 10).await.unwrap()
+        let due = reader.third_party().due(at, None, 10).await.unwrap();
+        due.into_iter().map(|c| c.id).collect::<Vec<_>>()
     };
     let begin = other.created_at;
     assert_eq!(due(begin).await, []);
@@ -149,8 +151,12 @@ pub(crate) async fn a_rotation_is_due_by_its_schedule(bed: Bed) {
     })
     .await
     .unwrap();
-    let running: Vec<String> = due(begin).await.into_iter().map(|c| c.name).collect();
-    assert_eq!(running, ["other-db"], "what is under way is looked at at once");
+    let running = due(begin).await;
+    assert_eq!(
+        running,
+        std::slice::from_ref(&other.id),
+        "what is under way is looked at at once"
+    );
     let mut reader = bed.store.reader(known.id.tenant()).await.unwrap();
     assert_eq!(reader.third_party().list(Page::first(10)).await.unwrap().len(), 2);
     let found = reader.third_party().find_by_name("orders-db").await.unwrap();
@@ -170,6 +176,126 @@ async fn rotation_name_taken(bed: &Bed, other: &ThirdParty) -> Result<(), StoreE
     })
     .await
     .map(drop)
+}
+
+async fn step(bed: &Bed, t: bailiwick_base::Transition<ThirdParty>) -> Result<ThirdParty, StoreError> {
+    let after = t.after.clone();
+    bed.tx(after.id.tenant(), async move |tx: &mut Tx| {
+        tx.third_party().apply(t.clone(), Sealing::Keep).await
+    })
+    .await?;
+    Ok(after)
+}
+
+async fn watching(bed: &Bed, known: &ThirdParty) -> ThirdParty {
+    let now = bed.clock.now();
+    let begun = rotation::begin(known.clone(), Some("second".to_owned()), "now", now).unwrap();
+    let staging = step(bed, begun).await.unwrap();
+    step(bed, rotation::staged(staging, now).unwrap()).await.unwrap()
+}
+
+pub(crate) async fn what_is_to_end_comes_first_and_nothing_that_waits_hides_anything(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let mut waiting = Vec::new();
+    for n in 0..33 {
+        let known = registered(&bed, &acme, &format!("db-{n:02}")).await;
+        waiting.push(watching(&bed, &known).await.id);
+    }
+    let leaked = registered(&bed, &acme, "leaked").await;
+    let ending = step(&bed, rotation::end(leaked, "leaked").unwrap())
+        .await
+        .unwrap();
+    let now = bed.clock.now();
+    let mut reader = bed.store.reader(&acme).await.unwrap();
+    let first = reader.third_party().due(now, None, 10).await.unwrap();
+    assert_eq!(first[0].id, ending.id, "before everything that waits");
+    assert!(first[0].is_ending() && !first[1].is_ending());
+    assert_eq!(first[0].digest, DueCredential::digest_of(&ending).unwrap());
+    // Page by page: each once.
+    let mut found = first;
+    loop {
+        let page = reader.third_party().due(now, found.last(), 10).await.unwrap();
+        let is_last = page.len() < 10;
+        found.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let found: Vec<_> = found.into_iter().skip(1).map(|c| c.id).collect();
+    waiting.sort();
+    assert_eq!(found, waiting);
+}
+
+pub(crate) async fn a_schedule_behind_the_expiry_is_never_due(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let known = registered(&bed, &acme, "orders-db").await;
+    let late = known.expires_at.after(Duration::from_secs(1));
+    let due = async || {
+        let mut reader = bed.store.reader(&acme).await.unwrap();
+        reader.third_party().due(late, None, 10).await.unwrap()
+    };
+    assert_eq!(due().await.len(), 1);
+    // Its next rotation would be after it expired.
+    let now = known.expires_at.before(Duration::from_secs(60));
+    let begun = rotation::begin(known, Some("second".to_owned()), "now", now).unwrap();
+    let staging = step(&bed, begun).await.unwrap();
+    let back = step(&bed, rotation::roll_back(staging, "no").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(due().await.len(), 1);
+    step(&bed, rotation::rolled_back(back, now).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(due().await, []);
+}
+
+pub(crate) async fn any_number_of_unknown_consumers_leaves_a_row_that_can_be_read(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let known = registered(&bed, &acme, "orders-db").await;
+    let watched = watching(&bed, &known).await;
+    let strangers = (0..2_000).map(|n| Seen {
+        turn: Turn::First,
+        consumer: format!("worker-{n:04}-{}", "x".repeat(50)),
+    });
+    let seen = Observed {
+        seen: strangers.collect(),
+        used: None,
+    };
+    let noted = rotation::observe(watched, &seen, bed.clock.now())
+        .unwrap()
+        .unwrap();
+    let noted = step(&bed, noted).await.unwrap();
+    assert_eq!(stored(&bed, &known).await, noted);
+    let rotation = noted.rotation().unwrap();
+    assert_eq!((rotation.strangers.len(), rotation.strangers_more), (64, 1_936));
+    // What could not be read again is not written in the first place.
+    let huge = ThirdParty {
+        consumers: (0..2_000).map(|n| format!("{n:0200}")).collect(),
+        ..noted.clone()
+    };
+    let refused = step(
+        &bed,
+        bailiwick_base::Transition::changed("credential.test", noted, huge),
+    )
+    .await;
+    assert_eq!(refused.err().unwrap().code(), "store.limit");
+}
+
+pub(crate) async fn a_damaged_row_is_due_and_hides_no_other(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let bent = registered(&bed, &acme, "bent").await;
+    let good = registered(&bed, &acme, "good").await;
+    let mut raw = bed.raw().await;
+    raw.see("acme").await;
+    let sql = "UPDATE third_party SET detail = secret WHERE name = 'bent'";
+    assert_eq!(raw.run(sql).await.unwrap(), 1);
+    let later = bed.clock.now().after(Duration::from_secs(3_700));
+    let mut reader = bed.store.reader(&acme).await.unwrap();
+    let due = reader.third_party().due(later, None, 10).await.unwrap();
+    let due: BTreeSet<_> = due.into_iter().map(|c| c.id).collect();
+    assert_eq!(due, BTreeSet::from([bent.id.clone(), good.id.clone()]));
+    assert!(reader.third_party().lookup(&bent.id).await.is_err());
+    assert_eq!(reader.third_party().lookup(&good.id).await.unwrap(), Some(good));
 }
 
 pub(crate) async fn a_staged_secret_opens_in_its_own_place_only(bed: Bed) {

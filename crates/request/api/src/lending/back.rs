@@ -1,58 +1,88 @@
 //! Taking leases back: asks the plan, does one deed, records it, and asks again. It keeps nothing.
 
-use bailiwick_base::{TenantId, Transition};
+use std::time::Duration;
+
+use bailiwick_base::{CredentialId, Digest, IdentityId, LeaseId, Transition};
 use bailiwick_connectors::{Back, Driver, Reachable};
-use bailiwick_credential::Lease;
-use bailiwick_credential::lease::{self, LeaseStep, lease_plan};
-use bailiwick_store::{Actor, Context, Reach, RequestId, StoreError, Tx};
+use bailiwick_credential::lease::{self, LeaseStep, lease_plan, wakes_at};
+use bailiwick_credential::{Lease, ThirdParty};
+use bailiwick_decide::Snapshot;
+use bailiwick_store::{Actor, Context, OpenLease, Reach, RequestId, StoreError, Tx};
 
 use super::stopped;
 use crate::Deps;
-use crate::rotation::{Stopped, manager};
+use crate::rotation::{Stopped, manager, owner_stopped};
 
-/// Leases of one tenant at one look.
-const LOOK_MAX: u32 = 256;
 /// Steps of one lease at one look.
 const STEPS_MAX: usize = 4;
+/// How long a lease that is in order is left alone, unless something happens to it.
+const IN_ORDER: Duration = Duration::from_secs(300);
+/// How long at most one that should be back is left alone; a row that cannot be read, too.
+const REST: Duration = Duration::from_secs(15);
 
-/// Looks at every live lease of a tenant, and takes back what its task may not hold any more.
-pub async fn advance_leases(deps: Deps, tenant: TenantId) {
-    let due = async {
-        let mut reader = deps.store.reader(&tenant).await?;
-        reader.lease().due(deps.clock.now(), LOOK_MAX).await
+/// What came of looking at a lease.
+#[derive(Default)]
+pub(crate) struct Glance {
+    /// What it was made from, and whose that is.
+    pub(crate) source: Option<(CredentialId, IdentityId)>,
+    /// How long it may be left alone as long as its row is this one.
+    pub(crate) rest: Option<(Digest, Duration)>,
+}
+
+/// Takes a lease back if its task may not hold it any more. `row` is the one that was found.
+pub(crate) async fn advance(deps: &Deps, id: &LeaseId, row: Digest) -> Glance {
+    let found = async {
+        let mut reader = deps.store.reader(id.tenant()).await?;
+        let Some(lease) = reader.lease().lookup(id).await? else {
+            return Ok(None);
+        };
+        let source = reader.third_party().lookup(&lease.source).await?;
+        Ok::<_, StoreError>(Some((lease, source)))
     };
-    match due.await {
-        Ok(due) => {
-            for lease in due {
-                advance(&deps, lease).await;
-            }
+    let (lease, source) = match found.await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Glance::default(),
+        Err(error) => {
+            tracing::warn!(%error, lease = %id, "a lease could not be read");
+            return Glance {
+                source: None,
+                rest: Some((row, REST)),
+            };
         }
-        Err(error) => tracing::warn!(%error, %tenant, "leases could not be read"),
+    };
+    let owned = source.as_ref().map(|s| (s.id.clone(), s.identity.clone()));
+    let rest = carry_on(deps, lease, source.as_ref()).await;
+    Glance {
+        source: owned,
+        rest: rest.and_then(|(left, most)| Some((OpenLease::digest_of(&left).ok()?, most))),
     }
 }
 
-async fn advance(deps: &Deps, mut lease: Lease) {
+/// As it stands when it is left alone, and for how long at most; `None` when there is more to do.
+async fn carry_on(deps: &Deps, mut lease: Lease, source: Option<&ThirdParty>) -> Option<(Lease, Duration)> {
     for _ in 0..STEPS_MAX {
-        let why = match stopped(deps, &deps.cell.load(), &lease.task) {
-            None => revoked(deps, &lease).await,
-            task => task,
-        };
-        let Some(step) = lease_plan(&lease, why.as_deref(), deps.clock.now()) else {
-            return;
+        let snapshot = deps.cell.load();
+        let why = stopped(deps, &snapshot, &lease.task).or_else(|| unusable(deps, &snapshot, source));
+        let now = deps.clock.now();
+        let Some(step) = lease_plan(&lease, why.as_deref(), now) else {
+            let most = wakes_at(&lease).map_or(IN_ORDER, |at| at.since(now).min(IN_ORDER));
+            return Some((lease, most));
         };
         match take(deps, &lease, step).await {
             Ok(next) => lease = next,
-            Err(stopped) => return note(deps, lease, &stopped).await,
+            Err(stopped) => return note(deps, lease, &stopped).await.map(|left| (left, REST)),
         }
     }
+    None
 }
 
-/// What a revoked credential lent comes back too.
-async fn revoked(deps: &Deps, lease: &Lease) -> Option<String> {
-    let mut reader = deps.store.reader(lease.id.tenant()).await.ok()?;
-    let source = reader.third_party().lookup(&lease.source).await.ok()??;
-    let reason = source.ended()?;
-    Some(format!("its credential is revoked: {reason}"))
+/// What a credential lent comes back when it is revoked, or whoever it belongs to is stopped.
+fn unusable(deps: &Deps, snapshot: &Snapshot, source: Option<&ThirdParty>) -> Option<String> {
+    let source = source?;
+    match source.ended() {
+        Some(reason) => Some(format!("its credential is revoked: {reason}")),
+        None => owner_stopped(deps, snapshot, &source.identity).map(|why| format!("its credential: {why}")),
+    }
 }
 
 async fn take(deps: &Deps, lease: &Lease, step: LeaseStep) -> Result<Lease, Stopped> {
@@ -133,16 +163,21 @@ pub(super) async fn end(deps: &Deps, lease: Lease, reason: &str) {
     }
 }
 
-async fn note(deps: &Deps, lease: Lease, stopped: &Stopped) {
+/// What stopped it stands in its state. Gives the lease as it stands now; nothing when somebody else moved it on.
+async fn note(deps: &Deps, lease: Lease, stopped: &Stopped) -> Option<Lease> {
     if matches!(stopped, Stopped::Store(StoreError::Conflict { .. })) {
-        // Somebody else moved it on; the next look sees where it is.
-        return;
+        return None;
     }
-    tracing::warn!(lease = %lease.id, tenant = %lease.id.tenant(), error = %stopped, "a lease is not back yet");
-    let Some(noted) = lease::trouble(lease, &stopped.to_string()) else {
-        return;
+    let Some(noted) = lease::trouble(lease.clone(), &stopped.to_string()) else {
+        // The same as before is not said again.
+        return Some(lease);
     };
-    if let Err(error) = write(deps, noted).await {
-        tracing::warn!(%error, "the trouble of a lease could not be recorded");
+    tracing::warn!(lease = %lease.id, tenant = %lease.id.tenant(), error = %stopped, "a lease is not back yet");
+    match write(deps, noted).await {
+        Ok(left) => Some(left),
+        Err(error) => {
+            tracing::warn!(%error, "the trouble of a lease could not be recorded");
+            Some(lease)
+        }
     }
 }

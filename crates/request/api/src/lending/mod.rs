@@ -20,7 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
-pub use self::back::advance_leases;
+pub(crate) use self::back::{Glance, advance};
 
 use crate::Deps;
 use crate::body::Strict;
@@ -37,7 +37,7 @@ fn task_id(tenant: &TenantId, text: &str) -> Result<TaskId, RouteError> {
 }
 
 /// Why a task may hold nothing now, if it may not.
-fn stopped(deps: &Deps, snapshot: &Snapshot, task: &TaskId) -> Option<String> {
+pub(crate) fn stopped(deps: &Deps, snapshot: &Snapshot, task: &TaskId) -> Option<String> {
     let Some((task, _)) = snapshot.task(task) else {
         return Some("its task is gone".to_owned());
     };
@@ -92,6 +92,9 @@ pub(crate) async fn lend(
             let found = tx.task().lookup(&task).await?;
             let (task, grant) = found.ok_or_else(|| RouteError::not_found("task"))?;
             let held = tx.lease().of_task(&task.id).await?;
+            // A credential that is revoked meanwhile lends nothing more: its leases are looked for after its end.
+            let from = tx.third_party().lookup(&from.id).await?;
+            let from = from.ok_or_else(|| RouteError::not_found("credential"))?;
             let wanted = NewLease {
                 is_granted: lends(&grant, &from.name),
                 held: held.iter().filter(|l| l.is_live()).count(),

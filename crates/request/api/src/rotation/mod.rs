@@ -4,21 +4,35 @@ mod step;
 
 use std::sync::Arc;
 
-use bailiwick_base::{CredentialId, Secret};
+use bailiwick_base::{CredentialId, IdentityId, Secret};
 use bailiwick_credential::{ThirdParty, rotation};
+use bailiwick_decide::Snapshot;
 use bailiwick_store::{Context, Sealing, Tx};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-pub use self::step::advance_rotation;
-pub(crate) use self::step::{Stopped, manager};
+pub(crate) use self::step::{Stopped, advance, manager};
 
 use crate::Deps;
 use crate::command::CommandError;
+use crate::effective::View;
 use crate::problem::RouteError;
 
 /// Bytes of a new secret.
 const SECRET_LEN: usize = 32;
+
+/// Why nothing that belongs to this identity may be used now, if it may not.
+pub(crate) fn owner_stopped(deps: &Deps, snapshot: &Snapshot, owner: &IdentityId) -> Option<String> {
+    let Some(identity) = snapshot.identity(owner) else {
+        return Some("its identity is gone".to_owned());
+    };
+    let effective = View::new(deps, snapshot).identity(identity);
+    let living = matches!(effective.state.as_str(), "active" | "probation");
+    (!living).then(|| match effective.stopped_by {
+        Some(mark) => format!("its identity is {}: {mark}", effective.state),
+        None => format!("its identity is {}", effective.state),
+    })
+}
 
 /// A new secret of ours.
 pub(crate) fn fresh_secret(deps: &Deps) -> Result<Secret<Vec<u8>>, RouteError> {

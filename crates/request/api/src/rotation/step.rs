@@ -3,17 +3,20 @@
 //! It keeps nothing: whatever it was doing when it died, the plan of the stored state is what it does next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bailiwick_base::{Secret, Time, Transition};
+use bailiwick_base::{CredentialId, Digest, Secret, Time, Transition};
 use bailiwick_connectors::{Driver, Ended, Probed, Reachable, TargetError};
-use bailiwick_credential::plan::{Step, plan};
+use bailiwick_credential::plan::{Blocker, Step, plan, rest_max};
 use bailiwick_credential::{Observed, Phase, ProbeAnswer, Refusal, ThirdParty, rotation};
-use bailiwick_store::{Actor, Context, Reach, RequestId, Sealing, StoreError, Tx};
+use bailiwick_store::{Actor, Context, DueCredential, Reach, RequestId, Sealing, StoreError, Tx};
 
 use crate::Deps;
 
 /// Steps of one rotation before it waits for the next look.
 const STEPS_MAX: usize = 16;
+/// How long a row that cannot be read is left alone at most.
+const UNREADABLE: Duration = Duration::from_secs(60);
 
 /// Why a step did not end.
 #[derive(Debug, thiserror::Error)]
@@ -32,23 +35,43 @@ pub(crate) enum Stopped {
     Target(#[from] TargetError),
 }
 
-/// Does what the plan of `credential` asks for, until it has to wait. What stops it stands in the credential.
-pub async fn advance_rotation(deps: &Deps, mut credential: ThirdParty) {
+/// Does what the plan of the credential asks for, until it has to wait; what stops it stands in the credential.
+/// Gives how long it may be left alone, as long as its row is this one; `None` when it is to be looked at again at
+/// once. `row` is the one that was found to be due.
+pub(crate) async fn advance(deps: &Deps, id: &CredentialId, row: Digest) -> Option<(Digest, Duration)> {
+    let found = async {
+        let mut reader = deps.store.reader(id.tenant()).await?;
+        reader.third_party().lookup(id).await
+    };
+    let credential = match found.await {
+        Ok(found) => found?,
+        Err(error) => {
+            tracing::warn!(%error, credential = %id, "a credential that is due could not be read");
+            return Some((row, UNREADABLE));
+        }
+    };
+    let (left, blockers) = carry_on(deps, credential).await?;
+    let most = rest_max(&left, &blockers, deps.clock.now());
+    let row = DueCredential::digest_of(&left).ok()?;
+    Some((row, most))
+}
+
+/// As it stands when it has to wait, and what for; `None` when there is more to do.
+async fn carry_on(deps: &Deps, mut credential: ThirdParty) -> Option<(ThirdParty, Vec<Blocker>)> {
     let mut observed = None;
     for _ in 0..STEPS_MAX {
         let steps = plan(&credential, observed.as_ref(), deps.clock.now());
-        let Some(step) = steps.into_iter().next() else {
-            return;
+        let step = match steps.into_iter().next() {
+            None => return Some((credential, Vec::new())),
+            Some(Step::Wait(blockers)) => return Some((credential, blockers)),
+            Some(step) => step,
         };
-        let waits = matches!(step, Step::Wait(_));
         match take(deps, &credential, step, &mut observed).await {
             Ok(next) => credential = next,
-            Err(stopped) => return note(deps, credential, &stopped).await,
-        }
-        if waits {
-            return;
+            Err(stopped) => return note(deps, credential, &stopped).await.map(|c| (c, Vec::new())),
         }
     }
+    None
 }
 
 /// One step: the deed first, then its record; where both secrets would change hands, the record first.
@@ -254,33 +277,44 @@ async fn finish(
     after.ok_or(Stopped::Gone("it ended without a state"))
 }
 
-/// What stopped a rotation stands in its state; a refusal while staging takes it back.
-async fn note(deps: &Deps, c: ThirdParty, stopped: &Stopped) {
+/// What stopped a rotation stands in its state; a refusal while staging takes it back. Gives the credential as it
+/// stands now; nothing when somebody else moved it on, or there is something else to do.
+async fn note(deps: &Deps, c: ThirdParty, stopped: &Stopped) -> Option<ThirdParty> {
     if matches!(stopped, Stopped::Store(StoreError::Conflict { .. })) {
-        // Somebody else moved it on; the next look sees where it is.
-        return;
+        return None;
     }
-    tracing::warn!(credential = %c.name, tenant = %c.id.tenant(), error = %stopped, "a rotation step did not end");
     let staging = c
         .rotation()
         .is_some_and(|r| matches!(r.phase, Phase::Preparing | Phase::Staging));
     let refused = matches!(stopped, Stopped::Target(TargetError::Refused { .. }));
-    let noted = if staging && refused {
+    let takes_back = staging && refused;
+    let noted = if takes_back {
         let mut reason = stopped.to_string();
         reason.retain(|ch| !ch.is_control());
         while reason.len() > bailiwick_base::limits::TEXT_MAX {
             reason.pop();
         }
-        rotation::roll_back(c, &reason).map(Some)
+        rotation::roll_back(c.clone(), &reason).map(Some)
     } else {
-        rotation::trouble(c, &stopped.to_string())
+        rotation::trouble(c.clone(), &stopped.to_string())
     };
+    // The same as before is not said again.
+    let is_news = !matches!(noted, Ok(None));
+    if is_news {
+        tracing::warn!(credential = %c.name, tenant = %c.id.tenant(), error = %stopped, "a rotation step did not end");
+    }
     let written = match noted {
-        Ok(Some(t)) => write(deps, t, Sealed::Keep).await.map(drop),
-        Ok(None) => Ok(()),
+        Ok(Some(t)) => write(deps, t, Sealed::Keep).await,
+        // It did not even begin: there is nowhere to note it.
+        Ok(None) | Err(Refusal::NoRotation) => Ok(c.clone()),
         Err(refusal) => Err(refusal.into()),
     };
-    if let Err(error) = written {
-        tracing::warn!(%error, "the trouble of a rotation could not be recorded");
+    match written {
+        Ok(_) if takes_back => None,
+        Ok(left) => Some(left),
+        Err(error) => {
+            tracing::warn!(%error, "the trouble of a rotation could not be recorded");
+            Some(c)
+        }
     }
 }

@@ -377,6 +377,7 @@ fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
             moved: r.moved.iter().cloned().collect(),
             waiting: c.consumers.difference(&r.moved).cloned().collect(),
             unknown: r.strangers.iter().cloned().collect(),
+            unknown_more: r.strangers_more,
             trouble: r.trouble.clone(),
         }),
         taken_back: c.taken_back.as_ref().map(|back| wire::TakenBack {

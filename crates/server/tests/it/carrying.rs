@@ -1,0 +1,170 @@
+//! Many things to carry on at once: none of them holds up another.
+
+use std::time::Duration;
+
+use bailiwick_base::Clock;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, PATIENCE};
+use crate::keeper::{Keeper, Silent, place};
+
+/// A bed with tenants that have an identity `orders` and the credential that manages keys.
+async fn bed(tenants: &[&str]) -> Bed {
+    let bed = Bed::start().await;
+    for tenant in tenants {
+        bed.add_tenant(tenant).await;
+        bed.add_identity(tenant, "orders").await;
+        register(
+            &bed,
+            tenant,
+            "manager",
+            "managing-secret",
+            &json!({"kind": "api-key"}),
+        )
+        .await;
+    }
+    bed
+}
+
+async fn register(bed: &Bed, tenant: &str, name: &str, secret: &str, more: &Value) {
+    let mut body = json!({
+        "name": name, "identity": "orders", "secret": STANDARD.encode(secret), "overlap": 3_600,
+    });
+    for (member, value) in more.as_object().unwrap() {
+        body[member] = value.clone();
+    }
+    bed.post(&format!("/v1/tenants/{tenant}/credentials"), &body)
+        .await
+        .ok();
+}
+
+/// A key of a service, which nobody says he moved from.
+async fn key(bed: &Bed, tenant: &str, name: &str, (id, secret): (String, String), url: &str) {
+    let more = json!({"kind": "api-key", "consumers": ["mailer"], "http": place(url, &id)});
+    register(bed, tenant, name, &secret, &more).await;
+}
+
+async fn ask(bed: &Bed, tenant: &str, name: &str, what: &str) -> Value {
+    let path = format!("/v1/tenants/{tenant}/credentials/{name}/{what}");
+    bed.post(&path, &json!({"reason": "a drill"})).await.ok()
+}
+
+async fn shown(bed: &Bed, tenant: &str, name: &str) -> Value {
+    bed.get(&format!("/v1/tenants/{tenant}/credentials/{name}"))
+        .await
+        .ok()
+}
+
+/// Waits on the service itself; nothing here sleeps.
+async fn until<F: Future<Output = bool>>(bed: &Bed, what: &str, within: Duration, done: impl Fn() -> F) {
+    let from = bed.clock.monotonic();
+    while !done().await {
+        assert!(
+            bed.clock.monotonic() < from + within,
+            "{what}: not within {within:?}"
+        );
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_revoked(shown: &Value) -> bool {
+    shown["revoked"]["entry"].is_u64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotations_that_wait_are_no_queue_for_a_revocation_or_another_rotation() {
+    let bed = bed(&["acme"]).await;
+    let keeper = Keeper::open().await;
+    let names: Vec<String> = (0..33).map(|n| format!("key-{n:02}")).collect();
+    for name in &names {
+        key(&bed, "acme", name, keeper.add(name), &keeper.url).await;
+        ask(&bed, "acme", name, "rotate").await;
+    }
+    key(&bed, "acme", "leaked", keeper.add("leaked"), &keeper.url).await;
+    // More than there are places: all of them get as far as they can.
+    for name in &names {
+        let watches = async || shown(&bed, "acme", name).await["rotation"]["phase"] == "watching";
+        until(&bed, "it waits for its consumer", PATIENCE, watches).await;
+    }
+    let last = names.last().unwrap();
+    for name in ["leaked", last] {
+        ask(&bed, "acme", name, "revoke").await;
+        let revoked = async || is_revoked(&shown(&bed, "acme", name).await);
+        until(&bed, "it is revoked", PATIENCE / 4, revoked).await;
+        assert!(!keeper.accepts(name));
+    }
+    assert!(keeper.accepts(&names[0]), "what waits is left as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_never_answers_holds_up_no_other_system_and_no_other_tenant() {
+    let bed = bed(&["acme", "bolt"]).await;
+    let (keeper, silent) = (Keeper::open().await, Silent::open().await);
+    for n in 0..40 {
+        let name = format!("stuck-{n:02}");
+        let known = (name.clone(), "never told".to_owned());
+        key(&bed, "acme", &name, known, &silent.url).await;
+        ask(&bed, "acme", &name, "rotate").await;
+    }
+    for tenant in ["acme", "bolt"] {
+        key(&bed, tenant, "leaked", keeper.add(tenant), &keeper.url).await;
+    }
+    until(&bed, "every place is taken", PATIENCE, async || {
+        silent.taken() >= 32
+    })
+    .await;
+    // Each of those is waited for for fifteen seconds.
+    for tenant in ["bolt", "acme"] {
+        ask(&bed, tenant, "leaked", "revoke").await;
+        let revoked = async || is_revoked(&shown(&bed, tenant, "leaked").await);
+        until(&bed, "it is revoked", PATIENCE / 4, revoked).await;
+        assert!(!keeper.accepts(tenant));
+    }
+}
+
+/// An access key at `keeper` from which sessions of a role are leased.
+async fn lender(bed: &Bed, keeper: &Keeper) {
+    let over = json!({"url": keeper.url, "allow_addresses": ["127.0.0.1/32"], "allow_plaintext": true});
+    let aws = json!({
+        "user": "orders", "key": "AKIAEXAMPLEUSED00", "region": "eu-central-1",
+        "manager_key": "AKIAEXAMPLEMANAGE", "manager": "manager",
+        "lease_role": "arn:aws:iam::123456789012:role/orders", "danger_endpoint_override": over,
+    });
+    let more = json!({"kind": "aws-access-key", "aws": aws});
+    register(bed, "acme", "cloud", "secret of the key", &more).await;
+}
+
+async fn lease(bed: &Bed, task: &str) -> String {
+    let body = json!({"credential": "cloud", "for": 3_600, "reason": "a drill"});
+    let lent = bed
+        .post(&format!("/v1/tenants/acme/tasks/{task}/leases"), &body)
+        .await
+        .ok();
+    lent["lease"]["handle"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_behind_hundreds_of_others_is_taken_back_with_its_task() {
+    let bed = bed(&["acme"]).await;
+    let keeper = Keeper::open().await;
+    lender(&bed, &keeper).await;
+    let identity = bed.add_identity("acme", "worker").await;
+    let mut last = (String::new(), String::new());
+    for n in 0..9 {
+        let (task, _) = bed
+            .open_task("acme", &identity, &[r#"credential:lease(name = "cloud")"#])
+            .await;
+        for _ in 0..if n == 8 { 1 } else { 32 } {
+            last = (task.clone(), lease(&bed, &task).await);
+        }
+    }
+    let (task, handle) = last;
+    assert_eq!(keeper.denied(), Vec::<String>::new());
+    bed.kill("acme", "task", &task).await.ok();
+    until(&bed, "it is denied", PATIENCE / 4, async || {
+        keeper.denied() == [handle.clone()]
+    })
+    .await;
+}
