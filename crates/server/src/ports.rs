@@ -12,7 +12,6 @@ use bailiwick_mcp::{
 };
 use bailiwick_pep::token::{Presented, ProofVerifier, TokenError, Verifier};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Store, StoreError, Tx};
-use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 /// The token verifier as the gateway calls it.
@@ -52,29 +51,24 @@ impl Secrets {
 }
 
 impl UpstreamSecrets for Secrets {
-    fn secret(&self, id: &CredentialId) -> Option<Secret<Vec<u8>>> {
-        if let Some(staged) = self.staged().get(id) {
-            return Some(Secret::new(staged.to_vec()));
-        }
-        let (store, id, now) = (self.store.clone(), id.clone(), self.clock.now());
-        let read = async move {
-            let mut reader = store.reader(id.tenant()).await?;
-            let alive = reader
-                .credential()
-                .lookup(&id)
-                .await?
-                .is_some_and(|c| c.expires_at > now);
-            if alive {
-                reader.credential().reveal(&id).await
-            } else {
-                Ok(None)
+    fn secret<'a>(&'a self, id: &'a CredentialId) -> BoxFuture<'a, Option<Secret<Vec<u8>>>> {
+        Box::pin(async move {
+            let staged = self.staged().get(id).map(|staged| Secret::new(staged.to_vec()));
+            if staged.is_some() {
+                return staged;
             }
-        };
-        // The gateway asks from inside the runtime and rarely: once for each connection that is made.
-        let found = tokio::task::block_in_place(|| Handle::current().block_on(read));
-        found.unwrap_or_else(|error: StoreError| {
-            tracing::error!(%error, "an upstream credential could not be opened");
-            None
+            let read = async {
+                let mut reader = self.store.reader(id.tenant()).await?;
+                let found = reader.credential().lookup(id).await?;
+                match found.is_some_and(|c| c.expires_at > self.clock.now()) {
+                    true => reader.credential().reveal(id).await,
+                    false => Ok(None),
+                }
+            };
+            read.await.unwrap_or_else(|error: StoreError| {
+                tracing::error!(%error, "an upstream credential could not be opened");
+                None
+            })
         })
     }
 }

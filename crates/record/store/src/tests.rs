@@ -129,3 +129,22 @@ async fn a_full_disk_is_named_and_changes_nothing() {
     let rows = conn.fetch("SELECT count(*) FROM mark", Vec::new()).await.unwrap();
     assert_eq!(rows, [[crate::row::Cell::Int(0)]]);
 }
+
+/// Whoever reads much must not make the node look as if it had lost its store.
+#[tokio::test]
+async fn the_heartbeat_waits_behind_nobody_who_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        readers.push(store.every().await.unwrap());
+    }
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(1), store.position()).await;
+    assert_eq!(asked.unwrap().unwrap().0, StatePos(0));
+    drop(readers);
+    store.close().await;
+    assert!(
+        store.position().await.is_err(),
+        "a closed store gives no heartbeat"
+    );
+}

@@ -7,7 +7,7 @@ use crate::dial::BoxFuture;
 /// The credentials that upstream servers are opened with.
 pub trait UpstreamSecrets: Send + Sync + 'static {
     /// The secret itself; `None` when it is revoked, expired or its key is not open.
-    fn secret(&self, id: &CredentialId) -> Option<Secret<Vec<u8>>>;
+    fn secret<'a>(&'a self, id: &'a CredentialId) -> BoxFuture<'a, Option<Secret<Vec<u8>>>>;
 }
 
 /// Starts background work; only `server` owns the runtime.

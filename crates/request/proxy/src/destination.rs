@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bailiwick_base::{Secret, TenantId};
+use bailiwick_base::{CredentialId, Secret, TenantId};
 use bailiwick_decide::destination::{Coding, HeaderTemplate};
 use bailiwick_decide::{Bearer, Connection, Snapshot, UpstreamServer};
-use bailiwick_outbound::{AddressRule, Dialer, Endpoint, UpstreamSecrets};
+use bailiwick_outbound::{AddressRule, Dialer, Endpoint};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, Method};
@@ -23,6 +23,7 @@ pub(crate) struct Found {
 }
 
 /// A secret in its header, and what may therefore not come back.
+#[derive(Clone)]
 pub(crate) struct Injected {
     pub(crate) name: HeaderName,
     pub(crate) value: HeaderValue,
@@ -106,32 +107,21 @@ impl Found {
         })
     }
 
-    /// The secret of the destination in its header, if it has one.
+    /// The secret of the destination in its header; `None` when it cannot stand in one, or not be looked for.
     pub(crate) fn injected(
         &self,
-        secrets: &dyn UpstreamSecrets,
+        id: &CredentialId,
+        secret: &Secret<Vec<u8>>,
         masks: &Masks,
-    ) -> Result<Option<Injected>, Refused> {
-        let Some(id) = &self.server.credential else {
-            return Ok(None);
-        };
-        let missing = || {
-            Refused::gateway(
-                "destination.credential",
-                "the secret of this destination is revoked, expired or cannot be used",
-            )
-        };
-        let Some((_, Some(template), _)) = self.connection() else {
-            return Err(missing());
-        };
-        let template = HeaderTemplate::parse(template).map_err(|_| missing())?;
-        let secret = secrets.secret(id).ok_or_else(missing)?;
-        let name = HeaderName::from_bytes(template.name.as_bytes()).map_err(|_| missing())?;
+    ) -> Option<Injected> {
+        let (_, template, _) = self.connection()?;
+        let template = HeaderTemplate::parse(template?).ok()?;
+        let name = HeaderName::from_bytes(template.name.as_bytes()).ok()?;
         let text = filled(&template, secret.reveal());
-        let mut value = HeaderValue::from_bytes(text.reveal()).map_err(|_| missing())?;
+        let mut value = HeaderValue::from_bytes(text.reveal()).ok()?;
         value.set_sensitive(true);
-        let mask = masks.of(id, secret.reveal(), text.reveal()).ok_or_else(missing)?;
-        Ok(Some(Injected { name, value, mask }))
+        let mask = masks.of(id, secret.reveal(), text.reveal())?;
+        Some(Injected { name, value, mask })
     }
 }
 

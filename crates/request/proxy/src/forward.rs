@@ -117,10 +117,15 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, Refused> {
     let deps = &session.shared.deps;
     let runs = session.runs(&permit);
-    let injected = found.injected(&*deps.secrets, &session.shared.masks)?;
     let exceeded = Arc::new(AtomicBool::new(false));
-    let outgoing = outgoing(session, wanted, injected.as_ref(), request, &exceeded)?;
-    let sent = async { send(session, found, wanted, outgoing).await };
+    let sent = async {
+        let opened = session.shared.opened.of(found, &*deps.secrets, &*deps.clock);
+        let opened = tokio::time::timeout(deps.config.connect_timeout, opened).await;
+        let injected = opened.unwrap_or_else(|_| Err(late()))?;
+        let outgoing = outgoing(session, wanted, injected.as_ref(), request, &exceeded)?;
+        let response = send(session, found, wanted, outgoing).await?;
+        Ok::<_, Refused>((response, injected.map(|i| i.mask).unwrap_or_default()))
+    };
     let answered = tokio::select! {
         biased;
         reason = permit.revoked() => {
@@ -130,8 +135,8 @@ pub(crate) async fn forward(
         }
         answered = tokio::time::timeout(deps.config.call_max, sent) => answered.unwrap_or_else(|_| Err(late())),
     };
-    let response = match answered {
-        Ok(response) => response,
+    let (response, mask) = match answered {
+        Ok(answered) => answered,
         Err(refused) => {
             let refused = match exceeded.load(Ordering::Relaxed) {
                 true => too_long(deps.config.body_max),
@@ -142,7 +147,6 @@ pub(crate) async fn forward(
             return Err(Refused { decision, ..refused });
         }
     };
-    let mask = injected.map(|i| i.mask).unwrap_or_default();
     reply::pass_on((session, runs), permit, mask, response)
 }
 

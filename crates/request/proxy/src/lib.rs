@@ -18,6 +18,7 @@
 
 mod answer;
 mod authority;
+mod coding;
 mod config;
 mod connection;
 mod destination;
@@ -25,6 +26,7 @@ mod detour;
 mod forward;
 mod listener;
 mod mask;
+mod opened;
 mod patience;
 mod places;
 mod reply;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::{Authority, CaError, CaKey};
 use crate::config::ProxyConfig;
 use crate::connection;
-use crate::mask::Masks;
+use crate::opened::Opened;
 use crate::places::{Full, Places};
 
 /// Before the next try when no connection could be accepted.
@@ -48,7 +48,7 @@ pub struct ProxyDeps {
 pub(crate) struct Shared {
     pub(crate) deps: ProxyDeps,
     pub(crate) authority: Authority,
-    pub(crate) masks: Masks,
+    pub(crate) opened: Opened,
     /// Ends with the service.
     pub(crate) stop: CancellationToken,
 }
@@ -117,7 +117,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             deps,
             authority,
-            masks: Masks::default(),
+            opened: Opened::default(),
             stop: stop.clone(),
         });
         loop {

@@ -2,10 +2,12 @@
 //!
 //! Found are the spellings of [`spellings`](bailiwick_outbound::spellings): as it is, percent-encoded, in hexadecimal,
 //! in both alphabets of Base64 at any offset; for the secret, for the whole value of its header, and for each word of
-//! that. They are written over with asterisks, so no length changes. Not found is what a destination that wants to
-//! tell can always do: another encoding, a packed body, or pieces of it.
+//! that; in each of them any character may be escaped besides, as JSON, HTML and URLs do it, up to [`LAYERS`] deep. They
+//! are written over with asterisks, so no length changes. Not found is what a destination that wants to tell can always
+//! do: another encoding, a packed body, or pieces of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -13,8 +15,12 @@ use bailiwick_base::{CredentialId, Digest, Secret, Sha256};
 use bailiwick_outbound::spellings;
 use bytes::Bytes;
 
+use crate::coding::{Coding, Reading};
+
 /// Shorter than this a secret would be found by chance.
 const SECRET_MIN: usize = 8;
+/// How many layers of escapes are taken off: a document of JSON in a string of another, and one more.
+const LAYERS: usize = 3;
 /// Masks kept.
 const KEPT_MAX: usize = 1_024;
 const STAR: u8 = b'*';
@@ -68,7 +74,8 @@ impl Mask {
     pub(crate) fn masked(&self, text: &[u8]) -> Option<Vec<u8>> {
         let needles = self.needles.as_ref()?;
         let mut out = text.to_vec();
-        cover(needles, &mut out).then_some(out)
+        let (found, _) = cover(needles, &mut out);
+        found.then_some(out)
     }
 
     /// The next piece of a text that comes in pieces. What could be the beginning of a spelling waits for the rest.
@@ -78,9 +85,8 @@ impl Mask {
         };
         let mut text = std::mem::take(&mut self.held);
         text.extend_from_slice(&piece);
-        cover(needles, &mut text);
-        let waits = begun(needles, &text);
-        self.held = text.split_off(text.len() - waits);
+        let (_, whole) = cover(needles, &mut text);
+        self.held = text.split_off(whole);
         Bytes::from(text)
     }
 
@@ -116,14 +122,41 @@ impl Masks {
     }
 }
 
-fn cover(needles: &Needles, text: &mut [u8]) -> bool {
-    let found: Vec<_> = needles.automaton.find_iter(&*text).map(|m| m.range()).collect();
-    for range in &found {
+/// Writes over what is found in `text`, however it is escaped. Gives whether anything was, and up to where nothing can
+/// be the beginning of more.
+fn cover(needles: &Needles, text: &mut [u8]) -> (bool, usize) {
+    let mut found: Vec<_> = needles.automaton.find_iter(&*text).map(|m| m.range()).collect();
+    fill(text, &found);
+    let mut whole = text.len() - begun(needles, text);
+    if memchr::memchr3(b'\\', b'%', b'&', text).is_none() {
+        return (!found.is_empty(), whole);
+    }
+    let mut reading = Reading::of(text);
+    for _ in 0..LAYERS {
+        let mut changed = false;
+        for coding in Coding::ALL {
+            let Some(inner) = reading.without(coding) else {
+                continue;
+            };
+            let matches = needles.automaton.find_iter(&inner.text);
+            found.extend(matches.map(|m| inner.source(m.range())));
+            whole = whole.min(inner.place(inner.text.len() - begun(needles, &inner.text)));
+            (reading, changed) = (inner, true);
+        }
+        if !changed {
+            break;
+        }
+    }
+    fill(text, &found);
+    (!found.is_empty(), whole)
+}
+
+fn fill(text: &mut [u8], ranges: &[Range<usize>]) {
+    for range in ranges {
         if let Some(bytes) = text.get_mut(range.clone()) {
             bytes.fill(STAR);
         }
     }
-    !found.is_empty()
 }
 
 /// How many bytes at the end of `text` are the beginning of a spelling.
@@ -144,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    const SECRET: &str = "CANARY/s3cr+t~0f_the.upstream";
+    const SECRET: &str = "CANARY/s3cr+t~0f_the.up&stream<='\"";
 
     fn mask() -> Mask {
         Mask::new(SECRET.as_bytes(), format!("Bearer {SECRET}").as_bytes()).unwrap()
@@ -174,6 +207,31 @@ mod tests {
             STANDARD.encode(SECRET),
             STANDARD.encode(format!("u:{SECRET}")),
             URL_SAFE.encode(format!("ab{SECRET}")),
+            // As PHP, Go, Gson, .NET and Python write a string of JSON; any character at all; one string in another.
+            SECRET.replace('/', r"\/").replace('"', "\\\""),
+            SECRET
+                .replace('&', r"\u0026")
+                .replace('<', r"\u003c")
+                .replace('"', "\\\""),
+            SECRET
+                .replace('=', r"\u003d")
+                .replace('\'', r"\u0027")
+                .replace('"', "\\\""),
+            SECRET.replace('+', r"\u002B").replace('"', r"\u0022"),
+            SECRET.bytes().map(|b| format!(r"\u{b:04x}")).collect(),
+            STANDARD
+                .encode(SECRET)
+                .replace('/', r"\/")
+                .replace('+', r"\u002B"),
+            SECRET.replace('/', r"\\/").replace('"', r#"\\\""#),
+            SECRET.replace('/', r"%5C/"),
+            // As HTML and XML are written.
+            SECRET
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('\'', "&#39;")
+                .replace('"', "&quot;"),
+            SECRET.replace('&', "&#x26;").replace('\'', "&apos;"),
         ] {
             let text = format!("{{\"echo\":\"{spelling}\",\"rest\":\"CANARY CAN\"}}");
             let whole = streamed(text.as_bytes(), text.len());

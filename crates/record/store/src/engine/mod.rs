@@ -150,6 +150,21 @@ impl Engine {
         }
     }
 
+    /// The same store with one reader of its own, which no other waits for.
+    pub(crate) fn apart(&self) -> Self {
+        match self {
+            Self::Postgres { options, .. } => Self::Postgres {
+                options: options.clone(),
+                readers: postgres::pool(options, 1),
+            },
+            Self::Sqlite { options, path, .. } => Self::Sqlite {
+                options: options.clone(),
+                readers: sqlite::pool(options, 1),
+                path: path.clone(),
+            },
+        }
+    }
+
     /// A connection for the writer.
     pub(crate) async fn connect(&self) -> Result<Conn, StoreError> {
         Ok(match self {

@@ -49,6 +49,7 @@ pub(crate) struct HttpServer {
     pub(crate) path: http::Uri,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opened: Mutex<Option<Arc<Opened>>>,
+    pub(crate) opening: tokio::sync::Mutex<()>,
     pub(crate) session_peer: Mutex<Option<Arc<Peer>>>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) credential: Option<CredentialId>,
@@ -74,12 +75,12 @@ pub(crate) struct HttpSession {
 
 impl HttpServer {
     /// The fixed head of every message, with our own credential. Nothing of the caller's head is copied.
-    fn head(&self, verb: Method) -> Result<(http::Request<Full<Bytes>>, Canary), UpstreamError> {
+    async fn head(&self, verb: Method) -> Result<(http::Request<Full<Bytes>>, Canary), UpstreamError> {
         let mut message = http::Request::new(Full::new(Bytes::new()));
         *message.method_mut() = verb;
         *message.uri_mut() = self.path.clone();
         message.headers_mut().insert(HOST, self.host.clone());
-        let opened = self.opened()?;
+        let opened = self.opened().await?;
         if let Some(opened) = &opened {
             message
                 .headers_mut()
@@ -89,22 +90,34 @@ impl HttpServer {
     }
 
     /// The credential, asked for again when it was opened a while ago.
-    fn opened(&self) -> Result<Option<Arc<Opened>>, UpstreamError> {
+    async fn opened(&self) -> Result<Option<Arc<Opened>>, UpstreamError> {
         let Some(id) = &self.credential else {
             return Ok(None);
         };
-        let now = self.clock.monotonic();
-        let known = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|k| now.saturating_sub(k.at) < OPENED_TTL) {
+        let known = || {
+            let now = self.clock.monotonic();
+            let known = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            known.filter(|k| now.saturating_sub(k.at) < OPENED_TTL)
+        };
+        if let Some(known) = known() {
             return Ok(Some(known));
         }
-        let secret = self.secrets.secret(id).ok_or(UpstreamError::CredentialMissing)?;
+        // One asks for all who wait.
+        let _opening = self.opening.lock().await;
+        if let Some(known) = known() {
+            return Ok(Some(known));
+        }
+        let secret = self
+            .secrets
+            .secret(id)
+            .await
+            .ok_or(UpstreamError::CredentialMissing)?;
         let (name, value) = credential_header(&secret)?;
         let opened = Arc::new(Opened {
             name,
             value,
             canary: Canary::new(&secret)?,
-            at: now,
+            at: self.clock.monotonic(),
         });
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&opened));
         Ok(Some(opened))
@@ -115,7 +128,7 @@ impl HttpServer {
         self: &Arc<Self>,
         mut out: Outgoing,
     ) -> Result<HttpExchange, UpstreamError> {
-        let (mut message, canary) = self.head(Method::POST)?;
+        let (mut message, canary) = self.head(Method::POST).await?;
         let headers = message.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, BOTH);
@@ -202,7 +215,7 @@ impl HttpServer {
     /// Opens a session: `initialize`, then `notifications/initialized`.
     pub(crate) async fn open(self: &Arc<Self>, client: &Client) -> Result<Arc<HttpSession>, UpstreamError> {
         let mut out = own_call("initialize", &peer::initialize_params(client));
-        let (mut message, canary) = self.head(Method::POST)?;
+        let (mut message, canary) = self.head(Method::POST).await?;
         message.headers_mut().insert(CONTENT_TYPE, JSON);
         message.headers_mut().insert(ACCEPT, BOTH);
         *message.body_mut() = Full::new(out.take_text());
@@ -266,20 +279,24 @@ impl HttpSession {
         changes
     }
 
-    fn head(&self, verb: Method) -> Result<(http::Request<Full<Bytes>>, Canary), UpstreamError> {
-        let (mut message, canary) = self.server.head(verb)?;
-        message
-            .headers_mut()
-            .insert(PROTOCOL_VERSION, self.version.clone());
-        if let Some(id) = &self.id {
-            message.headers_mut().insert(SESSION_ID, id.clone());
-        }
+    async fn head(&self, verb: Method) -> Result<(http::Request<Full<Bytes>>, Canary), UpstreamError> {
+        let (mut message, canary) = self.server.head(verb).await?;
+        self.address(&mut message);
         Ok((message, canary))
+    }
+
+    /// Makes `message` one of this session.
+    fn address(&self, message: &mut http::Request<Full<Bytes>>) {
+        let headers = message.headers_mut();
+        headers.insert(PROTOCOL_VERSION, self.version.clone());
+        if let Some(id) = &self.id {
+            headers.insert(SESSION_ID, id.clone());
+        }
     }
 
     /// Sends a call.
     pub(crate) async fn call(self: &Arc<Self>, mut out: Outgoing) -> Result<HttpExchange, UpstreamError> {
-        let (mut message, canary) = self.head(Method::POST)?;
+        let (mut message, canary) = self.head(Method::POST).await?;
         message.headers_mut().insert(CONTENT_TYPE, JSON);
         message.headers_mut().insert(ACCEPT, BOTH);
         *message.body_mut() = Full::new(out.take_text());
@@ -307,7 +324,7 @@ impl HttpSession {
 
     /// Sends a notification or a response.
     pub(crate) async fn send(&self, text: Bytes) -> Result<(), UpstreamError> {
-        let (mut message, _) = self.head(Method::POST)?;
+        let (mut message, _) = self.head(Method::POST).await?;
         message.headers_mut().insert(CONTENT_TYPE, JSON);
         message.headers_mut().insert(ACCEPT, BOTH);
         *message.body_mut() = Full::new(text);
@@ -322,7 +339,7 @@ impl HttpSession {
 
     /// Opens the stream of messages that belong to no call. The head may be long in coming.
     pub(crate) async fn listen(self: &Arc<Self>) -> Result<HttpExchange, UpstreamError> {
-        let (mut message, canary) = self.head(Method::GET)?;
+        let (mut message, canary) = self.head(Method::GET).await?;
         message.headers_mut().insert(ACCEPT, EVENTS);
         let (parts, body) = self.server.pool.send_unbounded(message).await?;
         let out = own_call("", &Value::Null);
@@ -344,13 +361,16 @@ impl Drop for HttpSession {
         if self.id.is_none() || self.is_lost() {
             return;
         }
-        let Ok((message, _)) = self.head(Method::DELETE) else {
-            return;
-        };
-        let pool = Arc::clone(&self.server.pool);
+        let mut last = http::Request::new(Full::new(Bytes::new()));
+        self.address(&mut last);
+        let server = Arc::clone(&self.server);
         self.server.spawner.spawn(Box::pin(async move {
+            let Ok((mut message, _)) = server.head(Method::DELETE).await else {
+                return;
+            };
+            message.headers_mut().extend(std::mem::take(last.headers_mut()));
             // The server may not answer; its own time-out ends the session then.
-            if let Ok((_, body)) = pool.send(message).await {
+            if let Ok((_, body)) = server.pool.send(message).await {
                 body.finish();
             }
         }));

@@ -167,6 +167,7 @@ fn web(server: &UpstreamServer, making: &Making, config: &GatewayConfig) -> Resu
         path,
         clock: Arc::clone(&making.clock),
         opened: Mutex::new(None),
+        opening: tokio::sync::Mutex::default(),
         session_peer: Mutex::new(None),
         pool,
         credential: server.credential.clone(),

@@ -167,8 +167,9 @@ impl Authenticator for Tokens {
 struct Secrets;
 
 impl UpstreamSecrets for Secrets {
-    fn secret(&self, id: &CredentialId) -> Option<Secret<Vec<u8>>> {
-        (*id == credential_id()).then(|| Secret::new(UPSTREAM_SECRET.as_bytes().to_vec()))
+    fn secret<'a>(&'a self, id: &'a CredentialId) -> BoxFuture<'a, Option<Secret<Vec<u8>>>> {
+        let found = (*id == credential_id()).then(|| Secret::new(UPSTREAM_SECRET.as_bytes().to_vec()));
+        Box::pin(std::future::ready(found))
     }
 }
 
