@@ -1,6 +1,7 @@
 //! The HTTP client of the operator commands: signs a short-lived session with the operator's key.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bailiwick_server::operator::{OperatorKey, session_token};
 use bailiwick_wire::Problem;
@@ -19,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::args::Global;
 use crate::output::{Failure, exit};
 
+/// For a connection to the service.
+const CONNECTING: Duration = Duration::from_secs(10);
 const REPLY_MAX: usize = 64 * 1024 * 1024;
 
 /// Where the service is and who asks; written by `claim`, read by every operator command.
@@ -123,7 +126,11 @@ impl Client {
             Some(ca) => builder.with_tls_config(roots(ca)?),
             None => builder.with_webpki_roots(),
         };
-        let connector = connector.https_or_http().enable_http1().build();
+        let mut http = HttpConnector::new();
+        // TLS is the other one's part.
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(CONNECTING));
+        let connector = connector.https_or_http().enable_http1().wrap_connector(http);
         let http = HyperClient::builder(TokioExecutor::new()).build(connector);
         let tenant = global.tenant.clone().or_else(|| context.tenant.clone());
         Ok(Self {

@@ -98,6 +98,64 @@ test("when `run` is killed its command dies with it and its task within seconds"
     assert.ok(JSON.stringify(items).includes("its heartbeat stopped"), "the entry says why");
 });
 
+test("`run` ends with its command and by its signals while the service does not answer", async ({ desk }) => {
+    // Alone, because it is stopped.
+    const installation = await Installation.start("run-frozen");
+    await installation.addHttpServer("files", desk.url);
+    await installation.addIdentity("worker");
+    const words = [...WORK, "--heartbeat", "3"];
+    try {
+        const [ends, told] = [new Run(installation, words, sh("echo ready; sleep 4; exit 7")), new Run(installation, words, sh("echo ready; exec sleep 60"))];
+        await until("the commands", () => [ends, told].every(({ out }) => out.includes("ready")));
+        process.kill(installation.service.pid, "SIGSTOP");
+        const frozen = Date.now();
+        // A heartbeat is due, and waits.
+        await new Promise(done => setTimeout(done, 2_500));
+        told.child.kill("SIGTERM");
+        assert.deepEqual([(await told.ended).code, (await ends.ended).code], [143, 7]);
+        assert.ok(Date.now() - frozen < 14_000, "what cannot be closed is not waited for");
+        const early = new Run(installation, words, sh("echo started"));
+        await new Promise(done => setTimeout(done, 1_000));
+        early.child.kill("SIGTERM");
+        assert.equal((await early.ended).code, 143);
+        assert.deepEqual(early.out, [], "its command never started");
+        process.kill(installation.service.pid, "SIGCONT");
+        await until("every task to end", async () => {
+            const { items } = await installation.cli(["task", "ls"]);
+            return items.length >= 2 && items.every(({ state }) => state === "closed");
+        }, 15_000);
+    } finally {
+        process.kill(installation.service.pid, "SIGCONT");
+        await installation.stop();
+    }
+});
+
+test("the heartbeat goes on while tokens are renewed more often than it beats", async ({ desk }) => {
+    const installation = await Installation.start("run-renewal", { config: "[tokens]\nttl_secs = 6\n" });
+    await installation.addHttpServer("files", desk.url);
+    await installation.addIdentity("worker");
+    try {
+        // The token is renewed each 4 s, the heartbeat is due each 6.
+        const run = new Run(installation, [...WORK, "--for", "1h", "--heartbeat", "18"], sh("echo ready; exec sleep 600"));
+        const id = await run.task();
+        await new Promise(done => setTimeout(done, 24_000));
+        assert.equal((await taskOf(installation, id)).state, "open", "its keeper is alive");
+        run.child.kill("SIGTERM");
+        assert.equal((await run.ended).code, 143);
+    } finally {
+        await installation.stop();
+    }
+});
+
+test("a task whose opener is gone before its first word ends by itself", async ({ installation }) => {
+    const body = { identity: "worker", purpose: "nobody's", can: ["files:echo"], for_secs: 3_600, heartbeat_secs: 2 };
+    const { status, body: opened } = await installation.api("POST", "/v1/tenants/acme/tasks", body, { "idempotency-key": "nobodys-task" });
+    assert.equal(status, 201);
+    await closed(installation, opened.task.id);
+    const { status: refused } = await installation.api("POST", "/v1/tenants/acme/tasks", { ...body, heartbeat_secs: 1 }, { "idempotency-key": "nobodys-other" });
+    assert.equal(refused, 400);
+});
+
 test("an open task can be used, and a slip is told before anything starts", async ({ installation }) => {
     const { id } = await installation.openTask("worker", ["files:echo"]);
     const run = new Run(installation, ["--task", id], sh('test -s "$BAILIWICK_TOKEN_FILE" && echo "$BAILIWICK_TASK"'));

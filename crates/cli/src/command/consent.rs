@@ -130,6 +130,7 @@ async fn open(client: &Client, allow: &ConsentAllow, asked: &WaitingConsent) -> 
         requested_by: None,
         may_act: Vec::new(),
         issue: false,
+        heartbeat_secs: None,
     };
     let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
     Ok(opened.task.id)

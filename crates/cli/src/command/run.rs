@@ -18,7 +18,7 @@ use bailiwick_wire::{
 use rustix::process::Signal as To;
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 
 pub(super) use self::child::become_command;
 use self::relay::{Relay, Shown};
@@ -37,6 +37,9 @@ const TOKEN_FILE: &str = "token";
 /// How long closing the task may take at the end; after it the heartbeat that stopped ends it.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How long each other word with the service may take.
+const ASKING: Duration = Duration::from_secs(5);
+
 /// A task with a token that is kept fresh.
 struct Held<'a> {
     client: &'a Client,
@@ -46,10 +49,8 @@ struct Held<'a> {
     token_file: PathBuf,
     shown: Shown,
     heartbeat: u64,
-    /// Seconds the present token lives.
-    expires_in: u64,
-    /// Seconds since it was issued.
-    age: u64,
+    /// When the next token is due.
+    token_at: Instant,
     /// Whether it was said that the service cannot be reached.
     said: bool,
 }
@@ -63,7 +64,9 @@ pub(crate) async fn run(command: Run, global: &Global, output: &Output) -> Done 
     }
     let client = Client::connect(global)?;
     let folder = Folder::private("bailiwick-run", command.runtime_dir.as_deref())?;
-    let (task, token) = begin(&client, &command).await?;
+    // Before there is a task: what ends `run` from now on ends the task too.
+    let mut told = Signals::listen()?;
+    let (task, token) = begin(&client, &command, &mut told).await?;
     let mut held = Held {
         path: client.path(&format!("tasks/{}", encoded(&task)))?,
         client: &client,
@@ -71,24 +74,33 @@ pub(crate) async fn run(command: Run, global: &Global, output: &Output) -> Done 
         token_file: folder.path().join(TOKEN_FILE),
         shown: Shown::default(),
         heartbeat: command.heartbeat,
-        expires_in: 0,
-        age: 0,
+        token_at: Instant::now(),
         said: false,
     };
     output.note(&format!("task {}", held.task));
-    let ended = attend(&mut held, token, &command, folder.path()).await;
+    let ended = attend(&mut held, token, told, &command, folder.path()).await;
     held.close(&ended).await;
     ended
 }
 
 /// From the first token to the end of the command.
-async fn attend(held: &mut Held<'_>, token: Token, command: &Run, folder: &Path) -> Done {
+async fn attend(held: &mut Held<'_>, token: Token, mut told: Signals, command: &Run, folder: &Path) -> Done {
     held.keep(&token)?;
-    held.beat().await?;
-    let mut told = Signals::listen()?;
+    tokio::select! {
+        begun = in_time(held.beat()) => begun?,
+        signal = told.next() => return Ok(code_of_signal(signal)),
+    }
     let relay = match command.no_proxy {
         true => None,
-        false => Relay::open(held.client, &held.shown, folder, command.also_trust.as_deref()).await?,
+        false => {
+            in_time(Relay::open(
+                held.client,
+                &held.shown,
+                folder,
+                command.also_trust.as_deref(),
+            ))
+            .await?
+        }
     };
     let mut child = child::start(command, held, relay.as_ref())?;
     let served = async {
@@ -97,21 +109,21 @@ async fn attend(held: &mut Held<'_>, token: Token, command: &Run, folder: &Path)
         }
         std::future::pending::<()>().await;
     };
-    tokio::pin!(served);
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Beside the others, for it may have to wait for the service.
+    let kept = held.keep_fresh();
+    tokio::pin!(served, kept);
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map(code_of).map_err(|e| broken("waiting for the command", &e)),
             signal = told.next() => forward(&child, signal),
-            _ = second.tick() => held.tick().await,
+            () = &mut kept => {}
             () = &mut served => {}
         }
     }
 }
 
 /// Opens a task, or takes the one that is named.
-async fn begin(client: &Client, command: &Run) -> Result<(String, Token), Failure> {
+async fn begin(client: &Client, command: &Run, told: &mut Signals) -> Result<(String, Token), Failure> {
     if command.task.starts_with(TASK_ID) {
         if !command.can.is_empty() || command.identity.is_some() {
             return Err(Failure::usage(
@@ -119,7 +131,7 @@ async fn begin(client: &Client, command: &Run) -> Result<(String, Token), Failur
             ));
         }
         let path = client.path(&format!("tasks/{}/tokens", encoded(&command.task)))?;
-        let batch: TokenBatch = client.post(&path, &TokenBatchRequest { count: 1 }).await?;
+        let batch: TokenBatch = in_time(client.post(&path, &TokenBatchRequest { count: 1 })).await?;
         return Ok((command.task.clone(), first(batch.tokens)?));
     }
     let identity = command.identity.clone().ok_or_else(|| {
@@ -134,8 +146,17 @@ async fn begin(client: &Client, command: &Run) -> Result<(String, Token), Failur
         requested_by: None,
         may_act: Vec::new(),
         issue: true,
+        heartbeat_secs: Some(command.heartbeat),
     };
-    let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
+    let path = client.path("tasks")?;
+    let opened: OpenedTask = tokio::select! {
+        opened = in_time(client.post(&path, &body)) => opened?,
+        // Whether it was opened is not known; if so, it ends without its second heartbeat.
+        signal = told.next() => {
+            let text = "told to end before the task was open";
+            return Err(Failure::new(code_of_signal(signal), "run.failed", text));
+        }
+    };
     Ok((opened.task.id, first(opened.token)?))
 }
 
@@ -151,7 +172,8 @@ impl Held<'_> {
     fn keep(&mut self, token: &Token) -> Result<(), Failure> {
         files::replace_private(&self.token_file, token.access_token.as_bytes())?;
         self.shown.set(&token.access_token);
-        (self.expires_in, self.age) = (token.expires_in, 0);
+        let due = Duration::from_secs((token.expires_in * 2 / 3).max(1));
+        self.token_at = Instant::now() + due;
         Ok(())
     }
 
@@ -168,26 +190,37 @@ impl Held<'_> {
         self.keep(&first(batch.tokens)?)
     }
 
-    /// Once a second: the heartbeat at a third of its time, the token when two thirds of its time are over.
-    async fn tick(&mut self) {
-        self.age += 1;
-        let mut done = Ok(());
-        if self.age.is_multiple_of((self.heartbeat / 3).max(1)) {
-            done = self.beat().await;
-        }
-        if done.is_ok() && self.age >= (self.expires_in * 2 / 3).max(1) {
-            done = self.renew_token().await;
-        }
-        match done {
-            Ok(()) => self.said = false,
-            Err(failure) if !self.said => {
-                tell(&format!(
-                    "task {}: {} ({})",
-                    self.task, failure.message, failure.code
-                ));
-                self.said = true;
+    /// The heartbeat at each third of its time, the token when two thirds of its own are over; each at once again
+    /// after a second when it did not come about. It does not end.
+    async fn keep_fresh(&mut self) {
+        let third = Duration::from_secs((self.heartbeat / 3).max(1));
+        let mut beat_at = Instant::now() + third;
+        loop {
+            let next = beat_at.min(self.token_at);
+            let _due = tokio::time::timeout_at(next, std::future::pending::<()>()).await;
+            let beats = Instant::now() >= beat_at;
+            let done = match beats {
+                true => in_time(self.beat()).await,
+                false => in_time(self.renew_token()).await,
+            };
+            let again = Instant::now() + Duration::from_secs(1);
+            match (beats, &done) {
+                (true, Ok(())) => beat_at = Instant::now() + third,
+                (true, Err(_)) => beat_at = again,
+                (false, Ok(())) => {}
+                (false, Err(_)) => self.token_at = again,
             }
-            Err(_) => {}
+            match done {
+                Ok(()) => self.said = false,
+                Err(failure) if !self.said => {
+                    tell(&format!(
+                        "task {}: {} ({})",
+                        self.task, failure.message, failure.code
+                    ));
+                    self.said = true;
+                }
+                Err(_) => {}
+            }
         }
     }
 
@@ -215,6 +248,14 @@ impl Held<'_> {
             )),
         }
     }
+}
+
+/// `asked`, unless the service takes too long.
+async fn in_time<T>(asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(ASKING, asked).await.unwrap_or_else(|_| {
+        let text = format!("the service did not answer within {} s", ASKING.as_secs());
+        Err(Failure::new(exit::UNREACHABLE, "cli.unreachable", text))
+    })
 }
 
 /// What is passed on to the command.
@@ -276,6 +317,11 @@ fn code_of(status: ExitStatus) -> u8 {
         (None, None) => i32::from(exit::ERROR),
     };
     u8::try_from(code).unwrap_or(exit::ERROR)
+}
+
+/// As a shell tells it, of whoever ends by a signal.
+fn code_of_signal(signal: To) -> u8 {
+    u8::try_from(128_i32.saturating_add(signal.as_raw())).unwrap_or(exit::ERROR)
 }
 
 fn broken(what: &str, error: &std::io::Error) -> Failure {

@@ -36,6 +36,7 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
                 requested_by,
                 may_act,
                 issue: !no_token,
+                heartbeat_secs: None,
             };
             let file = token_file.as_deref().map(NewFile::take).transpose()?;
             let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;

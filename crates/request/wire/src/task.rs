@@ -28,6 +28,10 @@ pub struct NewTask {
     /// Whether a token is issued at once.
     #[serde(default)]
     pub issue: bool,
+    /// The first heartbeat: when the task is closed unless the next one comes, seconds from now, 2 to 300. Without it a
+    /// task whose opener ends before its first word stays open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_secs: Option<u64>,
 }
 
 /// A task.

@@ -201,6 +201,7 @@ async fn open(
         requested_by: None,
         may_act: Vec::new(),
         issue: true,
+        heartbeat_secs: None,
     };
     let opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
     let token = opened
@@ -483,6 +484,7 @@ async fn second_agent(
         requested_by: None,
         may_act: Vec::new(),
         issue: false,
+        heartbeat_secs: None,
     };
     let _opened: OpenedTask = client.post(&client.path("tasks")?, &body).await?;
     Ok(())

@@ -44,6 +44,9 @@ pub(crate) async fn open(
         .unwrap_or_else(|| format!("operator:{}", session.operator));
     let (purpose, window) = (body.purpose.clone(), Duration::from_secs(body.for_secs));
     let (doors, issues) = (deps.clone(), body.issue);
+    // Before there is the task: whatever becomes of the one who asks, it does not outlive his silence.
+    let began = (task.clone(), body.heartbeat_secs);
+    first_beat(&deps, &began)?;
     let receipt = deps
         .command(&session, &tenant, ("tasks", &body), async move |tx: &mut Tx| {
             require_not_killed(&doors, identity.tenant())?;
@@ -73,6 +76,7 @@ pub(crate) async fn open(
             answer(&shown)
         })
         .await?;
+    first_beat(&deps, &began)?;
     let task: wire::Task = serde_json::from_slice(&receipt.answer)
         .map_err(|e| RouteError::broken("stored answer not understood", &e))?;
     let token = if body.issue {
@@ -370,11 +374,6 @@ pub(crate) async fn heartbeat(
 ) -> Result<StatusCode, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let task = TaskId::parse(&tenant, &id).map_err(|_| RouteError::not_found("task"))?;
-    if !HEARTBEAT_SECS.contains(&body.secs) {
-        let (least, most) = HEARTBEAT_SECS.into_inner();
-        let detail = format!("`secs`: {} is not {least} to {most}", body.secs);
-        return Err(RouteError::invalid("task.heartbeat", detail));
-    }
     let snapshot = deps.cell.load();
     let (open, _) = snapshot
         .task(&task)
@@ -383,9 +382,23 @@ pub(crate) async fn heartbeat(
         let refusal = credential::Refusal::TaskClosed(*at);
         return Err(RouteError::refused(refusal.code(), &refusal));
     }
-    let due_at = deps.clock.monotonic() + Duration::from_secs(body.secs);
-    if deps.heartbeats.beat(&task, due_at) {
-        return Ok(StatusCode::NO_CONTENT);
+    beat(&deps, &task, body.secs)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn first_beat(deps: &Deps, (task, secs): &(TaskId, Option<u64>)) -> Result<(), RouteError> {
+    secs.map_or(Ok(()), |secs| beat(deps, task, secs))
+}
+
+fn beat(deps: &Deps, task: &TaskId, secs: u64) -> Result<(), RouteError> {
+    if !HEARTBEAT_SECS.contains(&secs) {
+        let (least, most) = HEARTBEAT_SECS.into_inner();
+        let detail = format!("the heartbeat: {secs} s is not {least} to {most}");
+        return Err(RouteError::invalid("task.heartbeat", detail));
+    }
+    let due_at = deps.clock.monotonic() + Duration::from_secs(secs);
+    if deps.heartbeats.beat(task, due_at) {
+        return Ok(());
     }
     Err(RouteError::unavailable(
         "task.heartbeat",
