@@ -1,4 +1,4 @@
-// Federation in: tokens of a real OpenID provider with the claims of GitHub, GitLab, Kubernetes, GCP and Azure become
+// Federation in: tokens of a real OpenID provider with the claims of GitHub, GitLab, Kubernetes, EKS, AWS STS, GCP and Azure become
 // identities, and their look-alikes do not. Issuers are on this machine, behind the test CA that the configuration
 // trusts (`outbound.ca_file`), at addresses that each trust rule allows.
 import assert from "node:assert/strict";
@@ -12,6 +12,10 @@ import { SCOPE, World } from "./world.mjs";
 const GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const TID = "5a1e2b34-0000-4000-8000-00000000acfe";
 const UID = "6f6e2d60-1111-4222-8333-444455556666";
+
+const STS = "https://sts.amazonaws.com/";
+const EKS_UID = "2c0e2d60-1111-4222-8333-444455556666";
+const AWS = { aws_account: "123456789012", source_region: "eu-central-1", org_id: "o-abc1234567", principal_tags: { team: "data" } };
 
 const KUBERNETES = uid => ({
     sub: "system:serviceaccount:payments:invoices",
@@ -77,6 +81,31 @@ const SHAPES = {
             "another account than `sub` says": [{ sub: "system:serviceaccount:payments:other" }, /service account/]
         }
     },
+    eks: {
+        method: "kubernetes",
+        path: "/id/0123456789ABCDEF0123456789ABCDEF",
+        match: [`serviceaccount_uid=${EKS_UID}`],
+        claims: KUBERNETES(EKS_UID),
+        alike: {
+            "an account made again under the same name": [KUBERNETES(UID), /no trust rule/],
+            "another account than `sub` says": [{ sub: "system:serviceaccount:payments:other" }, /service account/]
+        }
+    },
+    "aws-web-identity": {
+        match: ["account=123456789012", "principal=arn:aws:iam::123456789012:role/apps/invoices", "function=arn:aws:lambda:eu-central-1:123456789012:function:invoices"],
+        claims: { sub: "arn:aws:iam::123456789012:role/apps/invoices", [STS]: { ...AWS, lambda_source_function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:invoices" } },
+        alike: {
+            "another role": [{ sub: "arn:aws:iam::123456789012:role/apps/payments" }, /no trust rule/],
+            "the same name on another path": [{ sub: "arn:aws:iam::123456789012:role/invoices" }, /no trust rule/],
+            "a user of the same name": [{ sub: "arn:aws:iam::123456789012:user/apps/invoices" }, /no trust rule/],
+            "the same role in another function": [{ [STS]: { ...AWS, lambda_source_function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:other" } }, /no trust rule/],
+            "the same role outside of a function": [{ [STS]: AWS }, /no trust rule/],
+            "a role of another account": [{ sub: "arn:aws:iam::999999999999:role/apps/invoices" }, /aws_account/],
+            "another account, whole": [{ sub: "arn:aws:iam::999999999999:role/apps/invoices", [STS]: { ...AWS, aws_account: "999999999999" } }, /no trust rule/],
+            "the root of the account": [{ sub: "arn:aws:iam::123456789012:root" }, /sub/],
+            "the session of a role": [{ sub: "arn:aws:sts::123456789012:assumed-role/apps/invoices" }, /sub/]
+        }
+    },
     gcp: {
         match: ["sub=104213456789012345678"],
         claims: {
@@ -121,7 +150,7 @@ suite("federation", async () => {
     const leaf = world.authority.issue("platforms");
     const platforms = {};
     for (const [name, { path }] of Object.entries(SHAPES)) {
-        platforms[name] = await Platform.open({ leaf, path, algorithm: name === "kubernetes" ? "ES256" : "RS256" });
+        platforms[name] = await Platform.open({ leaf, path, algorithm: ["eks", "kubernetes"].includes(name) ? "ES256" : "RS256" });
     }
     return {
         world,
@@ -143,17 +172,17 @@ async function refused(url, assertion, words) {
     refusals += 1;
 }
 
-for (const [method, { match, claims, alike }] of Object.entries(SHAPES)) {
-    test(`a workload of ${method} is its identity, and what only looks like it is refused`, async ({ world, platforms }) => {
+for (const [name, { method = name, match, claims, alike }] of Object.entries(SHAPES)) {
+    test(`a workload of ${name} is its identity, and what only looks like it is refused`, async ({ world, platforms }) => {
         const { installation, issuer } = world;
-        const platform = platforms[method];
+        const platform = platforms[name];
         const url = `${issuer}/token`;
         const token = (changes = {}, audience = issuer) => platform.token({ ...claims, ...changes }, audience);
         await refused(url, await token(), /does not trust/);
-        const identity = await installation.addIdentity(`of-${method}`);
-        const task = await world.task(`of-${method}`);
+        const identity = await installation.addIdentity(`of-${name}`);
+        const task = await world.task(`of-${name}`);
         const where = ["--issuer", platform.issuer, "--allow-address", "127.0.0.1/32"];
-        await installation.cli(["trust", "add", `of-${method}`, "--method", method, ...where, ...match.flatMap(each => ["--match", each])]);
+        await installation.cli(["trust", "add", `of-${name}`, "--method", method, ...where, ...match.flatMap(each => ["--match", each])]);
         assert.equal(platform.fetched, 0, "keys are not fetched before a token asks for them");
         const granted = await ask(url, await token());
         assert.equal(granted.status, 200, granted.text);
@@ -172,6 +201,11 @@ for (const [method, { match, claims, alike }] of Object.entries(SHAPES)) {
         assert.equal(again.status, 200, again.text);
     });
 }
+
+test("an account of another cluster of EKS is another workload, although everything in its token is the same", async ({ world, platforms }) => {
+    await refused(`${world.issuer}/token`, await platforms.kubernetes.token(SHAPES.eks.claims, world.issuer), /no trust rule/);
+    await refused(`${world.issuer}/token`, await platforms.eks.token(SHAPES.kubernetes.claims, world.issuer), /no trust rule/);
+});
 
 test("a token of GitHub is taken once", async ({ world, platforms }) => {
     const once = await platforms.github.token(SHAPES.github.claims, world.issuer);
@@ -251,6 +285,6 @@ async function callToolOver(world, token) {
 
 test("every look-alike was refused", () => {
     const own = Object.values(SHAPES).reduce((sum, { alike }) => sum + Object.keys(alike).length + 5, 0);
-    assert.equal(refusals, own + 1);
+    assert.equal(refusals, own + 3);
     figure("look-alikes refused", refusals);
 });

@@ -133,6 +133,8 @@ pub enum Target {
         tokens: Vec<TokenId>,
         /// The token that is exchanged (RFC 8693); the caller bears the token of the actor then.
         subject: Option<Bearer>,
+        /// What a workload showed of its issuer, as a digest: of the token, or of the signature of a request.
+        evidence: Option<Digest>,
     },
     /// A method of an upstream MCP server.
     Mcp {

@@ -120,7 +120,13 @@ pub fn outcome(decision: &DecisionId, outcome: &'static str) -> Vec<u8> {
 
 /// What the tokens say that an issue asks for.
 fn issue(object: &mut Writer<'_>, target: &Target) {
-    let Target::Issue { claims, tokens, .. } = target else {
+    let Target::Issue {
+        claims,
+        tokens,
+        evidence,
+        ..
+    } = target
+    else {
         return;
     };
     object.nested("issue", |inner| {
@@ -134,6 +140,9 @@ fn issue(object: &mut Writer<'_>, target: &Target) {
         text_or_digest(inner, "client", &claims.client);
         if let Some(composition) = &claims.composition {
             inner.text("composition", &composition.to_base64url());
+        }
+        if let Some(evidence) = evidence {
+            inner.shown("evidence", evidence);
         }
         inner.number("expires_at", claims.expires_at.secs());
         if !claims.lineage.is_empty() {

@@ -41,8 +41,8 @@ pub(crate) enum Requester {
     Consent(Bearer, Link),
     /// An operator.
     Operator,
-    /// A workload that a trust rule makes this identity.
-    Workload(TrustId, IdentityId),
+    /// A workload that a trust rule makes this identity, with the digest of what it showed; the kernel shows nothing.
+    Workload(TrustId, IdentityId, Option<Digest>),
 }
 
 /// What was issued.
@@ -81,6 +81,14 @@ impl FromRequestParts<Deps> for Requester {
 }
 
 impl Requester {
+    /// What a workload showed, for the record.
+    const fn evidence(&self) -> Option<Digest> {
+        match self {
+            Self::Workload(_, _, evidence) => *evidence,
+            Self::Client(..) | Self::Consent(..) | Self::Holder(_) | Self::Operator => None,
+        }
+    }
+
     /// Who is decided about, once it is settled that the task is this requester's.
     pub(crate) fn principal(self, claims: &Claims) -> Principal {
         match self {
@@ -133,8 +141,9 @@ pub(crate) async fn for_task(
         (requested, bound),
     )?);
     let by_holder = matches!(requester, Requester::Holder(_));
+    let evidence = requester.evidence();
     let principal = requester.principal(&claims);
-    decided(deps, claims, tokens, principal, None)
+    decided(deps, claims, tokens, principal, (None, evidence))
         .await
         .map_err(|stopped| stopped.into_route(by_holder))
 }
@@ -156,13 +165,14 @@ impl Stopped {
     }
 }
 
-/// What is asked of the decision; `subject` is the token that is exchanged.
+/// What is asked of the decision; `subject` is the token that is exchanged, `evidence` the digest of what a workload
+/// showed.
 pub(crate) fn asked(
     deps: &Deps,
     claims: &Arc<Claims>,
     tokens: &[TokenId],
     principal: Principal,
-    subject: Option<Bearer>,
+    (subject, evidence): (Option<Bearer>, Option<Digest>),
 ) -> Result<Call, RouteError> {
     Ok(Call {
         id: deps
@@ -175,21 +185,22 @@ pub(crate) fn asked(
             claims: Arc::clone(claims),
             tokens: tokens.to_vec(),
             subject,
+            evidence,
         },
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     })
 }
 
-/// Decided, recorded, and only then signed; `subject` is the token that is exchanged.
+/// Decided, recorded, and only then signed; of a `subject` and with `evidence` as above.
 pub(crate) async fn decided(
     deps: &Deps,
     claims: Arc<Claims>,
     tokens: Vec<TokenId>,
     principal: Principal,
-    subject: Option<Bearer>,
+    (subject, evidence): (Option<Bearer>, Option<Digest>),
 ) -> Result<Issued, Stopped> {
-    let call = asked(deps, &claims, &tokens, principal, subject).map_err(Stopped::Failed)?;
+    let call = asked(deps, &claims, &tokens, principal, (subject, evidence)).map_err(Stopped::Failed)?;
     let permit = deps.pep.permit(call).await.map_err(Stopped::Denied)?;
     let decision = permit.decision().id.clone();
     let signed = sign(deps, &claims, tokens).await;
@@ -232,6 +243,7 @@ pub(crate) fn require_issuable(deps: &Deps, task: &Task, grant: &Grant) -> Resul
             claims,
             tokens,
             subject: None,
+            evidence: None,
         },
         arguments: Arguments::default(),
         rates: SmallVec::new(),
@@ -273,7 +285,7 @@ pub(crate) fn plan(
             (claims.client.clone(), Some(&claims.scopes), claims.confirmation)
         }
         Requester::Operator => (OPERATOR_CLIENT.to_owned(), requested, bound),
-        Requester::Workload(rule, identity) if *identity == open.identity => {
+        Requester::Workload(rule, identity, _) if *identity == open.identity => {
             (rule.to_string(), requested, bound)
         }
         Requester::Consent(Bearer { claims, .. }, _)

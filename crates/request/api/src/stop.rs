@@ -509,6 +509,7 @@ fn probe_target(scope: &MarkScope, door: Door, claims: &Arc<Claims>, token: Toke
             claims: Arc::clone(claims),
             tokens: vec![token],
             subject: None,
+            evidence: None,
         },
         _ => named("probe", "", ""),
     }

@@ -150,7 +150,7 @@ impl Workloads {
         let deps = &self.0;
         let tenant = whom.identity.tenant();
         let tokens: Vec<TokenId> = vec![deps.mint(tenant).map_err(|e| unavailable(&e))?];
-        let requester = Requester::Workload(whom.rule.clone(), whom.identity.clone());
+        let requester = Requester::Workload(whom.rule.clone(), whom.identity.clone(), None);
         let planned = issue::plan(
             deps,
             &deps.cell.load(),
@@ -165,7 +165,8 @@ impl Workloads {
             ..planned
         });
         let principal = requester.principal(&claims);
-        let call = issue::asked(deps, &claims, &tokens, principal, None).map_err(|e| unavailable(&e))?;
+        let call =
+            issue::asked(deps, &claims, &tokens, principal, (None, None)).map_err(|e| unavailable(&e))?;
         Ok((call, claims))
     }
 

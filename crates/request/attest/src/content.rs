@@ -3,8 +3,9 @@
 use bailiwick_credential::trust::{Attestor, Attribute, AttributeForm, AttributeKind, Method, RefusedClaim};
 use serde::Deserialize;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     include_str!("../../../../content/attestors/aws.toml"),
+    include_str!("../../../../content/attestors/aws-web-identity.toml"),
     include_str!("../../../../content/attestors/azure.toml"),
     include_str!("../../../../content/attestors/gcp.toml"),
     include_str!("../../../../content/attestors/generic-oidc.toml"),
@@ -29,6 +30,8 @@ pub struct ContentError {
 struct File {
     method: String,
     issuer: Option<String>,
+    #[serde(default)]
+    issuers_like: Vec<String>,
     realm: Vec<String>,
     pins: Vec<String>,
     lifetime_max_s: u64,
@@ -81,6 +84,7 @@ fn read(text: &str) -> Result<Attestor, ContentError> {
     let attestor = Attestor {
         method,
         issuer: file.issuer.clone(),
+        issuers_like: file.issuers_like.clone(),
         realm: file.realm.clone(),
         pins: file.pins.clone(),
         single_use: file.single_use,
@@ -122,6 +126,7 @@ fn attribute(read: &FileAttribute) -> Result<Attribute, String> {
     };
     let form = match (read.form.as_deref(), kind) {
         (Some("digits"), _) => AttributeForm::Digits,
+        (Some("iam-arn"), _) => AttributeForm::IamArn,
         (Some("spiffe"), _) => AttributeForm::Spiffe,
         (Some("text"), _) => AttributeForm::Text,
         (None, AttributeKind::Context | AttributeKind::Name) => AttributeForm::Text,

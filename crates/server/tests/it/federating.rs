@@ -1,6 +1,7 @@
 //! Workloads of other platforms: who gets a token, and every look-alike that does not.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use bailiwick_base::Digest;
 use bailiwick_server::operator::idempotency_key;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,6 +44,24 @@ fn signed(claims: &Value) -> String {
         r#"{"alg":"EdDSA","typ":"JWT","kid":"p1","x5t":"AAAA"}"#,
         &claims.to_string(),
     )
+}
+
+/// What the decision log says of the tokens that were issued, the last one last.
+async fn issues(bed: &Bed) -> Vec<Value> {
+    let entries = bed.entries("decisions").await;
+    let of_issue = entries.into_iter().filter(|e| e["leaf"]["kind"] == "token.issue");
+    of_issue.map(|e| e["payload"]["issue"].clone()).collect()
+}
+
+/// SHA-256 over tenant, issuer and claims as they were shown, each with its length before it.
+fn evidence(tenant: &str, shown: &Value) -> String {
+    let (issuer, claims) = (shown["iss"].as_str().unwrap(), shown.to_string());
+    let mut bytes = Vec::new();
+    for field in [tenant, issuer, &claims] {
+        bytes.extend((field.len() as u64).to_be_bytes());
+        bytes.extend(field.as_bytes());
+    }
+    Digest::of(&bytes).to_string()
 }
 
 async fn ask(bed: &Bed, tenant: &str, assertion: &str) -> Answer {
@@ -91,7 +110,8 @@ async fn a_workload_without_a_secret_gets_a_token_that_the_gateway_takes() {
         added["keys"].as_str().unwrap().starts_with("given sha256:"),
         "{added}"
     );
-    let granted = ask(&bed, "acme", &signed(&claims(&bed, "acme"))).await.ok();
+    let shown = claims(&bed, "acme");
+    let granted = ask(&bed, "acme", &signed(&shown)).await.ok();
     let token = granted["access_token"].as_str().unwrap();
     let said = claims_of(token);
     assert_eq!((&said["nhi"], &said["task"]), (&json!(identity), &json!(task)));
@@ -99,7 +119,13 @@ async fn a_workload_without_a_secret_gets_a_token_that_the_gateway_takes() {
     let called = bed.call(token, "acme", "files", "echo", json!({})).await.ok();
     assert!(called["result"].is_object(), "{called}");
     assert_eq!(desk.calls(), 1);
-    // It is a decision like every other issue, and the rule stands in the state log.
+    // It is a decision like every other issue, with the digest of what was shown, and the rule stands in the state log.
+    let issue = issues(&bed).await.pop().unwrap();
+    assert_eq!(
+        (&issue["client"], &issue["nhi"]),
+        (&added["id"], &json!(identity))
+    );
+    assert_eq!(issue["evidence"], evidence("acme", &shown), "{issue}");
     let recorded = |entries: Vec<Value>, word: &str| entries.iter().any(|e| e.to_string().contains(word));
     assert!(recorded(bed.entries("state").await, "trust.add"));
     assert!(recorded(
@@ -219,6 +245,65 @@ fn keys_of(seed: &[u8; 32]) -> Value {
     let public = Ed25519KeyPair::from_seed_unchecked(seed).unwrap();
     let x = URL_SAFE_NO_PAD.encode(public.public_key().as_ref());
     json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "p1", "x": x}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_aws_is_an_identity_by_the_method_of_aws_only() {
+    let (bed, _desk, identity, _) = world().await;
+    let issuer = "https://a1faa616-d595-447d-bdfd-64b774ab199c.tokens.sts.global.api.aws";
+    let role = "arn:aws:iam::123456789012:role/invoices";
+    let add = async |body: Value| bed.post("/v1/tenants/acme/trusts", &body).await;
+    // Not as any issuer, where everything in `sub` would do; not for a whole account; not for what looks like a role.
+    let any = add(generic(&identity, issuer, &jwks())).await;
+    assert_eq!(
+        (any.status.as_u16(), any.code()),
+        (422, "trust.issuer-refused".to_owned())
+    );
+    let rule = |attributes: Value| json!({"identity": identity, "method": "aws-web-identity", "issuer": issuer, "jwks": jwks(), "attributes": attributes});
+    for (attributes, code) in [
+        (json!({"account": "123456789012"}), "trust.too-broad"),
+        (
+            json!({"account": "123456789012", "principal": "arn:aws:iam::123456789012:role/*"}),
+            "trust.attribute-refused",
+        ),
+        (
+            json!({"account": "123456789012", "principal": "arn:aws:iam::123456789012:root"}),
+            "trust.attribute-refused",
+        ),
+    ] {
+        assert_eq!(add(rule(attributes.clone())).await.code(), code, "{attributes}");
+    }
+    let added = add(rule(json!({"account": "123456789012", "principal": role})))
+        .await
+        .ok();
+    let found = added["findings"].as_array().unwrap();
+    let codes: Vec<&str> = found.iter().filter_map(|f| f["code"].as_str()).collect();
+    assert_eq!(codes, ["trust.role-by-name", "trust.vendor-keys"]);
+    let now = bed.now();
+    let shown = |jti: &str, sub: &str, account: &str| {
+        signed(&json!({
+            "iss": issuer, "sub": sub, "aud": format!("{BASE}/t/acme"), "iat": now, "exp": now + 300, "jti": jti,
+            "https://sts.amazonaws.com/": {"aws_account": account, "source_region": "eu-central-1"},
+        }))
+    };
+    let granted = ask(&bed, "acme", &shown("1", role, "123456789012")).await.ok();
+    assert_eq!(
+        claims_of(granted["access_token"].as_str().unwrap())["nhi"],
+        json!(identity)
+    );
+    refused(
+        &ask(&bed, "acme", &shown("1", role, "123456789012")).await,
+        "used before",
+    );
+    refused(
+        &ask(&bed, "acme", &shown("2", role, "999999999999")).await,
+        "aws_account",
+    );
+    let alike = "arn:aws:iam::999999999999:role/invoices";
+    refused(
+        &ask(&bed, "acme", &shown("3", alike, "999999999999")).await,
+        "no trust rule",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

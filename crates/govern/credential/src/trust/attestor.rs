@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Method {
     /// AWS IAM, by a signed request to STS.
     Aws,
+    /// AWS IAM, by a token of STS.
+    AwsWebIdentity,
     /// Microsoft Entra ID.
     Azure,
     /// Google Cloud service accounts.
@@ -29,8 +31,9 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Aws,
+        Self::AwsWebIdentity,
         Self::Azure,
         Self::Gcp,
         Self::GenericOidc,
@@ -47,6 +50,7 @@ impl Method {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aws => "aws",
+            Self::AwsWebIdentity => "aws-web-identity",
             Self::Azure => "azure",
             Self::Gcp => "gcp",
             Self::GenericOidc => "generic-oidc",
@@ -88,6 +92,8 @@ pub enum AttributeKind {
 pub enum AttributeForm {
     /// Decimal digits, at most 32.
     Digits,
+    /// The ARN of a role or a user of AWS IAM.
+    IamArn,
     /// A SPIFFE ID.
     Spiffe,
     /// Visible text.
@@ -102,6 +108,7 @@ impl AttributeForm {
     pub fn fits(self, text: &str) -> bool {
         match self {
             Self::Digits => (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()),
+            Self::IamArn => is_iam_arn(text),
             Self::Spiffe => is_spiffe_id(text),
             Self::Text => {
                 (1..=1_024).contains(&text.len())
@@ -117,6 +124,25 @@ impl AttributeForm {
             }
         }
     }
+}
+
+/// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME` or `…:user/…`; no root, and no session of somebody.
+fn is_iam_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, principal] = parts.as_slice() else {
+        return false;
+    };
+    let name = principal
+        .strip_prefix("role/")
+        .or_else(|| principal.strip_prefix("user/"));
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&b);
+    text.len() <= 1_024
+        && matches!(*partition, "aws" | "aws-cn" | "aws-us-gov")
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && name.is_some_and(|name| {
+            name.bytes().all(in_name) && name.split('/').all(|segment| !segment.is_empty())
+        })
 }
 
 /// SPIFFE-ID §2: a trust domain of `a-z0-9.-_`, and at least one path segment without dots alone.
@@ -168,6 +194,9 @@ pub struct Attestor {
     pub method: Method,
     /// The issuer that everybody uses; others of the same kind may be named instead.
     pub issuer: Option<String>,
+    /// What the issuers of a vendor look like where each customer has one: `*` stands for one or more characters
+    /// but `/`.
+    pub issuers_like: Vec<String>,
     /// Attributes that divide a shared issuer among its customers; empty when an issuer has one customer.
     pub realm: Vec<String>,
     /// Attributes that every trust rule has to pin. Ids, all of them.
@@ -190,4 +219,27 @@ impl Attestor {
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.name == name)
     }
+
+    /// Whether the vendor itself is this issuer, for all of its customers or for one.
+    #[must_use]
+    pub fn is_vendor(&self, url: &str) -> bool {
+        let bare = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+        let url = bare(url);
+        self.issuer.as_deref().map(bare).as_ref() == Some(&url)
+            || self.issuers_like.iter().any(|pattern| is_like(pattern, &url))
+    }
+}
+
+/// Whether `text` is what `pattern` shows; `*` stands for one or more characters but `/`.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(rest) = text.strip_prefix(before) else {
+        return false;
+    };
+    let reach = rest.find('/').unwrap_or(rest.len());
+    (1..=reach)
+        .filter(|at| rest.is_char_boundary(*at))
+        .any(|at| is_like(after, &rest[at..]))
 }

@@ -294,10 +294,9 @@ pub fn require_method<'a>(
     issuer: &TrustedIssuer,
     attestors: impl IntoIterator<Item = &'a Attestor>,
 ) -> Result<(), Refusal> {
-    let bare = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
     let vendor = attestors
         .into_iter()
-        .find(|a| a.method != issuer.method && a.issuer.as_deref().map(bare) == Some(bare(&issuer.url)));
+        .find(|a| a.method != issuer.method && a.is_vendor(&issuer.url));
     match vendor {
         None => Ok(()),
         Some(vendor) => Err(Refusal::TrustIssuerMethod(vendor.method.as_str())),
@@ -381,7 +380,10 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
             "whoever runs this endpoint says who signed: leave `--issuer` out, or name an endpoint of AWS",
         );
     }
-    if trust.issuer.keys != IssuerKeys::Discovery && attestor.issuer.as_ref() == Some(&trust.issuer.url) {
+    if attestor.method == Method::AwsWebIdentity {
+        web_identity(trust, attestor, &mut note);
+    }
+    if trust.issuer.keys != IssuerKeys::Discovery && attestor.is_vendor(&trust.issuer.url) {
         note(
             "trust.vendor-keys",
             "the vendor's keys are replaced by others: whoever holds those speaks for every workload of the vendor",
@@ -394,6 +396,28 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
         );
     }
     findings
+}
+
+/// What a token of STS leaves open: it names a role and not who took it on.
+fn web_identity(trust: &Trust, attestor: &Attestor, note: &mut impl FnMut(&'static str, &str)) {
+    let principal = trust.attributes.get("principal").map_or("", String::as_str);
+    if !attestor.is_vendor(&trust.issuer.url) {
+        note(
+            "trust.endpoint-override",
+            "whoever runs this issuer says who asked: name the issuer of the account, https://….tokens.sts.global.api.aws",
+        );
+    }
+    if principal.contains(":role/aws-reserved/sso.amazonaws.com/") && !trust.attributes.contains_key("person")
+    {
+        note(
+            "trust.every-person",
+            "everybody to whom this permission set was assigned is this identity: add `person`",
+        );
+    }
+    note(
+        "trust.role-by-name",
+        "a role that is made again under this name is this identity too: method `aws` tells them apart",
+    );
 }
 
 /// An endpoint of STS that AWS runs.

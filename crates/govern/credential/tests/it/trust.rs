@@ -21,6 +21,7 @@ fn attestor() -> Attestor {
     Attestor {
         method: Method::Github,
         issuer: None,
+        issuers_like: Vec::new(),
         realm: vec!["owner".to_owned()],
         pins: vec!["owner".to_owned(), "repository".to_owned()],
         single_use: true,

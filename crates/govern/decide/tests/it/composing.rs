@@ -74,6 +74,7 @@ fn a_new_token_says_what_is_declared() {
             tokens: vec![wanted.token.clone()],
             claims: Arc::new(wanted),
             subject: None,
+            evidence: None,
         };
         let held = saying(shown.flatten());
         let mut call = call_with(held, target, arguments(json!({})));

@@ -164,6 +164,7 @@ fn marks_stop_issuing_too() {
         tokens: vec![wanted.token.clone()],
         claims: std::sync::Arc::new(wanted),
         subject: None,
+        evidence: None,
     };
     issue.principal = Principal::Identity {
         id: identity_id(1),

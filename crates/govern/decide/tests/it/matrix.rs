@@ -28,6 +28,7 @@ fn target(action: &str, scopes: &[&str]) -> Target {
                 tokens: vec![wanted.token.clone()],
                 claims: Arc::new(wanted),
                 subject: None,
+                evidence: None,
             }
         }
         vocabulary::TOOLS_CALL => item(action, ItemKind::Tool, "read_text_file"),

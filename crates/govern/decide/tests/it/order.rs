@@ -527,6 +527,7 @@ fn tokens_are_issued_for_ones_own_open_task() {
             tokens: vec![wanted.token.clone()],
             claims: Arc::new(wanted),
             subject: None,
+            evidence: None,
         }
     };
     let mut call = read_call();
@@ -569,6 +570,7 @@ fn what_a_token_will_say_stays_within_its_task() {
             tokens: vec![wanted.token.clone()],
             claims: Arc::new(wanted),
             subject: None,
+            evidence: None,
         };
         decide(&world, &call, NOW).effect
     };

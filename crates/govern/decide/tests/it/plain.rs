@@ -221,7 +221,7 @@ fn target() -> impl Strategy<Value = Target> {
             item("prompts/get", ItemKind::Prompt, "x"),
             method("tools/list"),
             method("tasks/get"),
-            Target::Issue { tokens: vec![wanted.token.clone()], claims: std::sync::Arc::new(wanted), subject: None },
+            Target::Issue { tokens: vec![wanted.token.clone()], claims: std::sync::Arc::new(wanted), subject: None, evidence: None },
         ]),
         2 => pick(&[
             named("read", "record", "r1", "open"),

@@ -177,6 +177,7 @@ fn a_permitted_issue_is_the_issue_itself() {
         claims,
         tokens: tokens.clone(),
         subject: None,
+        evidence: Some(bailiwick_base::Digest([1; 32])),
     };
     let principal = Principal::Identity {
         id: identity(10),
@@ -193,6 +194,7 @@ fn a_permitted_issue_is_the_issue_itself() {
         "audience": "https://h.invalid/t/acme/mcp",
         "client": "cli_x",
         "composition": "A".repeat(43),
+        "evidence": "01".repeat(32),
         "expires_at": 2,
         "jti": tokens.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "nhi": identity(10).to_string(),

@@ -1,5 +1,6 @@
 //! What each method asks of a token beyond its table.
 
+mod aws_web_identity;
 mod azure;
 mod gcp;
 mod generic_oidc;
@@ -56,6 +57,7 @@ pub(crate) fn require(method: Method, seen: &Seen<'_>) -> Result<(), AttestError
     match method {
         // No token is evidence of AWS: `sts.rs`.
         Method::Aws | Method::UnixPeer => Err(AttestError::Type),
+        Method::AwsWebIdentity => aws_web_identity::require(seen),
         Method::Azure => azure::require(seen),
         Method::Gcp => gcp::require(seen),
         Method::GenericOidc => generic_oidc::require(seen),

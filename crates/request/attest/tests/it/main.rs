@@ -10,3 +10,4 @@ mod issuer;
 mod keys;
 mod methods;
 mod times;
+mod vendors;

@@ -8,6 +8,7 @@ use crate::issuer::Issuer;
 
 const TID: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 const OID: &str = "0d2a1b7c-5a0e-4c3f-8f5d-2b1c9a8e7d6f";
+const ROLE: &str = "arn:aws:iam::123456789012:role/apps/invoices";
 const UID: &str = "1f0c2b3a-4d5e-6f70-8192-a3b4c5d6e7f8";
 
 /// Claims as the platform of this method makes them.
@@ -15,6 +16,10 @@ fn shape(method: Method) -> Value {
     match method {
         // No token is evidence of AWS, or of a process of this machine.
         Method::Aws | Method::UnixPeer => json!({}),
+        Method::AwsWebIdentity => json!({"sub": ROLE, "jti": "j1", "https://sts.amazonaws.com/": {
+            "aws_account": "123456789012", "source_region": "eu-central-1", "org_id": "o-abc1234567",
+            "principal_tags": {"team": "data"}, "request_tags": {"job": "7"},
+            "lambda_source_function_arn": "arn:aws:lambda:eu-central-1:123456789012:function:invoices"}}),
         Method::Azure => {
             json!({"tid": TID, "oid": OID, "sub": OID, "idtyp": "app", "ver": "1.0", "appid": OID,
             "xms_mirid": "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"})
@@ -87,6 +92,7 @@ async fn verified(method: Method, change: Value) -> Result<Attested, AttestError
 #[tokio::test]
 async fn every_vendor_shape_is_read() {
     for (method, id, value) in [
+        (Method::AwsWebIdentity, "principal", ROLE),
         (Method::Azure, "oid", OID),
         (Method::Gcp, "sub", "113774264463038321964"),
         (Method::GenericOidc, "sub", "workload-1"),
@@ -100,7 +106,10 @@ async fn every_vendor_shape_is_read() {
         assert_eq!(attested.attributes[id], value, "{method}");
         assert_eq!(
             attested.once.is_some(),
-            matches!(method, Method::Github | Method::Gitlab | Method::IdJag),
+            matches!(
+                method,
+                Method::AwsWebIdentity | Method::Github | Method::Gitlab | Method::IdJag
+            ),
             "{method}"
         );
     }
@@ -126,6 +135,17 @@ async fn a_token_that_has_a_name_of_its_own_is_for_one_use() {
 
 /// Kind of issuer, what is changed in its shape, and the code of the refusal.
 const LOOK_ALIKES: &str = r#"[
+["aws-web-identity", {"https://sts.amazonaws.com/": {"aws_account": "999999999999"}}, "attest.claim-invalid"],
+["aws-web-identity", {"https://sts.amazonaws.com/": {"aws_account": null}}, "attest.claim-invalid"],
+["aws-web-identity", {"https://sts.amazonaws.com/": "123456789012"}, "attest.claim-invalid"],
+["aws-web-identity", {"sub": "arn:aws:iam::123456789012:root"}, "attest.claim-invalid"],
+["aws-web-identity", {"sub": "arn:aws:iam::123456789012:role/*"}, "attest.claim-invalid"],
+["aws-web-identity", {"sub": "arn:aws:iam::123456789012:role/apps//invoices"}, "attest.claim-invalid"],
+["aws-web-identity", {"sub": "arn:aws:iam::999999999999:role/apps/invoices"}, "attest.claim-invalid"],
+["aws-web-identity", {"sub": "arn:aws:sts::123456789012:assumed-role/invoices/session"}, "attest.claim-invalid"],
+["aws-web-identity", {"sub": "arn:evil:iam::123456789012:role/apps/invoices"}, "attest.claim-invalid"],
+["aws-web-identity", {"jti": null}, "attest.claim-invalid"],
+["aws-web-identity", {"iss": "https://another.tokens.sts.global.api.aws"}, "attest.issuer-unknown"],
 ["azure", {"tid": "11111111-86f1-41af-91ab-2d7cd011db47"}, "attest.claim-invalid"],
 ["azure", {"idtyp": "user"}, "attest.claim-invalid"],
 ["azure", {"scp": "User.Read"}, "attest.claim-invalid"],

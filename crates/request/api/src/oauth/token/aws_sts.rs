@@ -6,11 +6,10 @@ use bailiwick_base::TenantId;
 use bailiwick_credential::trust::Method;
 use bailiwick_wire as wire;
 
-use super::jwt_bearer::{issued, issuer_of, unproven};
-use super::require_resource;
+use super::jwt_bearer::{chosen, issued, issuer_of, shown_by, taken, unproven};
 use crate::Deps;
 use crate::issue::Requester;
-use crate::oauth::error::{OauthError, bad};
+use crate::oauth::error::OauthError;
 use crate::oauth::form::Form;
 use crate::oauth::proof::Shown;
 
@@ -23,10 +22,7 @@ pub(super) async fn granted(
     form: &Form,
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
-    let assertion = form
-        .get("assertion")
-        .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
-    require_resource(deps, tenant, form)?;
+    let assertion = shown_by(deps, tenant, form)?;
     let (requester, attested) = workload(deps, tenant, assertion).await?;
     issued(deps, tenant, form, (requester, &attested), shown).await
 }
@@ -65,28 +61,7 @@ async fn workload(
     // Time has passed: what was removed meanwhile admits nobody.
     let mut after = rules(deps);
     after.retain(|rule| rule.issuer == first.issuer);
-    let since = after
-        .iter()
-        .map(|rule| rule.created_at)
-        .min()
-        .ok_or(AttestError::Issuer)
-        .map_err(|e| unproven(&e))?;
-    let mut admitting = after.iter().filter(|rule| rule.admits(&attested.attributes));
-    let rule = admitting.next().ok_or_else(|| {
-        bad(
-            "invalid_grant",
-            "no trust rule of this tenant admits this workload",
-        )
-    })?;
-    if admitting.any(|other| other.identity != rule.identity) {
-        return Err(bad(
-            "invalid_grant",
-            "trust rules make this workload several identities",
-        ));
-    }
-    deps.federation
-        .take(tenant, &attested, since, deps.clock.now())
-        .map_err(|e| bad("invalid_grant", e.to_string()))?;
-    let requester = Requester::Workload(rule.id.clone(), rule.identity.clone());
+    let (rule, since) = chosen(&after, &attested)?;
+    let requester = taken(deps, tenant, &attested, (rule, since))?;
     Ok((requester, attested))
 }

@@ -49,7 +49,7 @@ pub(super) fn bound(
             let required = client.map_or((ClientProof::Dpop, None), |c| (c.proof, c.certificate));
             shown.bind(deps, tenant, &id.to_string(), required)
         }
-        Requester::Workload(rule, _) => {
+        Requester::Workload(rule, ..) => {
             shown.bind(deps, tenant, &rule.to_string(), (ClientProof::None, None))
         }
         Requester::Consent(bearer, _) => {
@@ -69,7 +69,7 @@ pub(super) fn task_of(
     if let Some(named) = form.get("task") {
         return TaskId::parse(tenant, named).map_err(|e| bad("invalid_request", format!("`task`: {e}")));
     }
-    let (Requester::Client(_, identity, _) | Requester::Workload(_, identity)) = requester else {
+    let (Requester::Client(_, identity, _) | Requester::Workload(_, identity, _)) = requester else {
         return Err(bad("invalid_request", "parameter `task` is missing"));
     };
     let snapshot = deps.cell.load();

@@ -60,7 +60,7 @@ pub(super) fn requested(
 
 fn identity(requester: &Requester) -> Option<&IdentityId> {
     match requester {
-        Requester::Client(_, identity, _) | Requester::Workload(_, identity) => Some(identity),
+        Requester::Client(_, identity, _) | Requester::Workload(_, identity, _) => Some(identity),
         Requester::Consent(bearer, _) | Requester::Holder(bearer) => Some(&bearer.claims.nhi),
         Requester::Operator => None,
     }

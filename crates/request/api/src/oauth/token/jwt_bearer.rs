@@ -1,9 +1,11 @@
 //! jwt-bearer (RFC 7523 §2.1): a workload shows what its platform says about it, and gets a token of the task of the
 //! identity that a trust rule makes it.
 
+use std::sync::Arc;
+
 use bailiwick_attest::{AttestError, Attested, Evidence, IssuerProfile, KeyPlace};
-use bailiwick_base::TenantId;
-use bailiwick_credential::trust::{IssuerKeys, TrustedIssuer};
+use bailiwick_base::{TenantId, Time};
+use bailiwick_credential::trust::{IssuerKeys, Trust, TrustedIssuer};
 use bailiwick_outbound::AddressRule;
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -24,12 +26,18 @@ pub(super) async fn granted(
     form: &Form,
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
+    let assertion = shown_by(deps, tenant, form)?;
+    let (requester, attested) = workload(deps, tenant, form, shown, assertion).await?;
+    issued(deps, tenant, form, (requester, &attested), shown).await
+}
+
+/// What a workload shows.
+pub(super) fn shown_by<'a>(deps: &Deps, tenant: &TenantId, form: &'a Form) -> Result<&'a str, OauthError> {
     let assertion = form
         .get("assertion")
         .ok_or_else(|| bad("invalid_request", "parameter `assertion` is missing"))?;
     require_resource(deps, tenant, form)?;
-    let (requester, attested) = workload(deps, tenant, form, shown, assertion).await?;
-    issued(deps, tenant, form, (requester, &attested), shown).await
+    Ok(assertion)
 }
 
 /// A token of the task for a workload that is known.
@@ -69,8 +77,8 @@ async fn workload(
     let evidence = Evidence::parse(assertion.as_bytes()).map_err(|e| unproven(&e))?;
     let issuer = one_issuer(deps, tenant, &evidence)?;
     let profile = issuer_of(tenant, &issuer)?;
-    let federation = &deps.federation;
-    let attested = federation
+    let attested = deps
+        .federation
         .attester
         .verify(&evidence, &profile, &deps.issuer(tenant), deps.clock.now())
         .await
@@ -79,17 +87,30 @@ async fn workload(
     let (now, snapshot) = (deps.clock.now(), deps.cell.load());
     attested.require_alive(now).map_err(|e| unproven(&e))?;
     // Only rules of the issuer that signed: nobody vouches for the workloads of somebody else.
-    let rules = || {
-        snapshot
-            .trusts(tenant)
-            .filter(|rule| rule.is_alive(now) && rule.issuer == issuer)
-    };
-    let since = rules()
+    let rules: Vec<_> = snapshot
+        .trusts(tenant)
+        .filter(|rule| rule.is_alive(now) && rule.issuer == issuer)
+        .cloned()
+        .collect();
+    let (rule, since) = chosen(&rules, &attested)?;
+    id_jag::require_client(deps, tenant, (form, shown), &attested, rule).await?;
+    let requester = taken(deps, tenant, &attested, (rule, since))?;
+    Ok((requester, attested))
+}
+
+/// The rule that makes a workload an identity, of rules that are alive and of its issuer; and since when that issuer is
+/// trusted.
+pub(super) fn chosen<'a>(
+    rules: &'a [Arc<Trust>],
+    attested: &Attested,
+) -> Result<(&'a Trust, Time), OauthError> {
+    let since = rules
+        .iter()
         .map(|rule| rule.created_at)
         .min()
         .ok_or(AttestError::Issuer)
         .map_err(|e| unproven(&e))?;
-    let mut admitting = rules().filter(|rule| rule.admits(&attested.attributes));
+    let mut admitting = rules.iter().filter(|rule| rule.admits(&attested.attributes));
     let rule = admitting.next().ok_or_else(|| {
         bad(
             "invalid_grant",
@@ -102,12 +123,24 @@ async fn workload(
             "trust rules make this workload several identities",
         ));
     }
-    id_jag::require_client(deps, tenant, (form, shown), &attested, rule).await?;
-    federation
-        .take(tenant, &attested, since, now)
+    Ok((rule, since))
+}
+
+/// Uses the evidence up.
+pub(super) fn taken(
+    deps: &Deps,
+    tenant: &TenantId,
+    attested: &Attested,
+    (rule, since): (&Trust, Time),
+) -> Result<Requester, OauthError> {
+    deps.federation
+        .take(tenant, attested, since, deps.clock.now())
         .map_err(|e| bad("invalid_grant", e.to_string()))?;
-    let requester = Requester::Workload(rule.id.clone(), rule.identity.clone());
-    Ok((requester, attested))
+    Ok(Requester::Workload(
+        rule.id.clone(),
+        rule.identity.clone(),
+        Some(attested.token_hash),
+    ))
 }
 
 /// The issuer that this evidence may be of: `iss` names one, and a SPIFFE ID in `sub` may name another.

@@ -72,7 +72,7 @@ pub(super) async fn granted(
     };
     let tokens = vec![claims.token.clone()];
     let principal = Principal::Bearer(actor);
-    let issued = issue::decided(deps, Arc::new(claims), tokens, principal, Some(subject))
+    let issued = issue::decided(deps, Arc::new(claims), tokens, principal, (Some(subject), None))
         .await
         .map_err(stopped)?;
     let token = issued.tokens.into_iter().next();
