@@ -37,7 +37,7 @@ impl Clients {
             let body = wire::NewClient {
                 identity: identity.to_owned(),
                 jwk: Value::Object(key.public_jwk().to_json()),
-                proof: None,
+                proof: Some("none".to_owned()),
                 certificate: None,
                 expires_at: None,
             };

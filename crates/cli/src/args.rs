@@ -429,9 +429,9 @@ pub(crate) enum Client {
         /// Certificate (PEM) by which it is known over TLS (RFC 8705)
         #[arg(long)]
         certificate: Option<PathBuf>,
-        /// What its tokens are bound to: its key with every request (dpop), its certificate (mtls), or nothing
-        #[arg(long, default_value = "dpop", value_parser = ["dpop", "mtls", "none"])]
-        proof: String,
+        /// What its tokens are bound to: a key with every request (dpop; the default), its certificate (mtls; the default where it has one), or nothing
+        #[arg(long, value_parser = ["dpop", "mtls", "none"])]
+        proof: Option<String>,
     },
     /// List clients
     Ls,
@@ -459,7 +459,7 @@ pub(crate) enum Trust {
 pub(crate) struct TrustAdd {
     /// Identity id or name
     pub(crate) identity: String,
-    /// Kind of issuer: aws, azure, gcp, generic-oidc, github, gitlab, id-jag, kubernetes, spiffe-jwt, unix-peer
+    /// Kind of issuer: aws, aws-web-identity, azure, gcp, generic-oidc, github, gitlab, id-jag, kubernetes, spiffe-jwt, unix-peer
     #[arg(long)]
     pub(crate) method: String,
     /// `iss` of its tokens; that of the vendor when left out

@@ -41,7 +41,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             let body = NewClient {
                 identity,
                 jwk,
-                proof: Some(proof),
+                proof,
                 certificate: certificate.as_deref().map(thumbprint).transpose()?,
                 expires_at: None,
             };

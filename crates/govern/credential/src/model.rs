@@ -80,20 +80,26 @@ pub struct Client {
 }
 
 /// What a client has to prove to hold whenever it asks for a token, and whenever the token is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientProof {
     /// A key of its choice, by a proof with every request (RFC 9449).
     Dpop,
     /// Its client certificate (RFC 8705).
     Mtls,
     /// Nothing: whoever has the token may use it. A proof that is shown all the same binds the token.
-    #[default]
     None,
 }
 
 impl ClientProof {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Dpop, Self::Mtls, Self::None];
+
+    /// What a client proves whose registration does not say: its certificate where it has one, and else a key. Tokens
+    /// that anybody may use are said to be that.
+    #[must_use]
+    pub const fn usual(has_certificate: bool) -> Self {
+        if has_certificate { Self::Mtls } else { Self::Dpop }
+    }
 
     /// The word of the wire and of the store.
     #[must_use]

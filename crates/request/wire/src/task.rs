@@ -142,7 +142,8 @@ pub struct NewClient {
     pub identity: String,
     /// Public JWK.
     pub jwk: Value,
-    /// What its tokens are bound to: `dpop`, `mtls`, or `none` when absent.
+    /// What its tokens are bound to: `dpop`, `mtls` or `none`. When absent `mtls` for a client with a certificate, and
+    /// `dpop` for every other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
     /// Thumbprint of its certificate, as `x5t#S256` is written: with it the client authenticates over TLS (RFC 8705).

@@ -454,6 +454,43 @@ async fn a_bound_token_is_taken_with_a_proof_for_this_very_request_and_in_no_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_registration_does_not_say_gets_bound_tokens_only() {
+    let world = world().await;
+    let (bed, holder) = (&world.bed, Prover::new());
+    let client = Client::register_with(bed, "acme", &world.identity, &json!({})).await;
+    let refused = credentials(bed, &client, &world.task, None).await;
+    refused.refused(400, "invalid_dpop_proof");
+    let granted = credentials(bed, &client, &world.task, Some(&holder)).await.ok();
+    assert_eq!(granted["token_type"], "DPoP");
+    // With a certificate it is that: a key is no substitute for it.
+    let certificate = Digest::of(b"a certificate").to_base64url();
+    let certified =
+        Client::register_with(bed, "acme", &world.identity, &json!({"certificate": certificate})).await;
+    for shown in [None, Some(&holder)] {
+        let refused = credentials(bed, &certified, &world.task, shown).await;
+        refused.refused(400, "invalid_request");
+        assert!(
+            refused.text().contains("registered with proof `mtls`"),
+            "{}",
+            refused.text()
+        );
+    }
+    let listed = bed.get("/v1/tenants/acme/clients").await.ok();
+    let proof_of = |id: &str| {
+        let items = listed["items"].as_array().unwrap();
+        items.iter().find(|c| c["client_id"] == id).unwrap()["proof"].clone()
+    };
+    assert_eq!(
+        (proof_of(&client.id), proof_of(&certified.id)),
+        (json!("dpop"), json!("mtls"))
+    );
+    // Whoever can do neither is said to be that.
+    let open = Client::register(bed, "acme", &world.identity).await;
+    let bearer = credentials(bed, &open, &world.task, None).await.ok();
+    assert_eq!(bearer["token_type"], "Bearer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_registered_as_bound_gets_no_other_token() {
     let world = world().await;
     let (bed, holder) = (&world.bed, Prover::new());

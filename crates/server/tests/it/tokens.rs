@@ -26,11 +26,14 @@ impl Client {
     }
 
     pub(crate) async fn register_until(bed: &Bed, tenant: &str, identity: &str, ends: Option<&str>) -> Self {
-        let more = ends.map_or(json!({}), |ends| json!({"expires_at": ends}));
+        let more = ends.map_or(
+            json!({"proof": "none"}),
+            |ends| json!({"proof": "none", "expires_at": ends}),
+        );
         Self::register_with(bed, tenant, identity, &more).await
     }
 
-    /// Registered with `more` in the request.
+    /// Registered with `more` in the request: as bound to a proof where that does not say otherwise.
     pub(crate) async fn register_with(bed: &Bed, tenant: &str, identity: &str, more: &Value) -> Self {
         let seed: Vec<u8> = (0..32)
             .map(|n| n ^ identity.as_bytes()[10 + usize::from(n) % 20])

@@ -66,7 +66,7 @@ pub(crate) async fn add(
 /// What the tokens of the client will be bound to, and the certificate by which it is known.
 fn binding(body: &wire::NewClient) -> Result<(ClientProof, Option<Digest>), RouteError> {
     let proof = match body.proof.as_deref() {
-        None => ClientProof::default(),
+        None => ClientProof::usual(body.certificate.is_some()),
         Some(word) => ClientProof::parse(word).ok_or_else(|| {
             let detail = format!(
                 "`proof`: `{}` is not one of dpop, mtls, none",
