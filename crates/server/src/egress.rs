@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bailiwick_outbound::Dialer;
 use bailiwick_pep::Pep;
 use bailiwick_pep::token::Verifier;
 use bailiwick_proxy::{CaKey, Proxy, ProxyConfig, ProxyDeps};
@@ -28,7 +27,7 @@ pub(crate) fn proxy(
         pep: Arc::clone(pep),
         verifier: Arc::clone(verifier),
         secrets: Arc::clone(secrets) as _,
-        dialer: Dialer::of_system(),
+        dialer: ground.dialer.clone(),
         ca: CaKey::new(signer.public_key().to_vec(), move |m| signer.sign(m)),
         clock: Arc::clone(&ground.clock),
         entropy: Arc::clone(&ground.entropy),

@@ -111,7 +111,7 @@ pub(crate) struct Ground {
     unsettled: Vec<(Slot, KillEntry)>,
     committed: UnboundedReceiver<Vec<Entry>>,
     issuers: Arc<KeySource>,
-    dialer: Dialer,
+    pub(crate) dialer: Dialer,
 }
 
 impl Service {

@@ -94,13 +94,13 @@ fn introspected(
     if deps.cell.load().ended(&call, deps.clock.now()).is_some() {
         return Ok((client, inactive));
     }
-    Ok((client, active(&deps.cell.load(), &verified.claims)))
+    Ok((client, active(&deps.cell.load(), &verified.claims)?))
 }
 
 /// The claims themselves, that they count, and what the grant says beside them (RFC 9396 §9.2): a delegated token is
 /// bounded by several grants, which one list cannot say.
-fn active(snapshot: &Snapshot, claims: &Claims) -> Value {
-    let mut members: Map<String, Value> = serde_json::from_slice(&claims.to_json()).unwrap_or_default();
+fn active(snapshot: &Snapshot, claims: &Claims) -> Result<Value, OauthError> {
+    let mut members = members(&claims.to_json())?;
     if claims.act.is_empty()
         && let Some((_, granted)) = snapshot.task(&claims.task)
     {
@@ -115,7 +115,16 @@ fn active(snapshot: &Snapshot, claims: &Claims) -> Value {
         "token_type".to_owned(),
         json!(Confirmation::token_type(claims.confirmation)),
     );
-    Value::Object(members)
+    Ok(Value::Object(members))
+}
+
+/// Claims that cannot be told are no claims of a token that is told to be active.
+fn members(claims: &[u8]) -> Result<Map<String, Value>, OauthError> {
+    serde_json::from_slice(claims).map_err(|error| {
+        tracing::error!(%error, "the claims of a verified token cannot be read");
+        let failed = "the claims of the token cannot be told".to_owned();
+        OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", failed)
+    })
 }
 
 /// A resource server: its identity holds an open task that grants `token:introspect`.
@@ -165,4 +174,20 @@ async fn signed(
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(SIGNED));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::members;
+
+    #[test]
+    fn claims_that_cannot_be_told_are_an_error_and_no_active_token() {
+        assert_eq!(members(br#"{"sub":"a"}"#).ok().map(|m| m.len()), Some(1));
+        for broken in [&b""[..], b"[]", b"{", b"null"] {
+            assert_eq!(
+                members(broken).err().map(|e| (e.0.as_u16(), e.1)),
+                Some((500, "server_error"))
+            );
+        }
+    }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use bailiwick_base::{CredentialId, Digest, Secret, TenantId};
+use bailiwick_base::{CredentialId, Digest, Secret, TenantId, Time, Transition};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
-use bailiwick_credential::{SecretKind, Standing, ThirdParty};
+use bailiwick_credential::{Refusal, SecretKind, Standing, ThirdParty};
 use bailiwick_store::{Page, Reach, Sealing, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Deps;
 use crate::body::Strict;
@@ -187,70 +187,63 @@ pub(crate) async fn rotate(
     Ok(Json(to_wire(&deps, &begun)))
 }
 
-/// Gives a rotation up, as long as the old secret is untouched.
-pub(crate) async fn cancel(
-    State(deps): State<Deps>,
-    Path((slug, named)): Path<(String, String)>,
-    session: Session,
-    Strict(body): Strict<wire::RotationRequest>,
+/// One change of a credential that leaves its sealed secrets as they are.
+async fn changed<B: Serialize>(
+    deps: &Deps,
+    (slug, named): (String, String),
+    session: &Session,
+    (verb, body): (&str, &B),
+    change: impl Fn(ThirdParty, Time) -> Result<Transition<ThirdParty>, Refusal> + Send + Sync + 'static,
 ) -> Result<Response, RouteError> {
-    let tenant = super::tenant(&deps, &slug)?;
-    let id = known(&deps, &tenant, &named).await?.id;
-    let path = format!("credentials/{id}/rotation/cancel");
-    let (doors, reason) = (deps.clone(), body.reason.clone());
+    let tenant = super::tenant(deps, &slug)?;
+    let id = known(deps, &tenant, &named).await?.id;
+    let path = format!("credentials/{id}/{verb}");
+    let (doors, known) = (deps.clone(), id.clone());
     let receipt = deps
-        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
-            let back = rotation::roll_back(read(tx, &id).await?, &reason)?;
-            let shown = to_wire(&doors, &back.after);
-            tx.third_party().apply(back, Sealing::Keep).await?;
+        .command(session, &tenant, (&path, body), async move |tx: &mut Tx| {
+            let next = change(read(tx, &known).await?, tx.now())?;
+            let shown = to_wire(&doors, &next.after);
+            tx.third_party().apply(next, Sealing::Keep).await?;
             answer(&shown)
         })
         .await?;
     Ok(committed(&receipt, StatusCode::OK))
+}
+
+/// Gives a rotation up, as long as the old secret is untouched.
+pub(crate) async fn cancel(
+    State(deps): State<Deps>,
+    Path(named): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::RotationRequest>,
+) -> Result<Response, RouteError> {
+    let reason = body.reason.clone();
+    let back = move |known, _| rotation::roll_back(known, &reason);
+    changed(&deps, named, &session, ("rotation/cancel", &body), back).await
 }
 
 /// Decides to make every secret of a credential invalid for good; the reconciler does it.
 pub(crate) async fn revoke(
     State(deps): State<Deps>,
-    Path((slug, named)): Path<(String, String)>,
+    Path(named): Path<(String, String)>,
     session: Session,
     Strict(body): Strict<wire::RotationRequest>,
 ) -> Result<Response, RouteError> {
-    let tenant = super::tenant(&deps, &slug)?;
-    let id = known(&deps, &tenant, &named).await?.id;
-    let path = format!("credentials/{id}/revoke");
-    let (doors, reason) = (deps.clone(), body.reason.clone());
-    let receipt = deps
-        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
-            let ending = rotation::end(read(tx, &id).await?, &reason)?;
-            let shown = to_wire(&doors, &ending.after);
-            tx.third_party().apply(ending, Sealing::Keep).await?;
-            answer(&shown)
-        })
-        .await?;
-    Ok(committed(&receipt, StatusCode::OK))
+    let reason = body.reason.clone();
+    let ending = move |known, _| rotation::end(known, &reason);
+    changed(&deps, named, &session, ("revoke", &body), ending).await
 }
 
 /// A consumer says that it uses the new secret.
 pub(crate) async fn confirm(
     State(deps): State<Deps>,
-    Path((slug, named)): Path<(String, String)>,
+    Path(named): Path<(String, String)>,
     session: Session,
     Strict(body): Strict<wire::ConfirmMoved>,
 ) -> Result<Response, RouteError> {
-    let tenant = super::tenant(&deps, &slug)?;
-    let id = known(&deps, &tenant, &named).await?.id;
-    let path = format!("credentials/{id}/rotation/confirm");
-    let (doors, consumer) = (deps.clone(), body.consumer.clone());
-    let receipt = deps
-        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
-            let moved = rotation::confirm(read(tx, &id).await?, &consumer, tx.now())?;
-            let shown = to_wire(&doors, &moved.after);
-            tx.third_party().apply(moved, Sealing::Keep).await?;
-            answer(&shown)
-        })
-        .await?;
-    Ok(committed(&receipt, StatusCode::OK))
+    let consumer = body.consumer.clone();
+    let moved = move |known, now| rotation::confirm(known, &consumer, now);
+    changed(&deps, named, &session, ("rotation/confirm", &body), moved).await
 }
 
 /// Takes the secret that a person made elsewhere.
@@ -268,10 +261,11 @@ pub(crate) async fn replace(
         secret: Digest::of(body.secret.as_bytes()).to_string(),
     };
     let (doors, path) = (deps.clone(), format!("credentials/{id}/replace"));
+    let known = id.clone();
     let receipt = deps
         .command(&session, &tenant, (&path, &asked), async move |tx: &mut Tx| {
             let entry = tx.position().0;
-            let known = read(tx, &id).await?;
+            let known = read(tx, &known).await?;
             // Where a person makes the new secret of a rotation, this is how it is handed in.
             let (t, sealing) = if known.awaits_hand_in() {
                 (
