@@ -11,7 +11,7 @@ from pathlib import Path
 import boto3
 import jwt
 
-from holders import Between, Installation, Moto, SoftHsm, private
+from holders import Between, Installation, Moto, SoftHsm, private, until
 
 
 def open_task(installation, identity):
@@ -32,14 +32,6 @@ def verified(installation, token, algorithm="RS256"):
     key = keys.get_signing_key_from_jwt(token)
     issuer = f"{installation.url}/t/acme"
     return jwt.decode(token, key.key, algorithms=[algorithm], audience=f"{issuer}/mcp", issuer=issuer)
-
-
-def until(met):
-    end = time.monotonic() + 30
-    while not met():
-        if time.monotonic() > end:
-            raise AssertionError("it never came to that")
-        time.sleep(0.2)
 
 
 def status(installation):

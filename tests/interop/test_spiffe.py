@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from spiffe import WorkloadApiClient
 
-from holders import Installation
+from holders import Installation, until
 
 DOMAIN = "agents.example"
 PROGRAM = os.path.realpath("/proc/self/exe")
@@ -194,6 +194,33 @@ class Spiffe(Socket):
         finally:
             self.installation.run("id", "resume", self.identity)
         self.assertIsNotNone(client.fetch_jwt_svid(audience={"billing"}))
+
+    def test_one_user_has_a_limited_number_of_connections(self):
+        opened = []
+        try:
+            for _ in range(100):
+                opened.append(socket.socket(socket.AF_UNIX))
+                opened[-1].connect(str(self.socket))
+            # Those that are not taken are closed at once; the others wait for a request.
+            closed = 0
+            for connection in opened:
+                connection.settimeout(0.1)
+                try:
+                    closed += connection.recv(1) == b""
+                except (TimeoutError, ConnectionResetError):
+                    pass
+            self.assertGreaterEqual(closed, 36)
+            self.assertLess(closed, 100)
+        finally:
+            for connection in opened:
+                connection.close()
+        until(lambda: self.fetched() is not None)
+
+    def fetched(self):
+        try:
+            return self.client().fetch_jwt_svid(audience={"billing"})
+        except Exception:
+            return None
 
     def test_svids_of_two_sides_make_a_mutual_tls_connection(self):
         client = self.client()

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::frame::{Body, Code, REQUEST_MAX, Status, parse, streaming, unary};
 use crate::message::{
@@ -26,8 +26,12 @@ use crate::{Authority, BoxFuture, Peer, Refused};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
+/// Those of one user, so that no user can take the places of all others.
+const OF_ONE_USER_MAX: usize = 64;
 /// Requests at once on one connection.
 const STREAMS_MAX: u32 = 16;
+/// Until the next connection is taken after one that could not be.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// How often a silent peer is asked whether it is there.
@@ -65,6 +69,7 @@ pub async fn serve(
         return;
     };
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut held: Vec<(u32, Weak<OwnedSemaphorePermit>)> = Vec::new();
     tokio::pin!(stop);
     loop {
         let stream = tokio::select! {
@@ -73,6 +78,7 @@ pub async fn serve(
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the workload API was not taken");
+                    let _passed = tokio::time::timeout(PAUSE, std::future::pending::<()>()).await;
                     continue;
                 }
             },
@@ -83,6 +89,12 @@ pub async fn serve(
         let Some(peer) = Peer::of(&stream) else {
             continue;
         };
+        held.retain(|(_, place)| place.strong_count() > 0);
+        if held.iter().filter(|(uid, _)| *uid == peer.uid).count() >= OF_ONE_USER_MAX {
+            continue;
+        }
+        let place = Arc::new(place);
+        held.push((peer.uid, Arc::downgrade(&place)));
         let (authority, peer) = (Arc::clone(&authority), Arc::new(peer));
         let connection = http2::Builder::new(Beside(Arc::clone(&spawn)))
             .timer(TokioTimer::new())

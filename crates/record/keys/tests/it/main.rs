@@ -1,6 +1,7 @@
 //! Room tests of `keys`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its input fails")]
 
+mod authorities;
 mod ceremony;
 mod client;
 mod held;
