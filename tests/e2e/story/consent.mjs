@@ -1,8 +1,12 @@
 // Grants with a human in front: official MCP clients from discovery to a
 // refreshed token, with an operator at the command line.
 import assert from "node:assert/strict";
+import { createPrivateKey, randomUUID } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { Client as ModernClient, StreamableHTTPClientTransport as ModernTransport } from "../../interop/node_modules/@modelcontextprotocol/client/dist/index.mjs";
+import { join } from "node:path";
+import { exportJWK, generateKeyPair, SignJWT } from "../../interop/lib/jose.mjs";
+import { Client as ModernClient, createPrivateKeyJwtAuth, CrossAppAccessProvider, StreamableHTTPClientTransport as ModernTransport } from "../../interop/node_modules/@modelcontextprotocol/client/dist/index.mjs";
 import { Client as LegacyClient } from "../../interop/node_modules/@modelcontextprotocol/sdk/dist/esm/client/index.js";
 import { StreamableHTTPClientTransport as LegacyTransport } from "../../interop/node_modules/@modelcontextprotocol/sdk/dist/esm/client/streamableHttp.js";
 import { agree, openPage, postPage } from "../lib/consent.mjs";
@@ -173,6 +177,51 @@ test("an official MCP client that describes itself is let in by its document", a
         host.closeAllConnections();
         await new Promise(done => host.close(done));
     }
+});
+
+test("an official MCP client is let in by what the enterprise's provider says about its user", async ({ installation, desk }) => {
+    const [provider, issuer, endpoint] = ["https://idp.acme.example", `${installation.url}/t/acme`, installation.endpoint("files")];
+    const { publicKey, privateKey } = await generateKeyPair("ES256");
+    const jwks = join(installation.folder, "provider.jwks");
+    writeFileSync(jwks, JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: "p1", alg: "ES256", use: "sig" }] }));
+    await installation.addIdentity("assistant");
+    const [key, token] = [join(installation.folder, "assistant.pem"), join(installation.folder, "assistant.token")];
+    const { client_id: clientId } = await installation.cli(["client", "add", "assistant", "--generate", key, "--algorithm", "ES256", "--proof", "none"]);
+    const rule = ["--issuer", provider, "--match", "sub=u-17", "--match", `client_id=${clientId}`, "--jwks", jwks];
+    await installation.cli(["trust", "add", "assistant", "--method", "id-jag", ...rule]);
+    await installation.cli(["task", "open", "--identity", "assistant", "--purpose", "p", "--for", "1h", "--can", "files:read_text_file", "--token-file", token]);
+    /** A client whose user signed in with the provider as `subject`. */
+    const signedIn = subject => {
+        const assertion = async ({ authorizationServerUrl, resourceUrl }) =>
+            new SignJWT({ client_id: clientId, resource: resourceUrl, scope: "files:*", jti: randomUUID() })
+                .setProtectedHeader({ alg: "ES256", kid: "p1", typ: "oauth-id-jag+jwt" })
+                .setIssuer(provider)
+                .setSubject(subject)
+                .setAudience(authorizationServerUrl)
+                .setIssuedAt()
+                .setExpirationTime("2m")
+                .sign(privateKey);
+        const keeper = new CrossAppAccessProvider({ assertion, clientId, clientSecret: "none", expectedIssuer: issuer });
+        const jwk = createPrivateKey(readFileSync(key)).export({ format: "jwk" });
+        keeper.addClientAuthentication = createPrivateKeyJwtAuth({ issuer: clientId, subject: clientId, privateKey: jwk, alg: "ES256" });
+        const client = new ModernClient({ name: "assistant", version: "1" });
+        return { keeper, client, connect: () => client.connect(new ModernTransport(new URL(endpoint), { authProvider: keeper })) };
+    };
+    const somebody = signedIn("u-18");
+    await assert.rejects(somebody.connect(), /no trust rule/);
+    assert.equal(somebody.keeper.tokens(), undefined);
+    const user = signedIn("u-17");
+    await user.connect();
+    const before = desk.calls.length;
+    const result = await user.client.callTool({ name: "read_text_file", arguments: { path: "/srv/in/a.txt" } });
+    assert.notEqual(result.isError, true, JSON.stringify(result));
+    assert.equal(desk.calls.length, before + 1);
+    const held = user.keeper.tokens();
+    assert.equal(decode(held.access_token).claims.scope, "files:read_text_file");
+    assert.equal(held.refresh_token, undefined, "the provider is asked again, and may say no");
+    await user.client.close();
+    await installation.kill("issuer", provider, ["--break-glass"]);
+    await deadToken(endpoint, held.access_token);
 });
 
 test("a refresh token lives through kill -9, and what was taken back stays dead", async stage => {

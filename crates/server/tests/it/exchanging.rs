@@ -19,7 +19,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// An exchange of access tokens; `more` comes on top.
-fn exchange(
+pub(crate) fn exchange(
     bed: &Bed,
     tenant: &str,
     client: &Client,
@@ -44,7 +44,13 @@ fn exchange(
     form(&parameters)
 }
 
-async fn open(bed: &Bed, tenant: &str, identity: &str, can: &[String], may_act: &[&str]) -> String {
+pub(crate) async fn open(
+    bed: &Bed,
+    tenant: &str,
+    identity: &str,
+    can: &[String],
+    may_act: &[&str],
+) -> String {
     let body = json!({
         "identity": identity, "purpose": "July", "can": can, "for_secs": 3600, "may_act": may_act,
     });
@@ -53,7 +59,7 @@ async fn open(bed: &Bed, tenant: &str, identity: &str, can: &[String], may_act: 
 }
 
 /// A token of a task, as the operator gets it.
-async fn issued(bed: &Bed, tenant: &str, task: &str) -> String {
+pub(crate) async fn issued(bed: &Bed, tenant: &str, task: &str) -> String {
     let path = format!("/v1/tenants/{tenant}/tasks/{task}/tokens");
     let batch = bed.post(&path, &json!({"count": 1})).await.ok();
     text(&batch["tokens"][0]["access_token"]).to_owned()

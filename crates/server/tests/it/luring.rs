@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bed::Answer;
+use crate::bed::{Answer, claims_of};
 use crate::consenting::{Page, World, allow, authorize, query, returned, world};
 use crate::describing::{Host, REDIRECT as DESCRIBED};
 use crate::desk::Desk;
+use crate::exchanging::{exchange, issued, open};
 use crate::signing::later;
-use crate::tokens::{ask, form};
+use crate::tokens::{Client, ask, form};
 
 /// Longer than a document is kept.
 const KEPT: Duration = Duration::from_secs(601);
@@ -188,7 +189,7 @@ async fn a_consent_serves_the_agent_that_it_was_given_for() {
     let undeclared = world.refresh(text(&before["refresh_token"]), &[]).await;
     undeclared.refused(400, "invalid_grant");
     let tokens = world.tokens().await;
-    let claims = crate::bed::claims_of(text(&tokens["access_token"]));
+    let claims = claims_of(text(&tokens["access_token"]));
     assert_eq!(claims["composition"], digest);
     let next = world.refresh(text(&tokens["refresh_token"]), &[]).await.ok();
     assert!(world.lives(&next["access_token"]).await);
@@ -200,4 +201,33 @@ async fn a_consent_serves_the_agent_that_it_was_given_for() {
     // A person agrees to what it is now.
     let anew = world.tokens().await;
     assert!(world.lives(&anew["access_token"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_exchanged_from_a_token_of_a_consent_ends_with_it() {
+    let world = world().await;
+    let bed = &world.bed;
+    let helper = bed.add_identity("acme", "helper").await;
+    let client = Client::register(bed, "acme", &helper).await;
+    let can = |all: &[&str]| all.iter().map(|&scope| scope.to_owned()).collect::<Vec<_>>();
+    let task = open(bed, "acme", &world.identity, &can(&["files:echo"]), &[&helper]).await;
+    let own = open(bed, "acme", &helper, &can(&["files:echo", "token:exchange"]), &[]).await;
+    let page = Page::begin(bed, &query(&world.client, &[])).await;
+    let allowed = allow(bed, &page.code, &task).await.ok();
+    let (_, back) = returned(&page.word(bed, text(&allowed["word"])).await);
+    let tokens = world.redeem(&back["code"], &[]).await.ok();
+    let (subject, actor) = (text(&tokens["access_token"]), issued(bed, "acme", &own).await);
+    let delegated = ask(bed, "acme", exchange(bed, "acme", &client, subject, &actor, &[]))
+        .await
+        .ok();
+    // It stands on both tokens and on the consent.
+    let lineage = &claims_of(text(&delegated["access_token"]))["lineage"];
+    assert_eq!(lineage.as_array().map(Vec::len), Some(3), "{lineage}");
+    assert_eq!(lineage[2]["jti"], allowed["consent"]["token"]);
+    assert!(world.lives(&delegated["access_token"]).await);
+    world
+        .redeem(&back["code"], &[])
+        .await
+        .refused(400, "invalid_grant");
+    assert!(!world.lives(&delegated["access_token"]).await);
 }
