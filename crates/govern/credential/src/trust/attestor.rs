@@ -240,6 +240,6 @@ fn is_like(pattern: &str, text: &str) -> bool {
     };
     let reach = rest.find('/').unwrap_or(rest.len());
     (1..=reach)
-        .filter(|at| rest.is_char_boundary(*at))
-        .any(|at| is_like(after, &rest[at..]))
+        .filter_map(|at| rest.get(at..))
+        .any(|rest| is_like(after, rest))
 }

@@ -67,11 +67,8 @@ pub(crate) async fn open(
             if issues {
                 issue::require_issuable(&doors, &transition.after, &granted)?;
             }
-            let shown = to_wire(
-                &View::new(&doors, &doors.cell.load()),
-                &transition.after,
-                &granted,
-            );
+            let snapshot = doors.cell.load();
+            let shown = to_wire(&View::new(&doors, &snapshot), &transition.after, &granted);
             tx.task().open(transition, granted).await?;
             answer(&shown)
         })
