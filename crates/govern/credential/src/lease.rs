@@ -155,11 +155,11 @@ pub fn ask(
     if now < task.opens_at {
         return Err(Refusal::TaskNotOpen(task.opens_at));
     }
-    let last = task.closes_at.min(source.expires_at);
-    if last <= now {
-        return Err(Refusal::TaskEnded(last));
+    if task.closes_at <= now {
+        return Err(Refusal::TaskEnded(task.closes_at));
     }
-    crate::rotation::require_living(source)?;
+    crate::rotation::require_usable(source, now)?;
+    let last = task.closes_at.min(source.expires_at);
     if !source.target.as_ref().is_some_and(Target::lends) {
         return Err(Refusal::NothingToLease(source.name.clone()));
     }

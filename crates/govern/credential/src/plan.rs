@@ -107,6 +107,29 @@ pub fn rest_max(credential: &ThirdParty, blockers: &[Blocker], now: Time) -> Dur
     overlap.fold(rest, Duration::min)
 }
 
+/// Those of `living`, whose identities may never act again, that are to be made invalid now. What manages another one
+/// of them comes after it, because nothing could end that one without it; what has no driver is for a person.
+#[must_use]
+pub fn ends_now(living: &[ThirdParty]) -> Vec<&ThirdParty> {
+    let needed: BTreeSet<_> = living
+        .iter()
+        .filter_map(|c| c.target.as_ref()?.manager().filter(|manager| **manager != c.id))
+        .collect();
+    let open = || {
+        living
+            .iter()
+            .filter(|c| c.target.is_some() && c.ended().is_none())
+    };
+    let free: Vec<_> = open().filter(|c| !needed.contains(&c.id)).collect();
+    let is_ending = living.iter().any(|c| c.ended().is_some());
+    // Those that manage each other in a circle end together.
+    if free.is_empty() && !is_ending {
+        open().collect()
+    } else {
+        free
+    }
+}
+
 /// Consumers nobody registered that use the old secret. A system that does not tell who they are tells of a use
 /// that none of the known ones can have made, because all of them have moved; it counts for as long as the overlap.
 #[must_use]

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// The name of a credential.
     #[error("name `{0}` is not 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")]
     CredentialName(String),
+    /// It must not be used any more.
+    #[error("this credential expired at {0}: revoke it, and register another")]
+    CredentialExpired(Time),
     /// It is revoked, or being revoked.
     #[error("this credential is revoked: {0}; register another")]
     CredentialRevoked(String),
@@ -301,6 +304,7 @@ impl Refusal {
             Self::ConsumerUnknown(_) => "credential.consumer-unknown",
             Self::ConsumersSeen => "credential.consumers-seen",
             Self::ControlCharacter(_) => "text.control-character",
+            Self::CredentialExpired(_) => "credential.expired",
             Self::CredentialName(_) => "credential.name",
             Self::CredentialRevoked(_) => "credential.revoked",
             Self::ExpiryPast { .. } => "credential.expiry-past",

@@ -165,7 +165,7 @@ pub fn begin(
     reason: &str,
     now: Time,
 ) -> Result<Transition<ThirdParty>, Refusal> {
-    require_living(&credential)?;
+    require_usable(&credential, now)?;
     if let Some(rotation) = credential.rotation() {
         return Err(Refusal::RotationRunning(rotation.began_at));
     }
@@ -173,10 +173,6 @@ pub fn begin(
         return Err(Refusal::NoDriver(credential.kind.as_str()));
     };
     let makes = target.makes_secret();
-    if credential.expires_at <= now {
-        let at = credential.expires_at;
-        return Err(Refusal::ExpiryPast { at, now });
-    }
     let reason = required(reason, "reason", Refusal::ReasonMissing)?;
     let after = ThirdParty {
         standing: Standing::Rotating(Rotation {
@@ -220,6 +216,18 @@ pub fn require_living(credential: &ThirdParty) -> Result<(), Refusal> {
         Some(reason) => Err(Refusal::CredentialRevoked(reason.to_owned())),
         None => Ok(()),
     }
+}
+
+/// What expired is not given out, not rotated and lends nothing either.
+///
+/// # Errors
+/// [`Refusal::CredentialRevoked`], [`Refusal::CredentialExpired`].
+pub fn require_usable(credential: &ThirdParty, now: Time) -> Result<(), Refusal> {
+    require_living(credential)?;
+    if credential.expires_at <= now {
+        return Err(Refusal::CredentialExpired(credential.expires_at));
+    }
+    Ok(())
 }
 
 /// Decides to make every secret of the credential invalid for good, whoever uses it.

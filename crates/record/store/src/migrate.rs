@@ -63,6 +63,11 @@ const STEPS: [Step; 26] = [
     twin!(24, "create credential lease", "0024_create_credential_lease"),
     twin!(29, "create signing key", "0029_create_signing_key"),
     shared!(32, "add identity composition", "0032_add_identity_composition"),
+    shared!(
+        33,
+        "index third party identity",
+        "0033_index_third_party_identity"
+    ),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

@@ -44,6 +44,11 @@ const LIST: &str = concat!(
     columns!(),
     " FROM third_party WHERE tenant = $1 AND third_party > $2 ORDER BY third_party LIMIT $3"
 );
+const OF_IDENTITY: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM third_party WHERE tenant = $1 AND identity = $2 ORDER BY third_party LIMIT $3"
+);
 const DUE: &str = "SELECT tenant, third_party, due_at, digest FROM third_party WHERE tenant = $1 \
                    AND due_at <= $2 AND (due_at, third_party) > ($3, $4) ORDER BY due_at, third_party LIMIT $5";
 const TOTAL: &str = "SELECT COUNT(*) FROM third_party WHERE tenant = $1";
@@ -259,6 +264,20 @@ impl<S: Source> ThirdParties<'_, S> {
         let rows = view.fetch(TOTAL, args![tenant.as_str()]).await?;
         let cells = rows.into_iter().next().unwrap_or_default();
         Fields::of(TABLE, cells).number("total")
+    }
+
+    /// Those that prove an identity, in the order of ids, at most `max`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn of_identity(
+        &mut self,
+        identity: &IdentityId,
+        max: u32,
+    ) -> Result<Vec<ThirdParty>, StoreError> {
+        self.0.view().require(identity.tenant())?;
+        let values = args![identity.tenant().as_str(), identity.uuid(), signed(max.into())];
+        self.rows(OF_IDENTITY, values).await
     }
 
     /// A page of those whose rotation is due or under way at `now`, or that are to be made invalid: these first,

@@ -124,16 +124,16 @@ async fn a_system_that_never_answers_holds_up_no_other_system_and_no_other_tenan
     }
 }
 
-/// An access key at `keeper` from which sessions of a role are leased.
-async fn lender(bed: &Bed, keeper: &Keeper) {
+/// An access key of `identity` at `keeper`, from which sessions of a role are leased.
+async fn lender(bed: &Bed, keeper: &Keeper, name: &str, identity: &str) {
     let over = json!({"url": keeper.url, "allow_addresses": ["127.0.0.1/32"], "allow_plaintext": true});
     let aws = json!({
         "user": "orders", "key": "AKIAEXAMPLEUSED00", "region": "eu-central-1",
         "manager_key": "AKIAEXAMPLEMANAGE", "manager": "manager",
         "lease_role": "arn:aws:iam::123456789012:role/orders", "danger_endpoint_override": over,
     });
-    let more = json!({"kind": "aws-access-key", "aws": aws});
-    register(bed, "acme", "cloud", "secret of the key", &more).await;
+    let more = json!({"kind": "aws-access-key", "aws": aws, "identity": identity});
+    register(bed, "acme", name, "secret of the key", &more).await;
 }
 
 async fn lease(bed: &Bed, task: &str) -> String {
@@ -149,7 +149,7 @@ async fn lease(bed: &Bed, task: &str) -> String {
 async fn the_lease_behind_hundreds_of_others_is_taken_back_with_its_task() {
     let bed = bed(&["acme"]).await;
     let keeper = Keeper::open().await;
-    lender(&bed, &keeper).await;
+    lender(&bed, &keeper, "cloud", "orders").await;
     let identity = bed.add_identity("acme", "worker").await;
     let mut last = (String::new(), String::new());
     for n in 0..9 {
@@ -167,4 +167,97 @@ async fn the_lease_behind_hundreds_of_others_is_taken_back_with_its_task() {
         keeper.denied() == [handle.clone()]
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_a_stopped_identity_or_has_expired_is_not_given_out_not_rotated_and_not_lent() {
+    let bed = bed(&["acme"]).await;
+    let keeper = Keeper::open().await;
+    let worker = bed.add_identity("acme", "worker").await;
+    let (task, _) = bed.open_task("acme", &worker, &["credential:lease"]).await;
+    for how in ["suspend", "retire", "kill"] {
+        bed.add_identity("acme", how).await;
+        lender(&bed, &keeper, &format!("of-{how}"), how).await;
+        let path = format!("/v1/tenants/acme/credentials/of-{how}/fetch");
+        bed.post(&path, &json!({})).await.ok();
+    }
+    let lent = bed
+        .post(
+            &format!("/v1/tenants/acme/tasks/{task}/leases"),
+            &json!({"credential": "of-suspend", "for": 3_600, "reason": "a drill"}),
+        )
+        .await
+        .ok();
+    for how in ["suspend", "retire"] {
+        let path = format!("/v1/tenants/acme/identities/{how}/{how}");
+        bed.post(&path, &json!({"reason": "a drill"})).await.ok();
+    }
+    bed.kill("acme", "identity", "kill").await.ok();
+    for how in ["suspend", "retire", "kill"] {
+        let doors = [
+            (format!("credentials/of-{how}/fetch"), json!({})),
+            (
+                format!("credentials/of-{how}/rotate"),
+                json!({"reason": "a drill"}),
+            ),
+            (
+                format!("tasks/{task}/leases"),
+                json!({"credential": format!("of-{how}"), "for": 3_600, "reason": "a drill"}),
+            ),
+        ];
+        for (path, body) in doors {
+            let answer = bed.post(&format!("/v1/tenants/acme/{path}"), &body).await;
+            let known = ["credential.identity-stopped", "credential.revoked"];
+            assert!(
+                known.contains(&answer.code().as_str()),
+                "{path}: {}",
+                answer.text()
+            );
+        }
+    }
+    // What it lent to the task of another identity comes back as well.
+    let handle = lent["lease"]["handle"].as_str().unwrap().to_owned();
+    until(&bed, "it is denied", PATIENCE, async || {
+        keeper.denied() == [handle.clone()]
+    })
+    .await;
+    // And another one that is only too old.
+    let more = json!({
+        "kind": "api-key", "http": place(&keeper.url, "old"),
+        "expires_at": bed.clock.now().after(Duration::from_secs(60)).to_string(),
+        "every": 3_600, "overlap": 1,
+    });
+    register(&bed, "acme", "old", "secret", &more).await;
+    bed.clock.advance(Duration::from_secs(61));
+    for (door, body) in [("fetch", json!({})), ("rotate", json!({"reason": "a drill"}))] {
+        let path = format!("/v1/tenants/acme/credentials/old/{door}");
+        let refused = async || bed.post(&path, &body).await.code() == "credential.expired";
+        until(&bed, "it expired", PATIENCE, refused).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_a_killed_identity_end_where_they_are_accepted() {
+    let bed = bed(&["acme"]).await;
+    let keeper = Keeper::open().await;
+    for how in ["suspend", "retire", "kill"] {
+        bed.add_identity("acme", how).await;
+        let (id, secret) = keeper.add(how);
+        let more = json!({"kind": "api-key", "http": place(&keeper.url, &id), "identity": how});
+        register(&bed, "acme", how, &secret, &more).await;
+    }
+    for how in ["suspend", "retire"] {
+        let path = format!("/v1/tenants/acme/identities/{how}/{how}");
+        bed.post(&path, &json!({"reason": "a drill"})).await.ok();
+    }
+    bed.kill("acme", "identity", "kill").await.ok();
+    for how in ["kill", "retire"] {
+        let revoked = async || is_revoked(&shown(&bed, "acme", how).await);
+        until(&bed, "its key is revoked", PATIENCE, revoked).await;
+        assert!(!keeper.accepts(how));
+        let why = shown(&bed, "acme", how).await["revoked"]["reason"].to_string();
+        assert!(why.contains("its identity is"), "{why}");
+    }
+    assert!(keeper.accepts("suspend"), "a suspension can be lifted");
+    assert!(shown(&bed, "acme", "suspend").await["revoked"].is_null());
 }

@@ -426,3 +426,37 @@ proptest! {
         prop_assert!(world.live.contains(&world.old()));
     }
 }
+
+#[test]
+fn what_expired_is_used_for_nothing_and_what_manages_others_ends_after_them() {
+    let expired = registered().expires_at;
+    let late = rotation::require_usable(&registered(), expired).unwrap_err();
+    assert_eq!(late.code(), "credential.expired");
+    assert!(rotation::require_usable(&registered(), expired.before(Duration::from_secs(1))).is_ok());
+    let begun = rotation::begin(registered(), Some("second".to_owned()), "now", expired);
+    assert_eq!(begun.unwrap_err().code(), "credential.expired");
+    // One that manages, one that is managed by it, and one that a person has to end.
+    let managed = registered();
+    let manager = ThirdParty {
+        id: id("acme", 3),
+        ..managed.clone()
+    };
+    let by_hand = ThirdParty {
+        id: id("acme", 4),
+        target: None,
+        ..managed.clone()
+    };
+    let ends = |living: &[ThirdParty]| -> Vec<_> {
+        let now = ends_now(living);
+        now.into_iter().map(|c| c.id.clone()).collect()
+    };
+    let all = [manager.clone(), managed.clone(), by_hand];
+    assert_eq!(ends(&all), std::slice::from_ref(&managed.id));
+    let ending = rotation::end(managed, "killed").unwrap().after;
+    assert_eq!(
+        ends(&[manager.clone(), ending]),
+        [],
+        "it is needed until that one is revoked"
+    );
+    assert_eq!(ends(std::slice::from_ref(&manager)), [manager.id]);
+}

@@ -27,7 +27,7 @@ use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
-use crate::rotation::{fresh_secret, manager};
+use crate::rotation::{fresh_secret, manager, require_owner};
 use crate::session::Session;
 use crate::v1::{self, credentials, tasks};
 
@@ -86,7 +86,7 @@ pub(crate) async fn lend(
     let id = wanted.id.clone();
     let asked = request_digest(&format!("tasks/{task}/leases"), &body)?;
     let context = deps.context(&session, Reach::from(&tenant), asked)?.alone();
-    let (seed, from) = (Arc::clone(&given), source.clone());
+    let (seed, from, doors) = (Arc::clone(&given), source.clone(), deps.clone());
     deps.store
         .transact(context, async move |tx: &mut Tx| {
             let found = tx.task().lookup(&task).await?;
@@ -95,6 +95,7 @@ pub(crate) async fn lend(
             // A credential that is revoked meanwhile lends nothing more: its leases are looked for after its end.
             let from = tx.third_party().lookup(&from.id).await?;
             let from = from.ok_or_else(|| RouteError::not_found("credential"))?;
+            require_owner(&doors, &from)?;
             let wanted = NewLease {
                 is_granted: lends(&grant, &from.name),
                 held: held.iter().filter(|l| l.is_live()).count(),

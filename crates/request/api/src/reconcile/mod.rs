@@ -3,16 +3,19 @@
 //! Each round reads what is due in every tenant and gives back one piece of work for each thing that has a turn.
 //! Nobody waits for the work of a round: what hangs in one system holds up nothing but its own places.
 
+mod owners;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bailiwick_base::{CredentialId, IdentityId, LeaseId, TaskId, TenantId};
 use bailiwick_decide::Snapshot;
 use bailiwick_store::{DueCredential, OpenLease, Reader, StoreError};
 
+use self::owners::Owners;
 use self::turns::{Lane, Taken, Turns, Wanted};
 use crate::deps::BoxFuture;
 use crate::lending::{self, Glance};
@@ -21,6 +24,8 @@ use crate::{Deps, advance_keys};
 
 /// Rows of one statement.
 const PAGE: u32 = 1_000;
+/// How long at most the keys of identities that ended are left alone.
+const ENDED_REST: Duration = Duration::from_secs(15);
 
 /// A piece of work, to be done beside all others.
 pub type Work = BoxFuture<'static, ()>;
@@ -36,6 +41,8 @@ pub struct Reconciler {
     /// Where open leases come from, as far as it was seen yet.
     sources: Arc<Mutex<BTreeMap<LeaseId, Source>>>,
     keys: Arc<AtomicBool>,
+    owners: Arc<Mutex<Owners>>,
+    tenants: Arc<Turns<TenantId>>,
 }
 
 /// What is due in one tenant.
@@ -72,6 +79,7 @@ impl Reconciler {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|id, _| leases.contains(id));
         drop(sources);
+        work.extend(self.ended_identities(deps));
         work.extend(self.signing(deps));
         work
     }
@@ -133,6 +141,28 @@ impl Reconciler {
         taken
             .into_iter()
             .map(|taken| -> Work { Box::pin(carry_lease(deps.clone(), Arc::clone(&self.sources), taken)) })
+            .collect()
+    }
+
+    /// Keys of identities that were killed or retired.
+    fn ended_identities(&self, deps: &Deps) -> Vec<Work> {
+        let snapshot = deps.cell.load();
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.look(deps, &snapshot);
+        let tenants = owners.tenants();
+        drop(owners);
+        let row = owners::row(&snapshot);
+        self.tenants.keep(|tenant| tenants.contains(tenant));
+        let wanted = tenants.into_iter().map(|key| Wanted {
+            key,
+            row,
+            pressing: true,
+            lanes: Vec::new(),
+        });
+        let taken = self.tenants.take(wanted.collect(), deps.clock.monotonic());
+        taken
+            .into_iter()
+            .map(|taken| -> Work { Box::pin(end_keys(deps.clone(), Arc::clone(&self.owners), taken)) })
             .collect()
     }
 
@@ -232,6 +262,21 @@ async fn carry_credential(deps: Deps, taken: Taken<CredentialId>) {
     if let Some((row, most)) = rotation::advance(&deps, &taken.key, taken.row).await {
         taken.rest(row, most, deps.clock.monotonic());
     }
+}
+
+async fn end_keys(deps: Deps, owners: Arc<Mutex<Owners>>, taken: Taken<TenantId>) {
+    let dead = owners
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .dead(&taken.key);
+    let done = owners::end_keys(&deps, &taken.key, &dead).await;
+    let now = deps.clock.monotonic();
+    owners
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .settle(&taken.key, done, now);
+    let row = taken.row;
+    taken.rest(row, ENDED_REST, now);
 }
 
 async fn carry_lease(deps: Deps, sources: Arc<Mutex<BTreeMap<LeaseId, Source>>>, taken: Taken<LeaseId>) {

@@ -10,6 +10,7 @@ use bailiwick_decide::Snapshot;
 use bailiwick_store::{Context, Sealing, Tx};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
 
 pub(crate) use self::step::{Stopped, advance, manager};
 
@@ -32,6 +33,17 @@ pub(crate) fn owner_stopped(deps: &Deps, snapshot: &Snapshot, owner: &IdentityId
         Some(mark) => format!("its identity is {}: {mark}", effective.state),
         None => format!("its identity is {}", effective.state),
     })
+}
+
+/// Whoever the credential belongs to may use what belongs to him.
+pub(crate) fn require_owner(deps: &Deps, credential: &ThirdParty) -> Result<(), RouteError> {
+    match owner_stopped(deps, &deps.cell.load(), &credential.identity) {
+        None => Ok(()),
+        Some(why) => Err(
+            RouteError::new(StatusCode::CONFLICT, "credential.identity-stopped", why)
+                .hint("resume the identity, or register the credential for another one"),
+        ),
+    }
 }
 
 /// A new secret of ours.
@@ -60,7 +72,7 @@ pub(crate) async fn begin_rotation(
         .fingerprint(id.tenant(), secret.reveal())
         .map_err(|e| RouteError::broken("keys are not available", &e))?;
     let (id, reason) = (id.clone(), reason.to_owned());
-    let asked = id.clone();
+    let (asked, doors) = (id.clone(), deps.clone());
     deps.store
         .transact(context, async move |tx: &mut Tx| {
             let known = tx
@@ -68,6 +80,7 @@ pub(crate) async fn begin_rotation(
                 .lookup(&asked)
                 .await?
                 .ok_or_else(|| RouteError::not_found("credential"))?;
+            require_owner(&doors, &known)?;
             let begun = rotation::begin(known, Some(fingerprint.clone()), &reason, tx.now())?;
             let ours = begun.after.rotation().is_some_and(|r| r.fingerprint.is_some());
             let sealing = if ours {

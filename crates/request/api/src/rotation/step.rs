@@ -64,6 +64,10 @@ async fn carry_on(deps: &Deps, mut credential: ThirdParty) -> Option<(ThirdParty
         let step = match steps.into_iter().next() {
             None => return Some((credential, Vec::new())),
             Some(Step::Wait(blockers)) => return Some((credential, blockers)),
+            // The schedule of what may not be used stands still.
+            Some(Step::Begin) if super::require_owner(deps, &credential).is_err() => {
+                return Some((credential, Vec::new()));
+            }
             Some(step) => step,
         };
         match take(deps, &credential, step, &mut observed).await {

@@ -72,6 +72,7 @@ pub(crate) async fn add(
             async move |tx: &mut Tx| {
                 require_not_killed(&doors, wanted.id.tenant())?;
                 let made = register_third_party(wanted.clone(), &limits, tx.now())?;
+                crate::rotation::require_owner(&doors, &made.after)?;
                 let shown = to_wire(&doors, &made.after);
                 tx.third_party().add(made, &secret).await?;
                 answer(&shown)
@@ -299,12 +300,14 @@ pub(crate) async fn fetch(
     let tenant = super::tenant(&deps, &slug)?;
     let id = known(&deps, &tenant, &named).await?.id;
     let asked = request_digest("credentials/fetch", &id.to_string())?;
+    let doors = deps.clone();
     let context = deps.context(&session, Reach::from(&tenant), asked)?.alone();
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
             let known = read(tx, &id).await?;
-            rotation::require_living(&known)?;
+            rotation::require_usable(&known, tx.now())?;
+            crate::rotation::require_owner(&doors, &known)?;
             let used = || known.target.as_ref().map(|t| t.handle().to_owned());
             let (login, fingerprint, secret) = match known.rotation().filter(|_| known.offers_new()) {
                 Some(r) => (
