@@ -292,6 +292,7 @@ impl Installation {
             requested_by: None,
             may_act: may_act.iter().map(|&id| id.to_owned()).collect(),
             issue: true,
+            heartbeat_secs: None,
         };
         let opened: wire::OpenedTask = self.post(&format!("/v1/tenants/{tenant}/tasks"), &body).await?;
         let token = opened.token.context("no token came with the task")?;

@@ -198,8 +198,8 @@ impl Nothing {
 }
 
 impl UpstreamSecrets for Nothing {
-    fn secret(&self, _: &CredentialId) -> Option<Secret<Vec<u8>>> {
-        None
+    fn secret<'a>(&'a self, _: &'a CredentialId) -> bailiwick_mcp::BoxFuture<'a, Option<Secret<Vec<u8>>>> {
+        Box::pin(std::future::ready(None))
     }
 }
 

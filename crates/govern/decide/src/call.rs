@@ -111,10 +111,6 @@ pub struct NamedEntity {
 
 /// What is to be done to what.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a call is made once and not kept in numbers"
-)]
 pub enum Target {
     /// A request to a destination, through the egress proxy.
     Http {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bailiwick_base::Time;
-use bailiwick_credential::plan::{Blocker, Step, plan};
+use bailiwick_credential::plan::{Blocker, Step, ends_now, plan};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
 use bailiwick_credential::{
     Limits, Observed, PgTarget, Phase, ProbeAnswer, Refusal, SecretKind, Seen, Standing, Target, ThirdParty,
