@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bailiwick_journal::StateTiles;
+use bailiwick_keys::ceremony;
 use bailiwick_store::{Signed, Store};
 
 use crate::evidence::{LOGS, VKEY_FILE};
@@ -21,6 +22,8 @@ pub(crate) struct Parts {
     tenant_keys: bool,
     kill_journal: bool,
     store: bool,
+    /// A key ceremony made the keys, and no start got as far as a store or a log.
+    unused: bool,
     /// The state log has a checkpoint over at least one entry.
     signed: bool,
     /// Files of the logs that are missing.
@@ -28,29 +31,32 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn look(data: &Path) -> Self {
+    pub(crate) fn look(data: &Path) -> Result<Self> {
         let log = data.join("log");
         let files = LOGS.iter().flat_map(|name| {
             let log = &log;
             LOG_FILES.iter().map(move |file| log.join(name).join(file))
         });
         let state = log.join("state");
-        Self {
+        let empty = !log.exists() && !data.join("state.db").exists();
+        Ok(Self {
             data: data.to_owned(),
             root_key: data.join("keys/root.key").exists(),
             tenant_keys: std::fs::read_dir(data.join("keys/tenants"))
                 .is_ok_and(|mut entries| entries.next().is_some()),
             kill_journal: data.join("kill.journal").exists(),
             store: std::fs::metadata(data.join("state.db")).is_ok_and(|meta| meta.len() > 0),
+            unused: empty && ceremony::is_unused(data).context("keys of the ceremony")?,
             signed: state.join("tile").exists(),
             missing: files.filter(|file| !file.is_file()).collect(),
-        }
+        })
     }
 
-    /// The first start makes the kill journal before anything else: where there are keys, there was one.
+    /// The first start makes the kill journal before anything else: where there are keys, there was one, unless they
+    /// are those of a ceremony.
     pub(crate) fn require_kill_journal(&self) -> Result<()> {
         ensure!(
-            self.kill_journal || !(self.root_key || self.store || self.signed),
+            self.kill_journal || self.unused || !(self.root_key || self.store || self.signed),
             "`{}` is missing, and kills that the state log does not have yet stand only there: {FIX}",
             self.data.join("kill.journal").display()
         );
@@ -60,6 +66,7 @@ impl Parts {
     /// An empty store beside logs or keys would be an installation that anybody at the claim socket could take.
     pub(crate) fn require_store(&self) -> Result<()> {
         let there = match (self.signed, self.tenant_keys) {
+            _ if self.unused => return Ok(()),
             (true, _) => "a state log that was signed",
             (false, true) => "keys of tenants",
             (false, false) => return Ok(()),

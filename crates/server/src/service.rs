@@ -419,7 +419,7 @@ async fn note_insecure(deps: &Deps, address: &str) -> anyhow::Result<()> {
 }
 
 async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Ground> {
-    let began = crate::intact::Parts::look(&config.data);
+    let began = crate::intact::Parts::look(&config.data)?;
     began.require_kill_journal()?;
     // First, for its lock: a second service on this folder must not get as far as the store, where it would
     // fence the one that runs.
@@ -457,6 +457,7 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
     }
     let logs = open_logs(config, base_url, &clock, &keyring, &store, &cell).await?;
+    bailiwick_keys::ceremony::mark_used(&config.data).context("keys")?;
     Ok(Ground {
         log: Arc::clone(&logs.log),
         tiles: Arc::clone(&logs.tiles),

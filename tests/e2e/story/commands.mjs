@@ -2,11 +2,11 @@
 // codes, help, completions, configuration.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openPage } from "../lib/consent.mjs";
 import { Desk } from "../lib/desk.mjs";
-import { BINARY, environment, Installation, oneDocument, runBinary } from "../lib/installation.mjs";
+import { BINARY, environment, Installation, oneDocument, runBinary, temporary } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
 import { until } from "../lib/wait.mjs";
 
@@ -134,6 +134,31 @@ test("every command gives exactly one JSON document, and one for its failure", a
     const hidden = ["launcher", "builtin-mcp"];
     const missed = leaves(tree).filter(path => path !== "" && !ran.has(path.split(" ").slice(0, 2).join(" ")) && !hidden.includes(path));
     assert.deepEqual(missed, [], "commands that no test runs with --json");
+});
+
+test("a service starts once on what a ceremony made, with its keys, and on nothing that only looks like it", async ({ installation }) => {
+    const place = temporary("ceremony");
+    const [data, unseal, config] = ["data", "unseal.key", "config.toml"].map(name => join(place, name));
+    const made = await installation.cli(["keys", "ceremony", "--data", data, "--unseal-file", unseal, "--with-tenant", "acme"], { tenant: null });
+    writeFileSync(config, "[keys]\nunseal_file = \"/no/such/key\"\n");
+    const early = await runBinary(["serve", "--data", data, "--config", config, "--listen", "127.0.0.1:0"], { folder: place });
+    assert.equal(early.code, 1, "the unseal key is not there");
+    const begun = await Installation.start("ceremony", { data, config: `[keys]\nunseal_file = "${unseal}"\n` });
+    const { items } = await begun.cli(["keys", "status"]);
+    assert.deepEqual(made.tenants, [["acme", items.find(({ state }) => state === "active").kid]]);
+    await begun.restart();
+    await begun.service.stop();
+    for (const [name, kept] of [["keys", ["keys"]], ["journal", ["keys", "kill.journal"]], ["logs", ["keys", "log"]], ["store", ["keys", "state.db"]]]) {
+        const rest = join(place, name);
+        mkdirSync(rest, { mode: 0o700 });
+        kept.forEach(part => cpSync(join(data, part), join(rest, part), { recursive: true }));
+        const words = ["serve", "--data", rest, "--config", begun.configFile, "--listen", "127.0.0.1:0"];
+        const refused = await runBinary(words, { folder: place });
+        assert.equal(refused.code, 1, `${name}: ${refused.stderr}`);
+        assert.match(refused.stderr, name === "journal" ? /state\.db` is missing/ : /kill\.journal` is missing/);
+    }
+    await begun.stop();
+    rmSync(place, { recursive: true });
 });
 
 test("the exit codes are those of the help text", async ({ installation }) => {

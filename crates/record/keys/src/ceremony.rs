@@ -12,6 +12,9 @@ use crate::keyring::{KeyState, Keyring};
 use crate::unseal::Unseal;
 use crate::{files, unseal};
 
+/// Holds the digest of the root from the ceremony to the first start.
+const UNUSED: &str = "keys/ceremony";
+
 /// What the root key is sealed with.
 pub enum Sealed {
     /// A new key in this file, which must not be there.
@@ -70,10 +73,11 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
         let active = keys.into_iter().find(|key| key.state == KeyState::Active);
         made.push((tenant.to_string(), active.map(|key| key.kid).unwrap_or_default()));
     }
-    let root = files::read(&folder.join(crate::keyring::ROOT_FILE))?.unwrap_or_default();
+    let root = root_of(plan.data)?.unwrap_or_default();
+    files::write(&plan.data.join(UNUSED), root.as_bytes())?;
     let config = format!("data = \"{}\"; {}", plan.data.display(), keep.setting);
     Ok(Held {
-        root: Digest::of(&root).to_string(),
+        root,
         tenants: made,
         steps: vec![
             "write down the digest of the root above, with the date and who was present".to_owned(),
@@ -88,6 +92,31 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
             "remove what is left of both here".to_owned(),
         ],
     })
+}
+
+/// Whether the keys in this data folder are as a ceremony left them: no service has begun on them.
+///
+/// # Errors
+/// [`KeysError`] when the folder cannot be read.
+pub fn is_unused(data: &Path) -> Result<bool, KeysError> {
+    let Some(of) = files::read(&data.join(UNUSED))? else {
+        return Ok(false);
+    };
+    Ok(root_of(data)?.is_some_and(|root| root.as_bytes() == of.as_slice()))
+}
+
+/// A service has begun on these keys: from now on they belong to what it wrote.
+///
+/// # Errors
+/// [`KeysError`] when the folder cannot be written.
+pub fn mark_used(data: &Path) -> Result<(), KeysError> {
+    files::remove(&data.join(UNUSED))
+}
+
+/// The digest of the sealed root key, as it is written down.
+fn root_of(data: &Path) -> Result<Option<String>, KeysError> {
+    let root = files::read(&data.join("keys").join(crate::keyring::ROOT_FILE))?;
+    Ok(root.map(|root| Digest::of(&root).to_string()))
 }
 
 struct Keep {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bailiwick_base::Secret;
-use bailiwick_keys::ceremony::{Ceremony, Held, Sealed, hold};
+use bailiwick_keys::ceremony::{Ceremony, Held, Sealed, hold, is_unused, mark_used};
 use bailiwick_keys::{Keyring, KeysError, SystemEntropy, Unseal};
 
 use crate::tenant;
@@ -49,6 +49,28 @@ fn a_ceremony_makes_one_root_and_one_bundle_for_each_tenant() {
     assert!(!place.path().join("other.key").exists());
     let over = hold(plan(&place.path().join("second"), Sealed::File(file), &[]));
     assert!(matches!(over, Err(KeysError::Io { .. })));
+}
+
+#[test]
+fn only_what_a_ceremony_left_counts_as_unused() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, file) = (place.path().join("data"), place.path().join("unseal.key"));
+    assert!(!is_unused(&data).unwrap(), "nothing is there");
+    hold(plan(&data, Sealed::File(file), &["acme"])).unwrap();
+    assert!(is_unused(&data).unwrap());
+    let root = data.join("keys/root.key");
+    let (whole, mut other) = (fs::read(&root).unwrap(), fs::read(&root).unwrap());
+    other[0] ^= 1;
+    fs::write(&root, &other).unwrap();
+    assert!(!is_unused(&data).unwrap(), "another root");
+    fs::remove_file(&root).unwrap();
+    assert!(!is_unused(&data).unwrap(), "no root");
+    fs::write(&root, &whole).unwrap();
+    fs::set_permissions(&root, Permissions::from_mode(0o600)).unwrap();
+    assert!(is_unused(&data).unwrap());
+    mark_used(&data).unwrap();
+    mark_used(&data).unwrap();
+    assert!(!is_unused(&data).unwrap(), "a service began");
 }
 
 #[test]
