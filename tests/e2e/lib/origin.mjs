@@ -106,6 +106,12 @@ export class Origin {
         } else if (path === "/v1/long") {
             response.writeHead(200, { ...json, "content-length": String(LONG) });
             Readable.from(pieces(LONG)).pipe(response);
+        } else if (path === "/v1/sized") {
+            // It may be the beginning of the secret until the answer is over.
+            const text = (this.secret ?? "sized").slice(0, 5);
+            response.writeHead(200, { ...json, "content-length": "5" }).end(request.method === "HEAD" ? "" : text);
+        } else if (path === "/v1/none") {
+            response.writeHead(204).end();
         } else if (path === "/v1/mute") {
             seen.held = response;
         } else {

@@ -220,6 +220,33 @@ test("every request is in the decision log with its method, place and effect", a
     }
 });
 
+test("an answer with a length, without a body, or without an end that is asked for is `returned`", async ({ installation, secret }) => {
+    const sized = await Origin.open({ secret });
+    const words = ["--allow-plaintext", "--method", "GET", "--method", "HEAD", "--header", "Authorization: Bearer {secret}"];
+    await destination(installation, "sized", sized.url, words, secret);
+    const can = ["--can", "sized:GET", "--can", "sized:HEAD"];
+    const run = new Run(installation, ["--identity", "agent", "--task", "lengths", ...can], AGENTS.python.command);
+    const task = await run.task();
+    const asked = [["GET", "/v1/sized", 200], ["HEAD", "/v1/sized", 200], ["GET", "/v1/none", 204], ["GET", "/v1/invoices", 200]];
+    for (const [method, path, status] of asked) {
+        const answer = await run.ask("requests", method, `${sized.url}${path}`);
+        assert.equal(answer.status, status, JSON.stringify(answer));
+        if (path === "/v1/sized") {
+            assert.equal(answer.body, method === "GET" ? secret.slice(0, 5) : "");
+        }
+    }
+    await run.stop();
+    await sized.close();
+    const outcomes = async () => {
+        const { items } = await installation.cli(["log", "tail", "-n", "40"]);
+        const ended = new Map(items.filter(({ leaf }) => leaf.kind === "outcome").map(({ payload }) => [payload.decision, payload.outcome]));
+        const calls = items.filter(({ payload }) => payload?.door === "egress" && payload.task === task);
+        return calls.map(({ payload }) => ended.get(payload.decision));
+    };
+    await until("the outcomes to be written", async () => (await outcomes()).filter(outcome => outcome !== undefined).length === asked.length);
+    assert.deepEqual(await outcomes(), asked.map(() => "returned"));
+});
+
 /** Everything that one process left in its folder when it crashed, searched. */
 async function crashed(run, pid, home, wanted) {
     const before = readdirSync(home);

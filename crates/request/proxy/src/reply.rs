@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 
 use crate::answer::{Body, Refused};
 use crate::connection::{Runs, Session};
@@ -55,11 +55,17 @@ pub(crate) fn pass_on(
     }
     // What the destination says of itself in words is not looked into, so it stays behind.
     parts.extensions.clear();
+    let permit = if is_over(&body) {
+        permit.finish(Outcome::Returned);
+        None
+    } else {
+        Some(permit)
+    };
     let deps = &session.shared.deps;
     let open = Open {
         ends_at: deps.clock.monotonic() + deps.config.call_max,
         session: Arc::clone(session),
-        permit: Some(permit),
+        permit,
         mask,
         body,
         _runs: runs,
@@ -73,6 +79,12 @@ fn is_packed(headers: &http::HeaderMap) -> bool {
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether nothing more comes. It is asked rather than waited for: whoever was told a length does not come back for
+/// the end once it is reached, and of an answer without a body nobody asks for one.
+fn is_over(body: &Incoming) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 
 /// A body that is being passed on.
@@ -112,10 +124,17 @@ impl Open {
                 }
                 Ok(Some(Ok(frame))) => frame,
             };
-            self.permit = Some(permit);
             // Trailers stay behind: they would have to be looked into as headers are.
-            let Ok(data) = frame.into_data() else { continue };
-            let data = self.mask.next(data);
+            let mut data = self.mask.next(frame.into_data().unwrap_or_default());
+            if is_over(&self.body) {
+                permit.finish(Outcome::Returned);
+                let rest = self.mask.rest();
+                if !rest.is_empty() {
+                    data = [data, rest].concat().into();
+                }
+            } else {
+                self.permit = Some(permit);
+            }
             if !data.is_empty() {
                 return Some((Ok(Frame::data(data)), self));
             }
