@@ -176,3 +176,17 @@ test("an open task can be used, and a slip is told before anything starts", asyn
     }
     assert.ok(!existsSync(join(installation.folder, "started")));
 });
+
+test("without an egress proxy a task with a destination, or a placeholder, is refused and not run past it", async ({ installation }) => {
+    const words = ["server", "add", "billing", "--destination", "https://api.billing.example", "--method", "GET"];
+    const answerable = ["--owner", "finance", "--owner-contact", "f@acme.example", "--purpose", "p", "--expires", "30d"];
+    await installation.cli([...words, ...answerable]);
+    const granted = ["--identity", "worker", "--task", "read invoices", "--can", "billing:GET"];
+    for (const [more, code] of [[granted, 2], [[...WORK, "--placeholder", "KEY"], 2], [[...granted, "--no-proxy"], 0]]) {
+        const run = new Run(installation, more, sh("echo started"));
+        assert.equal((await run.ended).code, code, `${more}: ${run.err.join("\n")}`);
+        assert.deepEqual(run.out, code === 0 ? ["started"] : []);
+        assert.equal(run.err.join("\n").includes("proxy.listen"), code !== 0, run.err.join("\n"));
+        await closed(installation, await run.task());
+    }
+});

@@ -13,7 +13,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bailiwick_wire::{
-    CloseTask, NewTask, OpenedTask, Task, TaskHeartbeat, Token, TokenBatch, TokenBatchRequest,
+    CloseTask, NewTask, OpenedTask, Page, Server, Task, TaskHeartbeat, TaskLedger, Token, TokenBatch,
+    TokenBatchRequest,
 };
 use rustix::process::Signal as To;
 use tokio::process::Child;
@@ -102,6 +103,9 @@ async fn attend(held: &mut Held<'_>, token: Token, mut told: Signals, command: &
             .await?
         }
     };
+    if relay.is_none() && !command.no_proxy {
+        require_no_way(held, command).await?;
+    }
     let mut child = child::start(command, held, relay.as_ref())?;
     let served = async {
         if let Some(relay) = relay {
@@ -119,6 +123,32 @@ async fn attend(held: &mut Held<'_>, token: Token, mut told: Signals, command: &
             () = &mut kept => {}
             () = &mut served => {}
         }
+    }
+}
+
+/// Without the egress proxy nothing stands between the command and the destinations of its task.
+async fn require_no_way(held: &Held<'_>, command: &Run) -> Result<(), Failure> {
+    let refused = |why: String| {
+        Failure::new(
+            exit::USAGE,
+            "run.proxy-off",
+            format!("{why}, and the service has no egress proxy"),
+        )
+        .hint("set `proxy.listen` in the file of `serve --config`, or give --no-proxy")
+    };
+    if let Some(name) = command.placeholders.first() {
+        return Err(refused(format!("--placeholder {name} asks for one")));
+    }
+    let task = held.client.get::<TaskLedger>(&held.path).await?.task;
+    let page: Page<Server> = held.client.get(&held.client.path("servers")?).await?;
+    let granted = |server: &&Server| {
+        let begin = format!("{}:", server.name);
+        server.connection.starts_with(&server.endpoint)
+            && task.can.iter().any(|scope| scope.starts_with(&begin))
+    };
+    match page.items.iter().find(granted) {
+        Some(server) => Err(refused(format!("`{}` is a destination", server.name))),
+        None => Ok(()),
     }
 }
 
