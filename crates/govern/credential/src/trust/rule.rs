@@ -100,11 +100,19 @@ impl Trust {
     /// Whether a workload with these attributes is meant.
     #[must_use]
     pub fn admits(&self, attributes: &BTreeMap<String, String>) -> bool {
-        !self.attributes.is_empty()
-            && self
-                .attributes
-                .iter()
-                .all(|(name, value)| attributes.get(name) == Some(value))
+        !self.attributes.is_empty() && self.difference(attributes).is_none()
+    }
+
+    /// The first attribute that this rule asks for and these do not have: its name, what is asked for, what is there.
+    #[must_use]
+    pub fn difference<'a>(
+        &'a self,
+        attributes: &'a BTreeMap<String, String>,
+    ) -> Option<(&'a str, &'a str, Option<&'a str>)> {
+        self.attributes.iter().find_map(|(name, wanted)| {
+            let shown = attributes.get(name).map(String::as_str);
+            (shown != Some(wanted.as_str())).then_some((name.as_str(), wanted.as_str(), shown))
+        })
     }
 
     /// Whether both speak of the same customer of the same issuer, which one tenant only may do. A rule that does

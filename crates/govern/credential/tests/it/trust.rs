@@ -102,6 +102,10 @@ fn a_rule_admits_exactly_what_has_all_its_attributes() {
     ] {
         assert!(!rule.admits(&other), "{other:?}");
     }
+    let renamed = attributes(&[("owner", "1"), ("repository", "3")]);
+    assert_eq!(rule.difference(&renamed), Some(("repository", "2", Some("3"))));
+    let bare = attributes(&[("owner", "1")]);
+    assert_eq!(rule.difference(&bare), Some(("repository", "2", None)));
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::oauth::error::{OauthError, bad, refused};
 use crate::oauth::form::Form;
 use crate::oauth::proof::Shown;
 
+/// Rules that the log tells of, for one workload that none admits.
+const RULES_TOLD_MAX: usize = 8;
 pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 pub(super) async fn granted(
@@ -111,12 +113,7 @@ pub(super) fn chosen<'a>(
         .ok_or(AttestError::Issuer)
         .map_err(|e| unproven(&e))?;
     let mut admitting = rules.iter().filter(|rule| rule.admits(&attested.attributes));
-    let rule = admitting.next().ok_or_else(|| {
-        bad(
-            "invalid_grant",
-            "no trust rule of this tenant admits this workload",
-        )
-    })?;
+    let rule = admitting.next().ok_or_else(|| not_admitted(rules, attested))?;
     if admitting.any(|other| other.identity != rule.identity) {
         return Err(bad(
             "invalid_grant",
@@ -178,6 +175,27 @@ pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<Iss
         addresses,
         danger_plaintext: issuer.danger_plaintext,
     })
+}
+
+/// No rule fits what was proven: which attribute differed stands in the log, where the operator looks for it. Who
+/// asks is not told: it would learn what to look like.
+fn not_admitted(rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
+    let shown = bailiwick_base::limits::shown;
+    for rule in rules.iter().take(RULES_TOLD_MAX) {
+        let (attribute, wanted, found) = rule.difference(&attested.attributes).unwrap_or_default();
+        tracing::info!(
+            issuer = %shown(&rule.issuer.url),
+            rule = %rule.id,
+            attribute = %shown(attribute),
+            wanted = %shown(wanted),
+            shown = %found.map_or_else(|| "nothing".to_owned(), |found| format!("`{}`", shown(found))),
+            "a trust rule did not admit a workload"
+        );
+    }
+    bad(
+        "invalid_grant",
+        "no trust rule of this tenant admits this workload",
+    )
 }
 
 /// The caller may come again when the issuer answers; otherwise the grant is invalid.
