@@ -77,7 +77,7 @@ fn exists(path: &Path) -> Failure {
         "cli.file-exists",
         format!("`{}` exists and is not overwritten", path.display()),
     )
-    .hint("give another name, or remove the file if nothing needs it any more")
+    .hint("give another name, or --replace where the command has it, or remove the file if nothing needs it any more")
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {

@@ -36,11 +36,11 @@ const FOREIGN_PREFIX: &str = "test_";
 pub struct ConfigSources {
     /// TOML file.
     pub file: Option<PathBuf>,
-    /// `data`.
+    /// Data folder (0700).
     pub data: Option<PathBuf>,
     /// `listen.address`.
     pub listen: Option<String>,
-    /// `base_url`.
+    /// Base URL as clients see it; derived from the listener when empty.
     pub base_url: Option<String>,
     /// `listen.insecure`.
     pub insecure_listen: Option<bool>,

@@ -27,7 +27,8 @@ impl Signals {
     /// One line per event on standard error, control characters escaped by the formatter; OTLP traces when an
     /// endpoint is configured.
     pub(crate) fn start(config: &Telemetry) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(&config.level)
+        // What PostgreSQL remarks on a statement of ours is for whoever asks for it.
+        let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{}", config.level))
             .with_context(|| format!("config key `telemetry.level`: `{}` is not a filter", config.level))?;
         let lines: Box<dyn Layer<Registry> + Send + Sync> = if config.format == "json" {
             Box::new(

@@ -77,7 +77,7 @@ async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
                 "consent", "state", "client", "back to", "task", "token", "expires",
             ],
             rows.collect(),
-            "nothing was agreed to yet: bailiwick consent allow CODE --task TASK",
+            "nothing was agreed to yet: bailiwick -t TENANT consent allow CODE --task TASK",
         );
     });
     Ok(())
@@ -113,8 +113,8 @@ async fn agree(client: &Client, allow: ConsentAllow, output: &Output) -> Result<
     });
     output.note(&format!(
         "type the word into the page on which you read the code yourself, and tell it to nobody; to take all back: \
-         bailiwick kill token {}",
-        allowed.consent.token
+         bailiwick -t {} kill token {} --yes",
+        client.tenant()?, allowed.consent.token
     ));
     Ok(())
 }

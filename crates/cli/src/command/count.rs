@@ -32,8 +32,13 @@ fn show(paper: &mut Paper, count: &Answer) {
         None => "log position 0, before the first entry".to_owned(),
     };
     paper.line(format!(
-        "{} machine identities in service in {} at {place}",
+        "{} machine {} in service in {} at {place}",
         paper.strong(&count.total.to_string()),
+        if count.total == 1 {
+            "identity"
+        } else {
+            "identities"
+        },
         count.tenant,
     ));
     let parts = count.split();

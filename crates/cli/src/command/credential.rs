@@ -448,12 +448,12 @@ fn rotation(paper: &mut Paper, c: &Row) {
     }
     for consumer in &r.waiting {
         paper.line(format!(
-            "  waiting  {consumer}: bailiwick credential fetch {} --secret-file FILE --replace",
+            "  waiting  {consumer}: bailiwick -t TENANT credential fetch {} --secret-file FILE --replace",
             c.name
         ));
         if c.target.is_none() {
             paper.line(format!(
-                "           then:   bailiwick credential rotation {} --moved {consumer}",
+                "           then:   bailiwick -t TENANT credential rotation {} --moved {consumer}",
                 c.name
             ));
         }

@@ -36,7 +36,10 @@ pub enum StoreError {
         place: String,
     },
     /// Something with this name or id exists.
-    #[error("`{table}` with this `{field}` exists already: choose another `{field}`")]
+    #[error(
+        "{} with this `{field}` exists already: choose another `{field}`",
+        thing(.table)
+    )]
     Duplicate {
         /// Table.
         table: &'static str,
@@ -287,5 +290,18 @@ impl StoreError {
 impl From<SealError> for StoreError {
     fn from(error: SealError) -> Self {
         Self::Seal(error)
+    }
+}
+
+/// What a row of this table is called outside.
+fn thing(table: &str) -> String {
+    match table {
+        "third_party" => "a credential".to_owned(),
+        "credential" => "a token credential".to_owned(),
+        "public_client" => "a client".to_owned(),
+        "task_grant" => "a grant".to_owned(),
+        "trust" => "a trust rule".to_owned(),
+        "identity" | "operator" => format!("an {table}"),
+        other => format!("a {}", other.replace('_', " ")),
     }
 }

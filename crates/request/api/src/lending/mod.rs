@@ -33,7 +33,7 @@ use crate::v1::{self, credentials, tasks};
 
 fn task_id(tenant: &TenantId, text: &str) -> Result<TaskId, RouteError> {
     TaskId::parse(tenant, text)
-        .map_err(|_| RouteError::not_found("task").hint("list them with `bailiwick task ls`"))
+        .map_err(|_| RouteError::not_found("task").hint("list them with `bailiwick -t TENANT task ls`"))
 }
 
 /// Why a task may hold nothing now, if it may not.
@@ -50,7 +50,7 @@ pub(crate) fn stopped(deps: &Deps, snapshot: &Snapshot, task: &TaskId) -> Option
 
 fn require_open(deps: &Deps, task: &TaskId) -> Result<(), RouteError> {
     if deps.cell.load().task(task).is_none() {
-        return Err(RouteError::not_found("task").hint("list them with `bailiwick task ls`"));
+        return Err(RouteError::not_found("task").hint("list them with `bailiwick -t TENANT task ls`"));
     }
     match stopped(deps, &deps.cell.load(), task) {
         Some(reason) => Err(

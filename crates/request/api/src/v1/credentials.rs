@@ -117,9 +117,10 @@ pub(crate) async fn known(deps: &Deps, tenant: &TenantId, named: &str) -> Result
         Ok(id) => reader.third_party().lookup(&id).await,
         Err(_) => reader.third_party().find_by_name(named).await,
     };
-    found
-        .map_err(|e| store_error(&e))?
-        .ok_or_else(|| RouteError::not_found("credential").hint("list them with `bailiwick credential ls`"))
+    found.map_err(|e| store_error(&e))?.ok_or_else(|| {
+        RouteError::not_found("credential")
+            .hint(format!("list them with `bailiwick -t {tenant} credential ls`"))
+    })
 }
 
 #[derive(Deserialize)]

@@ -54,7 +54,9 @@ pub(crate) fn identity(deps: &Deps, tenant: &TenantId, named: &str) -> Result<Id
             let error = RouteError::not_found("identity");
             Err(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("list them with `bailiwick id ls`"),
+                None => error.hint(format!(
+                    "list them with `bailiwick -t {tenant} id ls`, or add it with `bailiwick -t {tenant} id add`"
+                )),
             })
         }
     }

@@ -35,18 +35,21 @@ fn app(target: &wire::GithubAppTarget) -> Result<Target, RouteError> {
     let over = target.danger_endpoint_override.as_ref();
     Ok(Target::GithubApp(GithubAppTarget {
         app: target.app.clone(),
-        danger_endpoint_override: over.map(endpoint_override).transpose()?,
+        danger_endpoint_override: over
+            .map(|o| endpoint_override(o, "danger_endpoint_override"))
+            .transpose()?,
     }))
 }
 
 async fn http(deps: &Deps, tenant: &TenantId, target: &wire::HttpTarget) -> Result<Target, RouteError> {
     HttpDocument::parse(&target.document)
         .map_err(|e| RouteError::invalid("credential.driver-document", format!("driver: {e}")))?;
-    let place = endpoint_override(&wire::EndpointOverride {
+    let place = wire::EndpointOverride {
         url: target.url.clone(),
         allow_addresses: target.allow_addresses.clone(),
         allow_plaintext: target.allow_plaintext,
-    })?;
+    };
+    let place = endpoint_override(&place, "url")?;
     Ok(Target::Http(HttpTarget {
         url: place.url,
         key: target.key.clone(),
@@ -118,17 +121,20 @@ async fn aws(deps: &Deps, tenant: &TenantId, target: &wire::AwsTarget) -> Result
         manager_key: target.manager_key.clone(),
         manager: manager(deps, tenant, &target.manager).await?.id,
         lease_role: target.lease_role.clone(),
-        danger_endpoint_override: over.map(endpoint_override).transpose()?,
+        danger_endpoint_override: over
+            .map(|o| endpoint_override(o, "danger_endpoint_override"))
+            .transpose()?,
     }))
 }
 
 /// Judged when it is registered, as far as its text tells, and again at each connection.
-fn endpoint_override(over: &wire::EndpointOverride) -> Result<EndpointOverride, RouteError> {
+fn endpoint_override(over: &wire::EndpointOverride, field: &str) -> Result<EndpointOverride, RouteError> {
     let wrong = |e: bailiwick_outbound::GuardError| {
         RouteError::invalid(
             "credential.endpoint-override",
-            format!("`danger_endpoint_override`: {e}"),
+            format!("`{field}`: {e}"),
         )
+        .hint("--allow-plaintext gives leave for plain HTTP, --allow-address RANGE for an address that is not public")
     };
     let endpoint = Endpoint::parse(&over.url, over.allow_plaintext).map_err(wrong)?;
     let rule = AddressRule::parse(&over.allow_addresses).map_err(wrong)?;

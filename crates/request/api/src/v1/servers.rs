@@ -309,7 +309,7 @@ pub(crate) async fn find(
             let near = nearest(&named, snapshot.servers(&tenant).map(|s| s.name.as_str()));
             Err(RouteError::not_found("server").hint(match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "list them with `bailiwick server ls`".to_owned(),
+                None => format!("list them with `bailiwick -t {tenant} server ls`"),
             }))
         }
     }

@@ -53,7 +53,7 @@ pub(super) fn waiting(asking: &Asking, code: &str, tenant: &TenantId, note: Opti
          <dl><dt>Client</dt><dd><code>{client}</code></dd><dt>You will be sent back to</dt><dd><strong>{host}</strong></dd>\
          <dt>It asks for</dt><dd><code>{scopes}</code></dd><dt>Resource</dt><dd><code>{resources}</code></dd></dl>\
          <p>1. An operator of <strong>{tenant}</strong> reads this code here, and answers on the command line:</p>\
-         <output>{one}-{other}</output><p><code>bailiwick consent allow {one}-{other} --task TASK</code></p>\
+         <output>{one}-{other}</output><p><code>bailiwick -t {tenant} consent allow {one}-{other} --task TASK</code></p>\
          <p>2. The command shows a word. Type it here, and only if the code above stood in this browser:</p>\
          <form method=\"post\"><p><input name=\"word\" autocomplete=\"off\" autocapitalize=\"characters\" \
          spellcheck=\"false\" maxlength=\"16\" aria-label=\"Word\"> \
