@@ -120,8 +120,10 @@ impl Listener {
         let watcher = graceful.watcher();
         crate::spawn(async move {
             let _place = place;
+            let from = bailiwick_api::Peer(crate::places::network(peer.ip()));
             let service = |certificate: Option<ClientCertificate>| {
                 TowerToHyperService::new(router.map_request(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(from);
                     if let Some(certificate) = certificate {
                         request.extensions_mut().insert(certificate);
                     }

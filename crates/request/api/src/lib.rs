@@ -37,7 +37,7 @@ pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use heartbeats::{Heartbeats, end_silent};
-pub use oauth::authorize::WaitingList;
+pub use oauth::authorize::{Peer, WaitingList};
 pub use oauth::documents::document_fetching;
 pub use oauth::federation::Federation;
 pub use problem::RouteError;

@@ -194,6 +194,20 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`]; the error of a failed fetch is given again until the next one is due.
     pub async fn json(&self, to: &Destination, need: Need) -> Result<Arc<Document>, FetchError> {
+        self.json_in_turn(to, need, || Some(())).await
+    }
+
+    /// The same where fetches are shared out: `turn` is asked for when one begins, and held until that one has ended,
+    /// also when its callers are gone. What is kept, and what is being fetched already, needs none.
+    ///
+    /// # Errors
+    /// [`FetchError`]; [`FetchError::Busy`] where there is no turn.
+    pub async fn json_in_turn<T: Send + 'static>(
+        &self,
+        to: &Destination,
+        need: Need,
+        turn: impl FnOnce() -> Option<T>,
+    ) -> Result<Arc<Document>, FetchError> {
         let endpoint = Endpoint::parse(&to.url, to.danger_plaintext)?;
         to.addresses.require_endpoint(&endpoint)?;
         let place = place(to);
@@ -206,9 +220,12 @@ impl Fetcher {
             }
             match asked.running() {
                 Some(running) => running,
-                None => self
-                    .0
-                    .begin(&mut asked, &entry, place, (endpoint, to.addresses.clone()), kept)?,
+                None => {
+                    let leave = Arc::clone(&self.0.at_once).try_acquire_owned();
+                    let leave = leave.ok().zip(turn()).ok_or(FetchError::Busy)?;
+                    let towards = (endpoint, to.addresses.clone());
+                    self.0.begin(&mut asked, (&entry, place), towards, kept, leave)
+                }
             }
         };
         let outcome = running.wait_for(Option::is_some).await;
@@ -250,17 +267,15 @@ impl Inner {
         given.map(Ok)
     }
 
-    /// Begins a fetch that ends for itself, whoever waits for it.
+    /// Begins a fetch that ends for itself, whoever waits for it; then it lets go of its `leave`.
     fn begin(
         self: &Arc<Self>,
         asked: &mut Asked,
-        entry: &Entry,
-        place: Place,
+        (entry, place): (&Entry, Place),
         (endpoint, rule): (Endpoint, AddressRule),
         before: Option<Arc<Kept>>,
-    ) -> Result<watch::Receiver<Option<Outcome>>, FetchError> {
-        let leave = Arc::clone(&self.at_once).try_acquire_owned();
-        let leave = leave.map_err(|_| FetchError::Busy)?;
+        leave: impl Send + 'static,
+    ) -> watch::Receiver<Option<Outcome>> {
         let (tell, running) = watch::channel(None);
         asked.running = Some(running.clone());
         let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
@@ -279,7 +294,7 @@ impl Inner {
                       by its own timeout, and no more run at once than the configuration says"
         )]
         drop(tokio::spawn(fetch));
-        Ok(running)
+        running
     }
 
     /// Keeps what a fetch brought. After a failed one nothing stale is given: what its server took back may be the

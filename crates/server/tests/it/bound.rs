@@ -788,3 +788,58 @@ async fn a_nonce_ends_and_the_next_is_in_every_answer() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_and_a_refresh_token_of_a_key_issue_nothing_without_it_and_the_refusal_is_recorded() {
+    use crate::consenting;
+    let world = consenting::world().await;
+    let bed = &world.bed;
+    let (holder, thief) = (Prover::new(), Prover::new());
+    let thumbprint = holder.thumbprint();
+    let bad = consenting::authorize(bed, &consenting::query(&world.client, &[("dpop_jkt", "x")])).await;
+    assert_eq!(consenting::returned(&bad).1["error"], "invalid_request");
+    let sent = consenting::query(&world.client, &[("dpop_jkt", &thumbprint)]);
+    let page = consenting::Page::begin(bed, &sent).await;
+    let allowed = consenting::allow(bed, &page.code, &world.task).await.ok();
+    let word = allowed["word"].as_str().unwrap();
+    let code = consenting::returned(&page.word(bed, word).await).1["code"].clone();
+    let redeem = [
+        ("grant_type", "authorization_code"),
+        ("client_id", world.client.as_str()),
+        ("code", code.as_str()),
+        ("redirect_uri", consenting::REDIRECT),
+        ("code_verifier", consenting::VERIFIER),
+    ];
+    let issued = async || {
+        let entries = bed.entries("decisions").await;
+        let permits = entries.iter().filter(|e| e["payload"]["issue"].is_object());
+        (
+            permits.count(),
+            Value::Array(entries)
+                .to_string()
+                .matches("exchange.proof")
+                .count(),
+        )
+    };
+    let before = issued().await;
+    for prover in [None, Some(&thief)] {
+        ask(bed, prover, &redeem).await.refused(400, "invalid_grant");
+    }
+    let after = issued().await;
+    assert_eq!(after.0, before.0, "nothing was issued");
+    assert!(after.1 >= before.1 + 2, "{after:?}");
+    let tokens = ask(bed, Some(&holder), &redeem).await.ok();
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("client_id", world.client.as_str()),
+        ("refresh_token", tokens["refresh_token"].as_str().unwrap()),
+    ];
+    let before = issued().await;
+    for prover in [None, Some(&thief)] {
+        ask(bed, prover, &refresh).await.refused(400, "invalid_grant");
+    }
+    let after = issued().await;
+    assert_eq!(after.0, before.0, "nothing was issued");
+    assert!(after.1 >= before.1 + 2, "{after:?}");
+    ask(bed, Some(&holder), &refresh).await.ok();
+}

@@ -793,3 +793,35 @@ async fn whatever_a_consent_rests_on_ends_it() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stranger_does_not_fill_the_list_of_those_who_wait() {
+    let world = world().await;
+    let sent = query(&world.client, &[]);
+    for n in 0..64 {
+        let begun = authorize(&world.bed, &sent).await;
+        assert!(begun.header("location").starts_with(BASE), "{n}");
+    }
+    let (_, told) = returned(&authorize(&world.bed, &sent).await);
+    assert_eq!(told["error"], "temporarily_unavailable");
+    // Somebody else, on another address of loopback, finds his place.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = socket.connect(world.bed.address()).await.unwrap();
+    let asked =
+        format!("GET /t/acme/authorize?{sent} HTTP/1.1\r\nHost: bailiwick.test\r\nConnection: close\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, asked.as_bytes())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)
+        .await
+        .unwrap();
+    assert!(
+        answer.contains(&format!("location: {BASE}/t/acme/authorize/")),
+        "{answer}"
+    );
+    // And the first one, when what he began is over.
+    world.bed.clock.advance(Duration::from_secs(601));
+    Page::begin(&world.bed, &sent).await;
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use axum::extract::{Path, State};
@@ -12,8 +13,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
-use crate::bed::{Answer, BASE, Bed, claims_of, sign};
+use crate::bed::{Answer, BASE, Bed, PATIENCE, claims_of, sign};
 use crate::consenting::{Page, World, allow, authorize, query, returned, world};
 use crate::tokens::{ASSERTION_TYPE, ask, form};
 
@@ -72,6 +74,9 @@ async fn serve(
     Path(name): Path<String>,
 ) -> Response {
     asked.lock().unwrap().push(name.clone());
+    if name.starts_with("slow") {
+        std::future::pending::<()>().await;
+    }
     let found = shelf.lock().unwrap().get(&name).cloned();
     let (status, text) = found.unwrap_or((404, String::new()));
     let mut response = (StatusCode::from_u16(status).unwrap(), text).into_response();
@@ -191,7 +196,7 @@ async fn a_document_that_is_not_exactly_one_describes_nobody() {
         urls.push(host.describe(&format!("d{n}"), |document| document[name] = value));
     }
     urls.push(host.put("redirected", 302, "{}".to_owned()));
-    urls.push(host.put("broken", 500, "{}".to_owned()));
+    urls.push(host.put("broken", 404, "{}".to_owned()));
     urls.push(host.put("text", 200, "client".to_owned()));
     urls.push(host.put("twice", 200, "{\"client_id\":1,\"client_id\":2}".to_owned()));
     urls.push(host.describe("large", |d| d["logo"] = json!("x".repeat(17 * 1024))));
@@ -331,4 +336,107 @@ async fn a_described_client_with_keys_proves_that_it_holds_one() {
             .await
             .ok();
     }
+}
+
+/// Holds a connection open on which a document is asked for that does not come.
+async fn hang(world: &World, url: &str) -> tokio::net::TcpStream {
+    let query = query(url, &[("redirect_uri", REDIRECT)]);
+    let mut stream = tokio::net::TcpStream::connect(world.bed.address()).await.unwrap();
+    let asked = format!("GET /t/acme/authorize?{query} HTTP/1.1\r\nHost: bailiwick.test\r\n\r\n");
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_do_not_come_stop_no_client_of_another_host_and_none_whose_document_is_kept() {
+    let world = world().await;
+    let (slow, quick) = (Host::open().await, Host::open().await);
+    slow.admit(&world.bed).await.ok();
+    quick.admit(&world.bed).await.ok();
+    let kept = slow.describe("kept", |_| {});
+    let code = code(&world, &kept).await;
+    let tokens = redeem(&world, &kept, &code, &[]).await.ok();
+    let mut held = Vec::new();
+    for n in 0..33 {
+        held.push(hang(&world, &format!("{}/slow{n}", slow.url)).await);
+    }
+    let is_asked = || {
+        slow.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|name| name.starts_with("slow"))
+            .count()
+            >= 4
+    };
+    let waiting = async {
+        while !is_asked() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("client_id", kept.as_str()),
+        ("refresh_token", text(&tokens["refresh_token"])),
+    ];
+    let next = ask(&world.bed, "acme", form(&refresh)).await.ok();
+    let other = quick.describe("other", |_| {});
+    let sent = query(&other, &[("redirect_uri", REDIRECT)]);
+    assert_eq!(authorize(&world.bed, &sent).await.status, 303);
+    // Who hung up keeps his turn until the fetch has ended.
+    drop(held);
+    let late = query(&format!("{}/late", slow.url), &[("redirect_uri", REDIRECT)]);
+    let told = authorize(&world.bed, &late).await;
+    assert_eq!(told.status, 503, "{}", told.text());
+    assert!(told.text().contains("too many documents"), "{}", told.text());
+    // Kept no longer: the client hears that it is to come again, and may still end what it has.
+    slow.put("kept", 500, "{}".to_owned());
+    world.bed.clock.advance(Duration::from_secs(3_601));
+    let refresh = [
+        refresh[0],
+        refresh[1],
+        ("refresh_token", text(&next["refresh_token"])),
+    ];
+    let told = ask(&world.bed, "acme", form(&refresh)).await;
+    told.refused(503, "temporarily_unavailable");
+    assert_eq!(told.header("retry-after"), "10");
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let revoke = form(&[("client_id", &kept), ("token", text(&next["refresh_token"]))]);
+    let revoked = world.bed.send("POST", "/t/acme/revoke", &kind, revoke).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    let list = world.bed.get("/v1/tenants/acme/consents").await.ok();
+    assert_eq!(list["items"][0]["state"], "ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_is_shown_by_its_scheme_whatever_stands_behind_it() {
+    let world = world().await;
+    let host = Host::open().await;
+    host.admit(&world.bed).await.ok();
+    let spoof = "com.evil.app://notebook.example/cb;x";
+    let url = host.describe("spoof", |d| d["redirect_uris"] = json!([spoof]));
+    let page = Page::begin(&world.bed, &query(&url, &[("redirect_uri", spoof)])).await;
+    assert!(
+        page.html
+            .contains("<strong>the application com.evil.app:</strong>"),
+        "{}",
+        page.html
+    );
+    assert!(page.html.contains("Continue to the application com.evil.app:"));
+    assert!(!page.html.contains("notebook.example"), "{}", page.html);
+    let shown = world
+        .bed
+        .send("GET", &page.path, &[("cookie", &page.cookie)], "")
+        .await;
+    let policy = shown.header("content-security-policy");
+    assert!(
+        policy.contains("form-action 'self' com.evil.app:; frame"),
+        "{policy}"
+    );
+    let list = world.bed.get("/v1/tenants/acme/consents").await.ok();
+    assert_eq!(
+        list["waiting"][0]["redirect_host"],
+        "the application com.evil.app:"
+    );
 }

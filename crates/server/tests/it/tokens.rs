@@ -381,7 +381,8 @@ async fn an_assertion_proves_one_client_once_to_one_issuer() {
         "invalid_client",
     );
     let slash = with(&|c| c["aud"] = json!(format!("{BASE}/t/acme/")));
-    ask(&bed, "acme", request(&slash, &[])).await.ok();
+    let slashed = ask(&bed, "acme", request(&slash, &[])).await;
+    oauth(&slashed, 401, "invalid_client");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,8 @@ pub fn document_fetching() -> FetchConfig {
 /// Why a document does not describe a client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
+    #[error("its document cannot be had at this moment: come again")]
+    Away,
     #[error("too many documents are fetched at this moment: come again")]
     Busy,
     #[error("its document cannot be had")]
@@ -53,8 +55,18 @@ impl From<FetchError> for DocumentError {
         tracing::info!(code = error.code(), %error, "the document of a client was not fetched");
         match error {
             FetchError::Guarded(_) => Self::Guarded,
+            FetchError::Busy => Self::Busy,
+            FetchError::Closed | FetchError::TimedOut | FetchError::Unreachable(_) => Self::Away,
+            FetchError::Status(500..=599) => Self::Away,
             _ => Self::Fetch,
         }
+    }
+}
+
+impl DocumentError {
+    /// Whether its server, or this one, may answer better in a moment: that says nothing about the client.
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Away | Self::Busy)
     }
 }
 
@@ -102,9 +114,9 @@ pub(super) async fn described(deps: &Deps, tenant: &TenantId, url: &str) -> Resu
         addresses: addresses.clone(),
         danger_plaintext: *danger_plaintext,
     };
-    let fetching = deps.federation.fetching.try_acquire();
-    let _turn = fetching.map_err(|_| DocumentError::Busy)?;
-    let document = deps.federation.documents.json(&destination, Need::Kept).await?;
+    let turn = || deps.federation.turns.take(tenant, &host(url));
+    let documents = &deps.federation.documents;
+    let document = documents.json_in_turn(&destination, Need::Kept, turn).await?;
     let mut known = read(&document.value, url)?;
     if let Some(place) = known.1 {
         known.0.keys = Some(Keys {

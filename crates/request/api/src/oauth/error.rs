@@ -6,13 +6,21 @@ use serde_json::json;
 
 use crate::problem::RouteError;
 
+/// Seconds after which it is worth to come again: by then a document that could not be had is asked for anew.
+const RETRY_AFTER: &str = "10";
+
 /// An OAuth error answer (RFC 6749 §5.2).
 pub(super) struct OauthError(pub(super) StatusCode, pub(super) &'static str, pub(super) String);
 
 impl IntoResponse for OauthError {
     fn into_response(self) -> Response {
         let body = json!({"error": self.1, "error_description": self.2});
-        no_store((self.0, axum::Json(body)).into_response())
+        let mut response = no_store((self.0, axum::Json(body)).into_response());
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        response
     }
 }
 

@@ -7,13 +7,12 @@ use bailiwick_base::{Digest, Sha256, TenantId, Time};
 use bailiwick_outbound::Fetcher;
 use bailiwick_pep::token::{ReplayMemory, Seen};
 
+use super::turns::Turns;
+
 /// Evidence that is remembered as used, in all.
 const REMEMBERED_MAX: usize = 262_144;
 /// The same for one issuer of one tenant.
 const REMEMBERED_PER_ISSUER_MAX: usize = 65_536;
-
-/// Documents of clients that are fetched at once.
-const FETCHING_MAX: usize = 32;
 
 /// Verifies workloads, and remembers what may be used once. One per process.
 pub struct Federation {
@@ -21,8 +20,8 @@ pub struct Federation {
     pub(crate) sts: Option<StsAttester>,
     /// Fetches documents of clients.
     pub(crate) documents: Fetcher,
-    /// How many of them are fetched at once: whoever asks for one has not been authenticated.
-    pub(crate) fetching: tokio::sync::Semaphore,
+    /// How many of them are fetched at once.
+    pub(super) turns: Turns,
     used: ReplayMemory,
     started_at: Time,
     /// Held while a rule is added: an issuer speaks for one tenant, also when two are faster than the snapshot.
@@ -50,7 +49,7 @@ impl Federation {
             attester,
             sts: None,
             documents,
-            fetching: tokio::sync::Semaphore::new(FETCHING_MAX),
+            turns: Turns::default(),
             used: ReplayMemory::new(REMEMBERED_MAX, REMEMBERED_PER_ISSUER_MAX),
             started_at,
             adding: Arc::default(),

@@ -13,3 +13,4 @@ mod public;
 pub(crate) mod revoke;
 mod secret;
 pub(crate) mod token;
+mod turns;

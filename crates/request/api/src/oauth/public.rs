@@ -39,6 +39,24 @@ pub(super) enum Unknown {
     Unregistered,
 }
 
+impl Unknown {
+    /// Whether it may be known in a moment.
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Document(error) if error.is_passing())
+    }
+}
+
+impl From<Unknown> for OauthError {
+    /// A client that hears `invalid_client` throws its tokens away: that is for what does not pass.
+    fn from(error: Unknown) -> Self {
+        let why = format!("client is refused: {error}");
+        if error.is_passing() {
+            return Self(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", why);
+        }
+        invalid(why)
+    }
+}
+
 /// The client that this id names.
 pub(super) async fn known(deps: &Deps, tenant: &TenantId, id: &str) -> Result<Known, Unknown> {
     if documents::is_url(id) {
@@ -108,8 +126,26 @@ pub(super) async fn caller(
         Ok(known) => Ok(Caller::Public(known.id)),
         // A client of an identity may be known by the certificate of its connection.
         Err(_) if certificate.is_some() => keyed(deps, tenant, form, certificate),
-        Err(error) => Err(invalid(format!("client is refused: {error}"))),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// The client that ends a token. While the document of one that described itself cannot be had, whoever holds a token
+/// of it may end it: that waits for no server of others.
+pub(super) async fn ending(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+    certificate: Option<Digest>,
+) -> Result<Caller, OauthError> {
+    let named = form.get("client_id").filter(|id| documents::is_url(id));
+    if let Some(id) = named
+        && let Err(error) = known(deps, tenant, id).await
+        && error.is_passing()
+    {
+        return Ok(Caller::Public(id.to_owned()));
+    }
+    caller(deps, tenant, form, certificate).await
 }
 
 fn keyed(
@@ -131,9 +167,7 @@ fn subject_of(assertion: &str) -> Option<String> {
 }
 
 async fn described(deps: &Deps, tenant: &TenantId, form: &Form, url: &str) -> Result<Caller, OauthError> {
-    let known = known(deps, tenant, url)
-        .await
-        .map_err(|error| invalid(format!("client is refused: {error}")))?;
+    let known = known(deps, tenant, url).await?;
     match (&known.keys, form.get("client_assertion")) {
         (None, None) => Ok(Caller::Public(known.id)),
         (Some(keys), Some(assertion)) if form.get("client_assertion_type") == Some(ASSERTION_TYPE) => {

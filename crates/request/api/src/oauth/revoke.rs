@@ -41,7 +41,7 @@ pub(crate) async fn handler(
 /// What is no living token of ours is revoked already (RFC 7009 §2.2).
 async fn revoked(deps: &Deps, tenant: &TenantId, parts: &Parts, form: &Form) -> Result<(), OauthError> {
     let received = deps.clock.monotonic();
-    let caller = public::caller(deps, tenant, form, Presented::of(parts).certificate).await?;
+    let caller = public::ending(deps, tenant, form, Presented::of(parts).certificate).await?;
     if let Caller::Keyed(_, identity) = &caller {
         require_living(deps, identity)?;
     }

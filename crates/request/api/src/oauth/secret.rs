@@ -28,6 +28,8 @@ const CHECK: usize = 4;
 pub(super) struct Code {
     pub(super) consent: ConsentId,
     made_at: Time,
+    /// What whoever redeems it has to show.
+    pub(super) bound: Option<Digest>,
 }
 
 impl Code {
@@ -46,10 +48,18 @@ pub(super) struct RefreshToken {
     pub(super) bound: Option<Digest>,
 }
 
-/// The code of a consent.
-pub(super) fn code(deps: &Deps, consent: &ConsentId, now: Time) -> Result<String, RouteError> {
+/// The code of a consent, for the holder of a key where its client named one.
+pub(super) fn code(
+    deps: &Deps,
+    consent: &ConsentId,
+    key: Option<Digest>,
+    now: Time,
+) -> Result<String, RouteError> {
     let mut body = consent.uuid().as_bytes().to_vec();
     body.extend_from_slice(&now.secs().to_be_bytes());
+    if let Some(bond) = bond(key.map(Confirmation::Key)) {
+        body.extend_from_slice(&bond.0);
+    }
     write(deps, consent.tenant(), CODE, &body)
 }
 
@@ -57,10 +67,11 @@ pub(super) fn code(deps: &Deps, consent: &ConsentId, now: Time) -> Result<String
 pub(super) fn read_code(deps: &Deps, tenant: &TenantId, text: &str) -> Option<Code> {
     let body = read(deps, tenant, CODE, text)?;
     let (consent, rest) = body.split_first_chunk::<16>()?;
-    let made_at = i64::from_be_bytes(rest.try_into().ok()?);
+    let (made_at, rest) = rest.split_first_chunk::<8>()?;
     Some(Code {
         consent: consent_id(tenant, consent),
-        made_at: Time::from_secs(made_at),
+        made_at: Time::from_secs(i64::from_be_bytes(*made_at)),
+        bound: bond_of(rest).ok()?,
     })
 }
 
@@ -91,16 +102,21 @@ pub(super) fn read_refresh(deps: &Deps, tenant: &TenantId, text: &str) -> Option
     let body = read(deps, tenant, REFRESH, text)?;
     let (consent, rest) = body.split_first_chunk::<16>()?;
     let (generation, random) = rest.split_first_chunk::<4>()?;
-    let bound = match random.split_at_checked(32)? {
-        (_, []) => None,
-        (_, bond) => Some(Digest(bond.try_into().ok()?)),
-    };
+    let (_, bond) = random.split_at_checked(32)?;
     Some(RefreshToken {
         consent: consent_id(tenant, consent),
         generation: u32::from_be_bytes(*generation),
         digest: kept(deps, tenant, &body).ok()?,
-        bound,
+        bound: bond_of(bond).ok()?,
     })
+}
+
+/// Nothing, or a whole bond.
+fn bond_of(bytes: &[u8]) -> Result<Option<Digest>, std::array::TryFromSliceError> {
+    match bytes {
+        [] => Ok(None),
+        bond => bond.try_into().map(|bond| Some(Digest(bond))),
+    }
 }
 
 /// What a refresh token carries of the key or certificate that its holder showed.

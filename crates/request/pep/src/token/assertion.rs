@@ -194,8 +194,7 @@ impl AssertionVerifier {
             let rule = "it has to be the client, as `sub` is";
             return Err(AssertionError::Token(TokenError::Claim { claim: "iss", rule }));
         }
-        let with_slash = format!("{issuer}/");
-        if !is_audience(claims.get("aud"), issuer) && !is_audience(claims.get("aud"), &with_slash) {
+        if !is_audience(claims.get("aud"), issuer) {
             return Err(AssertionError::Audience);
         }
         let expires_at = self.require_alive(claims, client, now)?;

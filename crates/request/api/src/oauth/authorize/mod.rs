@@ -9,10 +9,13 @@ mod waiting_list;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use bailiwick_base::TenantId;
+use bailiwick_base::{Digest, TenantId};
 use bailiwick_credential::ScopeSet;
 use bailiwick_credential::consent::Challenge;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
+use http::request::Parts;
 
 use super::documents;
 use super::form::Form;
@@ -24,6 +27,10 @@ pub(crate) use page::host_of;
 pub(crate) use waiting::{answer, show};
 pub use waiting_list::WaitingList;
 pub(crate) use waiting_list::{Asking, Stage, Unfound, WAIT, letters};
+
+/// Where a request comes from: its address, or the whole network of one subscriber. The listener says it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub std::net::IpAddr);
 
 /// Bytes of a query.
 const QUERY_MAX: usize = 8 * 1024;
@@ -39,6 +46,7 @@ pub(crate) async fn begin(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
     RawQuery(query): RawQuery,
+    parts: Parts,
 ) -> Response {
     let Ok(tenant) = served(&deps, &slug) else {
         return page::refused(StatusCode::NOT_FOUND, "There is no such place here.");
@@ -58,12 +66,12 @@ pub(crate) async fn begin(
     };
     let (known, redirect) = match returning(&deps, &tenant, &form).await {
         Ok(found) => found,
-        Err(text) => return page::refused(StatusCode::BAD_REQUEST, &text),
+        Err((status, text)) => return page::refused(status, &text),
     };
     let state = form.get("state").map(str::to_owned);
     let described = documents::is_url(&known.id);
     let asked = read(&deps, &tenant, &form);
-    let began = asked.and_then(|(challenge, scopes)| {
+    let began = asked.and_then(|(challenge, scopes, key)| {
         let asking = Asking {
             client: known.id,
             client_name: known.name,
@@ -72,9 +80,11 @@ pub(crate) async fn begin(
             scopes,
             state: state.clone(),
             challenge,
+            key,
         };
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         deps.waiting
-            .add(&deps, &tenant, asking)
+            .add(&deps, &tenant, asking, peer)
             .map_err(|full| ("temporarily_unavailable", full.to_string()))
     });
     match began {
@@ -92,29 +102,41 @@ pub(crate) async fn begin(
 }
 
 /// Whose browser this is, and where it goes back to; the text is for the page.
-async fn returning(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(Known, String), String> {
+async fn returning(
+    deps: &Deps,
+    tenant: &TenantId,
+    form: &Form,
+) -> Result<(Known, String), (StatusCode, String)> {
+    let wrong = |text: &str| Err((StatusCode::BAD_REQUEST, text.to_owned()));
     let Some(id) = form.get("client_id") else {
-        return Err("The request names no client (`client_id`).".to_owned());
+        return wrong("The request names no client (`client_id`).");
     };
-    let known = public::known(deps, tenant, id)
-        .await
-        .map_err(|error| format!("This client is not known here: {error}."))?;
+    let known = public::known(deps, tenant, id).await.map_err(|error| {
+        let status = if error.is_passing() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        (status, format!("This client is not known here: {error}."))
+    })?;
     let Some(redirect) = form.get("redirect_uri") else {
-        return Err("The request does not say where to go back to (`redirect_uri`).".to_owned());
+        return wrong("The request does not say where to go back to (`redirect_uri`).");
     };
     if !known.redirects_to(redirect) {
         let text = "The request wants to send you to an address that is not registered for this client \
                     (`redirect_uri`). You were not sent there.";
-        return Err(text.to_owned());
+        return wrong(text);
     }
     if form.get("state").is_some_and(|state| state.len() > STATE_MAX) {
-        return Err("The request is too long (`state`).".to_owned());
+        return wrong("The request is too long (`state`).");
     }
     Ok((known, redirect.to_owned()))
 }
 
-/// What is asked for.
-fn read(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(Challenge, Option<ScopeSet>), Answered> {
+/// What is asked for: with the challenge of its client, and the key where its code is for the holder of one.
+type Asked = (Challenge, Option<ScopeSet>, Option<Digest>);
+
+fn read(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<Asked, Answered> {
     let wrong = |text: &str| Err(("invalid_request", text.to_owned()));
     if form.get("request").is_some() {
         return Err(("request_not_supported", "`request` is not taken here".to_owned()));
@@ -156,7 +178,18 @@ fn read(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<(Challenge, Optio
             format!("`scope` must be 1 to {SCOPES_MAX} words of the form server:tool"),
         ));
     }
-    Ok((challenge, scopes))
+    let key = form.get("dpop_jkt").map(thumbprint).transpose()?;
+    Ok((challenge, scopes, key))
+}
+
+/// RFC 9449 §10.
+fn thumbprint(text: &str) -> Result<Digest, Answered> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    let digest = bytes.and_then(|bytes| bytes.try_into().ok());
+    digest.map(Digest).ok_or_else(|| {
+        let text = "`dpop_jkt` must be the SHA-256 thumbprint of a key in base64url (RFC 9449)";
+        ("invalid_request", text.to_owned())
+    })
 }
 
 /// RFC 6749 §3.3, and short enough to be read by a person.

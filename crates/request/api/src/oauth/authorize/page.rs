@@ -177,23 +177,28 @@ fn guarded(mut response: Response) -> Response {
     response
 }
 
-/// What a person recognizes of a redirect URI: its host with the port, or the scheme of an application.
+/// What a person recognizes of a redirect URI: its host with the port, or the scheme of an application. What follows a
+/// scheme of an application's own is that application's affair, also where it looks like a host.
 pub(crate) fn host_of(uri: &str) -> String {
-    let (scheme, rest) = uri.split_once(':').unwrap_or((uri, ""));
-    match rest.strip_prefix("//") {
-        Some(rest) => rest.split(['/', '?']).next().unwrap_or_default().to_owned(),
-        None => format!("the application {scheme}:"),
+    match of_web(uri) {
+        (_, Some(rest)) => rest.split(['/', '?']).next().unwrap_or_default().to_owned(),
+        (scheme, None) => format!("the application {scheme}:"),
     }
+}
+
+/// The scheme, and what stands behind the slashes where a host does.
+fn of_web(uri: &str) -> (&str, Option<&str>) {
+    let (scheme, rest) = uri.split_once(':').unwrap_or((uri, ""));
+    let rest = rest.strip_prefix("//");
+    (scheme, rest.filter(|_| matches!(scheme, "http" | "https")))
 }
 
 /// The same as a source of a policy: browsers hold redirects after a form against it.
 fn source_of(uri: &str) -> String {
-    let (scheme, rest) = uri.split_once(':').unwrap_or((uri, ""));
-    match rest.strip_prefix("//") {
+    match of_web(uri) {
         // An IPv6 address cannot be written in a source.
-        Some(rest) if rest.starts_with('[') => format!("{scheme}:"),
-        Some(_) => format!("{scheme}://{}", host_of(uri)),
-        None => format!("{scheme}:"),
+        (scheme, Some(rest)) if !rest.starts_with('[') => format!("{scheme}://{}", host_of(uri)),
+        (scheme, _) => format!("{scheme}:"),
     }
 }
 

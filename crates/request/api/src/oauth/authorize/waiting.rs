@@ -60,7 +60,7 @@ pub(crate) async fn answer(
             None => gone(),
         };
     };
-    match secret::code(&deps, &consent, now) {
+    match secret::code(&deps, &consent, opened.asking.key, now) {
         Ok(code) => page::back(
             &opened.asking.redirect,
             &deps.issuer(&opened.tenant),

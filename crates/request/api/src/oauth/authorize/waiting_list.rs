@@ -1,6 +1,7 @@
 //! Browsers that wait for an operator: in memory, for a few minutes. A restart forgets them, and they begin again.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bailiwick_credential::ScopeSet;
 use bailiwick_credential::consent::Challenge;
 
 use crate::Deps;
+use crate::oauth::documents;
 
 /// How long a browser waits.
 pub(crate) const WAIT: Duration = Duration::from_secs(600);
@@ -16,6 +18,12 @@ pub(crate) const WAIT: Duration = Duration::from_secs(600);
 const ALL_MAX: usize = 8_192;
 /// The same in one tenant.
 const PER_TENANT_MAX: usize = 1_024;
+/// The same for one client: another one still finds a place.
+const PER_CLIENT_MAX: usize = 256;
+/// The same in one tenant for clients that describe themselves, of which a stranger has as many as he likes.
+const DESCRIBED_MAX: usize = 512;
+/// The same from one network, whatever the tenant: nobody who asks has been authenticated.
+const PER_PEER_MAX: usize = 64;
 /// Wrong words that a page takes.
 const TRIES_MAX: u8 = 5;
 /// Letters of codes and words: consonants, so that they spell nothing, and none that looks like another (RFC 8628
@@ -32,6 +40,8 @@ pub(crate) struct Asking {
     pub(crate) scopes: Option<ScopeSet>,
     pub(crate) state: Option<String>,
     pub(crate) challenge: Challenge,
+    /// The thumbprint of the key that its code is for (RFC 9449 §10).
+    pub(crate) key: Option<Digest>,
 }
 
 /// How far it is.
@@ -55,6 +65,8 @@ struct Waiting {
     cookie: Digest,
     asking: Asking,
     began_at: Time,
+    /// The network it was asked from, where that is known.
+    peer: Option<IpAddr>,
     stage: Stage,
 }
 
@@ -93,20 +105,19 @@ impl WaitingList {
         deps: &Deps,
         tenant: &TenantId,
         asking: Asking,
+        peer: Option<IpAddr>,
     ) -> Result<(String, String), Full> {
         let (place, cookie) = (token(deps)?, token(deps)?);
         let code = letters(deps)?;
         let now = deps.clock.now();
         let mut all = self.at(now);
-        let of_tenant = all.keys().filter(|(t, _)| t == tenant).count();
-        if all.len() >= ALL_MAX || of_tenant >= PER_TENANT_MAX {
-            return Err(Full::Crowded);
-        }
+        require_place(&all, tenant, &asking.client, peer)?;
         let waiting = Waiting {
             code,
             cookie: Digest::of(cookie.as_bytes()),
             asking,
             began_at: now,
+            peer,
             stage: Stage::Waiting,
         };
         all.insert((tenant.clone(), place.clone()), waiting);
@@ -213,6 +224,23 @@ impl WaitingList {
             waiting.stage = stage;
         }
     }
+}
+
+/// Whether one more may wait: of its tenant, of its client, and from where it comes.
+fn require_place(all: &Held<'_>, tenant: &TenantId, client: &str, peer: Option<IpAddr>) -> Result<(), Full> {
+    let of_peer = all.values().filter(|waiting| waiting.peer == peer).count();
+    let (mut of_tenant, mut of_client, mut described) = (0, 0, 0);
+    for (_, waiting) in all.iter().filter(|((t, _), _)| t == tenant) {
+        of_tenant += 1;
+        of_client += usize::from(waiting.asking.client == client);
+        described += usize::from(documents::is_url(&waiting.asking.client));
+    }
+    let is_crowded = all.len() >= ALL_MAX
+        || of_tenant >= PER_TENANT_MAX
+        || of_client >= PER_CLIENT_MAX
+        || of_peer >= PER_PEER_MAX
+        || documents::is_url(client) && described >= DESCRIBED_MAX;
+    if is_crowded { Err(Full::Crowded) } else { Ok(()) }
 }
 
 /// 128 bits for an address or a cookie.

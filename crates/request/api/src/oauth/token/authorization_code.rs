@@ -4,11 +4,15 @@
 //! ends, and with it everything that was issued from it.
 
 use bailiwick_base::{ConsentId, Digest, TenantId};
-use bailiwick_credential::Confirmation;
 use bailiwick_credential::consent::{self, Consent, ConsentFault};
-use bailiwick_decide::{Bearer, MarkEffect, MarkScope};
+use bailiwick_credential::{Confirmation, ExchangeRule};
+use bailiwick_decide::{
+    Arguments, Bearer, Call, DenyReason, Door, MarkEffect, MarkScope, NamedEntity, Principal, Target,
+};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Tx};
 use bailiwick_wire as wire;
+use serde_json::Map;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::client_credentials::bound;
@@ -52,7 +56,7 @@ pub(super) async fn granted(
     if !code.is_alive(now) {
         return Err(bad("invalid_grant", format!("code: {}", ConsentFault::Late)));
     }
-    let (token, bound) = issued(deps, &consent, form, shown).await?;
+    let (token, bound) = issued(deps, &consent, form, shown, code.bound).await?;
     let (refresh, digest) = secret::refresh_token(deps, &consent.id, 1, bound).map_err(|e| refused(&e))?;
     used(deps, &consent, received, move |held, now| {
         consent::redeem(held, digest, now)
@@ -69,12 +73,14 @@ pub(in crate::oauth) async fn lookup(deps: &Deps, id: &ConsentId) -> Result<Opti
     found.await.map_err(|e| refused(&store_error(&e)))
 }
 
-/// An access token under the consent: decided like a renewal by its bearer, and standing on it.
+/// An access token under the consent: decided like a renewal by its bearer, and standing on it. Nothing is issued to
+/// whoever does not show what the code or refresh token was `bonded` to.
 pub(super) async fn issued(
     deps: &Deps,
     consent: &Consent,
     form: &Form,
     shown: &Shown,
+    bonded: Option<Digest>,
 ) -> Result<(wire::Token, Option<Confirmation>), OauthError> {
     let tenant = consent.id.tenant();
     let claims = consent.claims(&deps.issuer(tenant), &deps.audience(tenant));
@@ -92,6 +98,9 @@ pub(super) async fn issued(
         return Err(bad("invalid_scope", format!("scope `{shown}` was not agreed to")));
     }
     let bound = bound(deps, tenant, &requester, shown)?;
+    if bonded.is_some() && bonded != secret::bond(bound) {
+        return Err(unproven(deps, consent).await);
+    }
     let issued = issue::for_task(deps, &consent.task, 1, requester, requested.as_ref(), bound)
         .await
         .map_err(|e| refused(&e))?;
@@ -100,6 +109,40 @@ pub(super) async fn issued(
     token
         .map(|token| (token, bound))
         .ok_or_else(|| bad("invalid_grant", "no token was issued"))
+}
+
+/// Whoever shows a bound secret without its key may be a thief: recorded first, then told. The consent goes on, for the
+/// one who has the key.
+async fn unproven(deps: &Deps, consent: &Consent) -> OauthError {
+    let id = match deps.mint(consent.id.tenant()) {
+        Ok(id) => id,
+        Err(error) => return refused(&error),
+    };
+    let call = Call {
+        id,
+        door: Door::Issue,
+        principal: Principal::Identity {
+            id: consent.identity.clone(),
+            task: Some(consent.task.clone()),
+        },
+        target: Target::Named {
+            action: "consent.use".to_owned(),
+            action_properties: Map::new(),
+            resource: NamedEntity {
+                kind: "consent".to_owned(),
+                id: consent.id.to_string(),
+                properties: Map::new(),
+            },
+            context: Map::new(),
+        },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    };
+    metrics::counter!("bailiwick_consents_misused_total").increment(1);
+    let text = "code or refresh token is bound to another key or certificate";
+    let reason = DenyReason::Exchange(ExchangeRule::Proof);
+    let denial = deps.pep.refuse(&call, reason, text.to_owned()).await;
+    refused(&issue::Stopped::Denied(denial).into_route(false))
 }
 
 /// Writes down that it was used. Whoever comes second with the same secret finds it used, and ends the consent.

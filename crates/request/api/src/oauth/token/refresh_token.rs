@@ -36,15 +36,9 @@ pub(super) async fn granted(
     if let Err(fault) = consent.require_renewable(&client, shown.generation, shown.digest, now) {
         return Err(faulty(deps, &consent, fault, received).await);
     }
-    // Decided first: what is refused now, and may be permitted later, must not cost the refresh token.
-    let (token, bound) = issued(deps, &consent, form, held).await?;
-    // RFC 9449 §5: a refresh token that was given to the holder of a key serves that holder alone.
-    if shown.bound.is_some() && shown.bound != secret::bond(bound) {
-        return Err(bad(
-            "invalid_grant",
-            "refresh token is bound to another key or certificate",
-        ));
-    }
+    // Decided first: what is refused now, and may be permitted later, must not cost the refresh token. RFC 9449 §5: one
+    // that was given to the holder of a key serves that holder alone.
+    let (token, bound) = issued(deps, &consent, form, held, shown.bound).await?;
     let next = shown.generation.saturating_add(1);
     let (refresh, digest) = secret::refresh_token(deps, &consent.id, next, bound).map_err(|e| refused(&e))?;
     used(deps, &consent, received, move |held, _| {
