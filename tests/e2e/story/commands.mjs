@@ -1,8 +1,8 @@
 // The command line: exactly one JSON document from every command, stable exit
 // codes, help, completions, configuration.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openPage } from "../lib/consent.mjs";
 import { Desk } from "../lib/desk.mjs";
@@ -151,7 +151,7 @@ test("a service starts once on what a ceremony made, with its keys, and on nothi
     for (const [name, kept] of [["keys", ["keys"]], ["journal", ["keys", "kill.journal"]], ["logs", ["keys", "log"]], ["store", ["keys", "state.db"]]]) {
         const rest = join(place, name);
         mkdirSync(rest, { mode: 0o700 });
-        kept.forEach(part => cpSync(join(data, part), join(rest, part), { recursive: true }));
+        kept.forEach(part => execFileSync("cp", ["-a", join(data, part), join(rest, part)]));
         const words = ["serve", "--data", rest, "--config", begun.configFile, "--listen", "127.0.0.1:0"];
         const refused = await runBinary(words, { folder: place });
         assert.equal(refused.code, 1, `${name}: ${refused.stderr}`);

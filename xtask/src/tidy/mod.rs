@@ -3,7 +3,7 @@
 mod advisories;
 mod arrows;
 mod caps;
-mod coverage;
+pub mod coverage;
 mod dependencies;
 mod documents;
 mod invariants;

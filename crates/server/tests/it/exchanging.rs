@@ -66,7 +66,7 @@ pub(crate) async fn issued(bed: &Bed, tenant: &str, task: &str) -> String {
 }
 
 /// A token of a task, as the client of its identity gets it.
-async fn fetched(bed: &Bed, tenant: &str, client: &Client, task: &str) -> String {
+pub(crate) async fn fetched(bed: &Bed, tenant: &str, client: &Client, task: &str) -> String {
     let assertion = client.assertion(bed, tenant);
     let body = form(&[
         ("grant_type", "client_credentials"),

@@ -164,7 +164,10 @@ async fn aws(State(kept): State<Arc<Kept>>, body: String) -> Response {
             )
         }
         "PutRolePolicy" => {
-            kept.denied.lock().unwrap().push(field("PolicyName"));
+            // What only keeps the room for it denies nobody.
+            if !field("PolicyDocument").contains("NotAction") {
+                kept.denied.lock().unwrap().push(field("PolicyName"));
+            }
             xml(StatusCode::OK, "<PutRolePolicyResponse/>".to_owned())
         }
         _ => xml(

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Answer, claims_of};
+use crate::bed::{Answer, BASE, claims_of};
 use crate::consenting::{Page, World, allow, authorize, query, returned, world};
 use crate::describing::{Host, REDIRECT as DESCRIBED};
 use crate::desk::Desk;
-use crate::exchanging::{exchange, issued, open};
+use crate::exchanging::{exchange, fetched, open};
 use crate::signing::later;
 use crate::tokens::{Client, ask, form};
 
@@ -160,13 +160,16 @@ async fn a_document_that_changes_is_read_anew_and_what_it_says_then_counts() {
         .await
         .refused(401, "invalid_client");
     // A document that leads elsewhere, or is gone, describes nobody; nothing old is taken instead.
-    for (status, document) in [(302, "{}"), (404, ""), (500, "")] {
+    // What may pass is told to come again.
+    for (status, document, page, told) in [
+        (302, "{}", 400, (401, "invalid_client")),
+        (404, "", 400, (401, "invalid_client")),
+        (500, "", 503, (503, "temporarily_unavailable")),
+    ] {
         host.put("editor", status, document.to_owned());
         later(&world.bed, KEPT).await;
-        assert_eq!(authorize(&world.bed, &sent).await.status, 400, "{status}");
-        renew(&third["refresh_token"])
-            .await
-            .refused(401, "invalid_client");
+        assert_eq!(authorize(&world.bed, &sent).await.status, page, "{status}");
+        renew(&third["refresh_token"]).await.refused(told.0, told.1);
     }
     // What was refused for now has cost nothing.
     host.describe("editor", |_| {});
@@ -216,10 +219,19 @@ async fn what_was_exchanged_from_a_token_of_a_consent_ends_with_it() {
     let allowed = allow(bed, &page.code, &task).await.ok();
     let (_, back) = returned(&page.word(bed, text(&allowed["word"])).await);
     let tokens = world.redeem(&back["code"], &[]).await.ok();
-    let (subject, actor) = (text(&tokens["access_token"]), issued(bed, "acme", &own).await);
-    let delegated = ask(bed, "acme", exchange(bed, "acme", &client, subject, &actor, &[]))
-        .await
-        .ok();
+    let (subject, actor) = (
+        text(&tokens["access_token"]),
+        fetched(bed, "acme", &client, &own).await,
+    );
+    let audience = format!("{BASE}/t/acme/mcp");
+    let more = [("scope", "files:echo"), ("audience", audience.as_str())];
+    let delegated = ask(
+        bed,
+        "acme",
+        exchange(bed, "acme", &client, subject, &actor, &more),
+    )
+    .await
+    .ok();
     // It stands on both tokens and on the consent.
     let lineage = &claims_of(text(&delegated["access_token"]))["lineage"];
     assert_eq!(lineage.as_array().map(Vec::len), Some(3), "{lineage}");
