@@ -94,9 +94,12 @@ test("however many connections one tenant holds, another's are served, and the h
         connection.read();
         connection.write(request({ ...acme, token: tasks[n % 2].token }, "/v1/hold"));
         held.push(connection);
+        // Fewer at once than may be without a known token: a slow machine reads their first words late.
+        if (n % 64 === 63) {
+            await until("each to be served or refused", () => held.every(({ chunks }) => chunks.length > 0), 20_000);
+        }
     }
     const open = () => acme.origin.of("/v1/hold").slice(before).filter(({ closed }) => !closed).length;
-    await until("each to be served or refused", () => held.every(({ chunks }) => chunks.length > 0), 40_000);
     assert.ok(held.every(({ text }) => /^HTTP\/1\.1 (200|503) /.test(text)));
     assert.ok(open() >= 600 && open() <= 700, `two thirds of 1024: ${open()}`);
     const other = await Raw.open(proxy);
