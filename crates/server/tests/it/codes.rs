@@ -20,6 +20,7 @@ const NOT_CODES: &[&str] = &[
     "consent.redeem",
     "consent.refuse",
     "consent.renew",
+    "consent.use",
     "context.json",
     "context.task",
     "create.handle",

@@ -176,12 +176,8 @@ fn every_claim_of_an_assertion_counts() {
     let answer = |changes: Value| judge(&verifier(), &client, &changed(&key, "JWT", changes), 5);
     assert_eq!(answer(json!({})), Ok(()));
     assert_eq!(answer(json!({"aud": [ISSUER]})), Ok(()));
-    assert_eq!(
-        answer(json!({"aud": format!("{ISSUER}/")})),
-        Ok(()),
-        "with or without the trailing slash"
-    );
     for audience in [
+        json!(format!("{ISSUER}/")),
         json!(format!("{ISSUER}/token")),
         json!([ISSUER, "x"]),
         json!("https://b.example/t/globex"),
