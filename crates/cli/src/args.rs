@@ -355,7 +355,8 @@ pub(crate) enum Id {
         /// Id or name
         id: String,
         /// Only if it is made of this: the digest that `id get` shows
-        #[arg(long, value_name = "DIGEST")]
+        // Base64url may begin with a hyphen.
+        #[arg(long, value_name = "DIGEST", allow_hyphen_values = true)]
         composition: Option<String>,
     },
     /// Stop it; can be resumed

@@ -95,6 +95,8 @@ test("another prompt puts an agent back into probation, and the reason is told",
     await deadToken(endpoint, before);
 
     await installation.refused(["id", "activate", "agent", "--composition", declared.composition.digest], 1, "composition.other");
+    // A digest may begin with a hyphen.
+    await installation.refused(["id", "activate", "agent", "--composition", `-${"A".repeat(42)}`], 1, "composition.other");
     assert.equal((await installation.cli(["id", "activate", "agent", "--composition", seen.composition.digest])).state, "active");
     await permitted(endpoint, after, "read_text_file", { path: "/srv/in/a" });
     assert.equal((await callTool(endpoint, before, "read_text_file", { path: "/srv/in/a" })).status, 401);
