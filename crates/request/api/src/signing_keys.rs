@@ -127,20 +127,24 @@ pub(crate) fn first_record(
         .map_err(|e| RouteError::broken("keys are not available", &e))?;
     let recorded = keys.into_iter().map(|key| {
         let signed = key.state != KeyState::Next;
-        SigningKey {
+        // A holder that nobody here knows is not written down as the folder of keys.
+        let holder = KeyHolder::parse(&key.holder).ok_or_else(|| {
+            RouteError::unavailable("keys.holder-missing", "a key is held by nobody who is known here")
+        })?;
+        Ok(SigningKey {
             tenant: tenant.clone(),
             kid: key.kid,
             algorithm: key.algorithm,
-            holder: KeyHolder::parse(&key.holder).unwrap_or_default(),
+            holder,
             created_at: now,
             active_from: signed.then_some(now),
             entry: signed.then_some(entry),
             retired_at: (key.state == KeyState::Retired).then_some(now),
             removed_at: None,
             floor: None,
-        }
+        })
     });
-    Ok(recorded.collect())
+    recorded.collect()
 }
 
 /// A rotation as an operator or the schedule wants it.

@@ -204,8 +204,10 @@ impl Workloads {
         });
         let signed = signing_keys::sign_all(deps, &tenant, "JWT", vec![said.to_string().into_bytes()]).await;
         permit.finish(outcome(signed.is_ok()));
-        let token = signed.map_err(|e| unavailable(&e))?.pop().unwrap_or_default();
-        Ok(JwtSvid { id, token })
+        match signed.map_err(|e| unavailable(&e))?.pop() {
+            Some(token) => Ok(JwtSvid { id, token }),
+            None => Err(Refused::Unavailable("no SVID was signed".to_owned())),
+        }
     }
 
     async fn x509_svid(&self, whom: Whom) -> Result<X509Svid, Refused> {

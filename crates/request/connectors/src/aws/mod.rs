@@ -180,12 +180,13 @@ impl<'a> AwsKeys<'a> {
 
     /// Deletes the new key. As long as its id is not known, it is the one that nobody knows.
     pub(crate) async fn unstage(&self) -> Result<(), TargetError> {
-        match self.credential.unfinished() {
-            Some(rotation) if rotation.handle.is_some() => {
-                self.end(rotation.handle.as_deref().unwrap_or_default()).await
-            }
-            Some(rotation) if rotation.prepared => self.delete_unknown().await,
-            _ => Ok(()),
+        let Some(rotation) = self.credential.unfinished() else {
+            return Ok(());
+        };
+        match &rotation.handle {
+            Some(handle) => self.end(handle).await,
+            None if rotation.prepared => self.delete_unknown().await,
+            None => Ok(()),
         }
     }
 
