@@ -115,6 +115,7 @@ impl Room {
             clock: Arc::clone(&clock),
             sealer,
             key: crate::note::key(&keyring, origin)?,
+            disk: Arc::new(bailiwick_journal::OsDisk),
         };
         let mut config = LogConfig::new(NodeName::parse("node-1")?, origin);
         config.queue_records_max = 65_536;

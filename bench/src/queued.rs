@@ -96,7 +96,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
     };
     let attester = bailiwick_attest::Attester::new(Arc::new(fetcher()))?;
     let federation = Arc::new(bailiwick_api::Federation::new(attester, fetcher(), clock.now()));
-    let (kill_journal, _) = KillJournal::open(&data.join("kill.journal"))?;
+    let (kill_journal, _) = KillJournal::open(&bailiwick_journal::OsDisk, &data.join("kill.journal"))?;
     let deps = Deps::from(DepsInner {
         base_url: base.to_owned(),
         trust_domain: "bench.example".to_owned(),
@@ -161,6 +161,7 @@ fn open_log(data: &Path, clock: &Arc<dyn Clock>, keyring: &Arc<Keyring>) -> anyh
         clock: Arc::clone(clock),
         sealer: Arc::clone(keyring) as _,
         key: crate::note::key(keyring, origin)?,
+        disk: Arc::new(bailiwick_journal::OsDisk),
     };
     let (log, _) = DecisionLog::open(&data.join("queued-log"), config, deps)?;
     Ok(Arc::new(log))

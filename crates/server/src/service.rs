@@ -9,7 +9,7 @@ use bailiwick_api::{Deps, DepsInner};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_decide::{Fact, Snapshot};
 use bailiwick_inventory::{Limits, installation};
-use bailiwick_journal::{DecisionLog, KillEntry, KillJournal, LogConfig, Slot, StateTiles};
+use bailiwick_journal::{DecisionLog, Disk, KillEntry, KillJournal, LogConfig, OsDisk, Slot, StateTiles};
 use bailiwick_keys::{Keyring, SystemEntropy};
 use bailiwick_mcp::launcher::Launcher;
 use bailiwick_mcp::{Gateway, GatewayConfig, GatewayDeps};
@@ -55,6 +55,8 @@ pub struct Listening {
 pub struct Machine {
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where both logs and the kill journal are.
+    pub disk: Arc<dyn Disk>,
     /// The program that starts upstream programs when it is given the word `launcher`; without one, upstream
     /// servers on standard streams are unreachable.
     pub launcher: Option<PathBuf>,
@@ -68,6 +70,7 @@ impl Machine {
     pub fn this() -> anyhow::Result<Self> {
         Ok(Self {
             clock: Arc::new(SystemClock::new()),
+            disk: Arc::new(OsDisk),
             launcher: Some(std::env::current_exe().context("own path not known")?),
         })
     }
@@ -123,7 +126,7 @@ impl Service {
         Self::start_on(Machine::this()?, config).await
     }
 
-    /// The same with another clock or another launcher.
+    /// The same with another clock, disk or launcher.
     ///
     /// # Errors
     /// As [`Service::start`].
@@ -137,7 +140,7 @@ impl Service {
         make_data_folder(&config.data)?;
         let listener = Listener::bind(config.socket()?, &config.listen).await?;
         let base_url = base_url(&config, &listener)?;
-        let ground = ground(&config, &base_url, machine.clock).await?;
+        let ground = ground(&config, &base_url, (machine.clock, &machine.disk)).await?;
         let stop = CancellationToken::new();
         let parts = wire(&config, &base_url, ground, launcher, &listener)?;
         parts
@@ -418,13 +421,17 @@ async fn note_insecure(deps: &Deps, address: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Ground> {
+async fn ground(
+    config: &Config,
+    base_url: &str,
+    (clock, disk): (Arc<dyn Clock>, &Arc<dyn Disk>),
+) -> anyhow::Result<Ground> {
     let began = crate::intact::Parts::look(&config.data)?;
     began.require_kill_journal()?;
     // First, for its lock: a second service on this folder must not get as far as the store, where it would
     // fence the one that runs.
     let (kill_journal, unsettled) =
-        KillJournal::open(&config.data.join("kill.journal")).context("kill journal")?;
+        KillJournal::open(&**disk, &config.data.join("kill.journal")).context("kill journal")?;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let ids = Ids::new(Arc::clone(&clock), Arc::clone(&entropy));
     let unseal = keys::unseal(config)?;
@@ -456,7 +463,7 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
         }
         keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
     }
-    let logs = open_logs(config, base_url, &clock, &keyring, &store, &cell).await?;
+    let logs = open_logs(config, base_url, (&clock, disk), &keyring, &store, &cell).await?;
     bailiwick_keys::ceremony::mark_used(&config.data).context("keys")?;
     Ok(Ground {
         log: Arc::clone(&logs.log),
@@ -480,7 +487,7 @@ async fn ground(config: &Config, base_url: &str, clock: Arc<dyn Clock>) -> anyho
 async fn open_logs(
     config: &Config,
     base_url: &str,
-    clock: &Arc<dyn Clock>,
+    (clock, disk): (&Arc<dyn Clock>, &Arc<dyn Disk>),
     keyring: &Arc<Keyring>,
     store: &Store,
     cell: &Arc<SnapshotCell>,
@@ -494,12 +501,14 @@ async fn open_logs(
     let decisions_key = keys::note_key(keyring, &decisions_origin)?;
     let state = named(state_dir, state_origin, &state_key)?;
     let decisions = named(decisions_dir, decisions_origin, &decisions_key)?;
-    let tiles = Arc::new(StateTiles::open(&state.dir, &state.origin, state_key).context("state log")?);
+    let tiles = Arc::new(
+        StateTiles::open(Arc::clone(disk), &state.dir, &state.origin, state_key).context("state log")?,
+    );
     crate::intact::compare(&tiles, store).await?;
     drivers::catch_up(&tiles, store)
         .await
         .context("state log cannot be brought up to the store")?;
-    let log = open_log(config, node, &decisions, clock, keyring, decisions_key)?;
+    let log = open_log(config, node, &decisions, (clock, disk), keyring, decisions_key)?;
     Ok(Logs {
         state,
         decisions,
@@ -516,7 +525,7 @@ fn open_log(
     config: &Config,
     node: NodeName,
     named: &Named,
-    clock: &Arc<dyn Clock>,
+    (clock, disk): (&Arc<dyn Clock>, &Arc<dyn Disk>),
     keyring: &Arc<Keyring>,
     key: bailiwick_journal::NoteKey,
 ) -> anyhow::Result<DecisionLog> {
@@ -526,6 +535,7 @@ fn open_log(
         clock: Arc::clone(clock),
         sealer: Arc::clone(keyring) as _,
         key,
+        disk: Arc::clone(disk),
     };
     let (log, recovery) = DecisionLog::open(&named.dir, settings, deps).context("decision log")?;
     if let Some(cut) = &recovery.cut {

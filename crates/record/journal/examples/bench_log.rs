@@ -31,8 +31,8 @@ use bailiwick_decide::{
     Target,
 };
 use bailiwick_journal::{
-    DecisionLog, Deps, KillEntry, KillJournal, KillMark, LogConfig, LogReader, NoteKey, Record, TileFolder,
-    payload,
+    DecisionLog, Deps, KillEntry, KillJournal, KillMark, LogConfig, LogReader, NoteKey, OsDisk, Record,
+    TileFolder, payload,
 };
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
 use uuid::Uuid;
@@ -119,6 +119,7 @@ impl Bench {
             clock: Arc::new(Machine(Instant::now())),
             sealer,
             key,
+            disk: Arc::new(OsDisk),
         })
     }
 
@@ -446,7 +447,7 @@ fn payloads(bench: &Bench) -> Outcome<()> {
 }
 
 fn kills(bench: &Bench) -> Outcome<()> {
-    let (journal, _) = KillJournal::open(&bench.folder.join("kill.journal"))?;
+    let (journal, _) = KillJournal::open(&OsDisk, &bench.folder.join("kill.journal"))?;
     let entry = KillEntry {
         at: Time::from_secs(1_763_750_000),
         actor: "opr_alice".to_owned(),

@@ -14,6 +14,7 @@ use std::sync::{PoisonError, RwLock};
 use bailiwick_audit::merkle::{LeafHash, leaf_hash};
 use bailiwick_base::Digest;
 
+use crate::disk::Dir;
 use crate::error::JournalError;
 use crate::frame::{
     FRAME_HEAD, FRAME_MAGIC, FRAME_MAX, Frame, FrameHead, SEGMENT_HEAD, SegmentHead, genesis,
@@ -94,7 +95,7 @@ struct Current {
 /// Walks over frames in order.
 #[derive(Debug)]
 pub(crate) struct Cursor {
-    dir: PathBuf,
+    dir: Dir,
     path: PathBuf,
     window: Window,
     place: Place,
@@ -112,7 +113,7 @@ enum Header {
 
 impl Cursor {
     /// In front of the first entry; `None` while the log has no segment in use.
-    pub(crate) fn first(dir: &Path, origin: &str, sums: Sums) -> Result<Option<Self>, JournalError> {
+    pub(crate) fn first(dir: &Dir, origin: &str, sums: Sums) -> Result<Option<Self>, JournalError> {
         let start = Place {
             ordinal: 0,
             offset: SEGMENT_HEAD,
@@ -129,11 +130,11 @@ impl Cursor {
     }
 
     /// At a place that was reached before.
-    pub(crate) fn at(dir: &Path, place: Place, sums: Sums) -> Result<Self, JournalError> {
+    pub(crate) fn at(dir: &Dir, place: Place, sums: Sums) -> Result<Self, JournalError> {
         let window = Window::new(segment::open(dir, place.ordinal)?);
-        let path = segment::path(dir, place.ordinal);
+        let path = segment::path(&dir.path, place.ordinal);
         Ok(Self {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             path,
             window,
             place,
@@ -224,8 +225,9 @@ impl Cursor {
     fn enter_next_segment(&mut self) -> Result<bool, JournalError> {
         let torn_to = self.rest()?;
         let ordinal = self.place.ordinal + 1;
-        let next = segment::path(&self.dir, ordinal);
-        if !next.try_exists().map_err(JournalError::file("opening", &next))? {
+        let next = segment::path(&self.dir.path, ordinal);
+        let follows = self.dir.disk.exists(&next);
+        if !follows.map_err(JournalError::file("opening", &next))? {
             self.tail = Some(Tail {
                 place: self.place,
                 torn_to,
@@ -288,7 +290,9 @@ impl Cursor {
         // The header is durable before the first frame is written: a frame proves that it was there.
         let (not_zero_to, frame) = scan(&mut self.window, 0, |_, _| true).map_err(|e| read_error(path, e))?;
         let in_header = not_zero_to.is_none_or(|end| end <= SEGMENT_HEAD);
-        let is_last = !segment::path(&self.dir, self.place.ordinal + 1).exists();
+        let next = segment::path(&self.dir.path, self.place.ordinal + 1);
+        let follows = self.dir.disk.exists(&next);
+        let is_last = !follows.map_err(JournalError::file("opening", &next))?;
         Ok(if frame.is_none() && in_header && is_last {
             Header::Unused(not_zero_to)
         } else {

@@ -1,13 +1,13 @@
 //! Tiles and the checkpoint as files (C2SP tlog-tiles layout).
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bailiwick_audit::tile::{TileFile, TileSource};
 
-use crate::segment::sync_folder;
+use crate::disk::{Dir, Disk, DiskFile, Open, OsDisk, read};
 
 /// Name of the checkpoint file.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -17,6 +17,7 @@ const OPEN_MAX: usize = 64;
 /// A log's folder, read as tile files.
 #[derive(Debug, Clone)]
 pub struct TileFolder {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
 }
 
@@ -24,7 +25,17 @@ impl TileFolder {
     /// The folder that holds `checkpoint` and `tile/`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            disk: Arc::new(OsDisk),
+            root: root.into(),
+        }
+    }
+
+    pub(crate) fn of(dir: &Dir) -> Self {
+        Self {
+            disk: Arc::clone(&dir.disk),
+            root: dir.path.clone(),
+        }
     }
 
     /// The folder.
@@ -48,7 +59,7 @@ impl TileSource for TileFolder {
                 "the path leaves the log's folder",
             ));
         }
-        match fs::read(self.root.join(relative)) {
+        match read(&*self.disk, &self.root.join(relative)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -59,22 +70,36 @@ impl TileSource for TileFolder {
 /// Writes tiles and checkpoints durably.
 #[derive(Debug)]
 pub(crate) struct FolderWriter {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
-    /// Folders that are there for certain.
+    /// Folders whose names are durable for certain.
     known: BTreeSet<PathBuf>,
+    /// The last attempt failed: what it wrote may look flushed and not be.
+    has_failed: bool,
 }
 
 impl FolderWriter {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(dir: &Dir) -> Self {
         Self {
-            root,
+            disk: Arc::clone(&dir.disk),
+            root: dir.path.clone(),
             known: BTreeSet::new(),
+            has_failed: false,
         }
     }
 
     /// Writes tiles in place and returns once they and their names are durable. No checkpoint covers them
     /// yet, so nobody reads them meanwhile.
     pub(crate) fn write_tiles(&mut self, files: &[TileFile]) -> io::Result<()> {
+        let written = self.try_write(files);
+        self.has_failed = written.is_err();
+        if self.has_failed {
+            self.known.clear();
+        }
+        written
+    }
+
+    fn try_write(&mut self, files: &[TileFile]) -> io::Result<()> {
         let mut touched = BTreeSet::new();
         for files in files.chunks(OPEN_MAX) {
             let mut open = Vec::with_capacity(files.len());
@@ -83,13 +108,15 @@ impl FolderWriter {
                 if let Some(folder) = path.parent() {
                     self.make_folder(folder, &mut touched)?;
                 }
-                open.push(place(&path, &file.bytes)?);
+                open.push(self.place(&path, &file.bytes)?);
             }
             for file in open {
                 file.sync_data()?;
             }
         }
-        touched.iter().try_for_each(|folder| sync_folder(folder))
+        touched
+            .iter()
+            .try_for_each(|folder| self.disk.sync_folder(folder))
     }
 
     /// Makes `folder` and notes which folders got a new name in them.
@@ -102,17 +129,41 @@ impl FolderWriter {
             touched.insert(parent.to_owned());
             missing = parent;
         }
-        fs::create_dir_all(folder)
+        self.disk.create_folders(folder)
+    }
+
+    /// A tile at its path, not flushed yet. The path of a tile fixes its content, so one that is there whole may
+    /// be under a checkpoint that is shown: it is never opened for writing again, or a crash would leave it empty.
+    /// One that differs was never shown: it is what an interrupted publication left. After a failed flush the
+    /// system may call pages clean that never reached the disk, so everything is written anew, beside what is
+    /// there.
+    fn place(&self, path: &Path, bytes: &[u8]) -> io::Result<Box<dyn DiskFile>> {
+        if self.has_failed {
+            let mut draft = path.as_os_str().to_owned();
+            draft.push(".new");
+            let draft = PathBuf::from(draft);
+            let file = self.disk.open(&draft, Open::Empty)?;
+            file.write_all_at(bytes, 0)?;
+            file.sync_all()?;
+            self.disk.rename(&draft, path)?;
+            return Ok(file);
+        }
+        if read(&*self.disk, path).is_ok_and(|there| there == bytes) {
+            return self.disk.open(path, Open::Read);
+        }
+        let file = self.disk.open(path, Open::Empty)?;
+        file.write_all_at(bytes, 0)?;
+        Ok(file)
     }
 
     /// Replaces the checkpoint; whoever reads sees the old one or the new one.
     pub(crate) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
         let draft = self.root.join("checkpoint.new");
-        let mut file = File::create(&draft)?;
-        file.write_all(bytes)?;
+        let file = self.disk.open(&draft, Open::Empty)?;
+        file.write_all_at(bytes, 0)?;
         file.sync_all()?;
-        fs::rename(&draft, self.root.join(CHECKPOINT))?;
-        sync_folder(&self.root)
+        self.disk.rename(&draft, &self.root.join(CHECKPOINT))?;
+        self.disk.sync_folder(&self.root)
     }
 
     /// Removes the partial forms of tiles that are full now. Readers of an older checkpoint find the full one.
@@ -122,7 +173,7 @@ impl FolderWriter {
             folder.push(".p");
             let folder = PathBuf::from(folder);
             self.known.remove(&folder);
-            match fs::remove_dir_all(&folder) {
+            match self.disk.remove_folder(&folder) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %folder.display(), %error, "a partial tile stays behind");
                 }
@@ -130,16 +181,4 @@ impl FolderWriter {
             }
         }
     }
-}
-
-/// A tile at its path, not flushed yet. The path of a tile fixes its content, so one that is there whole may be
-/// under a checkpoint that is shown: it is never opened for writing again, or a crash would leave it empty. One
-/// that differs was never shown: it is what an interrupted publication left.
-fn place(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    if fs::read(path).is_ok_and(|there| there == bytes) {
-        return File::open(path);
-    }
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    Ok(file)
 }

@@ -36,6 +36,7 @@
 #![warn(missing_docs)]
 
 mod cursor;
+mod disk;
 mod error;
 mod export;
 mod folder;
@@ -52,6 +53,7 @@ mod segment;
 mod state;
 mod write;
 
+pub use disk::{Disk, DiskFile, Open, OsDisk};
 pub use error::{JournalError, NotAppended};
 pub use export::{Exported, OPENINGS, Openings, export};
 pub use folder::TileFolder;

@@ -1,8 +1,8 @@
 //! The decision log of one node.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::TryLockError;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,6 +19,7 @@ use bailiwick_keys::LogSigner;
 use tokio::sync::oneshot;
 
 use crate::cursor::{Cursor, Milestones, Sums};
+use crate::disk::{Dir, Disk, DiskFile, Open};
 use crate::error::{JournalError, NotAppended};
 use crate::folder::CHECKPOINT;
 use crate::frame::{FRAME_MAX, SEGMENT_HEAD};
@@ -177,6 +178,8 @@ pub struct Deps {
     pub sealer: Arc<dyn Sealer>,
     /// Signs checkpoints.
     pub key: NoteKey,
+    /// Where the files are.
+    pub disk: Arc<dyn Disk>,
 }
 
 /// What a caller wants kept.
@@ -198,7 +201,7 @@ pub struct Record {
 
 /// The decision log. Dropping it writes what waits, publishes it, and ends its threads.
 pub struct DecisionLog {
-    dir: PathBuf,
+    dir: Dir,
     clock: Arc<dyn Clock>,
     sealer: Arc<dyn Sealer>,
     queue: Arc<Queue>,
@@ -208,7 +211,7 @@ pub struct DecisionLog {
     threads: Vec<JoinHandle<()>>,
     queue_records_max: usize,
     /// Held as long as the log is open.
-    _lock: File,
+    _lock: Box<dyn DiskFile>,
 }
 
 impl DecisionLog {
@@ -219,12 +222,13 @@ impl DecisionLog {
     /// [`JournalError`]; nothing of a damaged log is changed.
     pub fn open(dir: &Path, config: LogConfig, deps: Deps) -> Result<(Self, Recovery), JournalError> {
         let origin = config.require_valid()?;
-        fs::create_dir_all(dir).map_err(JournalError::file("creating", dir))?;
-        let lock = lock(&dir.join("lock"))?;
-        require_checkpoint_with_segments(dir)?;
-        let tiles = Tiles::open(dir, &origin, deps.key)?;
+        let dir = Dir::new(deps.disk, dir);
+        dir.make().map_err(JournalError::file("creating", &dir.path))?;
+        let lock = lock(&dir)?;
+        require_checkpoint_with_segments(&dir)?;
+        let tiles = Tiles::open(&dir, &origin, deps.key)?;
         let checkpoint = tiles.checkpoint();
-        let replayed = replay(dir, origin.as_str(), config.first_segment_bytes, &checkpoint)?;
+        let replayed = replay(&dir, origin.as_str(), config.first_segment_bytes, &checkpoint)?;
         let recovery = replayed.recovery.clone();
         let queue = Arc::new(Queue::new(config.queue_records_max, config.queue_bytes_max));
         let progress = Arc::new(Progress::new(
@@ -235,7 +239,7 @@ impl DecisionLog {
         let proofs = tiles.proofs();
         let milestones = replayed.milestones.clone();
         let publisher = Publisher {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             tiles,
             progress: progress.clone(),
             from: replayed.unpublished,
@@ -243,7 +247,7 @@ impl DecisionLog {
             entries_max: config.checkpoint_entries,
         };
         let sizes = WriterConfig {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             node: config.node,
             first_bytes: config.first_segment_bytes,
             segment_bytes: config.segment_bytes,
@@ -255,9 +259,9 @@ impl DecisionLog {
             progress.clone(),
             replayed,
         )
-        .map_err(JournalError::file("reading", dir))?;
+        .map_err(JournalError::file("reading", &dir.path))?;
         let mut log = Self {
-            dir: dir.to_owned(),
+            dir,
             clock: deps.clock,
             sealer: deps.sealer,
             queue,
@@ -355,7 +359,7 @@ impl DecisionLog {
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.dir.path
     }
 
     /// Entries that are durable.
@@ -515,7 +519,7 @@ impl Drop for DecisionLog {
 
 impl std::fmt::Debug for DecisionLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "DecisionLog({})", self.dir.display())
+        write!(f, "DecisionLog({})", self.dir.path.display())
     }
 }
 
@@ -529,12 +533,11 @@ pub(crate) fn payload_context<'a>(tenant: Option<&'a TenantId>, commitment: &'a 
     }
 }
 
-fn lock(path: &Path) -> Result<File, JournalError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
+fn lock(dir: &Dir) -> Result<Box<dyn DiskFile>, JournalError> {
+    let path = &dir.path.join("lock");
+    let file = dir
+        .disk
+        .open(path, Open::Keep)
         .map_err(JournalError::file("opening", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -546,11 +549,17 @@ fn lock(path: &Path) -> Result<File, JournalError> {
 }
 
 /// The first checkpoint is durable before the first segment: segments without one lost it.
-fn require_checkpoint_with_segments(dir: &Path) -> Result<(), JournalError> {
-    if !dir.join(CHECKPOINT).exists() && dir.join(segment::FOLDER).exists() {
+fn require_checkpoint_with_segments(dir: &Dir) -> Result<(), JournalError> {
+    let exists = |name| {
+        let path = dir.path.join(name);
+        dir.disk
+            .exists(&path)
+            .map_err(JournalError::file("opening", &path))
+    };
+    if !exists(CHECKPOINT)? && exists(segment::FOLDER)? {
         let reason = "segments are there, but no checkpoint: restore the checkpoint file";
         return Err(JournalError::Damaged {
-            path: dir.join(CHECKPOINT),
+            path: dir.path.join(CHECKPOINT),
             offset: 0,
             index: 0,
             reason,

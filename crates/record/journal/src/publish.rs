@@ -1,7 +1,6 @@
 //! From durable entries to tiles and signed checkpoints: entry, then tile, then checkpoint.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use bailiwick_audit::tile::{
 };
 
 use crate::cursor::{Cursor, Place, Sums};
+use crate::disk::Dir;
 use crate::error::JournalError;
 use crate::folder::{CHECKPOINT, FolderWriter, TileFolder};
 use crate::log::NoteKey;
@@ -39,11 +39,11 @@ pub(crate) struct Tiles {
 
 impl Tiles {
     /// Opens the tiles in `dir`. A new folder gets its first checkpoint, of size 0, before anything else.
-    pub(crate) fn open(dir: &Path, origin: &Origin, key: NoteKey) -> Result<Self, JournalError> {
-        fs::create_dir_all(dir).map_err(JournalError::file("creating", dir))?;
-        let folder = FolderWriter::new(dir.to_owned());
-        let path = dir.join(CHECKPOINT);
-        let stored = match fs::read(&path) {
+    pub(crate) fn open(dir: &Dir, origin: &Origin, key: NoteKey) -> Result<Self, JournalError> {
+        dir.make().map_err(JournalError::file("creating", &dir.path))?;
+        let folder = FolderWriter::new(dir);
+        let path = dir.path.join(CHECKPOINT);
+        let stored = match dir.read(&path) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(JournalError::file("reading", &path)(error)),
@@ -55,7 +55,7 @@ impl Tiles {
         let proofs = Arc::new(Proofs::new(dir, signed));
         Ok(Self {
             folder,
-            root: dir.to_owned(),
+            root: dir.path.clone(),
             writer,
             issuer,
             key,
@@ -114,7 +114,7 @@ impl Tiles {
 type Opened = (TileWriter, CheckpointIssuer, SignedCheckpoint);
 
 fn resume(
-    dir: &Path,
+    dir: &Dir,
     path: &Path,
     bytes: &[u8],
     origin: &Origin,
@@ -129,22 +129,27 @@ fn resume(
         })?;
     let Checkpoint { size, root, .. } = *signed.checkpoint();
     let writer =
-        TileWriter::resume(&TileFolder::new(dir), size, root).map_err(|source| JournalError::Resume {
-            path: dir.to_owned(),
+        TileWriter::resume(&TileFolder::of(dir), size, root).map_err(|source| JournalError::Resume {
+            path: dir.path.clone(),
             source,
         })?;
     Ok((writer, CheckpointIssuer::resume(&signed), signed))
 }
 
 fn begin(
-    dir: &Path,
+    dir: &Dir,
     path: &Path,
     origin: &Origin,
     key: &NoteKey,
     folder: &FolderWriter,
 ) -> Result<Opened, JournalError> {
     // Signing from nothing where there was a checkpoint once would fork the log's history.
-    if dir.join("tile").exists() {
+    let tiles = dir.path.join("tile");
+    if dir
+        .disk
+        .exists(&tiles)
+        .map_err(JournalError::file("opening", &tiles))?
+    {
         let source = std::io::Error::new(
             std::io::ErrorKind::NotFound,
             "tiles are there, but no checkpoint: restore the checkpoint file",
@@ -187,14 +192,14 @@ struct Kept {
 }
 
 impl Proofs {
-    fn new(dir: &Path, signed: SignedCheckpoint) -> Self {
+    fn new(dir: &Dir, signed: SignedCheckpoint) -> Self {
         let shown = Shown {
             signed: Arc::new(signed),
             kept: BTreeMap::new(),
             order: VecDeque::new(),
         };
         Self {
-            folder: TileFolder::new(dir),
+            folder: TileFolder::of(dir),
             shown: Mutex::new(shown),
         }
     }
@@ -484,7 +489,8 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// Notes a failure and waits before the next attempt; `false` when there shall be none.
+    /// Notes a failure and waits before the next attempt, unless somebody asks anew; `false` when there shall be
+    /// none.
     fn failed(&self, failure: String, pause: Duration) -> bool {
         let mut counts = self.lock();
         counts.failure = Some(failure);
@@ -492,7 +498,7 @@ impl Progress {
         let was_last = counts.closed;
         let _paused = self
             .changed
-            .wait_timeout_while(counts, pause, |counts| !counts.closed)
+            .wait_timeout_while(counts, pause, |counts| !counts.closed && counts.failure.is_some())
             .unwrap_or_else(PoisonError::into_inner);
         !was_last
     }
@@ -505,7 +511,7 @@ impl Progress {
 
 /// The thread that integrates what is durable.
 pub(crate) struct Publisher {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Dir,
     pub(crate) tiles: Tiles,
     pub(crate) progress: Arc<Progress>,
     /// Where the first entry stands that is not integrated.

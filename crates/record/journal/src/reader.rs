@@ -1,13 +1,14 @@
 //! Entries back out of the segments, in order.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bailiwick_audit::entry::Leaf;
 use bailiwick_base::{Sealer, TenantId};
 
 use crate::cursor::{Cursor, Milestones, Sums};
+use crate::disk::Dir;
 use crate::error::JournalError;
 use crate::frame::Frame;
 use crate::log::payload_context;
@@ -24,7 +25,7 @@ pub struct Passed(Milestones);
 /// up to what is there.
 #[derive(Debug)]
 pub struct LogReader {
-    dir: PathBuf,
+    dir: Dir,
     cursor: Option<Cursor>,
     cut: Option<Cut>,
     passed: Option<Arc<Passed>>,
@@ -47,9 +48,10 @@ impl LogReader {
     /// # Errors
     /// [`JournalError`] when the first segment cannot be read.
     pub fn open(dir: &Path, origin: &str) -> Result<Self, JournalError> {
+        let dir = Dir::of_machine(dir);
         Ok(Self {
-            dir: dir.to_owned(),
-            cursor: Cursor::first(dir, origin, Sums::Verify)?,
+            cursor: Cursor::first(&dir, origin, Sums::Verify)?,
+            dir,
             cut: None,
             passed: None,
         })
@@ -61,12 +63,13 @@ impl LogReader {
     /// # Errors
     /// As [`LogReader::open`] and [`LogReader::next_entry`].
     pub fn seek(dir: &Path, origin: &str, passed: &Arc<Passed>, index: u64) -> Result<Self, JournalError> {
+        let dir = Dir::of_machine(dir);
         let cursor = match passed.0.nearest(index) {
-            Some(place) => Some(Cursor::at(dir, place, Sums::Verify)?),
-            None => Cursor::first(dir, origin, Sums::Verify)?,
+            Some(place) => Some(Cursor::at(&dir, place, Sums::Verify)?),
+            None => Cursor::first(&dir, origin, Sums::Verify)?,
         };
         let mut reader = Self {
-            dir: dir.to_owned(),
+            dir,
             cursor,
             cut: None,
             passed: Some(Arc::clone(passed)),
@@ -150,7 +153,7 @@ impl LogReader {
         }
         let found = found?;
         if !found {
-            self.cut = cursor.tail().and_then(|tail| tail.cut(&self.dir));
+            self.cut = cursor.tail().and_then(|tail| tail.cut(&self.dir.path));
             cursor.refresh();
         }
         Ok(found)

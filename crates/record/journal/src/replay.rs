@@ -1,8 +1,6 @@
 //! Opening a log: reading every entry, cutting a torn tail, refusing damage.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,6 +11,7 @@ use bailiwick_audit::merkle::Frontier;
 use bailiwick_base::Digest;
 
 use crate::cursor::{Cursor, Milestones, Place, Sums, Tail};
+use crate::disk::{Dir, DiskFile};
 use crate::error::JournalError;
 use crate::frame::{SEGMENT_HEAD, SegmentHead, genesis};
 use crate::segment;
@@ -47,9 +46,9 @@ pub struct Cut {
 #[derive(Debug)]
 pub(crate) struct Replayed {
     pub(crate) tail: Place,
-    pub(crate) file: File,
+    pub(crate) file: Box<dyn DiskFile>,
     /// A prepared segment behind the tail.
-    pub(crate) spare: Option<File>,
+    pub(crate) spare: Option<Box<dyn DiskFile>>,
     /// Where the first entry stands that the checkpoint does not cover.
     pub(crate) unpublished: Place,
     /// Last number of each tenant.
@@ -60,17 +59,19 @@ pub(crate) struct Replayed {
 
 /// Reads the log in `dir`, or makes its first segment of `first_bytes`.
 pub(crate) fn replay(
-    dir: &Path,
+    dir: &Dir,
     origin: &str,
     first_bytes: u64,
     checkpoint: &Checkpoint,
 ) -> Result<Replayed, JournalError> {
-    let folder = dir.join(segment::FOLDER);
-    fs::create_dir_all(&folder).map_err(JournalError::file("creating", &folder))?;
+    let folder = dir.path.join(segment::FOLDER);
+    Dir::new(Arc::clone(&dir.disk), &folder)
+        .make()
+        .map_err(JournalError::file("creating", &folder))?;
     let ordinals = segment::list(dir)?;
     for (expected, found) in (0..).zip(&ordinals) {
         if expected != *found {
-            let path = segment::path(dir, expected);
+            let path = segment::path(&dir.path, expected);
             return Err(JournalError::Damaged {
                 path,
                 offset: 0,
@@ -81,7 +82,7 @@ pub(crate) fn replay(
     }
     if ordinals.is_empty() {
         segment::prepare(dir, 0, first_bytes, &AtomicBool::new(true))
-            .map_err(JournalError::file("preparing", &segment::path(dir, 0)))?;
+            .map_err(JournalError::file("preparing", &segment::path(&dir.path, 0)))?;
     }
     let Some(mut cursor) = Cursor::first(dir, origin, Sums::Verify)? else {
         return begin(dir, origin, checkpoint);
@@ -118,8 +119,8 @@ pub(crate) fn replay(
 }
 
 /// Puts the first segment into use.
-fn begin(dir: &Path, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, JournalError> {
-    let path = segment::path(dir, 0);
+fn begin(dir: &Dir, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, JournalError> {
+    let path = segment::path(&dir.path, 0);
     if checkpoint.size > 0 {
         return Err(JournalError::Damaged {
             path,
@@ -130,7 +131,7 @@ fn begin(dir: &Path, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, 
     }
     let file = segment::open(dir, 0)?;
     let before = genesis(origin);
-    start_segment(&file, 0, 0, before).map_err(JournalError::file("writing", &path))?;
+    start_segment(&*file, 0, 0, before).map_err(JournalError::file("writing", &path))?;
     let tail = Place {
         ordinal: 0,
         offset: SEGMENT_HEAD,
@@ -156,8 +157,13 @@ fn begin(dir: &Path, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, 
 
 /// Writes the header of a prepared segment and makes it durable, so that a frame is never without it. Returns
 /// the bytes of the file.
-pub(crate) fn start_segment(file: &File, ordinal: u64, first: u64, before: Digest) -> std::io::Result<u64> {
-    let bytes = file.metadata()?.len();
+pub(crate) fn start_segment(
+    file: &dyn DiskFile,
+    ordinal: u64,
+    first: u64,
+    before: Digest,
+) -> std::io::Result<u64> {
+    let bytes = file.length()?;
     file.write_all_at(
         &SegmentHead {
             ordinal,
@@ -249,27 +255,27 @@ impl Tail {
 
 /// Sets a torn flush to zero, so that its bytes can never come back, and makes what was read durable: after
 /// a kill it may be in the page cache only.
-fn close_tail(dir: &Path, tail: &Tail) -> Result<(File, Option<Cut>), JournalError> {
+fn close_tail(dir: &Dir, tail: &Tail) -> Result<(Box<dyn DiskFile>, Option<Cut>), JournalError> {
     let ordinal = tail.place.ordinal;
-    let (path, file) = (segment::path(dir, ordinal), segment::open(dir, ordinal)?);
-    let cut = tail.cut(dir);
+    let (path, file) = (segment::path(&dir.path, ordinal), segment::open(dir, ordinal)?);
+    let cut = tail.cut(&dir.path);
     if let Some(cut) = &cut {
-        zero(&file, cut.offset, cut.bytes).map_err(JournalError::file("cutting the tail", &path))?;
+        zero(&*file, cut.offset, cut.bytes).map_err(JournalError::file("cutting the tail", &path))?;
     }
     file.sync_all().map_err(JournalError::file("flushing", &path))?;
     Ok((file, cut))
 }
 
-fn clean_spare(dir: &Path, ordinal: u64, not_zero_to: Option<u64>) -> Result<File, JournalError> {
-    let (path, file) = (segment::path(dir, ordinal), segment::open(dir, ordinal)?);
+fn clean_spare(dir: &Dir, ordinal: u64, not_zero_to: Option<u64>) -> Result<Box<dyn DiskFile>, JournalError> {
+    let (path, file) = (segment::path(&dir.path, ordinal), segment::open(dir, ordinal)?);
     if let Some(end) = not_zero_to {
-        zero(&file, 0, end).map_err(JournalError::file("cutting the header", &path))?;
+        zero(&*file, 0, end).map_err(JournalError::file("cutting the header", &path))?;
         file.sync_data().map_err(JournalError::file("flushing", &path))?;
     }
     Ok(file)
 }
 
-fn zero(file: &File, from: u64, bytes: u64) -> std::io::Result<()> {
+fn zero(file: &dyn DiskFile, from: u64, bytes: u64) -> std::io::Result<()> {
     let zeros = vec![0_u8; 1 << 16];
     let mut done = 0;
     while done < bytes {

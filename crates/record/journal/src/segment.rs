@@ -4,12 +4,11 @@
 //! initialised, so `fdatasync` has no metadata to write. It also means that appending never needs space: a
 //! full disk shows when the next segment is prepared, where nothing was promised yet.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::disk::{Dir, Disk, DiskFile, Open};
 use crate::error::JournalError;
 
 /// Folder of the segments inside a log's folder.
@@ -26,13 +25,14 @@ pub(crate) fn path(dir: &Path, ordinal: u64) -> PathBuf {
 
 /// Ordinals that are present, in order. Anything else in the folder is refused, leftovers of an interrupted
 /// preparation are removed by [`prepare`].
-pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
-    let folder = dir.join(FOLDER);
+pub(crate) fn list(dir: &Dir) -> Result<Vec<u64>, JournalError> {
+    let folder = dir.path.join(FOLDER);
     let mut ordinals = Vec::new();
-    let entries = fs::read_dir(&folder).map_err(JournalError::file("listing", &folder))?;
-    for entry in entries {
-        let entry = entry.map_err(JournalError::file("listing", &folder))?;
-        let name = entry.file_name();
+    let names = dir
+        .disk
+        .names(&folder)
+        .map_err(JournalError::file("listing", &folder))?;
+    for name in names {
         let Some(digits) = name.to_str().and_then(|name| name.strip_suffix(".seg")) else {
             continue;
         };
@@ -43,7 +43,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
             Some(ordinal) => ordinals.push(ordinal),
             None => {
                 return Err(JournalError::Damaged {
-                    path: entry.path(),
+                    path: folder.join(name),
                     offset: 0,
                     index: 0,
                     reason: "the name is not one of a segment",
@@ -60,34 +60,38 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
 ///
 /// # Errors
 /// The I/O error; nothing is left under the name then.
-pub(crate) fn prepare(dir: &Path, ordinal: u64, bytes: u64, urgent: &AtomicBool) -> io::Result<File> {
-    let target = path(dir, ordinal);
+pub(crate) fn prepare(
+    dir: &Dir,
+    ordinal: u64,
+    bytes: u64,
+    urgent: &AtomicBool,
+) -> io::Result<Box<dyn DiskFile>> {
+    let target = path(&dir.path, ordinal);
     let draft = target.with_extension("new");
-    let made = write_zeros(&draft, bytes, urgent);
+    let made = write_zeros(&*dir.disk, &draft, bytes, urgent);
     let file = match made {
         Ok(file) => file,
         Err(error) => {
             // The space is needed by others; the draft has no meaning.
-            fs::remove_file(&draft).or_else(|error| match error.kind() {
+            dir.disk.remove_file(&draft).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
                 _ => Err(error),
             })?;
             return Err(error);
         }
     };
-    fs::rename(&draft, &target)?;
-    sync_folder(&dir.join(FOLDER))?;
+    dir.disk.rename(&draft, &target)?;
+    dir.disk.sync_folder(&dir.path.join(FOLDER))?;
     Ok(file)
 }
 
-fn write_zeros(draft: &Path, bytes: u64, urgent: &AtomicBool) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(draft)?;
+fn write_zeros(
+    disk: &dyn Disk,
+    draft: &Path,
+    bytes: u64,
+    urgent: &AtomicBool,
+) -> io::Result<Box<dyn DiskFile>> {
+    let file = disk.open(draft, Open::Empty)?;
     let zeros = vec![0_u8; PREPARED_AT_A_TIME];
     let mut offset = 0;
     while offset < bytes {
@@ -106,18 +110,11 @@ fn write_zeros(draft: &Path, bytes: u64, urgent: &AtomicBool) -> io::Result<File
 }
 
 /// Opens segment `ordinal` for reading and writing.
-pub(crate) fn open(dir: &Path, ordinal: u64) -> Result<File, JournalError> {
-    let path = path(dir, ordinal);
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
+pub(crate) fn open(dir: &Dir, ordinal: u64) -> Result<Box<dyn DiskFile>, JournalError> {
+    let path = path(&dir.path, ordinal);
+    dir.disk
+        .open(&path, Open::Write)
         .map_err(JournalError::file("opening", &path))
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Pads `frames`, which will stand at `offset`, with zeros to the end of the last page. What follows is zero
@@ -132,7 +129,7 @@ pub(crate) fn pad_to_page(frames: &mut Vec<u8>, offset: u64, segment: u64) {
 /// A view of a file through a buffer, for reading frames one after the other.
 #[derive(Debug)]
 pub(crate) struct Window {
-    file: File,
+    file: Box<dyn DiskFile>,
     start: u64,
     buffer: Vec<u8>,
     /// The buffer reaches to the end of the file, whose length never changes.
@@ -140,7 +137,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) fn new(file: File) -> Self {
+    pub(crate) fn new(file: Box<dyn DiskFile>) -> Self {
         Self {
             file,
             start: 0,
@@ -151,7 +148,7 @@ impl Window {
 
     /// Length of the file in bytes.
     pub(crate) fn file_len(&self) -> io::Result<u64> {
-        self.file.metadata().map(|meta| meta.len())
+        self.file.length()
     }
 
     /// Drops what was read, so that later writes are seen.

@@ -7,6 +7,7 @@ use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
 use bailiwick_audit::merkle::{ConsistencyProof, InclusionProof, LeafHash, leaf_hash};
 use bailiwick_audit::proof::ProofFile;
 
+use crate::disk::{Dir, Disk};
 use crate::error::JournalError;
 use crate::log::NoteKey;
 use crate::publish::{Proofs, Tiles};
@@ -23,13 +24,13 @@ impl StateTiles {
     ///
     /// # Errors
     /// [`JournalError`] when the folder does not hold a log of this origin and key.
-    pub fn open(dir: &Path, origin: &str, key: NoteKey) -> Result<Self, JournalError> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, origin: &str, key: NoteKey) -> Result<Self, JournalError> {
         let origin = Origin::parse(origin).map_err(|_| JournalError::Setting {
             setting: "origin",
             found: bailiwick_base::limits::shown(origin),
             expected: "1 to 255 bytes without spaces or `+`",
         })?;
-        let tiles = Tiles::open(dir, &origin, key)?;
+        let tiles = Tiles::open(&Dir::new(disk, dir), &origin, key)?;
         let proofs = tiles.proofs();
         Ok(Self {
             tiles: Mutex::new(tiles),

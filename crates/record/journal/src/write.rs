@@ -2,10 +2,7 @@
 //! then wakes everybody who waits.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,6 +13,7 @@ use bailiwick_base::limits::LEAF_MAX;
 use bailiwick_base::{Clock, NodeName};
 
 use crate::cursor::{Milestones, Place};
+use crate::disk::{Dir, DiskFile};
 use crate::error::NotAppended;
 use crate::frame::{NewFrame, SEGMENT_HEAD};
 use crate::publish::Progress;
@@ -35,19 +33,19 @@ const FRAMES_KEPT: usize = 4 << 20;
 
 /// The next segment: not asked for, being prepared, or there.
 enum Next {
-    Asked(JoinHandle<io::Result<File>>, Arc<AtomicBool>),
+    Asked(JoinHandle<io::Result<Box<dyn DiskFile>>>, Arc<AtomicBool>),
     None,
-    Ready(File),
+    Ready(Box<dyn DiskFile>),
 }
 
 /// Everything the thread owns.
 pub(crate) struct Writer {
-    dir: PathBuf,
+    dir: Dir,
     node: NodeName,
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
-    file: File,
+    file: Box<dyn DiskFile>,
     place: Place,
     capacity: u64,
     first_bytes: u64,
@@ -65,7 +63,7 @@ pub(crate) struct Writer {
 
 /// Sizes and names the writer needs.
 pub(crate) struct WriterConfig {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Dir,
     pub(crate) node: NodeName,
     pub(crate) first_bytes: u64,
     pub(crate) segment_bytes: u64,
@@ -87,7 +85,7 @@ impl Writer {
         progress: Arc<Progress>,
         replayed: Replayed,
     ) -> io::Result<Self> {
-        let capacity = replayed.file.metadata()?.len();
+        let capacity = replayed.file.length()?;
         Ok(Self {
             dir: config.dir,
             node: config.node,
@@ -277,7 +275,7 @@ impl Writer {
     }
 
     /// The next segment, waiting for it if need be.
-    fn prepared(&mut self) -> Option<File> {
+    fn prepared(&mut self) -> Option<Box<dyn DiskFile>> {
         let made = match std::mem::replace(&mut self.next, Next::None) {
             Next::Asked(preparing, urgent) => {
                 urgent.store(true, Ordering::Relaxed);
@@ -301,7 +299,7 @@ impl Writer {
     }
 
     fn note_failure(&mut self, error: &io::Error) {
-        let path = segment::path(&self.dir, self.place.ordinal + 1);
+        let path = segment::path(&self.dir.path, self.place.ordinal + 1);
         let text = format!(
             "preparing `{}` failed: {error}: {}",
             path.display(),
@@ -326,7 +324,7 @@ impl Writer {
             ));
         };
         let ordinal = self.place.ordinal + 1;
-        let capacity = start_segment(&file, ordinal, self.place.next, self.place.before);
+        let capacity = start_segment(&*file, ordinal, self.place.next, self.place.before);
         self.capacity = capacity.map_err(|error| self.write_failure("header", &error))?;
         self.file = file;
         self.place.ordinal = ordinal;
@@ -335,7 +333,7 @@ impl Writer {
     }
 
     fn write_failure(&self, step: &'static str, error: &io::Error) -> Failure {
-        let path = segment::path(&self.dir, self.place.ordinal);
+        let path = segment::path(&self.dir.path, self.place.ordinal);
         Failure::Write(format!(
             "{step} of `{}` failed: {error}: {}, then start again",
             path.display(),

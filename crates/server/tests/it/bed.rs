@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use bailiwick_base::{Clock, TenantId};
+use bailiwick_journal::{Disk, OsDisk};
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal};
 use bailiwick_server::operator::{OperatorKey, claim, idempotency_key};
 use bailiwick_server::{Config, ConfigSources, Machine, Service, Stopper};
@@ -142,6 +143,8 @@ pub(crate) struct Bed {
     /// Removed at the end, unless the bed was made for somebody else's folder.
     _own: Option<TempDir>,
     pub(crate) clock: Arc<ShiftedClock>,
+    /// Where the logs of the next start are.
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) operator: Operator,
     running: Option<Running>,
     http: Client<HttpConnector, Full<Bytes>>,
@@ -178,6 +181,7 @@ impl Bed {
             folder,
             _own: None,
             clock: Arc::new(ShiftedClock::new()),
+            disk: Arc::new(OsDisk),
             operator,
             running: None,
             http: Client::builder(TokioExecutor::new()).build_http(),
@@ -217,6 +221,7 @@ impl Bed {
     pub(crate) async fn run(&mut self) {
         let machine = Machine {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            disk: Arc::clone(&self.disk),
             launcher: None,
         };
         let service = Service::start_on(machine, self.config()).await.unwrap();
@@ -233,6 +238,7 @@ impl Bed {
     pub(crate) async fn try_run(&mut self) -> Result<(), String> {
         let machine = Machine {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            disk: Arc::clone(&self.disk),
             launcher: None,
         };
         let started = Service::start_on(machine, self.config()).await;

@@ -14,6 +14,7 @@ use crate::desk::Desk;
 pub(crate) async fn refusal(config: Config) -> String {
     let machine = Machine {
         clock: std::sync::Arc::new(crate::clock::ShiftedClock::new()),
+        disk: std::sync::Arc::new(bailiwick_journal::OsDisk),
         launcher: None,
     };
     match Service::start_on(machine, config).await {

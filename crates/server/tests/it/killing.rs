@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bailiwick_journal::KillJournal;
+use bailiwick_journal::{KillJournal, OsDisk};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -533,6 +533,6 @@ async fn a_stop_whose_giver_hangs_up_is_carried_to_its_end() {
     }
     assert!(stopped > 0, "nobody was heard");
     bed.stop().await;
-    let (_, unsettled) = KillJournal::open(&bed.data().join("kill.journal")).unwrap();
+    let (_, unsettled) = KillJournal::open(&OsDisk, &bed.data().join("kill.journal")).unwrap();
     assert_eq!(unsettled.len(), 0, "what was given is carried out");
 }

@@ -26,9 +26,8 @@
 mod entry;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::TryLockError;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,7 +36,7 @@ use bailiwick_base::{Digest, Sha256};
 
 pub use entry::{KillEntry, KillMark};
 
-use crate::segment::sync_folder;
+use crate::disk::{Disk, DiskFile, Open, read};
 
 const PAGE: usize = 4096;
 const PAGES: u64 = 256;
@@ -152,7 +151,7 @@ struct Pages {
 #[derive(Debug)]
 pub struct KillJournal {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     pages: Mutex<Pages>,
     flush_failed: AtomicBool,
     torn: usize,
@@ -164,7 +163,7 @@ impl KillJournal {
     ///
     /// # Errors
     /// [`KillJournalError`]; a file that is there and is not a whole journal is never replaced.
-    pub fn open(path: &Path) -> Result<(Self, Vec<(Slot, KillEntry)>), KillJournalError> {
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<(Self, Vec<(Slot, KillEntry)>), KillJournalError> {
         let failed = |action| {
             move |source| KillJournalError::File {
                 action,
@@ -172,14 +171,10 @@ impl KillJournal {
                 source,
             }
         };
-        if !path.try_exists().map_err(failed("opening"))? {
-            make(path).map_err(failed("making"))?;
+        if !disk.exists(path).map_err(failed("opening"))? {
+            make(disk, path).map_err(failed("making"))?;
         }
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(failed("opening"))?;
+        let file = disk.open(path, Open::Write).map_err(failed("opening"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -189,7 +184,7 @@ impl KillJournal {
             }
             Err(TryLockError::Error(source)) => return Err(failed("locking")(source)),
         }
-        let bytes = fs::read(path).map_err(failed("reading"))?;
+        let bytes = read(disk, path).map_err(failed("reading"))?;
         let (pages, _) = bytes.as_chunks::<PAGE>();
         let flushed = pages.first().and_then(read_first);
         let (true, Some(flushed)) = (bytes.len() == PAGES as usize * PAGE, flushed) else {
@@ -429,23 +424,18 @@ fn free_place(states: &[Page]) -> Option<usize> {
     places.min().map(|(_, place)| place)
 }
 
-fn make(path: &Path) -> io::Result<()> {
+fn make(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let draft = path.with_extension("new");
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
+    disk.create_folders(folder)?;
+    let file = disk.open(&draft, Open::Empty)?;
     for page in 0..PAGES {
         let bytes = if page == 0 { first_page() } else { [0; PAGE] };
         file.write_all_at(&bytes, page * PAGE as u64)?;
     }
     file.sync_all()?;
-    fs::rename(&draft, path)?;
-    sync_folder(folder)
+    disk.rename(&draft, path)?;
+    disk.sync_folder(folder)
 }
 
 fn first_page() -> [u8; PAGE] {

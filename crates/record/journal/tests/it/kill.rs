@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bailiwick_base::{AgentLabel, Epoch, IdentityId, ServerName, TaskId, TenantId, Time, TokenId, ToolName};
 use bailiwick_decide::{MarkEffect, MarkScope};
-use bailiwick_journal::{KillEntry, KillJournal, KillJournalError, KillMark, Slot};
+use bailiwick_journal::{KillEntry, KillJournal, KillJournalError, KillMark, OsDisk, Slot};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ fn entry(n: u64) -> KillEntry {
 
 fn open(path: &Path) -> (KillJournal, Vec<(Slot, KillEntry)>) {
     unlocked(
-        || KillJournal::open(path),
+        || KillJournal::open(&OsDisk, path),
         |e| matches!(e, KillJournalError::Locked { .. }),
     )
     .unwrap()
@@ -140,7 +140,7 @@ fn a_flushed_page_that_is_not_what_was_written_stops_the_start_with_its_number()
     let used = used(&bytes);
     let refused = |bytes: &[u8], at: usize| {
         fs::write(&path, bytes).unwrap();
-        match KillJournal::open(&path) {
+        match KillJournal::open(&OsDisk, &path) {
             Err(KillJournalError::Damaged { page: 1, .. }) => {}
             other => panic!("byte {at}: {other:?}"),
         }
@@ -167,7 +167,10 @@ fn a_flushed_page_that_is_not_what_was_written_stops_the_start_with_its_number()
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
         assert!(
-            matches!(KillJournal::open(&path), Err(KillJournalError::NotWhole { .. })),
+            matches!(
+                KillJournal::open(&OsDisk, &path),
+                Err(KillJournalError::NotWhole { .. })
+            ),
             "byte {at}"
         );
     }
@@ -242,7 +245,7 @@ fn a_file_that_is_no_whole_journal_is_never_replaced() {
     ] {
         fs::write(&path, &damaged).unwrap();
         assert!(matches!(
-            KillJournal::open(&path),
+            KillJournal::open(&OsDisk, &path),
             Err(KillJournalError::NotWhole { .. })
         ));
         assert_eq!(fs::read(&path).unwrap(), damaged);
@@ -250,7 +253,7 @@ fn a_file_that_is_no_whole_journal_is_never_replaced() {
     fs::write(&path, &whole).unwrap();
     let (_held, _) = open(&path);
     assert!(matches!(
-        KillJournal::open(&path),
+        KillJournal::open(&OsDisk, &path),
         Err(KillJournalError::Locked { .. })
     ));
 }

@@ -10,6 +10,7 @@
 mod append;
 mod crash;
 mod export;
+mod faults;
 mod kill;
 mod payload;
 mod publish;

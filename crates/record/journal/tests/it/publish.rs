@@ -1,12 +1,13 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
 use bailiwick_audit::entry::{Kind, Leaf};
 use bailiwick_audit::fsck::{Content, Order, fsck_log};
 use bailiwick_audit::merkle::{leaf_hash, verify_consistency};
-use bailiwick_journal::{DecisionLog, JournalError, LogConfig, StateTiles, TileFolder};
+use bailiwick_journal::{DecisionLog, JournalError, LogConfig, OsDisk, StateTiles, TileFolder};
 
 use crate::rig::{
     ORIGIN, append_each, config, deps, folder, image, note_key, open, open_log, record, segment, wait,
@@ -298,7 +299,7 @@ fn the_state_log_is_published_the_same_way() {
             .map(|n| (n as u64, leaves[n].as_slice()))
             .collect::<Vec<_>>()
     };
-    let tiles = StateTiles::open(dir.path(), STATE, note_key(STATE, 2)).unwrap();
+    let tiles = StateTiles::open(Arc::new(OsDisk), dir.path(), STATE, note_key(STATE, 2)).unwrap();
     assert_eq!(tiles.checkpoint().checkpoint().size, 0);
     assert_eq!(tiles.publish(offer(0, 1)).unwrap(), 1);
     assert_eq!(tiles.publish(offer(1, 300)).unwrap(), 300);
@@ -310,7 +311,7 @@ fn the_state_log_is_published_the_same_way() {
         })
     ));
     drop(tiles);
-    let tiles = StateTiles::open(dir.path(), STATE, note_key(STATE, 2)).unwrap();
+    let tiles = StateTiles::open(Arc::new(OsDisk), dir.path(), STATE, note_key(STATE, 2)).unwrap();
     assert_eq!(tiles.size(), 300);
     assert_eq!(tiles.publish(offer(250, 600)).unwrap(), 600);
     let (hash, ..) = tiles.prove_inclusion(42).unwrap();
@@ -380,7 +381,7 @@ fn a_draft_of_a_checkpoint_is_not_a_checkpoint() {
 fn the_state_log_takes_entries_again_after_an_obstacle() {
     const STATE: &str = "test.invalid/state";
     let dir = folder();
-    let tiles = StateTiles::open(dir.path(), STATE, note_key(STATE, 2)).unwrap();
+    let tiles = StateTiles::open(Arc::new(OsDisk), dir.path(), STATE, note_key(STATE, 2)).unwrap();
     let leaves: Vec<Vec<u8>> = (0..3).map(state_leaf).collect();
     let obstacle = dir.path().join("tile");
     fs::write(&obstacle, b"a file where the folder belongs").unwrap();

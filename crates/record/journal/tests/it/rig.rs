@@ -13,7 +13,7 @@ use bailiwick_base::{
     Clock, Epoch, ManualClock, NodeName, SealContext, SealError, Sealer, StatePos, TenantId, Time,
 };
 use bailiwick_journal::{
-    Appending, DecisionLog, Deps, JournalError, LogConfig, LogReader, NoteKey, Record, Recovery,
+    Appending, DecisionLog, Deps, JournalError, LogConfig, LogReader, NoteKey, OsDisk, Record, Recovery,
 };
 use tempfile::TempDir;
 
@@ -162,6 +162,7 @@ pub(crate) fn deps() -> Deps {
         clock: Arc::new(ManualClock::at(Time::from_secs(1_763_750_000))),
         sealer: Arc::new(TestSealer { erased: None }),
         key: note_key(ORIGIN, 1),
+        disk: Arc::new(OsDisk),
     }
 }
 

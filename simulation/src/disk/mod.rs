@@ -1,0 +1,7 @@
+//! Disks for tests.
+
+mod faulty;
+mod memory;
+
+pub use faulty::{Fault, FaultyDisk, Step, Verb};
+pub use memory::MemoryDisk;
