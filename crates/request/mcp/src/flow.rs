@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bailiwick_base::Digest;
 use bailiwick_decide::DenyReason;
-use bailiwick_pep::{Denial, Outcome, Permit};
+use bailiwick_pep::{Denial, Outcome, Permit, Watch};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -117,6 +117,11 @@ impl Flow {
     pub(crate) fn ending_with(mut self, in_flight: InFlight, told: oneshot::Receiver<()>) -> Self {
         self.give_up = Some((in_flight, told));
         self
+    }
+
+    /// For whoever ends it from outside; nothing once it ended.
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        self.permit.as_ref().map(Permit::watch)
     }
 
     pub(crate) fn accepts_events(&self) -> bool {

@@ -15,6 +15,7 @@ use futures_util::stream;
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast;
 
+use super::carry::carried;
 use super::{respond, tools};
 use crate::answer;
 use crate::bridge;
@@ -264,21 +265,24 @@ type Advance = Pin<Box<dyn Future<Output = (ListenStep, Listening)> + Send>>;
 
 fn body_of(gateway: &Arc<Gateway>, listening: Listening) -> Body {
     let keep_alive = gateway.config.keep_alive;
+    let Some(watch) = listening.permit.as_ref().map(Permit::watch) else {
+        return Body::empty();
+    };
     let first: Advance = Box::pin(listening.advance());
     // The head goes out with the first bytes, so there are some at once.
-    let hello = stream::iter([Ok::<_, std::convert::Infallible>(sse::KEEP_ALIVE)]);
+    let hello = stream::iter([sse::KEEP_ALIVE]);
     let events = stream::unfold(Some(first), move |advance| async move {
         let mut advance = advance?;
         match tokio::time::timeout(keep_alive, advance.as_mut()).await {
-            Err(_) => Some((Ok(sse::KEEP_ALIVE), Some(advance))),
+            Err(_) => Some((sse::KEEP_ALIVE, Some(advance))),
             Ok((ListenStep::Message(text), listening)) => {
                 let next: Advance = Box::pin(listening.advance());
-                Some((Ok(sse::event(&text)), Some(next)))
+                Some((sse::event(&text), Some(next)))
             }
             Ok((ListenStep::End, _)) => None,
         }
     });
-    Body::from_stream(stream::StreamExt::chain(hello, events))
+    carried(gateway, watch, stream::StreamExt::chain(hello, events))
 }
 
 impl Listening {

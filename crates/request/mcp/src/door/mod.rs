@@ -1,6 +1,7 @@
 //! The side that faces callers: one endpoint for both eras.
 
 mod auth;
+mod carry;
 mod legacy;
 mod listen;
 mod modern;

@@ -10,12 +10,13 @@ use axum::response::Response;
 use bailiwick_decide::DenyReason;
 use bailiwick_pep::Denial;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::auth;
+use super::carry::carried;
 use crate::answer;
 use crate::bridge;
 use crate::error::UpstreamError;
@@ -127,7 +128,11 @@ pub(super) async fn flow(gateway: &Arc<Gateway>, mut flow: Flow) -> Response {
             FlowStep::End(reply) => return json(reply.status, reply.text),
             FlowStep::Silent => return events(Body::empty()),
             FlowStep::Message(text) if rest.accepts_events() => {
-                return events(stream_of(rest, text, gateway.config.keep_alive));
+                return events(match rest.watch() {
+                    Some(watch) => carried(gateway, watch, stream_of(rest, text, gateway.config.keep_alive)),
+                    // It ended while it spoke.
+                    None => Body::empty(),
+                });
             }
             // The caller cannot read a stream: it gets the answer alone.
             FlowStep::Message(_) => flow = rest,
@@ -161,27 +166,25 @@ enum Position {
     Over,
 }
 
-fn stream_of(flow: Flow, first: Bytes, keep_alive: Duration) -> Body {
-    let events = stream::unfold(
+fn stream_of(flow: Flow, first: Bytes, keep_alive: Duration) -> impl Stream<Item = Bytes> {
+    stream::unfold(
         Position::First(Box::new(flow), first),
         move |position| async move {
             let mut advance: Advance = match position {
                 Position::First(flow, text) => {
-                    return Some((Ok(sse::event(&text)), Position::Later(Box::pin(flow.advance()))));
+                    return Some((sse::event(&text), Position::Later(Box::pin(flow.advance()))));
                 }
                 Position::Later(advance) => advance,
                 Position::Over => return None,
             };
             match tokio::time::timeout(keep_alive, advance.as_mut()).await {
-                Err(_) => Some((Ok(sse::KEEP_ALIVE), Position::Later(advance))),
-                Ok((FlowStep::Message(text), flow)) => Some((
-                    Ok::<_, std::convert::Infallible>(sse::event(&text)),
-                    Position::Later(Box::pin(flow.advance())),
-                )),
-                Ok((FlowStep::End(reply), _)) => Some((Ok(sse::event(&reply.text)), Position::Over)),
+                Err(_) => Some((sse::KEEP_ALIVE, Position::Later(advance))),
+                Ok((FlowStep::Message(text), flow)) => {
+                    Some((sse::event(&text), Position::Later(Box::pin(flow.advance()))))
+                }
+                Ok((FlowStep::End(reply), _)) => Some((sse::event(&reply.text), Position::Over)),
                 Ok((FlowStep::Silent, _)) => None,
             }
         },
-    );
-    Body::from_stream(events)
+    )
 }

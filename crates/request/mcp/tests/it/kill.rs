@@ -247,6 +247,40 @@ async fn open_streams_end_with_a_kill() {
 }
 
 #[tokio::test]
+async fn a_kill_ends_what_its_caller_does_not_read() {
+    for is_modern in [true, false] {
+        let (world, server) = (World::new(), Server::start(is_modern).await);
+        server.state.tools.lock().unwrap().push(tool("endless"));
+        world.add("up", server.connection()).await;
+        world.grant("t", 1, ALL);
+        let meta = json!({"progressToken": "p"});
+        let params = json!({"name": "endless", "arguments": {}, "_meta": meta});
+        let mut unread = vec![
+            world
+                .send(modern("t", "up", json!(9), "tools/call", params))
+                .await,
+        ];
+        let session = open(&world, "t", "up", json!({})).await;
+        let mut get = in_session("t", "up", &session, &json!({}));
+        *get.method_mut() = http::Method::GET;
+        unread.push(world.send(get).await);
+        world.kill(MarkScope::Identity(identity_id(1)));
+        until("the call is over upstream", || {
+            *server.state.dropped.lock().unwrap() >= 1
+        })
+        .await;
+        for method in ["tools/call", "session/stream"] {
+            until("the outcome is recorded", || {
+                world
+                    .outcomes()
+                    .contains(&(method.to_owned(), Outcome::Cancelled))
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_the_token_that_opened_it() {
     let (world, _server) = world(true).await;
     let session = open(&world, "t", "up", json!({})).await;
