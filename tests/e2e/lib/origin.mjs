@@ -99,6 +99,20 @@ export class Origin {
             response.end();
         } else if (path === "/v1/packed") {
             response.writeHead(200, { ...json, "content-encoding": "gzip" }).end(gzipSync(shown));
+        } else if (path === "/v1/unsaid") {
+            // The header that says so is for one hop only, by its own word.
+            response.writeHead(200, { ...json, connection: "content-encoding", "content-encoding": "gzip" }).end(gzipSync(shown));
+        } else if (path === "/v1/packed-hop") {
+            const packed = gzipSync(shown);
+            response.socket.write(`HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n${packed.length.toString(16)}\r\n`);
+            response.socket.write(packed);
+            response.socket.end("\r\n0\r\n\r\n");
+        } else if (path === "/v1/wide") {
+            response.writeHead(200, { "content-type": "text/plain; charset=UTF-16LE" }).end(Buffer.from(shown, "utf16le"));
+        } else if (path === "/v1/pieces") {
+            const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? (request.url.endsWith("?always") ? ["", 0, 12] : []);
+            const head = from === undefined ? [200, json] : [206, { ...json, "content-range": `bytes ${from}-${to}/${shown.length}` }];
+            response.writeHead(...head).end(from === undefined ? shown : shown.slice(Number(from), Number(to) + 1));
         } else if (path === "/v1/hold") {
             seen.held = response;
             response.writeHead(200, { "content-type": "text/event-stream" });

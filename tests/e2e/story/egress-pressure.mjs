@@ -140,6 +140,25 @@ test("who shows no token takes no place from who does, and with a dead one no TL
     dead.close();
 });
 
+test("a secret that is sent back packed for a hop, in wide letters or in pieces that the agent chose is not heard", async ({ proxy, acme }) => {
+    const halves = [acme.secret.slice(0, 20), acme.secret.slice(20)];
+    const connection = await Raw.open(proxy);
+    for (const path of ["/v1/unsaid", "/v1/packed-hop", "/v1/wide", "/v1/pieces?always"]) {
+        const answer = await connection.ask(request(acme, path));
+        assert.match(answer, /^HTTP\/1\.1 502 .*\(destination\.packed\)/, path);
+    }
+    for (const range of ["bytes=0-26", "BYTES=27-60", "bytes=0-3,27-40"]) {
+        const answer = await connection.ask(request(acme, "/v1/pieces", { headers: [`Range: ${range}`, "Accept-Charset: utf-16"] }));
+        assert.match(answer, /^HTTP\/1\.1 200 /, range);
+        assert.ok(halves.every(half => !answer.includes(half)), answer);
+        const seen = acme.origin.requests.at(-1).headers;
+        assert.deepEqual([seen.range, seen["accept-charset"]], [undefined, undefined]);
+    }
+    await connection.ask(request(acme, "/v1/invoices", { headers: ["Range: 0-24"] }));
+    assert.equal(acme.origin.requests.at(-1).headers.range, "0-24", "pages in other units are asked for as they were");
+    connection.close();
+});
+
 test("a header that makes another request of the one that was decided is refused, and nothing arrives", async ({ installation, proxy, acme }) => {
     const { token } = await installation.openTask("agent", ['api:GET(path under "/v1/public")', 'api:POST(path under "/v1/public")']);
     const before = acme.origin.requests.length;

@@ -189,8 +189,13 @@ fn outgoing(
     headers.insert(header::HOST, host);
     if let Some(injected) = injected {
         headers.insert(injected.name.clone(), injected.value.clone());
-        // What is packed cannot be looked into for the secret.
+        // What is packed cannot be looked into for the secret, nor what comes in pieces that the agent chose.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.remove(header::ACCEPT_CHARSET);
+        if asks_for_bytes(headers) {
+            headers.remove(header::RANGE);
+            headers.remove(header::IF_RANGE);
+        }
     }
     let config = &session.shared.deps.config;
     let mut out = Request::new(Upload {
@@ -203,6 +208,15 @@ fn outgoing(
     *out.uri_mut() = wanted.endpoint.path.parse::<Uri>().map_err(|_| malformed())?;
     *out.headers_mut() = parts.headers;
     Ok(out)
+}
+
+/// Ranges of bytes; pages are counted in other units.
+fn asks_for_bytes(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(header::RANGE).iter();
+    ranges.any(|range| {
+        let unit = range.as_bytes().trim_ascii().get(..5);
+        unit.is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes"))
+    })
 }
 
 /// Takes off what is for one hop only, the headers named by `Connection` too.

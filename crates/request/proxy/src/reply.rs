@@ -6,7 +6,7 @@ use std::time::Duration;
 use bailiwick_pep::{Outcome, Permit};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 
@@ -23,14 +23,17 @@ pub(crate) fn pass_on(
     response: Response<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let (mut parts, body) = response.into_parts();
+    // Before a header is taken off: it may be the one that tells.
+    let hidden = mask.is_on() && (is_packed(&parts.headers) || is_piece(parts.status, &parts.headers));
     strip(&mut parts.headers);
     // Another way to the same service would not lead through here.
     parts.headers.remove(header::ALT_SVC);
-    if mask.is_on() && is_packed(&parts.headers) {
+    if hidden {
         permit.finish(Outcome::Failed);
         return Err(Refused::gateway(
             "destination.packed",
-            "the destination packed its answer although it was asked not to: it cannot be looked into for its secret",
+            "the destination packed its answer, or sent a piece of it, although it was asked not to: it cannot be looked \
+             into for its secret",
         ));
     }
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -74,11 +77,41 @@ pub(crate) fn pass_on(
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
-fn is_packed(headers: &http::HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
+/// Packed for this hop or for the reader, or in letters of several bytes each.
+fn is_packed(headers: &HeaderMap) -> bool {
+    let other = |name, plain: &[u8]| {
+        let mut codings = headers.get_all(name).iter();
+        codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(plain))
+    };
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let wide = kinds.any(|kind| {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        [
+            &b"utf-16"[..],
+            b"utf-32",
+            b"utf-7",
+            b"utf16",
+            b"utf32",
+            b"utf7",
+            b"ucs-2",
+        ]
         .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        .any(|name| kind.windows(name.len()).any(|window| window == *name))
+    });
+    other(header::CONTENT_ENCODING, b"identity") || other(header::TRANSFER_ENCODING, b"chunked") || wide
+}
+
+/// A piece of a document: of a secret in it, each piece may hold too little to be found.
+fn is_piece(status: StatusCode, headers: &HeaderMap) -> bool {
+    let begins = |name, with: &[u8]| {
+        headers.get_all(name).iter().any(|value| {
+            let start = value.as_bytes().get(..with.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+        })
+    };
+    // Pages are counted in other units, and each is a document.
+    status == StatusCode::PARTIAL_CONTENT
+        && (begins(header::CONTENT_RANGE, b"bytes") || begins(header::CONTENT_TYPE, b"multipart/byteranges"))
 }
 
 /// Whether nothing more comes. It is asked rather than waited for: whoever was told a length does not come back for
