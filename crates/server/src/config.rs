@@ -98,6 +98,8 @@ pub struct Listen {
     pub drain_secs: u64,
     /// Seconds for a TLS handshake, and for each head of a request from its first byte (1 to 60).
     pub header_secs: u64,
+    /// Seconds for which a peer may take nothing of its answer before its connection is cut (1 to 600).
+    pub stall_secs: u64,
     /// Connections at once; fewer when the limit of open files is low, so that some are left for the rest.
     pub connections_max: usize,
     /// Connections at once from one address (IPv6: one /64), and never more than half of all.
@@ -262,6 +264,11 @@ impl Listen {
             self.header_secs
         );
         ensure!(
+            (1..=600).contains(&self.stall_secs),
+            "config key `listen.stall_secs`: {} is not 1 to 600",
+            self.stall_secs
+        );
+        ensure!(
             self.connections_max > 0 && self.connections_per_peer_max > 0,
             "config keys `listen.connections_max` and `listen.connections_per_peer_max` must be at least 1"
         );
@@ -288,6 +295,7 @@ impl Default for Config {
                 allowed_hosts: Vec::new(),
                 drain_secs: 10,
                 header_secs: 10,
+                stall_secs: 30,
                 connections_max: 4_096,
                 connections_per_peer_max: 1_024,
                 body_mib_max: 64,

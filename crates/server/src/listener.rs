@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use bailiwick_pep::token::ClientCertificate;
+use bailiwick_proxy::Patient;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -38,6 +39,8 @@ pub(crate) struct Listener {
     drain: Duration,
     /// For a TLS handshake, and for each head of a request.
     head: Duration,
+    /// How long a peer may take nothing of what is written to it.
+    stall: Duration,
     places: Arc<Places>,
 }
 
@@ -51,6 +54,7 @@ impl Listener {
             tls: acceptor(config)?,
             drain: Duration::from_secs(config.drain_secs),
             head: Duration::from_secs(config.header_secs),
+            stall: Duration::from_secs(config.stall_secs),
             places: Places::new(config),
         })
     }
@@ -118,6 +122,7 @@ impl Listener {
         let (tls, head) = (self.tls.clone(), self.head);
         let builder = builder.clone();
         let watcher = graceful.watcher();
+        let stream = Patient::new(stream, self.stall);
         crate::spawn(async move {
             let _place = place;
             let from = bailiwick_api::Peer(crate::places::network(peer.ip()));

@@ -36,3 +36,4 @@ mod wanted;
 pub use authority::{CaError, CaKey};
 pub use config::ProxyConfig;
 pub use listener::{Proxy, ProxyDeps, ProxyError};
+pub use patience::Patient;

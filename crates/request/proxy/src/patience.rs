@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 /// A stream that breaks when what is written finds no room for `max`. HTTP libraries wait for ever there, and look at
 /// nothing else meanwhile.
-pub(crate) struct Patient<S> {
+pub struct Patient<S> {
     stream: S,
     max: Duration,
     /// Present while something waits for room.
@@ -18,7 +18,8 @@ pub(crate) struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    pub(crate) fn new(stream: S, max: Duration) -> Self {
+    /// `stream`, whose peer may take nothing for `max` at most.
+    pub fn new(stream: S, max: Duration) -> Self {
         Self {
             stream,
             max,

@@ -61,6 +61,23 @@ async fn a_connection_without_a_request_is_closed_and_http_2_is_not_spoken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_reads_nothing_is_cut() {
+    let bed = Bed::start_with(|config| config.listen.stall_secs = 1).await;
+    let mut stream = TcpStream::connect(bed.address()).await.unwrap();
+    let asked = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    // Once every buffer on the way is full, nothing is taken any more, in either direction.
+    let asking = async {
+        loop {
+            if let Err(error) = stream.write_all(&asked).await {
+                return error;
+            }
+        }
+    };
+    let cut = tokio::time::timeout(std::time::Duration::from_secs(20), asking).await;
+    cut.expect("the connection ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_address_has_its_share_of_connections_and_others_have_theirs() {
     let bed = Bed::start_with(|config| {
         config.listen.connections_max = 12;
