@@ -49,10 +49,8 @@ pub(super) enum DocumentError {
     Url(&'static str),
 }
 
-/// The page tells strangers no more than that it failed; why stands in the log.
 impl From<FetchError> for DocumentError {
     fn from(error: FetchError) -> Self {
-        tracing::info!(code = error.code(), %error, "the document of a client was not fetched");
         match error {
             FetchError::Guarded(_) => Self::Guarded,
             FetchError::Busy => Self::Busy,
@@ -116,7 +114,10 @@ pub(super) async fn described(deps: &Deps, tenant: &TenantId, url: &str) -> Resu
     };
     let turn = || deps.federation.turns.take(tenant, &host(url));
     let documents = &deps.federation.documents;
-    let document = documents.json_in_turn(&destination, Need::Kept, turn).await?;
+    let document = documents
+        .json_in_turn(&destination, Need::Kept, turn)
+        .await
+        .map_err(|error| unfetched(deps, tenant, error))?;
     let mut known = read(&document.value, url)?;
     if let Some(place) = known.1 {
         known.0.keys = Some(Keys {
@@ -127,6 +128,15 @@ pub(super) async fn described(deps: &Deps, tenant: &TenantId, url: &str) -> Resu
         });
     }
     Ok(known.0)
+}
+
+/// The page tells strangers no more than that it failed; why stands in the log.
+fn unfetched(deps: &Deps, tenant: &TenantId, error: FetchError) -> DocumentError {
+    let line = deps.federation.strangers.line(tenant, deps.clock.monotonic());
+    if let Some(unsaid) = line {
+        tracing::info!(%tenant, code = error.code(), %error, unsaid, "the document of a client was not fetched");
+    }
+    error.into()
 }
 
 fn admitting(deps: &Deps, tenant: &TenantId, url: &str) -> Option<Arc<PublicClient>> {

@@ -7,6 +7,7 @@ use bailiwick_base::{Digest, Sha256, TenantId, Time};
 use bailiwick_outbound::Fetcher;
 use bailiwick_pep::token::{ReplayMemory, Seen};
 
+use super::strangers::Strangers;
 use super::turns::Turns;
 
 /// Evidence that is remembered as used, in all.
@@ -22,6 +23,8 @@ pub struct Federation {
     pub(crate) documents: Fetcher,
     /// How many of them are fetched at once.
     pub(super) turns: Turns,
+    /// What the log says of those who are not known.
+    pub(super) strangers: Strangers,
     used: ReplayMemory,
     started_at: Time,
     /// Held while a rule is added: an issuer speaks for one tenant, also when two are faster than the snapshot.
@@ -50,6 +53,7 @@ impl Federation {
             sts: None,
             documents,
             turns: Turns::default(),
+            strangers: Strangers::default(),
             used: ReplayMemory::new(REMEMBERED_MAX, REMEMBERED_PER_ISSUER_MAX),
             started_at,
             adding: Arc::default(),

@@ -12,5 +12,6 @@ mod proof;
 mod public;
 pub(crate) mod revoke;
 mod secret;
+mod strangers;
 pub(crate) mod token;
 mod turns;

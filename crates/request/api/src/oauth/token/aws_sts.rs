@@ -32,8 +32,8 @@ async fn workload(
     tenant: &TenantId,
     assertion: &str,
 ) -> Result<(Requester, Attested), OauthError> {
-    let request =
-        SignedRequest::parse(assertion, &deps.issuer(tenant), deps.clock.now()).map_err(|e| unproven(&e))?;
+    let request = SignedRequest::parse(assertion, &deps.issuer(tenant), deps.clock.now())
+        .map_err(|e| unproven(deps, tenant, &e))?;
     let rules = |deps: &Deps| -> Vec<_> {
         let now = deps.clock.now();
         let of_aws = |rule: &bailiwick_credential::trust::Trust| {
@@ -50,18 +50,18 @@ async fn workload(
     let first = before
         .first()
         .ok_or(AttestError::Issuer)
-        .map_err(|e| unproven(&e))?;
+        .map_err(|e| unproven(deps, tenant, &e))?;
     // One endpoint answers for the request, and its answer counts for the rules that name it.
     let sts = deps.federation.sts.as_ref().ok_or(AttestError::Issuer);
     let attested = sts
-        .map_err(|e| unproven(&e))?
+        .map_err(|e| unproven(deps, tenant, &e))?
         .verify(&request, &issuer_of(tenant, &first.issuer)?)
         .await
-        .map_err(|e| unproven(&e))?;
+        .map_err(|e| unproven(deps, tenant, &e))?;
     // Time has passed: what was removed meanwhile admits nobody.
     let mut after = rules(deps);
     after.retain(|rule| rule.issuer == first.issuer);
-    let (rule, since) = chosen(&after, &attested)?;
+    let (rule, since) = chosen(deps, &after, &attested)?;
     let requester = taken(deps, tenant, &attested, (rule, since))?;
     Ok((requester, attested))
 }

@@ -76,7 +76,7 @@ async fn workload(
     shown: &Shown,
     assertion: &str,
 ) -> Result<(Requester, Attested), OauthError> {
-    let evidence = Evidence::parse(assertion.as_bytes()).map_err(|e| unproven(&e))?;
+    let evidence = Evidence::parse(assertion.as_bytes()).map_err(|e| unproven(deps, tenant, &e))?;
     let issuer = one_issuer(deps, tenant, &evidence)?;
     let profile = issuer_of(tenant, &issuer)?;
     let attested = deps
@@ -84,17 +84,19 @@ async fn workload(
         .attester
         .verify(&evidence, &profile, &deps.issuer(tenant), deps.clock.now())
         .await
-        .map_err(|e| unproven(&e))?;
+        .map_err(|e| unproven(deps, tenant, &e))?;
     // Fetching keys takes time: what ended meanwhile has ended.
     let (now, snapshot) = (deps.clock.now(), deps.cell.load());
-    attested.require_alive(now).map_err(|e| unproven(&e))?;
+    attested
+        .require_alive(now)
+        .map_err(|e| unproven(deps, tenant, &e))?;
     // Only rules of the issuer that signed: nobody vouches for the workloads of somebody else.
     let rules: Vec<_> = snapshot
         .trusts(tenant)
         .filter(|rule| rule.is_alive(now) && rule.issuer == issuer)
         .cloned()
         .collect();
-    let (rule, since) = chosen(&rules, &attested)?;
+    let (rule, since) = chosen(deps, &rules, &attested)?;
     id_jag::require_client(deps, tenant, (form, shown), &attested, rule).await?;
     let requester = taken(deps, tenant, &attested, (rule, since))?;
     Ok((requester, attested))
@@ -103,17 +105,21 @@ async fn workload(
 /// The rule that makes a workload an identity, of rules that are alive and of its issuer; and since when that issuer is
 /// trusted.
 pub(super) fn chosen<'a>(
+    deps: &Deps,
     rules: &'a [Arc<Trust>],
     attested: &Attested,
 ) -> Result<(&'a Trust, Time), OauthError> {
+    let tenant = &attested.issuer.tenant;
     let since = rules
         .iter()
         .map(|rule| rule.created_at)
         .min()
         .ok_or(AttestError::Issuer)
-        .map_err(|e| unproven(&e))?;
+        .map_err(|e| unproven(deps, tenant, &e))?;
     let mut admitting = rules.iter().filter(|rule| rule.admits(&attested.attributes));
-    let rule = admitting.next().ok_or_else(|| not_admitted(rules, attested))?;
+    let rule = admitting
+        .next()
+        .ok_or_else(|| not_admitted(deps, rules, attested))?;
     if admitting.any(|other| other.identity != rule.identity) {
         return Err(bad(
             "invalid_grant",
@@ -150,7 +156,7 @@ fn one_issuer(deps: &Deps, tenant: &TenantId, evidence: &Evidence<'_>) -> Result
     let first = issuers
         .next()
         .ok_or(AttestError::Issuer)
-        .map_err(|e| unproven(&e))?;
+        .map_err(|e| unproven(deps, tenant, &e))?;
     if issuers.any(|other| other != first) {
         return Err(bad(
             "invalid_grant",
@@ -179,9 +185,12 @@ pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<Iss
 
 /// No rule fits what was proven: which attribute differed stands in the log, where the operator looks for it. Who
 /// asks is not told: it would learn what to look like.
-fn not_admitted(rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
+fn not_admitted(deps: &Deps, rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
     let shown = bailiwick_base::limits::shown;
     for rule in rules.iter().take(RULES_TOLD_MAX) {
+        let Some(unsaid) = line(deps, &attested.issuer.tenant) else {
+            break;
+        };
         let (attribute, wanted, found) = rule.difference(&attested.attributes).unwrap_or_default();
         tracing::info!(
             issuer = %shown(&rule.issuer.url),
@@ -189,6 +198,7 @@ fn not_admitted(rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
             attribute = %shown(attribute),
             wanted = %shown(wanted),
             shown = %found.map_or_else(|| "nothing".to_owned(), |found| format!("`{}`", shown(found))),
+            unsaid,
             "a trust rule did not admit a workload"
         );
     }
@@ -198,9 +208,16 @@ fn not_admitted(rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
     )
 }
 
+/// A line of the log about somebody who is not known, if there is one left.
+fn line(deps: &Deps, tenant: &TenantId) -> Option<u64> {
+    deps.federation.strangers.line(tenant, deps.clock.monotonic())
+}
+
 /// The caller may come again when the issuer answers; otherwise the grant is invalid.
-pub(super) fn unproven(error: &AttestError) -> OauthError {
-    tracing::info!(code = error.code(), %error, "evidence of a workload was refused");
+pub(super) fn unproven(deps: &Deps, tenant: &TenantId, error: &AttestError) -> OauthError {
+    if let Some(unsaid) = line(deps, tenant) {
+        tracing::info!(%tenant, code = error.code(), %error, unsaid, "evidence of a workload was refused");
+    }
     match error {
         // Who asks is nobody yet: what our network looks like from inside stays in the log.
         AttestError::Keys(error) => OauthError(
