@@ -394,8 +394,8 @@ async fn an_assertion_from_before_a_restart_is_refused() {
     world.bed.restart().await;
     oauth(
         &ask(&world.bed, "acme", request(&used, &[])).await,
-        401,
-        "invalid_client",
+        503,
+        "temporarily_unavailable",
     );
     // A client whose clock runs ahead could have used this one before.
     let early = world.client.assertion(&world.bed, "acme");
@@ -550,5 +550,56 @@ async fn renewal_needs_a_living_token_of_the_task_and_never_widens() {
     assert_eq!(
         issued, 5,
         "first token, narrow one, batch, sibling's first, the living one's"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assertion_of_before_a_restart_is_put_off_and_never_taken() {
+    let World { mut bed, client, .. } = world().await;
+    let (used, unused) = (client.assertion(&bed, "acme"), client.assertion(&bed, "acme"));
+    ask(&bed, "acme", request(&used, &[])).await.ok();
+    bed.restart().await;
+    let put_off = async |bed: &Bed, assertion: &str| {
+        let answer = ask(bed, "acme", request(assertion, &[])).await;
+        oauth(&answer, 503, "temporarily_unavailable");
+        assert!(
+            answer.text().contains("before this server started"),
+            "{}",
+            answer.text()
+        );
+        answer.header("retry-after").parse::<u64>().unwrap()
+    };
+    for assertion in [&used, &unused] {
+        let wait = put_off(&bed, assertion).await;
+        assert!((1..=6).contains(&wait), "{wait}");
+    }
+    // Whoever does not hold the key hears nothing of a start.
+    let forged = sign(
+        &[9; 32],
+        r#"{"alg":"EdDSA"}"#,
+        &client.claims(&bed, "acme").to_string(),
+    );
+    oauth(
+        &ask(&bed, "acme", request(&forged, &[])).await,
+        401,
+        "invalid_client",
+    );
+    // After the wait a new one passes, and the old ones never do, however often they come.
+    bed.clock.advance(Duration::from_secs(7));
+    let fresh = async |bed: &Bed| ask(bed, "acme", request(&client.assertion(bed, "acme"), &[])).await;
+    let mut answer = fresh(&bed).await;
+    while answer.status == 503 {
+        // The clock jumped, so the node has to hear from its store first.
+        answer = fresh(&bed).await;
+    }
+    answer.ok();
+    for assertion in [&used, &unused, &used] {
+        assert_eq!(put_off(&bed, assertion).await, 1);
+    }
+    bed.clock.advance(Duration::from_secs(120));
+    oauth(
+        &ask(&bed, "acme", request(&used, &[])).await,
+        401,
+        "invalid_client",
     );
 }

@@ -28,7 +28,7 @@ pub(super) fn authenticate(
     form: &Form,
     certificate: Option<Digest>,
 ) -> Result<Requester, OauthError> {
-    let invalid = |why: String| OauthError(StatusCode::UNAUTHORIZED, "invalid_client", why);
+    let invalid = |why: String| OauthError::new(StatusCode::UNAUTHORIZED, "invalid_client", why);
     let asserts = form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some();
     if let (false, Some(certificate)) = (asserts, certificate) {
         return by_certificate(deps, tenant, form, certificate)
@@ -42,7 +42,12 @@ pub(super) fn authenticate(
     let assertion = form
         .get("client_assertion")
         .ok_or_else(|| invalid("parameter `client_assertion` is missing".to_owned()))?;
-    let refused = |e: AssertionError| invalid(e.to_string());
+    // Signed as it should be, and perhaps used before this process began to remember: nobody can tell, so it is not
+    // taken, and the client did nothing wrong.
+    let refused = |e: AssertionError| match e {
+        AssertionError::TooEarly { retry_after } => OauthError::later(retry_after, e.to_string()),
+        _ => invalid(e.to_string()),
+    };
     let assertion = UnverifiedAssertion::parse(tenant, assertion.as_bytes()).map_err(refused)?;
     let named = assertion.untrusted_client().to_string();
     if form.get("client_id").is_some_and(|id| id != named) {
@@ -88,5 +93,5 @@ pub(super) fn require_living(deps: &Deps, identity: &IdentityId) -> Result<(), O
         Some(state) => format!("the identity of this client is {state}"),
         None => "the identity of this client is not known".to_owned(),
     };
-    Err(OauthError(StatusCode::UNAUTHORIZED, "invalid_client", why))
+    Err(OauthError::new(StatusCode::UNAUTHORIZED, "invalid_client", why))
 }

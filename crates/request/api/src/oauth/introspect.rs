@@ -72,7 +72,7 @@ fn introspected(
     }
     if !deps.cell.is_fresh(deps.clock.monotonic()) {
         let stale = "this node has not heard from its store in time";
-        return Err(OauthError(
+        return Err(OauthError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "temporarily_unavailable",
             stale.to_owned(),
@@ -123,7 +123,7 @@ fn members(claims: &[u8]) -> Result<Map<String, Value>, OauthError> {
     serde_json::from_slice(claims).map_err(|error| {
         tracing::error!(%error, "the claims of a verified token cannot be read");
         let failed = "the claims of the token cannot be told".to_owned();
-        OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", failed)
+        OauthError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", failed)
     })
 }
 
@@ -166,7 +166,7 @@ async fn signed(
     let said = vec![claims.to_string().into_bytes()];
     let text = signing_keys::sign_all(deps, tenant, "token-introspection+jwt", said)
         .await
-        .map_err(|error| OauthError(error.status(), "server_error", error.text()))?
+        .map_err(|error| OauthError::new(error.status(), "server_error", error.text()))?
         .pop()
         .unwrap_or_default();
     let mut response = no_store((StatusCode::OK, text).into_response());
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(members(br#"{"sub":"a"}"#).ok().map(|m| m.len()), Some(1));
         for broken in [&b""[..], b"[]", b"{", b"null"] {
             assert_eq!(
-                members(broken).err().map(|e| (e.0.as_u16(), e.1)),
+                members(broken).err().map(|e| (e.status.as_u16(), e.error)),
                 Some((500, "server_error"))
             );
         }

@@ -51,7 +51,7 @@ impl From<Unknown> for OauthError {
     fn from(error: Unknown) -> Self {
         let why = format!("client is refused: {error}");
         if error.is_passing() {
-            return Self(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", why);
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", why);
         }
         invalid(why)
     }
@@ -97,7 +97,7 @@ impl Caller {
 }
 
 pub(super) fn invalid(why: String) -> OauthError {
-    OauthError(StatusCode::UNAUTHORIZED, "invalid_client", why)
+    OauthError::new(StatusCode::UNAUTHORIZED, "invalid_client", why)
 }
 
 /// The client of a form.

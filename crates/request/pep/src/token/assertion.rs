@@ -45,7 +45,7 @@ impl Default for AssertionConfig {
     }
 }
 
-/// Why an assertion is refused; `invalid_client` on the wire (RFC 6749 §5.2).
+/// Why an assertion is refused; `invalid_client` on the wire (RFC 6749 §5.2), but for [`AssertionError::TooEarly`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AssertionError {
     /// Not for the issuer, or not for it alone.
@@ -57,7 +57,8 @@ pub enum AssertionError {
     /// It was used before.
     #[error("assertion was used before: sign a new one with a new `jti` for every request")]
     Replayed,
-    /// It could have been used before this process began to remember.
+    /// It could have been used before this process began to remember. Found only after its signature was verified,
+    /// so on the wire it is 503 with Retry-After: the client did nothing wrong.
     #[error("assertion could have been used before this server started: sign a new one {}", when(*.retry_after))]
     TooEarly {
         /// Seconds from now on which a new one passes, if the clocks agree.

@@ -60,7 +60,7 @@ pub(crate) async fn begin(
         Err(error) => {
             return page::refused(
                 StatusCode::BAD_REQUEST,
-                &format!("The request is malformed: {}.", error.2),
+                &format!("The request is malformed: {}.", error.description),
             );
         }
     };
@@ -170,7 +170,7 @@ fn read(deps: &Deps, tenant: &TenantId, form: &Form) -> Result<Asked, Answered> 
     let Some(challenge) = form.get("code_challenge").and_then(Challenge::parse) else {
         return wrong("`code_challenge` must be a SHA-256 in base64url (RFC 7636)");
     };
-    require_resource(deps, tenant, form).map_err(|error| (error.1, error.2))?;
+    require_resource(deps, tenant, form).map_err(|error| (error.error, error.description))?;
     let scopes = form.get("scope").map(ScopeSet::parse);
     if scopes.as_ref().is_some_and(|scopes| !is_scope(scopes)) {
         return Err((

@@ -168,7 +168,7 @@ fn one_issuer(deps: &Deps, tenant: &TenantId, evidence: &Evidence<'_>) -> Result
 
 pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<IssuerProfile, OauthError> {
     let addresses = AddressRule::parse(&issuer.allow_addresses)
-        .map_err(|e| OauthError(StatusCode::INTERNAL_SERVER_ERROR, "server_error", e.to_string()))?;
+        .map_err(|e| OauthError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", e.to_string()))?;
     Ok(IssuerProfile {
         tenant: tenant.clone(),
         method: issuer.method,
@@ -220,7 +220,7 @@ pub(super) fn unproven(deps: &Deps, tenant: &TenantId, error: &AttestError) -> O
     }
     match error {
         // Who asks is nobody yet: what our network looks like from inside stays in the log.
-        AttestError::Keys(error) => OauthError(
+        AttestError::Keys(error) => OauthError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "temporarily_unavailable",
             format!(

@@ -45,7 +45,7 @@ pub(crate) async fn handler(
     let response = match granted(&deps, &tenant, &parts, &form).await {
         Ok(token) => no_store((StatusCode::OK, axum::Json(token)).into_response()),
         Err(error) => {
-            metrics::counter!("bailiwick_token_requests_refused_total", "error" => error.1).increment(1);
+            metrics::counter!("bailiwick_token_requests_refused_total", "error" => error.error).increment(1);
             error.into_response()
         }
     };
