@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "client";
@@ -82,6 +82,13 @@ impl Stored for Client {
         outline
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM client"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 pub(crate) fn from_row(cells: Cells) -> Result<Client, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -1,5 +1,6 @@
-//! The rows against the log: every object that entries tell of is replayed and must have its row, no row may be
-//! there that no entry tells of, and the first entries must be those whose checkpoint was signed.
+//! The rows against the log: every object that entries tell of is replayed and must have its row, each row must be
+//! what its digest says, none may be there that no entry tells of, and the first entries must be those whose
+//! checkpoint was signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,33 +16,41 @@ use crate::engine::Engine;
 use crate::engine::StoreConfig;
 use crate::error::StoreError;
 use crate::log::Opening;
-use crate::row::Fields;
+use crate::row::{Cells, Fields};
+use crate::server::{self, BesidePins};
 use crate::store::{Store, StoreDeps};
+use crate::stored::Rows;
 use crate::tx::{Ground, View};
+use crate::{
+    client, consent, credential, identity, lease, mark, operator, policy, public_client, signing_key, task,
+    tenant, third_party, trust,
+};
 
 /// Entries read at once.
 const CHUNK: u32 = 2_000;
 
-/// Tables whose rows carry the digest that their entries name, under the type in the entries.
-const TABLES: [(&str, &str); 15] = [
-    ("client", "SELECT tenant, digest FROM client"),
-    ("consent", "SELECT tenant, digest FROM consent"),
-    ("credential", "SELECT tenant, digest FROM credential"),
-    ("grant", "SELECT tenant, digest FROM task_grant"),
-    ("identity", "SELECT tenant, digest FROM identity"),
-    ("lease", "SELECT tenant, digest FROM credential_lease"),
-    ("mark", "SELECT tenant, digest FROM mark"),
-    ("operator", "SELECT tenant, digest FROM operator"),
-    ("policy", "SELECT tenant, digest FROM policy"),
-    ("public_client", "SELECT tenant, digest FROM public_client"),
-    ("server", "SELECT tenant, digest FROM server"),
-    ("signing_key", "SELECT tenant, digest FROM signing_key"),
-    ("task", "SELECT tenant, digest FROM task"),
-    ("third_party", "SELECT tenant, digest FROM third_party"),
-    ("trust", "SELECT tenant, digest FROM trust"),
+/// Tables whose rows carry the digest that their entries name. Servers, which have their pins in a table of their own,
+/// are read apart.
+static TABLES: [Rows; 15] = [
+    client::ROWS,
+    consent::ROWS,
+    credential::ROWS,
+    identity::ROWS,
+    lease::ROWS,
+    mark::ROWS,
+    operator::ROWS,
+    policy::ROWS,
+    public_client::ROWS,
+    signing_key::ROWS,
+    task::GRANT_ROWS,
+    task::TASK_ROWS,
+    // Its key is its tenant, so its row says whose it is.
+    tenant::ROWS,
+    third_party::ROWS,
+    trust::ROWS,
 ];
-/// Its key is its tenant, so its row says whose it is.
-const TENANT: (&str, &str) = ("tenant", "SELECT tenant, digest FROM tenant");
+const SERVER: &str = "server";
+const TENANT: &str = "tenant";
 
 /// What was signed of the state log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +141,13 @@ struct At {
 struct Replay {
     live: BTreeMap<&'static str, Told>,
     seqs: BTreeMap<TenantId, u64>,
+    /// By the pseudonym in their leaves.
+    owners: BTreeMap<String, TenantId>,
     erased: BTreeSet<TenantId>,
     found: Compared,
     epoch: u64,
     floor: u64,
+    at: u64,
 }
 
 impl Replay {
@@ -161,15 +173,16 @@ impl Replay {
             self.floor = object.pointer("/after/floor")?.as_u64()?;
             return Some(());
         }
-        let (table, _) = TABLES.iter().chain([&TENANT]).find(|(name, _)| *name == kind)?;
+        let mut known = TABLES.iter().map(|rows| rows.table).chain([SERVER]);
+        let table = known.find(|name| *name == kind)?;
         let after = object.get("after")?;
         // The row of a tenant is its own.
-        let home = match *table == TENANT.0 {
+        let home = match table == TENANT {
             true => TenantId::parse(id).ok()?,
             false => tenant.clone(),
         };
         let name = Digest::of(name_of(object)?.as_bytes());
-        let told = self.live.entry(*table).or_default();
+        let told = self.live.entry(table).or_default();
         if after.is_null() {
             told.0.remove(&(home, name))?;
         } else {
@@ -179,10 +192,68 @@ impl Replay {
         Some(())
     }
 
+    /// Whoever gives an entry to a tenant without a key would take it out of the comparison.
+    fn take_owner(&mut self, reference: &str, tenant: &TenantId) -> bool {
+        match self.owners.get(reference) {
+            Some(owner) => owner == tenant,
+            None => {
+                self.owners.insert(reference.to_owned(), tenant.clone());
+                true
+            }
+        }
+    }
+
     fn take_seq(&mut self, tenant: &TenantId, seq: u64) -> bool {
         let last = self.seqs.entry(tenant.clone()).or_default();
         *last += 1;
         *last == seq
+    }
+}
+
+/// Cells in front of what is verified: tenant and digest.
+const FRONT: usize = 2;
+
+/// The rows of one table against what entries tell of them. Rows pass by one at a time; what stays is what entries
+/// tell and no row was found for.
+struct Against<'a> {
+    table: &'static str,
+    told: BTreeMap<(TenantId, Digest), u64>,
+    erased: &'a BTreeSet<TenantId>,
+    altered: Option<StoreError>,
+    extra: Option<(TenantId, Digest)>,
+}
+
+impl<'a> Against<'a> {
+    fn new(table: &'static str, replay: &'a mut Replay) -> Self {
+        let told = replay.live.remove(table).unwrap_or_default().0.into_iter();
+        Self {
+            table,
+            told: told
+                .map(|((tenant, _), at)| ((tenant, at.digest), at.index))
+                .collect(),
+            erased: &replay.erased,
+            altered: None,
+            extra: None,
+        }
+    }
+
+    /// Strikes a row off by its tenant and digest, and gives the cells behind them.
+    fn take(&mut self, cells: &mut Cells) -> Result<Cells, StoreError> {
+        let own = cells.split_off(FRONT.min(cells.len()));
+        let mut f = Fields::of(self.table, std::mem::take(cells));
+        let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+        let row = (tenant, f.digest("digest")?);
+        // What a tenant was told in entries that no longer open is not compared.
+        if self.told.remove(&row).is_none() && !self.erased.contains(&row.0) {
+            self.extra.get_or_insert(row);
+        }
+        Ok(own)
+    }
+
+    fn verified(&mut self, verified: Result<(), StoreError>) {
+        if let Err(altered) = verified {
+            self.altered.get_or_insert(altered);
+        }
     }
 }
 
@@ -196,12 +267,18 @@ impl View {
             });
         }
         let replay = self.replay_all(head.size, signed).await?;
-        if head.floor != replay.floor || head.epoch < replay.epoch.max(replay.floor) {
-            return Err(StoreError::RowCorrupt {
-                table: "epoch",
-                column: "epoch",
-                row: "1".to_owned(),
-            });
+        for (column, stored, told) in [
+            ("epoch_floor", head.floor, replay.floor),
+            ("epoch", head.epoch, replay.epoch.max(replay.floor)),
+            ("log_at", u64::try_from(head.at).unwrap_or(u64::MAX), replay.at),
+        ] {
+            if stored != told {
+                return Err(StoreError::RowCorrupt {
+                    table: "epoch",
+                    column,
+                    row: "1".to_owned(),
+                });
+            }
         }
         let found = replay.found.clone();
         self.compare_rows(replay).await?;
@@ -227,12 +304,19 @@ impl View {
                 if next == signed.size && tree.root() != signed.root {
                     return Err(other);
                 }
-                replay.epoch = replay.epoch.max(sealed.epoch()?);
-                if !replay.take_seq(&sealed.tenant, sealed.tenant_seq()) {
-                    return Err(StoreError::LogCorrupt {
-                        index: next - 1,
-                        what: "its number within the tenant does not follow the one before",
-                    });
+                let leaf = sealed.told()?;
+                (replay.epoch, replay.at) = (replay.epoch.max(leaf.epoch), leaf.at);
+                let wrong = |what| StoreError::LogCorrupt {
+                    index: next - 1,
+                    what,
+                };
+                if !replay.take_owner(leaf.tenant_ref, &sealed.tenant) {
+                    return Err(wrong("it is another tenant's than its leaf says"));
+                }
+                if !replay.take_seq(&sealed.tenant, leaf.tenant_seq) {
+                    return Err(wrong(
+                        "its number within the tenant does not follow the one before",
+                    ));
                 }
                 let tenant = sealed.tenant.clone();
                 match self.open(sealed) {
@@ -250,40 +334,53 @@ impl View {
     }
 
     async fn compare_rows(&mut self, mut replay: Replay) -> Result<(), StoreError> {
-        for (table, sql) in TABLES.into_iter().chain([TENANT]) {
-            let told = replay.live.remove(table).unwrap_or_default().0.into_iter();
-            let mut told: BTreeMap<(TenantId, Digest), u64> = told
-                .map(|((tenant, _), at)| ((tenant, at.digest), at.index))
-                .collect();
-            let mut extra = None;
-            self.each(sql, Vec::new(), |cells| {
-                let mut f = Fields::of(table, cells);
-                let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
-                let row = (tenant, f.digest("digest")?);
-                // What a tenant was told in entries that no longer open is not compared.
-                if told.remove(&row).is_none() && !replay.erased.contains(&row.0) {
-                    extra.get_or_insert(row);
-                }
+        let sealer = Arc::clone(&self.ground.sealer);
+        for rows in &TABLES {
+            let mut against = Against::new(rows.table, &mut replay);
+            self.each(rows.sql, Vec::new(), |mut cells| {
+                let own = against.take(&mut cells)?;
+                against.verified((rows.verify)(own, &*sealer));
                 Ok(())
             })
             .await?;
-            if let Some(((tenant, digest), index)) = told.into_iter().min_by_key(|(_, index)| *index) {
-                return Err(StoreError::RowMissing {
-                    table,
-                    row: self.name_in(index, digest).await?,
-                    tenant: tenant.to_string(),
-                    index,
-                });
-            }
-            if let Some((tenant, digest)) = extra {
-                return Err(StoreError::RowUnrecorded {
-                    table,
-                    tenant: tenant.to_string(),
-                    digest: digest.to_string(),
-                });
-            }
+            self.settle(against).await?;
         }
-        Ok(())
+        let mut against = Against::new(SERVER, &mut replay);
+        let mut servers = BesidePins::default();
+        self.each(server::BESIDE_PINS, Vec::new(), |mut cells| {
+            let own = cells.split_off(FRONT.min(cells.len()));
+            let (begins, before) = servers.take(own);
+            against.verified(before);
+            if begins {
+                against.take(&mut cells)?;
+            }
+            Ok(())
+        })
+        .await?;
+        against.verified(servers.verify());
+        self.settle(against).await
+    }
+
+    /// What is missing is named first, then what nobody tells of, then what is altered beside its right digest.
+    async fn settle(&mut self, against: Against<'_>) -> Result<(), StoreError> {
+        let table = against.table;
+        let missing = against.told.into_iter().min_by_key(|(_, index)| *index);
+        if let Some(((tenant, digest), index)) = missing {
+            return Err(StoreError::RowMissing {
+                table,
+                row: self.name_in(index, digest).await?,
+                tenant: tenant.to_string(),
+                index,
+            });
+        }
+        if let Some((tenant, digest)) = against.extra {
+            return Err(StoreError::RowUnrecorded {
+                table,
+                tenant: tenant.to_string(),
+                digest: digest.to_string(),
+            });
+        }
+        against.altered.map_or(Ok(()), Err)
     }
 
     /// The name that an entry gives to the object with this digest.

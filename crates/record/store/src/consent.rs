@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Cells, Fields, args, signed};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "consent";
@@ -92,6 +92,13 @@ impl Stored for Consent {
         }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM consent"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 fn from_row(cells: Cells) -> Result<Consent, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, verify_sealed, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "credential";
@@ -64,6 +64,18 @@ impl Stored for UpstreamCredential {
         }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), ", secret FROM credential"),
+    verify: |mut cells, sealer| {
+        let secret = cells.pop();
+        let known = from_row(cells)?;
+        let row = known.id.uuid();
+        verify_sealed(sealer, &sealing(&known.id, row.as_bytes()), &known.name(), secret)
+    },
+};
 
 fn from_row(cells: Cells) -> Result<UpstreamCredential, StoreError> {
     let mut f = Fields::of(TABLE, cells);

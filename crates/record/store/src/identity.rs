@@ -11,7 +11,7 @@ use crate::composition;
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Arg, Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 pub(crate) const TABLE: &str = "identity";
@@ -124,6 +124,13 @@ fn state_from(word: &str, was_active: Option<i64>, reason: Option<String>) -> Op
         _ => None,
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM identity"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 pub(crate) fn from_row(cells: Cells) -> Result<Identity, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Arg, Cells, Fields, args, signed};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, require_seen, verify_sealed, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "lease";
@@ -177,6 +177,23 @@ impl Stored for Lease {
         members(json!({ "task": self.task.to_string(), "detail": detail(self) }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!(
+        "SELECT tenant, digest, ",
+        columns!(),
+        ", due_at, secret FROM credential_lease"
+    ),
+    verify: |mut cells, sealer| {
+        let (secret, due) = (cells.pop(), cells.pop());
+        let known = from_row(cells)?;
+        require_seen(TABLE, &known.name(), due, due_at(&known))?;
+        let row = known.id.uuid();
+        verify_sealed(sealer, &context(&known.id, row.as_bytes()), &known.name(), secret)
+    },
+};
 
 fn from_row(cells: Cells) -> Result<Lease, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -215,6 +215,7 @@ fn sealed_from(cells: Cells) -> Result<Sealed, StoreError> {
 impl View {
     /// Opens a payload and compares it with its leaf: columns, commitment, index.
     pub(crate) fn open(&self, sealed: Sealed) -> Result<Opening, StoreError> {
+        let commitment = sealed.told()?.commitment;
         let Sealed {
             index,
             tenant,
@@ -224,21 +225,14 @@ impl View {
             leaf,
             payload,
         } = sealed;
-        let wrong = |what| StoreError::LogCorrupt { index, what };
         let owner = (tenant != bailiwick_inventory::installation()).then_some(&tenant);
         let row = index.to_be_bytes();
         let payload = self.ground.sealer.open(&payload_context(owner, &row), &payload)?;
-        {
-            let said = Leaf::decode(&leaf).map_err(|_| wrong("its leaf is not in canonical form"))?;
-            if said.state_pos != index || said.tenant_seq != tenant_seq || said.kind.as_str() != kind {
-                return Err(wrong("its columns are not those of its leaf"));
-            }
-            if i64::try_from(said.at) != Ok(at.micros()) {
-                return Err(wrong("its time is not that of its leaf"));
-            }
-            if said.commitment != self.ground.sealer.commit(owner, &payload)? {
-                return Err(wrong("its payload is not the one its leaf commits to"));
-            }
+        if commitment != self.ground.sealer.commit(owner, &payload)? {
+            return Err(StoreError::LogCorrupt {
+                index,
+                what: "its payload is not the one its leaf commits to",
+            });
         }
         Ok(Opening {
             index,
@@ -317,13 +311,18 @@ impl Sealed {
         self.index
     }
 
-    /// The epoch its leaf names.
-    pub(crate) fn epoch(&self) -> Result<u64, StoreError> {
-        let leaf = Leaf::decode(&self.leaf).map_err(|_| StoreError::LogCorrupt {
-            index: self.index,
-            what: "its leaf is not in canonical form",
-        })?;
-        Ok(leaf.epoch)
+    /// What its leaf tells, which its columns must tell too.
+    pub(crate) fn told(&self) -> Result<Leaf<'_>, StoreError> {
+        let index = self.index;
+        let wrong = |what| StoreError::LogCorrupt { index, what };
+        let said = Leaf::decode(&self.leaf).map_err(|_| wrong("its leaf is not in canonical form"))?;
+        if said.state_pos != index || said.tenant_seq != self.tenant_seq || said.kind.as_str() != self.kind {
+            return Err(wrong("its columns are not those of its leaf"));
+        }
+        if i64::try_from(said.at) != Ok(self.at.micros()) {
+            return Err(wrong("its time is not that of its leaf"));
+        }
+        Ok(said)
     }
 
     pub(crate) fn tenant_seq(&self) -> u64 {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cells, Fields, args, signed};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "mark";
@@ -147,6 +147,13 @@ fn effect_word(effect: MarkEffect) -> &'static str {
         .find(|(e, _)| *e == effect)
         .map_or("", |(_, word)| word)
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM mark"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 pub(crate) fn from_row(cells: Cells) -> Result<SetMark, StoreError> {
     let mut f = Fields::of(TABLE, cells);

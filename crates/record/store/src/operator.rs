@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cell, Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "operator";
@@ -60,6 +60,13 @@ impl Stored for Operator {
         members(json!({ "name": self.name }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM operator"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 fn from_row(cells: Cells) -> Result<Operator, StoreError> {
     let mut f = Fields::of(TABLE, cells);

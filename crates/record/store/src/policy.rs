@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cells, Fields, args, signed};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "policy";
@@ -75,6 +75,13 @@ impl Stored for PolicySet {
         members(json!({ "version": self.version, "body": Digest::of(self.body.as_bytes()).to_string() }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM policy"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 pub(crate) fn from_row(cells: Cells) -> Result<PolicySet, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -11,7 +11,7 @@ use bailiwick_inventory::{Connection, PinState, ToolPin, UpstreamServer};
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
-use crate::row::{Cells, Fields, args};
+use crate::row::{Cell, Cells, Fields, args};
 use crate::stored::{Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
@@ -51,6 +51,14 @@ const INSERT: &str = concat!(
 );
 const UPDATE: &str = "UPDATE server SET identity = $3, connection = $4, credential = $5, created_at = $6, \
                       digest = $7 WHERE tenant = $1 AND server = $2 AND digest = $8";
+/// Every server beside each of its pins, those of one server together.
+pub(crate) const BESIDE_PINS: &str = "SELECT server.tenant, server.digest, server.tenant, server.server, \
+     server.identity, server.connection, server.credential, server.created_at, server.digest, tool_pin.tenant, \
+     tool_pin.server, tool_pin.tool, tool_pin.tool_digest, tool_pin.definition, tool_pin.state \
+     FROM server LEFT JOIN tool_pin ON tool_pin.tenant = server.tenant AND tool_pin.server = server.server \
+     ORDER BY server.tenant, server.server";
+/// Columns of a server in it.
+const OWN_COLUMNS: usize = 7;
 const PUT_PIN: &str = concat!(
     "INSERT INTO tool_pin (",
     pin_columns!(),
@@ -235,6 +243,41 @@ pub(crate) fn from_row(cells: Cells, pins: &mut PinMap) -> Result<UpstreamServer
         name,
     };
     whole(server, f.digest("digest")?)
+}
+
+/// Puts servers together from [`BESIDE_PINS`], one at a time: the pins of no two are in memory.
+#[derive(Default)]
+pub(crate) struct BesidePins {
+    server: Cells,
+    pins: Vec<Cells>,
+}
+
+impl BesidePins {
+    /// Takes the next row, without tenant and digest in front. Says whether another server begins with it, and
+    /// whether the one before is what its digest says.
+    pub(crate) fn take(&mut self, mut cells: Cells) -> (bool, Result<(), StoreError>) {
+        let pin = cells.split_off(OWN_COLUMNS.min(cells.len()));
+        let (begins, before) = if cells == self.server {
+            (false, Ok(()))
+        } else {
+            let before = self.verify();
+            self.server = cells;
+            (true, before)
+        };
+        if pin.first() != Some(&Cell::Null) {
+            self.pins.push(pin);
+        }
+        (begins, before)
+    }
+
+    /// Whether the last server is what its digest says.
+    pub(crate) fn verify(&mut self) -> Result<(), StoreError> {
+        let (server, pins) = (std::mem::take(&mut self.server), std::mem::take(&mut self.pins));
+        if server.is_empty() {
+            return Ok(());
+        }
+        from_row(server, &mut pins_from_rows(pins)?).map(drop)
+    }
 }
 
 /// Upstream servers of a tenant.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Arg, Cells, Fields, args, signed};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx, View};
 
 const TABLE: &str = "signing_key";
@@ -73,6 +73,13 @@ impl Stored for SigningKey {
         }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM signing_key"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 fn from_row(cells: Cells) -> Result<SigningKey, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -1,9 +1,10 @@
 //! What a thing is, in canonical bytes: the digest that stands in its row and in the record of each change.
 
-use bailiwick_base::{Digest, canonical};
+use bailiwick_base::{Digest, SealContext, SealError, Sealer, Secret, Time, canonical};
 use serde_json::{Map, Value};
 
 use crate::error::StoreError;
+use crate::row::{Cell, Cells};
 
 /// A thing that has a row.
 pub(crate) trait Stored {
@@ -41,6 +42,59 @@ pub(crate) fn whole<T: Stored>(thing: T, stored: Digest) -> Result<T, StoreError
         column: "digest",
         row: thing.name(),
     })
+}
+
+/// How every row of a table is read when the store is compared with its log.
+pub(crate) struct Rows {
+    /// The type in entries.
+    pub(crate) table: &'static str,
+    /// Gives tenant and digest, and behind them what `verify` wants.
+    pub(crate) sql: &'static str,
+    /// Whether a row is what its digest says, and its secrets open.
+    pub(crate) verify: fn(Cells, &dyn Sealer) -> Result<(), StoreError>,
+}
+
+/// Refuses a row that would be looked at later than what it says asks for: what is due would never be done. Earlier is
+/// harmless, and what an older version with another rule wrote.
+pub(crate) fn require_seen(
+    table: &'static str,
+    name: &str,
+    due_at: Option<Cell>,
+    at: Time,
+) -> Result<(), StoreError> {
+    match due_at {
+        Some(Cell::Int(due)) if due <= at.micros() => Ok(()),
+        _ => Err(StoreError::RowCorrupt {
+            table,
+            column: "due_at",
+            row: name.to_owned(),
+        }),
+    }
+}
+
+/// Whether a sealed cell opens in its place. What belongs to a tenant whose key was erased opens nowhere any more.
+pub(crate) fn verify_sealed(
+    sealer: &dyn Sealer,
+    context: &SealContext<'_>,
+    name: &str,
+    cell: Option<Cell>,
+) -> Result<(), StoreError> {
+    let opened = match cell {
+        Some(Cell::Null) => return Ok(()),
+        Some(Cell::Bytes(sealed)) => sealer.open(context, &sealed).map(Secret::new).map(drop),
+        _ => Err(SealError::DoesNotOpen {
+            table: context.table,
+            column: context.column,
+        }),
+    };
+    match opened {
+        Ok(()) | Err(SealError::NoKey(_)) => Ok(()),
+        Err(_) => Err(StoreError::RowCorrupt {
+            table: context.table,
+            column: context.column,
+            row: name.to_owned(),
+        }),
+    }
 }
 
 /// What a record says about one thing before or after a change.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TASK: &str = "task";
@@ -22,11 +22,20 @@ const GRANT: &str = "task_grant";
 /// Bytes of a grant's scopes.
 const SCOPES_MAX: usize = 256 * 1024;
 
-macro_rules! columns {
+macro_rules! task_columns {
     () => {
         "task.tenant, task.task, task.identity, task.purpose, task.requested_by, task.opens_at, task.closes_at, \
-         task.closed_at, task.close_reason, task.may_act, task.digest, task_grant.grant_id, task_grant.identity, \
-         task_grant.scopes, task_grant.expires_at, task_grant.digest"
+         task.closed_at, task.close_reason, task.may_act, task.digest"
+    };
+}
+macro_rules! grant_columns {
+    () => {
+        "task_grant.grant_id, task_grant.identity, task_grant.scopes, task_grant.expires_at, task_grant.digest"
+    };
+}
+macro_rules! columns {
+    () => {
+        concat!(task_columns!(), ", ", grant_columns!())
     };
 }
 macro_rules! joined {
@@ -250,8 +259,36 @@ fn scopes_from_bytes(bytes: &[u8]) -> Option<Vec<Scope>> {
         .collect()
 }
 
+/// Every row, for the comparison with the log.
+pub(crate) const TASK_ROWS: Rows = Rows {
+    table: TASK,
+    sql: concat!("SELECT tenant, digest, ", task_columns!(), " FROM task"),
+    verify: |cells, _| task_from(&mut Fields::of(TASK, cells)).map(drop),
+};
+/// The same of grants.
+pub(crate) const GRANT_ROWS: Rows = Rows {
+    table: <Grant as Stored>::TABLE,
+    sql: concat!(
+        "SELECT tenant, digest, tenant, task, ",
+        grant_columns!(),
+        " FROM task_grant"
+    ),
+    verify: |cells, _| {
+        let mut f = Fields::of(GRANT, cells);
+        let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
+        let task = TaskId::from_parts(tenant, f.uuid("task")?);
+        grant_from(&mut f, task).map(drop)
+    },
+};
+
 pub(crate) fn from_row(cells: Cells) -> Result<(Task, Grant), StoreError> {
     let mut f = Fields::of(TASK, cells);
+    let task = task_from(&mut f)?;
+    let grant = grant_from(&mut f, task.id.clone())?;
+    Ok((task, grant))
+}
+
+fn task_from(f: &mut Fields) -> Result<Task, StoreError> {
     let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
     let task = Task {
         id: TaskId::from_parts(tenant.clone(), f.uuid("task")?),
@@ -277,17 +314,21 @@ pub(crate) fn from_row(cells: Cells) -> Result<(Task, Grant), StoreError> {
         may_act,
         ..task
     };
-    let task = whole(task, f.digest("digest")?)?;
+    whole(task, f.digest("digest")?)
+}
+
+fn grant_from(f: &mut Fields, task: TaskId) -> Result<Grant, StoreError> {
+    let tenant = task.tenant().clone();
     let grant = Grant {
         id: GrantId::from_parts(tenant.clone(), f.uuid("grant_id")?),
-        task: task.id.clone(),
+        task,
         identity: IdentityId::from_parts(tenant, f.uuid("grant.identity")?),
         scopes: f
             .bytes("scopes")
             .and_then(|b| scopes_from_bytes(&b).ok_or_else(|| f.corrupt("scopes")))?,
         expires_at: f.time("grant.expires_at")?,
     };
-    Ok((task, whole(grant, f.digest("grant.digest")?)?))
+    whole(grant, f.digest("grant.digest")?)
 }
 
 /// Which tasks of a tenant.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object};
+use crate::stored::{Rows, Stored, digest_of, members, object};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "tenant";
@@ -57,6 +57,13 @@ impl Stored for TenantRow {
         members(json!({ "state": self.0.state.as_str(), "employees": self.0.employees }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!("SELECT tenant, digest, ", columns!(), " FROM tenant"),
+    verify: |cells, _| from_row(cells).map(drop),
+};
 
 fn from_row(cells: Cells) -> Result<TenantRow, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Arg, Cells, Fields, args, signed};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, digest_of, members, object, require_seen, verify_sealed, whole};
 use crate::tx::{Source, Tx, View};
 
 mod detail;
@@ -95,6 +95,32 @@ impl Stored for ThirdParty {
         }))
     }
 }
+
+/// Every row, for the comparison with the log.
+pub(crate) const ROWS: Rows = Rows {
+    table: TABLE,
+    sql: concat!(
+        "SELECT tenant, digest, ",
+        columns!(),
+        ", due_at, secret, staged FROM third_party"
+    ),
+    verify: |mut cells, sealer| {
+        let (staged, secret, due) = (cells.pop(), cells.pop(), cells.pop());
+        let known = from_row(cells)?;
+        require_seen(
+            TABLE,
+            &known.name(),
+            due,
+            due_at(&known).max(Time::from_micros(0)),
+        )?;
+        let row = known.id.uuid();
+        let verify = |column, cell| {
+            let context = context(&known.id, row.as_bytes(), column);
+            verify_sealed(sealer, &context, &known.name(), cell)
+        };
+        verify("secret", secret).and_then(|()| verify("staged", staged))
+    },
+};
 
 fn from_row(cells: Cells) -> Result<ThirdParty, StoreError> {
     let mut f = Fields::of(TABLE, cells);

@@ -10,6 +10,7 @@
 )]
 
 mod aggregates;
+mod altered;
 mod bed;
 mod cases;
 mod compare;
