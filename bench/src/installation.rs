@@ -266,6 +266,7 @@ impl Installation {
             allow_addresses: vec!["127.0.0.0/8".to_owned()],
             allow_plaintext: true,
             credential: None,
+            credential_from: None,
             owner: Some(owner()),
             purpose: Some("to be measured".to_owned()),
             expires_at: Some(next_month()),

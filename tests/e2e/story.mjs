@@ -11,6 +11,7 @@ import "./story/kill.mjs";
 import "./story/logs.mjs";
 import "./story/commands.mjs";
 import "./story/postgres.mjs";
+import "./story/registering.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";
 import "./story/egress.mjs";
@@ -18,6 +19,7 @@ import "./story/egress-pressure.mjs";
 import "./story/aws.mjs";
 import "./story/lease.mjs";
 import "./story/drivers.mjs";
+import "./story/opener.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

@@ -2,6 +2,7 @@
 
 mod composition;
 mod consent;
+mod correct;
 mod credential;
 mod destination;
 mod keys;
@@ -15,7 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::composition::Parts;
 pub(crate) use self::consent::{Consent, ConsentAllow, ConsentClient};
-pub(crate) use self::credential::{Credential, NewCredential};
+pub(crate) use self::correct::CorrectCredential;
+pub(crate) use self::credential::{Credential, FetchFormat, NewCredential};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::run::{Run, RunChild};
@@ -554,6 +556,13 @@ pub(crate) enum Server {
         /// Server name
         name: String,
     },
+    /// Give a server another credential; what it had before is forgotten
+    Credential {
+        /// Server name
+        name: String,
+        #[command(flatten)]
+        opener: Opener,
+    },
     /// Accept the present definitions of a server's tools
     Pin {
         /// Server name
@@ -562,6 +571,18 @@ pub(crate) enum Server {
         #[arg(long = "tool")]
         tools: Vec<String>,
     },
+}
+
+/// What opens a server.
+#[derive(Args)]
+#[group(multiple = false)]
+pub(crate) struct Opener {
+    /// File with the secret that opens the server; - for standard input
+    #[arg(long)]
+    pub(crate) credential_file: Option<PathBuf>,
+    /// Name of a third-party credential: its secret opens the server, also after a rotation, until it is revoked
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credential_from: Option<String>,
 }
 
 #[derive(Args)]
@@ -588,9 +609,8 @@ pub(crate) struct NewServer {
     /// Allow http:
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
-    /// File with the secret that opens the server; - for standard input
-    #[arg(long)]
-    pub(crate) credential_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) opener: Opener,
     /// Accountable team or person (required)
     #[arg(long)]
     pub(crate) owner: Option<String>,

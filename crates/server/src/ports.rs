@@ -57,15 +57,8 @@ impl UpstreamSecrets for Secrets {
             if staged.is_some() {
                 return staged;
             }
-            let read = async {
-                let mut reader = self.store.reader(id.tenant()).await?;
-                let found = reader.credential().lookup(id).await?;
-                match found.is_some_and(|c| c.expires_at > self.clock.now()) {
-                    true => reader.credential().reveal(id).await,
-                    false => Ok(None),
-                }
-            };
-            read.await.unwrap_or_else(|error: StoreError| {
+            let found = bailiwick_api::upstream_secret(&self.store, id, self.clock.now()).await;
+            found.unwrap_or_else(|error: StoreError| {
                 tracing::error!(%error, "an upstream credential could not be opened");
                 None
             })

@@ -28,12 +28,13 @@ const bearer = request => /^Bearer (.+)$/.exec(request.headers.authorization ?? 
 /**
  * Keys that a manager makes, lists and deletes, and what every key may ask.
  *
- * `mood.loud` names the requests that are refused with the key they came with, `mood.broken` those that fail, and
+ * `mood.loud` names the requests that are refused with the key they came with, `mood.broken` those that fail,
+ * `mood.stubborn` the key that is said to be deleted and stays, and
  * `mood.page` is how many keys one list has.
  */
 export async function keyService(manager) {
     const keys = new Map();
-    const mood = { loud: undefined, broken: undefined, page: Infinity };
+    const mood = { loud: undefined, broken: undefined, stubborn: undefined, page: Infinity };
     const add = name => {
         const key = { id: `key/${randomBytes(4).toString("hex")}`, name, secret: `canary-${randomBytes(18).toString("hex")}`, last_used_at: null };
         keys.set(key.id, key);
@@ -69,6 +70,10 @@ export async function keyService(manager) {
             return { status: 200, body: { keys: shown, next } };
         }
         const named = decodeURIComponent(/^\/v1\/keys\/([^/]+)$/.exec(path)?.[1] ?? "");
+        if (request.method === "DELETE" && named === mood.stubborn) {
+            mood.deletions = (mood.deletions ?? 0) + 1;
+            return { status: 204, body: {} };
+        }
         return request.method === "DELETE" && keys.delete(named) ? { status: 204, body: {} } : { status: 404, body: { message: "no such key" } };
     });
     const works = async secret => (await fetch(`${service.direct}/v1/whoami`, { headers: { authorization: `Bearer ${secret}` } })).status;

@@ -77,6 +77,10 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["credential", "schedule"]);
     await works(["credential", "fetch", "mailer", "--secret-file", file("fetched")]);
     await works(["credential", "replace", "mailer", "--secret-file", file("fetched")]);
+    await works(["credential", "correct", "mailer", "--every", "7d", "--reason", "r"]);
+    await works(["credential", "add", "spare", "--kind", "generic", "--identity", "worker", "--secret-file", file("key")]);
+    await works(["credential", "remove", "spare", "--reason", "r"]);
+    await works(["server", "credential", "files", "--credential-file", file("key")]);
     for (const leaf of ["rotate", "rotation", "revoke", "lease", "give-back"]) {
         ran.add(`credential ${leaf}`); // shown with a real database in this lane
     }

@@ -108,6 +108,29 @@ test("a key of a described service works before its rotation and is refused afte
     assert.deepEqual([...service.keys.keys()], [after.login], "exactly one key is left");
 });
 
+test("an old key that is accepted after it was revoked is said once, tried ever less often, and refused in the end", async context => {
+    const { installation, service } = context;
+    const before = await shown(context, "mail");
+    const old = [...service.keys.values()].find(key => key.id === before.login);
+    service.mood.stubborn = old.id;
+    const entries = async () => (await installation.cli(["log", "tail", "--log", "state", "-n", "100"])).items.map(({ leaf }) => leaf.kind);
+    await installation.cli(["credential", "rotate", "mail", "--reason", "second rotation"]);
+    const open = await drive(context, "mail", "the trouble", ({ rotation }) => rotation?.phase === "revoking" && rotation.trouble !== undefined);
+    assert.match(open.rotation.trouble, /still accepted there/);
+    const paper = await installation.run(["credential", "rotation", "mail"], { json: false });
+    assert.match(paper.stdout, /trouble .*still accepted there/);
+    await until("several attempts", () => service.mood.deletions >= 4, 30_000);
+    const count = (await entries()).filter(kind => kind === "state.credential.rotation-accepted").length;
+    assert.equal(count, 1, "one entry, whatever the attempts");
+    const warned = installation.service.text.split("\n").filter(line => line.includes("still accepted there"));
+    assert.equal(warned.length, 1, warned.join("\n"));
+    // Somebody ends it there.
+    service.mood.stubborn = undefined;
+    service.keys.delete(old.id);
+    const after = await drive(context, "mail", "the rotation to end", ended(before));
+    assert.equal(after.last_rotation.refused, "HTTP 401");
+});
+
 for (const [when, word, kind] of [
     ["killed when the key is made and nobody knows it", /^POST \/v1\/keys/, "answer"],
     ["killed when the old key is deleted", /^DELETE \/v1\/keys/, "answer"]
@@ -249,6 +272,9 @@ test("a refusal of GitHub's proves nothing while the clocks differ", async conte
     const { installation, github, add, secrets } = context;
     const key = rsa();
     secrets.push(key.privateKey);
+    // An app belongs to one credential at a time.
+    github.keys.clear();
+    await retire(context, "release-app");
     github.keys.set("late", key.publicKey);
     const over = ["--danger-endpoint-override", github.url, "--allow-plaintext", "--allow-address", "127.0.0.1/32"];
     await add("late-app", key.privateKey, ["--kind", "github-app-key", "--github-app", APP, ...over]);

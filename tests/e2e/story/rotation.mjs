@@ -172,7 +172,12 @@ test("two rotations at once are refused", async context => {
     await installation.refused(["credential", "rotate", "orders-db"], 1, "credential.rotation-running");
     const both = await Promise.all([1, 2].map(() => installation.run(["credential", "rotate", "orders-db"])));
     assert.deepEqual(both.map(({ code }) => code), [1, 1]);
+    // Nor is it corrected or taken out meanwhile.
+    const why = ["--reason", "a slip"];
+    await installation.refused(["credential", "correct", "orders-db", ...why, "--consumer", "billing"], 1, "credential.rotation-running");
+    await installation.refused(["credential", "remove", "orders-db", ...why], 1, "credential.rotation-running");
     await complete(context, before);
+    await installation.refused(["credential", "remove", "orders-db", ...why], 1, "credential.was-rotated");
 });
 
 test("the evidence of the last rotation is a log entry whose proof verifies offline", async context => {

@@ -3,16 +3,27 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::correct::CorrectCredential;
 use super::parse_span;
 
 #[derive(Subcommand)]
 pub(crate) enum Credential {
     /// Register a secret that another system accepts
     Add(Box<NewCredential>),
+    /// Set right what was registered wrongly, between rotations; recorded
+    Correct(Box<CorrectCredential>),
     /// List credentials
     Ls,
+    /// Take out a registration that never rotated, or that is revoked; its records stay in the log
+    Remove {
+        /// Id or name
+        credential: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+    },
     /// Show one credential
     Show {
         /// Id or name
@@ -60,6 +71,9 @@ pub(crate) enum Credential {
         /// Replace the file if it exists, whole or not at all
         #[arg(long)]
         replace: bool,
+        /// plain: the secret alone; json: with the login, access key id or key that it belongs to
+        #[arg(long, value_enum, default_value_t = FetchFormat::Plain)]
+        format: FetchFormat,
     },
     /// Have a secret made for one task, which is taken back when the task or its time ends
     Lease {
@@ -97,6 +111,13 @@ pub(crate) enum Credential {
         #[arg(long)]
         secret_file: PathBuf,
     },
+}
+
+/// What `fetch` writes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FetchFormat {
+    Json,
+    Plain,
 }
 
 #[derive(Args)]

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Done;
 use super::id::{encoded, expiry};
-use crate::args::{Credential, Global, NewCredential as NewArgs};
+use crate::args::{Credential, FetchFormat, Global, NewCredential as NewArgs};
 use crate::client::Client;
 use crate::files::{self, NewFile};
 use crate::output::{Failure, Output, Paper, exit};
@@ -41,10 +41,11 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
             credential,
             secret_file,
             replace,
+            format,
         } => {
             // Taken before anything is asked for, so that nobody fetches what cannot be written.
             let fresh = (!replace).then(|| NewFile::take(&secret_file)).transpose()?;
-            fetch(&client, &credential, (&secret_file, fresh), output).await?;
+            fetch(&client, &credential, (&secret_file, fresh, format), output).await?;
         }
         Credential::Lease {
             credential,
@@ -76,6 +77,17 @@ async fn change_one(command: Credential, client: &Client, output: &Output) -> Re
         Credential::Rotate { credential, reason } => {
             let path = path(client, &credential, "/rotate")?;
             (client.post(&path, &RotationRequest { reason }).await?, rotation)
+        }
+        Credential::Correct(given) => {
+            let found: Row = client.get(&path(client, &given.credential, "")?).await?;
+            let path = path(client, &found.id, "/correct")?;
+            let body = super::correct::body_of(*given, found)?;
+            (client.post(&path, &body).await?, show)
+        }
+        Credential::Remove { credential, reason } => {
+            let path = path(client, &credential, "/remove")?;
+            let body = RotationRequest { reason };
+            (client.post(&path, &body).await?, removed)
         }
         Credential::Revoke { credential, reason } => {
             let path = path(client, &credential, "/revoke")?;
@@ -140,7 +152,7 @@ async fn every(client: &Client) -> Result<Page<Row>, Failure> {
 async fn fetch(
     client: &Client,
     credential: &str,
-    (file, fresh): (&Path, Option<NewFile>),
+    (file, fresh, format): (&Path, Option<NewFile>, FetchFormat),
     output: &Output,
 ) -> Result<(), Failure> {
     let fetched: FetchedSecret = client
@@ -150,6 +162,7 @@ async fn fetch(
         .decode(&fetched.secret)
         .map(zeroize::Zeroizing::new)
         .map_err(|_| Failure::new(exit::ERROR, "cli.answer", "the secret was not understood"))?;
+    let secret = super::fetched::written(&fetched, secret, format)?;
     match fresh {
         Some(fresh) => fresh.fill(&secret)?,
         None => files::replace_private(file, &secret)?,
@@ -244,7 +257,7 @@ fn aws_of(new: &mut NewArgs) -> Option<AwsTarget> {
     })
 }
 
-fn parse_place(place: &str) -> Result<(String, u16, String), Failure> {
+pub(super) fn parse_place(place: &str) -> Result<(String, u16, String), Failure> {
     let parsed = place.split_once('/').and_then(|(address, database)| {
         let (host, port) = address.rsplit_once(':')?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -264,6 +277,16 @@ fn span(seconds: u64) -> String {
         }
     }
     format!("{seconds}s")
+}
+
+fn removed(paper: &mut Paper, c: &Row) {
+    paper.line(format!(
+        "removed {} ({}); its records stay in the state log",
+        c.name, c.id
+    ));
+    if c.revoked.is_none() {
+        paper.line("its secret was not touched: it opens there what it opened before");
+    }
 }
 
 fn list(paper: &mut Paper, page: &Page<Row>) {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use bailiwick_wire::{NewServer, Page, PinRequest, Server as Row};
+use bailiwick_wire::{NewServer, Page, PinRequest, ReplaceServerCredential, Server as Row};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Done;
 use super::id::{encoded, expiry, owner};
-use crate::args::{Global, NewServer as NewArgs, Server};
+use crate::args::{Global, NewServer as NewArgs, Opener, Server};
 use crate::client::Client;
 use crate::files;
 use crate::output::{Failure, Output, Paper, exit, state};
@@ -37,6 +37,20 @@ pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Do
             let server: Row = client.get(&path).await?;
             output.result(&server, |paper| show_whole(paper, &server));
         }
+        Server::Credential { name, opener } => {
+            if opener.credential_file.is_none() && opener.credential_from.is_none() {
+                return Err(Failure::usage(
+                    "give --credential-file FILE, or --credential-from NAME".to_owned(),
+                ));
+            }
+            let body = ReplaceServerCredential {
+                credential: secret_of(&opener)?,
+                credential_from: opener.credential_from,
+            };
+            let path = client.path(&format!("servers/{}/credential", encoded(&name)))?;
+            let replaced: Row = client.post(&path, &body).await?;
+            output.result(&replaced, |paper| show(paper, &replaced));
+        }
         Server::Pin { name, tools } => {
             let path = client.path(&format!("servers/{}/pin", encoded(&name)))?;
             let pinned: Row = client.post(&path, &PinRequest { tools }).await?;
@@ -46,14 +60,13 @@ pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Do
     Ok(exit::OK)
 }
 
+fn secret_of(opener: &Opener) -> Result<Option<String>, Failure> {
+    let read = |path| files::read(path).map(|bytes| STANDARD.encode(bytes.trim_ascii_end()));
+    opener.credential_file.as_deref().map(read).transpose()
+}
+
 fn body_of(new: NewArgs) -> Result<NewServer, Failure> {
-    let credential = match &new.credential_file {
-        Some(path) => {
-            let bytes = files::read(path)?;
-            Some(STANDARD.encode(bytes.trim_ascii_end()))
-        }
-        None => None,
-    };
+    let credential = secret_of(&new.opener)?;
     let place = new.destination;
     let destination_ca = match &place.destination_ca {
         Some(file) => {
@@ -76,6 +89,7 @@ fn body_of(new: NewArgs) -> Result<NewServer, Failure> {
         allow_addresses: new.allow_addresses,
         allow_plaintext: new.allow_plaintext,
         credential,
+        credential_from: new.opener.credential_from,
         owner: owner(new.owner, new.contact),
         purpose: new.purpose,
         expires_at: new.expires.as_deref().map(expiry).transpose()?,
@@ -117,6 +131,7 @@ fn facts(paper: &mut Paper, server: &Row) {
     pairs.extend(server.purpose.iter().map(|p| ("purpose", p.clone())));
     pairs.extend(server.expires_at.iter().map(|at| ("expires", at.clone())));
     pairs.push(("connection", server.connection.clone()));
+    pairs.extend(server.credential.iter().map(|id| ("credential", id.clone())));
     pairs.extend(server.digests.iter().map(|d| ("must match", d.clone())));
     pairs.extend(server.allowances.iter().map(|a| ("allows", a.clone())));
     pairs.push(("endpoint", server.endpoint.clone()));

@@ -19,6 +19,7 @@
 mod claims;
 mod client;
 pub mod consent;
+pub mod correct;
 mod exchange;
 mod issue;
 pub mod lease;
@@ -30,6 +31,7 @@ pub mod plan;
 mod refusal;
 pub mod rotation;
 pub mod signing_key;
+mod slot;
 mod task;
 mod third_party;
 pub mod trust;

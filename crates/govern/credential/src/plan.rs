@@ -92,6 +92,13 @@ pub fn rest_max(credential: &ThirdParty, blockers: &[Blocker], now: Time) -> Dur
     let target = credential.target.as_ref();
     let rest = match &credential.standing {
         _ if target.is_some_and(Target::is_handed_in) => REST,
+        // Something stands in the way: the rests grow, and no rest is longer than it has stood there.
+        Standing::Ending { trouble: Some(_), .. } => REST,
+        Standing::Rotating(Rotation {
+            phase: Phase::Probing | Phase::Revoking | Phase::RollingBack { .. },
+            trouble: Some(_),
+            ..
+        }) => REST,
         Standing::Ending { .. } => REST_ENDING,
         Standing::Rotating(rotation) => match rotation.phase {
             Phase::Probing | Phase::Revoking | Phase::RollingBack { .. } => REST_ENDING,

@@ -49,12 +49,31 @@ pub enum Refusal {
     /// The name of a credential.
     #[error("name `{0}` is not 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")]
     CredentialName(String),
+    /// It is being revoked.
+    #[error("this credential is being revoked: wait until it is, see `bailiwick credential show`")]
+    CredentialEnding,
     /// It must not be used any more.
     #[error("this credential expired at {0}: revoke it, and register another")]
     CredentialExpired(Time),
     /// It is revoked, or being revoked.
     #[error("this credential is revoked: {0}; register another")]
     CredentialRevoked(String),
+    /// What was made from it is not taken back yet.
+    #[error("lease {0} from this credential is open: give it back first (`bailiwick credential give-back`)")]
+    CredentialLent(String),
+    /// Another one is managed with it.
+    #[error("credential `{0}` is managed with this one: correct or remove that one first")]
+    CredentialManages(String),
+    /// A server is opened with it.
+    #[error(
+        "server `{0}` is opened with this credential: give it another with `bailiwick server credential` first"
+    )]
+    CredentialOpens(String),
+    /// Its secret is ours.
+    #[error(
+        "this credential was rotated at {0}, and what is valid there would be forgotten: revoke it first"
+    )]
+    CredentialRotated(Time),
     /// An expiry that has passed.
     #[error("expiry {at} is not after now, {now}: give a later one")]
     ExpiryPast {
@@ -196,6 +215,11 @@ pub enum Refusal {
     /// More was asked for than is granted.
     #[error("scope `{0}` is not granted to this task: ask for less, or open a task that may")]
     ScopeNotGranted(String),
+    /// The secret we hold belongs to another name.
+    #[error(
+        "the secret held here belongs to `{0}` since the last rotation: the target has to name it as well"
+    )]
+    SecretBelongs(String),
     /// An address that is none.
     #[error("target host `{0}` is not a host name or an address")]
     TargetAddress(String),
@@ -209,6 +233,11 @@ pub enum Refusal {
         /// What would pass.
         rule: &'static str,
     },
+    /// Another credential is rotated there.
+    #[error(
+        "credential `{0}` is rotated over the same login, user, app or key, and each would revoke the other's secret: use that one, or correct or remove it first"
+    )]
+    TargetTaken(String),
     /// The task is closed.
     #[error("task was closed at {0}: that is final; open a new one")]
     TaskClosed(Time),
@@ -304,9 +333,14 @@ impl Refusal {
             Self::ConsumerUnknown(_) => "credential.consumer-unknown",
             Self::ConsumersSeen => "credential.consumers-seen",
             Self::ControlCharacter(_) => "text.control-character",
+            Self::CredentialEnding => "credential.revoke-running",
             Self::CredentialExpired(_) => "credential.expired",
+            Self::CredentialLent(_) => "credential.lent",
+            Self::CredentialManages(_) => "credential.manages",
             Self::CredentialName(_) => "credential.name",
             Self::CredentialRevoked(_) => "credential.revoked",
+            Self::CredentialOpens(_) => "credential.opens-server",
+            Self::CredentialRotated(_) => "credential.was-rotated",
             Self::ExpiryPast { .. } => "credential.expiry-past",
             Self::ExpiryTooFar { .. } => "credential.expiry-too-far",
             Self::HasDriver => "credential.has-driver",
@@ -333,8 +367,10 @@ impl Refusal {
             Self::RequesterMissing => "task.requester-missing",
             Self::RotationRunning(_) => "credential.rotation-running",
             Self::ScopeNotGranted(_) => "task.scope-not-granted",
+            Self::SecretBelongs(_) => "credential.secret-belongs",
             Self::TargetAddress(_) => "credential.target-address",
             Self::TargetName { .. } => "credential.target-name",
+            Self::TargetTaken(_) => "credential.target-taken",
             Self::TaskClosed(_) => "task.already-closed",
             Self::TaskEnded(_) => "task.ended",
             Self::TaskNotOpen(_) => "task.not-open",

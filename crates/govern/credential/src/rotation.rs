@@ -27,6 +27,10 @@ const CONSUMERS_MAX: usize = 64;
 /// The most unknown consumers that are kept by name: whoever has the old secret makes as many as he likes.
 const STRANGERS_MAX: usize = 64;
 
+/// What stands in the way when the old secret was revoked and opens all the same.
+pub const STILL_ACCEPTED: &str = "the old secret was revoked and is still accepted there: see in that system why, \
+                                  and end it there; it is revoked and tried again, ever less often";
+
 /// What is asked for. The secret itself never comes here.
 #[derive(Debug, Clone)]
 pub struct NewThirdParty {
@@ -67,17 +71,11 @@ pub fn register_third_party(
         return Err(Refusal::OtherOwner("identity"));
     }
     require_name(&wanted.name)?;
-    if wanted.consumers.len() > CONSUMERS_MAX {
-        return Err(Refusal::TooManyConsumers(CONSUMERS_MAX));
-    }
-    let mut consumers = BTreeSet::new();
-    for consumer in &wanted.consumers {
-        consumers.insert(required(consumer, "consumer", Refusal::ConsumerNameless)?);
-    }
+    let consumers = known_consumers(&wanted.consumers)?;
     if let Some(target) = &wanted.target {
         require_target(target, wanted.kind, wanted.id.tenant())?;
     }
-    let policy = policy_of(&wanted)?;
+    let policy = policy_of(wanted.kind, wanted.every, wanted.overlap)?;
     let latest = [
         wanted.identity_expires_at,
         now.after(limits.upstream_lifetime_max),
@@ -102,11 +100,27 @@ pub fn register_third_party(
     Ok(Transition::made("credential.register", credential))
 }
 
-fn policy_of(wanted: &NewThirdParty) -> Result<RotationPolicy, Refusal> {
-    let usual = wanted.kind.policy();
+/// Who is known to use it, as it came.
+pub(crate) fn known_consumers(names: &[String]) -> Result<BTreeSet<String>, Refusal> {
+    if names.len() > CONSUMERS_MAX {
+        return Err(Refusal::TooManyConsumers(CONSUMERS_MAX));
+    }
+    let named = names.iter();
+    named
+        .map(|name| required(name, "consumer", Refusal::ConsumerNameless))
+        .collect()
+}
+
+/// A schedule, with what is usual for the kind where nothing is said.
+pub(crate) fn policy_of(
+    kind: SecretKind,
+    every: Option<Duration>,
+    overlap: Option<Duration>,
+) -> Result<RotationPolicy, Refusal> {
+    let usual = kind.policy();
     let policy = RotationPolicy {
-        every: wanted.every.unwrap_or(usual.every),
-        overlap: wanted.overlap.unwrap_or(usual.overlap),
+        every: every.unwrap_or(usual.every),
+        overlap: overlap.unwrap_or(usual.overlap),
     };
     if policy.every.is_zero() || policy.overlap >= policy.every {
         let (every, overlap) = (policy.every.as_secs(), policy.overlap.as_secs());
@@ -185,6 +199,7 @@ pub fn begin(
             moved_at: None,
             strangers: BTreeSet::new(),
             strangers_more: 0,
+            in_vain: false,
             trouble: None,
         }),
         ..credential.clone()
@@ -444,6 +459,7 @@ pub fn reopen(
         moved: plan::moved(&credential, &before, observed),
         strangers,
         strangers_more,
+        in_vain: false,
         trouble: None,
         ..before.clone()
     };
@@ -463,14 +479,16 @@ pub fn revoked(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal
     Ok(turned("credential.rotation-revoked", credential, rotation))
 }
 
-/// The old secret was tried and accepted: it has to be revoked again.
+/// The old secret was tried and accepted: it has to be revoked again. From then on it is tried before it is said
+/// to be revoked, so that what stays open is recorded once and not at each attempt.
 ///
 /// # Errors
 /// [`Refusal::OtherPhase`].
 pub fn probe_accepted(credential: ThirdParty) -> Result<Transition<ThirdParty>, Refusal> {
     let rotation = Rotation {
         phase: Phase::Revoking,
-        trouble: Some("the old secret was still accepted".to_owned()),
+        in_vain: true,
+        trouble: Some(STILL_ACCEPTED.to_owned()),
         ..in_phase(&credential, "probing")?
     };
     Ok(turned("credential.rotation-accepted", credential, rotation))
@@ -557,6 +575,13 @@ pub fn rolled_back(credential: ThirdParty, now: Time) -> Result<Transition<Third
     ))
 }
 
+/// Whether it was said before. What differs in figures only, such as the seconds two clocks are apart, is the same:
+/// it would fill the log, one entry at each attempt.
+fn is_same(before: Option<&String>, what: &str) -> bool {
+    let words = |text: &str| -> String { text.chars().filter(|c| !c.is_ascii_digit()).collect() };
+    before.is_some_and(|before| words(before) == words(what))
+}
+
 /// Takes note of what went wrong; nothing when it is the same as before.
 ///
 /// # Errors
@@ -569,7 +594,7 @@ pub fn trouble(credential: ThirdParty, what: &str) -> Result<Option<Transition<T
         trouble,
     } = &credential.standing
     {
-        if trouble.as_ref() == Some(&what) {
+        if is_same(trouble.as_ref(), &what) {
             return Ok(None);
         }
         let after = ThirdParty {
@@ -587,7 +612,7 @@ pub fn trouble(credential: ThirdParty, what: &str) -> Result<Option<Transition<T
         )));
     }
     let before = under_way(&credential)?;
-    if before.trouble.as_ref() == Some(&what) {
+    if is_same(before.trouble.as_ref(), &what) {
         return Ok(None);
     }
     let rotation = Rotation {

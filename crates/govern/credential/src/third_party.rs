@@ -192,6 +192,9 @@ pub struct Rotation {
     pub strangers: BTreeSet<String>,
     /// How many more of them there were.
     pub strangers_more: u64,
+    /// The old secret was revoked and opened all the same: it is revoked again, and nobody is looked for, because
+    /// its use is our own attempt.
+    pub in_vain: bool,
     /// What went wrong last.
     pub trouble: Option<String>,
 }

@@ -146,12 +146,15 @@ pub fn observe_tools(
 /// Gives the server another upstream credential.
 ///
 /// # Errors
-/// [`Refusal::OtherTenant`].
+/// [`Refusal::OtherTenant`]; [`Refusal::HeaderTemplate`] for a destination that puts no secret in.
 pub fn replace_credential(
     server: UpstreamServer,
     credential: CredentialId,
 ) -> Result<Transition<UpstreamServer>, Refusal> {
     require_tenant(&server.tenant, Some(&credential))?;
+    if let Connection::Destination { header, tunnel, .. } = &server.connection {
+        require_injectable(header.as_deref(), *tunnel, true)?;
+    }
     let after = UpstreamServer {
         credential: Some(credential),
         ..server.clone()

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 27] = [
+const STEPS: [Step; 28] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -68,6 +68,7 @@ const STEPS: [Step; 27] = [
         "index third party identity",
         "0033_index_third_party_identity"
     ),
+    twin!(34, "create third party slot", "0034_create_third_party_slot"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

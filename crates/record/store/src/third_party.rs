@@ -14,6 +14,7 @@ use crate::tx::{Source, Tx, View};
 
 mod detail;
 mod place;
+mod slot;
 
 const TABLE: &str = "third_party";
 /// Bytes of the document. Consumers, strangers and texts have limits of their own and stay below.
@@ -60,7 +61,9 @@ const INSERT: &str = concat!(
     ", due_at, secret) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING"
 );
 const UPDATE: &str = "UPDATE third_party SET fingerprint = $3, detail = $4, due_at = $5, digest = $6, \
-                      secret = $7, staged = $8 WHERE tenant = $1 AND third_party = $2 AND digest = $9";
+                      secret = $7, staged = $8, identity = $10, expires_at = $11 \
+                      WHERE tenant = $1 AND third_party = $2 AND digest = $9";
+const DELETE: &str = "DELETE FROM third_party WHERE tenant = $1 AND third_party = $2 AND digest = $3";
 
 impl Stored for ThirdParty {
     const TABLE: &'static str = TABLE;
@@ -408,6 +411,7 @@ impl ThirdParties<'_, Tx> {
                 field: "name",
             });
         }
+        self.take_slots(None, c).await?;
         let objects = vec![object(None, Some(c))?];
         self.0.enter(t.command, t.reason.as_deref(), objects).await
     }
@@ -457,11 +461,33 @@ impl ThirdParties<'_, Tx> {
             Arg::from(secret),
             Arg::BytesOrNull(staged),
             Arg::from(was),
+            Arg::from(c.identity.uuid()),
+            Arg::from(c.expires_at),
         ];
         if self.0.write(UPDATE, values).await? == 0 {
             return Err(conflict);
         }
+        self.take_slots(Some(before), c).await?;
         let objects = vec![object(Some(before), Some(c))?];
+        self.0.enter(t.command, t.reason.as_deref(), objects).await
+    }
+
+    /// Takes a row and its secrets out. Its entry, and those before it, tell what it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the credential was changed meanwhile.
+    pub async fn withdraw(&mut self, t: Transition<ThirdParty>) -> Result<(), StoreError> {
+        let c = &t.after;
+        self.0.view.require(c.id.tenant())?;
+        self.leave_slots(c).await?;
+        let values = args![c.id.tenant().as_str(), c.id.uuid(), digest_of(c)?];
+        if self.0.write(DELETE, values).await? == 0 {
+            return Err(StoreError::Conflict {
+                table: TABLE,
+                row: c.id.to_string(),
+            });
+        }
+        let objects = vec![object(Some(c), None)?];
         self.0.enter(t.command, t.reason.as_deref(), objects).await
     }
 }

@@ -49,6 +49,7 @@ pub use svid::Workloads;
 use table::Doors;
 pub use table::Route;
 pub use used::UsedSessions;
+pub use v1::server_credential::upstream_secret;
 
 /// Everything but the MCP gateway and the probes of the service itself.
 pub fn router(deps: Deps) -> Router {
@@ -116,12 +117,20 @@ fn authzen_doors(doors: Doors) -> Doors {
 }
 
 fn credential_doors(doors: Doors) -> Doors {
-    use v1::credentials;
+    use v1::{credential_change, credentials};
     doors
         .get("/v1/tenants/{tenant}/credentials", credentials::list)
         .post("/v1/tenants/{tenant}/credentials", credentials::add)
         .get("/v1/tenants/{tenant}/credentials/{id}", credentials::find)
+        .post(
+            "/v1/tenants/{tenant}/credentials/{id}/correct",
+            credential_change::correct,
+        )
         .post("/v1/tenants/{tenant}/credentials/{id}/fetch", credentials::fetch)
+        .post(
+            "/v1/tenants/{tenant}/credentials/{id}/remove",
+            credential_change::withdraw,
+        )
         .post(
             "/v1/tenants/{tenant}/credentials/{id}/replace",
             credentials::replace,
@@ -167,7 +176,7 @@ fn consent_doors(doors: Doors) -> Doors {
 
 fn v1_doors(doors: Doors) -> Doors {
     use v1::{check, clients, composition, count, egress, identities, keys, logs, marks, policies};
-    use v1::{servers, tasks, tenants, trusts};
+    use v1::{server_credential, servers, tasks, tenants, trusts};
     doors
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
@@ -201,6 +210,10 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/servers", servers::add)
         .get("/v1/tenants/{tenant}/servers/{name}", servers::find)
         .post("/v1/tenants/{tenant}/servers/{name}/pin", servers::pin)
+        .post(
+            "/v1/tenants/{tenant}/servers/{name}/credential",
+            server_credential::replace,
+        )
         .get("/v1/tenants/{tenant}/policies", policies::read)
         .put("/v1/tenants/{tenant}/policies", policies::write)
         .post("/v1/tenants/{tenant}/check", check::handler)

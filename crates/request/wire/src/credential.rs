@@ -286,6 +286,41 @@ pub struct ReplaceSecret {
     pub secret: String,
 }
 
+/// `POST …/credentials/{id}/correct`: what is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorrectCredential {
+    /// The identity it proves, by id or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// When it must not be used any more, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Seconds from one rotation to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// Seconds for which both secrets stay valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<u64>,
+    /// Who is known to use it: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<Vec<String>>,
+    /// Where a driver rotates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<RotationTarget>,
+    /// The IAM user whose access key a driver rotates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsTarget>,
+    /// The GitHub App whose private key it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github_app: Option<GithubAppTarget>,
+    /// The service whose keys a document describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTarget>,
+    /// Why; recorded.
+    pub reason: String,
+}
+
 /// `POST …/credentials/{id}/fetch`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,7 +331,10 @@ pub struct FetchSecret {}
 pub struct FetchedSecret {
     /// Name of the credential.
     pub name: String,
-    /// The login it belongs to.
+    /// Kind.
+    #[serde(default)]
+    pub kind: String,
+    /// The login, access key id, app or key that the secret belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
     /// Keyed fingerprint.

@@ -31,9 +31,9 @@ pub use consent::{
 };
 pub use count::{Count, CountExplained, KindCount, StateCount, TenantCount};
 pub use credential::{
-    AwsTarget, ConfirmMoved, Credential, EndpointOverride, FetchSecret, FetchedSecret, GithubAppTarget,
-    HttpTarget, LastRotation, NewCredential, ReplaceSecret, Revoked, Rotation, RotationRequest,
-    RotationTarget, TakenBack,
+    AwsTarget, ConfirmMoved, CorrectCredential, Credential, EndpointOverride, FetchSecret, FetchedSecret,
+    GithubAppTarget, HttpTarget, LastRotation, NewCredential, ReplaceSecret, Revoked, Rotation,
+    RotationRequest, RotationTarget, TakenBack,
 };
 pub use egress::Egress;
 pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdentity, Owner, StateChange};
@@ -45,7 +45,7 @@ pub use operator::{ClaimRequest, Operator};
 pub use page::Page;
 pub use policy::{PolicyText, PolicyWritten};
 pub use problem::Problem;
-pub use server::{NewServer, PinRequest, Server, Tool};
+pub use server::{NewServer, PinRequest, ReplaceServerCredential, Server, Tool};
 pub use task::{
     Client, CloseTask, NewClient, NewTask, OpenedTask, Task, TaskHeartbeat, Token, TokenBatch,
     TokenBatchRequest,

@@ -46,6 +46,9 @@ pub struct NewServer {
     /// The secret that opens it, base64; sealed on arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// Instead, the name of a third-party credential: what its consumers are to use opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_from: Option<String>,
     /// Owner of the server's identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
@@ -106,12 +109,27 @@ pub struct Server {
     /// Flags that widen what it may connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowances: Vec<String>,
+    /// Id of the credential that opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     /// Where agents reach it.
     pub endpoint: String,
     /// Tools.
     pub tools: Vec<Tool>,
     /// Added.
     pub created_at: String,
+}
+
+/// `POST …/servers/{name}/credential`: exactly one of both.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceServerCredential {
+    /// The secret that opens it from now on, base64; sealed on arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// The name of a third-party credential: what its consumers are to use opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_from: Option<String>,
 }
 
 /// `POST …/servers/{name}/pin`.

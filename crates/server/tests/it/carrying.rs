@@ -127,8 +127,9 @@ async fn a_system_that_never_answers_holds_up_no_other_system_and_no_other_tenan
 /// An access key of `identity` at `keeper`, from which sessions of a role are leased.
 async fn lender(bed: &Bed, keeper: &Keeper, name: &str, identity: &str) {
     let over = json!({"url": keeper.url, "allow_addresses": ["127.0.0.1/32"], "allow_plaintext": true});
+    let key = format!("AKIAEXAMPLEUSED{}", name.replace('-', "").to_ascii_uppercase());
     let aws = json!({
-        "user": "orders", "key": "AKIAEXAMPLEUSED00", "region": "eu-central-1",
+        "user": name, "key": key, "region": "eu-central-1",
         "manager_key": "AKIAEXAMPLEMANAGE", "manager": "manager",
         "lease_role": "arn:aws:iam::123456789012:role/orders", "danger_endpoint_override": over,
     });

@@ -26,6 +26,7 @@ const NOT_CODES: &[&str] = &[
     "create.handle",
     "create.secret",
     "credential.add-upstream",
+    "credential.correct",
     "credential.fetch",
     "credential.register",
     "credential.remove",

@@ -189,6 +189,16 @@ const CASES: &[Case] = &[
     }),
     named("GET /v1/tenants/{tenant}/credentials/{id}", Door::Operator, none),
     named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/correct",
+        Door::Operator,
+        |_| json!({"every": 7_200, "reason": "a drill"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/credentials/{id}/remove",
+        Door::Operator,
+        why,
+    ),
+    named(
         "POST /v1/tenants/{tenant}/credentials/{id}/fetch",
         Door::Operator,
         nothing,
@@ -303,6 +313,11 @@ const CASES: &[Case] = &[
         "POST /v1/tenants/{tenant}/servers/{name}/pin",
         Door::Operator,
         nothing,
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/servers/{name}/credential",
+        Door::Operator,
+        |_| json!({"credential": "c2VjcmV0"}),
     ),
     case("GET /v1/tenants/{tenant}/policies", Door::Operator, none),
     case(

@@ -93,6 +93,7 @@ impl Upstream {
             allow_addresses: Vec::new(),
             allow_plaintext: false,
             credential: None,
+            credential_from: None,
             owner: Some(Owner {
                 team: "platform".to_owned(),
                 contact: "platform@acme.example".to_owned(),

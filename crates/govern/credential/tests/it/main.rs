@@ -3,6 +3,7 @@
 
 mod claims;
 mod consent;
+mod correct;
 mod exchange;
 mod foreign;
 mod issuing;

@@ -40,7 +40,7 @@ fn wanted() -> NewThirdParty {
     }
 }
 
-fn pg(target: &mut Option<Target>) -> &mut PgTarget {
+pub(crate) fn pg(target: &mut Option<Target>) -> &mut PgTarget {
     let pg = target.as_mut().and_then(|target| match target {
         Target::Pg(pg) => Some(pg),
         _ => None,
@@ -48,7 +48,7 @@ fn pg(target: &mut Option<Target>) -> &mut PgTarget {
     pg.unwrap()
 }
 
-fn registered() -> ThirdParty {
+pub(crate) fn registered() -> ThirdParty {
     register_third_party(wanted(), &Limits::default(), at(0))
         .unwrap()
         .after
@@ -80,7 +80,7 @@ fn refusal() -> ProbeAnswer {
     }
 }
 
-fn watching() -> ThirdParty {
+pub(crate) fn watching() -> ThirdParty {
     let begun = rotation::begin(registered(), Some("second".to_owned()), "due", at(10)).unwrap();
     rotation::staged(begun.after, at(11)).unwrap().after
 }

@@ -167,6 +167,9 @@ fn rotation_to_json(r: &Rotation) -> Value {
     if let Some(members) = json.as_object_mut().filter(|_| r.strangers_more > 0) {
         members.insert("strangers_more".to_owned(), r.strangers_more.into());
     }
+    if let Some(members) = json.as_object_mut().filter(|_| r.in_vain) {
+        members.insert("in_vain".to_owned(), true.into());
+    }
     json
 }
 
@@ -194,6 +197,7 @@ fn rotation_from_json(v: &Value) -> Option<Rotation> {
         moved_at: missing(v.get("moved_at"), time)?,
         strangers: texts(v.get("strangers")?)?,
         strangers_more: v.get("strangers_more").map_or(Some(0), Value::as_u64)?,
+        in_vain: v.get("in_vain").map_or(Some(false), Value::as_bool)?,
         trouble: optional(v.get("trouble")?, text)?,
     })
 }

@@ -94,6 +94,7 @@ both_engines! {
         a_rotation_keeps_both_secrets_until_its_end,
         a_rotation_is_due_by_its_schedule,
         a_schedule_behind_the_expiry_is_never_due,
+        a_slot_has_one_credential_until_that_is_revoked_removed_or_corrected,
         a_staged_secret_opens_in_its_own_place_only,
         any_number_of_unknown_consumers_leaves_a_row_that_can_be_read,
         what_is_to_end_comes_first_and_nothing_that_waits_hides_anything;

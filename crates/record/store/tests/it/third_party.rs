@@ -26,7 +26,7 @@ pub(crate) async fn registered(bed: &Bed, acme: &TenantId, name: &str) -> ThirdP
         overlap: Some(Duration::ZERO),
         consumers: vec!["billing".to_owned()],
         target: Some(Target::Pg(PgTarget {
-            host: "db.acme.example".to_owned(),
+            host: format!("{name}.acme.example"),
             port: 5_432,
             database: "orders".to_owned(),
             role: "orders_app".to_owned(),
@@ -334,4 +334,77 @@ pub(crate) async fn a_credential_that_is_gone_or_altered_is_named_at_a_start(bed
         let said = bed.store.compare(shown).await.unwrap_err().to_string();
         assert!(said.contains(&format!("`third_party` `{}`", known.id)), "{said}");
     }
+}
+
+pub(crate) async fn a_slot_has_one_credential_until_that_is_revoked_removed_or_corrected(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let first = registered(&bed, &acme, "orders-db").await;
+    let rival = async |wanted: &ThirdParty| {
+        let mut reader = bed.store.reader(wanted.id.tenant()).await.unwrap();
+        let found = reader.third_party().rival(wanted).await.unwrap();
+        found.map(|found| found.name)
+    };
+    let of = |tenant: &TenantId, id: u8| ThirdParty {
+        id: bed.ids.mint(tenant).unwrap(),
+        name: format!("rival-{id}"),
+        ..first.clone()
+    };
+    assert_eq!(rival(&first).await, None, "nobody is his own rival");
+    assert_eq!(rival(&of(&acme, 1)).await.as_deref(), Some("orders-db"));
+    let bolt = bed.tenant("bolt").await;
+    assert_eq!(
+        rival(&of(&bolt, 2)).await,
+        None,
+        "what another tenant has is not told"
+    );
+    // Corrected to another place: the one before is free, the new one is taken.
+    let moved = |host: &str| {
+        let Some(Target::Pg(mut pg)) = first.target.clone() else {
+            panic!("it has logins")
+        };
+        host.clone_into(&mut pg.host);
+        Some(Target::Pg(pg))
+    };
+    let elsewhere = ThirdParty {
+        target: moved("db.bolt.example"),
+        ..first.clone()
+    };
+    let correct = bailiwick_base::Transition::changed("credential.correct", first.clone(), elsewhere.clone());
+    step(&bed, correct).await.unwrap();
+    assert_eq!(stored(&bed, &first).await, elsewhere);
+    assert_eq!(rival(&of(&acme, 3)).await, None);
+    let there = ThirdParty {
+        target: moved("DB.bolt.example"),
+        ..of(&acme, 4)
+    };
+    assert_eq!(rival(&there).await.as_deref(), Some("orders-db"));
+    // Revoked: it keeps nobody from anything.
+    let now = bed.clock.now();
+    let ending = step(&bed, rotation::end(elsewhere, "leaked").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(rival(&there).await.as_deref(), Some("orders-db"));
+    let over = step(&bed, rotation::ended(ending, None, 1, now).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(rival(&there).await, None);
+    // Removed: the row is gone, what is recorded is whole, and a second removal conflicts.
+    let out = bailiwick_credential::correct::withdraw(over, "not needed").unwrap();
+    let twice = out.clone();
+    bed.tx(&acme, async move |tx: &mut Tx| {
+        tx.third_party().withdraw(out.clone()).await
+    })
+    .await
+    .unwrap();
+    let mut reader = bed.store.reader(&acme).await.unwrap();
+    assert_eq!(reader.third_party().lookup(&first.id).await.unwrap(), None);
+    drop(reader);
+    let again = bed
+        .tx(&acme, async move |tx: &mut Tx| {
+            tx.third_party().withdraw(twice.clone()).await
+        })
+        .await;
+    assert_eq!(again.err().unwrap().code(), "store.conflict");
+    let shown = crate::compare::all_of_it(&bed).await;
+    bed.store.compare(shown).await.unwrap();
 }

@@ -130,15 +130,7 @@ async fn deed(
             write(deps, rotation::prepared(known)?, Sealed::Keep).await
         }
         Step::Stage => stage(deps, &driver, known).await,
-        Step::Revoke => {
-            let old = secrets(deps, c).await?.0;
-            match driver.revoke(c, &old, deps.entropy.as_ref()).await? {
-                Ended::Done => write(deps, rotation::revoked(known)?, Sealed::Keep).await,
-                Ended::Reopened(seen) => {
-                    write(deps, rotation::reopen(known, &seen, now)?, Sealed::Keep).await
-                }
-            }
-        }
+        Step::Revoke => revoke(deps, &driver, known).await,
         Step::Unstage => {
             driver.unstage(secrets(deps, c).await?.1.as_ref()).await?;
             write(deps, rotation::rolled_back(known, now)?, Sealed::Drop).await
@@ -152,11 +144,31 @@ async fn deed(
             let (old, new) = secrets(deps, c).await?;
             let new = new.ok_or(Stopped::Gone("its sealed secrets are gone"))?;
             match driver.probe(&old, &new).await? {
-                Probed::Accepted => write(deps, rotation::probe_accepted(known)?, Sealed::Keep).await,
+                Probed::Accepted => {
+                    tracing::warn!(credential = %c.name, tenant = %c.id.tenant(), "{}", rotation::STILL_ACCEPTED);
+                    write(deps, rotation::probe_accepted(known)?, Sealed::Keep).await
+                }
                 Probed::Refused(answer) => complete(deps, known, answer).await,
             }
         }
     }
+}
+
+/// Makes the old secret invalid. Where that came to nothing before, it is tried first, and nothing is recorded as
+/// long as it opens: an entry at each attempt would fill the log.
+async fn revoke(deps: &Deps, driver: &Driver<'_>, c: ThirdParty) -> Result<ThirdParty, Stopped> {
+    let (old, new) = secrets(deps, &c).await?;
+    if let Ended::Reopened(seen) = driver.revoke(&c, &old, deps.entropy.as_ref()).await? {
+        let t = rotation::reopen(c, &seen, deps.clock.now())?;
+        return write(deps, t, Sealed::Keep).await;
+    }
+    let again = c.rotation().is_some_and(|r| r.in_vain);
+    if let Some(new) = new.as_ref().filter(|_| again)
+        && driver.probe(&old, new).await? == Probed::Accepted
+    {
+        return Err(Stopped::Gone(rotation::STILL_ACCEPTED));
+    }
+    write(deps, rotation::revoked(c)?, Sealed::Keep).await
 }
 
 /// Makes the new secret valid; one that the system made is sealed in the record that knows its name.

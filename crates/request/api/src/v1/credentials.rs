@@ -38,7 +38,7 @@ pub(crate) async fn add(
     let tenant = super::tenant(&deps, &slug)?;
     let secret = Arc::new(secret(&body.secret)?);
     let identity = super::identity(&deps, &tenant, &body.identity)?;
-    let target = super::place::of(&deps, &tenant, &body).await?;
+    let target = super::place::of(&deps, &tenant, super::place::Named::of(&body)).await?;
     let holder = deps.cell.load().identity(&identity).cloned();
     let wanted = NewThirdParty {
         id: deps.mint(&tenant)?,
@@ -73,6 +73,7 @@ pub(crate) async fn add(
                 require_not_killed(&doors, wanted.id.tenant())?;
                 let made = register_third_party(wanted.clone(), &limits, tx.now())?;
                 crate::rotation::require_owner(&doors, &made.after)?;
+                super::credential_change::require_alone(tx, &made.after).await?;
                 let shown = to_wire(&doors, &made.after);
                 tx.third_party().add(made, &secret).await?;
                 answer(&shown)
@@ -286,7 +287,7 @@ pub(crate) async fn replace(
     Ok(committed(&receipt, StatusCode::OK))
 }
 
-async fn read(tx: &mut Tx, id: &CredentialId) -> Result<ThirdParty, CommandError> {
+pub(super) async fn read(tx: &mut Tx, id: &CredentialId) -> Result<ThirdParty, CommandError> {
     let found = tx.third_party().lookup(id).await?;
     Ok(found.ok_or_else(|| RouteError::not_found("credential"))?)
 }
@@ -327,6 +328,7 @@ pub(crate) async fn fetch(
             tx.note("credential.fetch", detail).await?;
             answer(&wire::FetchedSecret {
                 name: known.name,
+                kind: known.kind.as_str().to_owned(),
                 login,
                 fingerprint,
                 secret: STANDARD.encode(secret.reveal()),
@@ -337,7 +339,7 @@ pub(crate) async fn fetch(
     Ok(committed(&receipt, StatusCode::OK))
 }
 
-fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
+pub(super) fn to_wire(deps: &Deps, c: &ThirdParty) -> wire::Credential {
     let snapshot = deps.cell.load();
     let owner = snapshot.identity(&c.identity).map(|i| wire::Owner {
         team: i.owner.team.clone(),

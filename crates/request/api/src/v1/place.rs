@@ -12,13 +12,41 @@ use super::credentials::known;
 use crate::Deps;
 use crate::problem::RouteError;
 
-/// The place that a new credential names; none when a person replaces its secret.
+/// The places that a request may name, one at most.
+pub(super) struct Named<'a> {
+    target: Option<&'a wire::RotationTarget>,
+    aws: Option<&'a wire::AwsTarget>,
+    github_app: Option<&'a wire::GithubAppTarget>,
+    http: Option<&'a wire::HttpTarget>,
+}
+
+impl<'a> Named<'a> {
+    pub(super) const fn of(body: &'a wire::NewCredential) -> Self {
+        Self {
+            target: body.target.as_ref(),
+            aws: body.aws.as_ref(),
+            github_app: body.github_app.as_ref(),
+            http: body.http.as_ref(),
+        }
+    }
+
+    pub(super) const fn of_correction(body: &'a wire::CorrectCredential) -> Self {
+        Self {
+            target: body.target.as_ref(),
+            aws: body.aws.as_ref(),
+            github_app: body.github_app.as_ref(),
+            http: body.http.as_ref(),
+        }
+    }
+}
+
+/// The place that a request names; none when a person replaces the secret.
 pub(super) async fn of(
     deps: &Deps,
     tenant: &TenantId,
-    body: &wire::NewCredential,
+    body: Named<'_>,
 ) -> Result<Option<Target>, RouteError> {
-    match (&body.target, &body.aws, &body.github_app, &body.http) {
+    match (body.target, body.aws, body.github_app, body.http) {
         (None, None, None, None) => Ok(None),
         (Some(target), None, None, None) => pg(deps, tenant, target).await.map(Some),
         (None, Some(aws), None, None) => self::aws(deps, tenant, aws).await.map(Some),

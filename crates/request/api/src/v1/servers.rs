@@ -7,15 +7,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bailiwick_base::{Digest, Secret, ServerName, TenantId, ToolName, Transition, nearest};
-use bailiwick_credential::{self as credential, UpstreamSecretPlan};
 use bailiwick_inventory::{
     self as inventory, Connection, Identity, Kind, Labels, NewServer, Registration, SeenTool, UpstreamServer,
 };
 use bailiwick_outbound::{AddressRule, Endpoint, GuardError};
 use bailiwick_store::{Reach, Receipt, Tx};
 use bailiwick_wire as wire;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
 use crate::Deps;
@@ -24,6 +21,7 @@ use crate::command::{answer, committed, request_digest};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
 use crate::session::Session;
+use crate::v1::server_credential::Opener;
 
 /// Where machines in clouds ask who they are: whoever answers there gives out credentials.
 const METADATA: [IpAddr; 4] = [
@@ -66,12 +64,9 @@ async fn look_and_add(
 ) -> Result<Arc<Receipt>, RouteError> {
     let connection = connection(body)?;
     let identity = identity(deps, tenant, body)?;
-    let secret = secret(body)?;
-    let credential = match &secret {
-        None => None,
-        Some(secret) => Some(seal_plan(deps, &identity.after, secret)?),
-    };
-    let id = credential.as_ref().map(|t| t.after.id.clone());
+    let given = (body.credential.as_deref(), body.credential_from.as_deref());
+    let Opener { id, sealed } = Opener::of(deps, &identity.after, given).await?;
+    let secret = sealed.as_ref().map(|(_, secret)| secret);
     // Refused before anybody is connected to: a wrong address must not cause a request.
     let wanted = plan(deps, &name, &identity.after, &connection, id.clone(), Vec::new())?.after;
     if deps.cell.load().server(tenant, &name).is_some() {
@@ -83,14 +78,14 @@ async fn look_and_add(
     }
     let seen = match &wanted.connection {
         Connection::Destination { tunnel, .. } => methods(body, *tunnel)?,
-        _ => look(deps, &wanted, body, secret.as_ref()).await?,
+        _ => look(deps, &wanted, body, secret).await?,
     };
     let server = plan(deps, &name, &identity.after, &connection, id, seen)?;
     let doors = deps.clone();
     let registered = identity.after.clone();
     deps.command(session, tenant, ("servers", asked), async move |tx: &mut Tx| {
         tx.identity().apply(identity.clone()).await?;
-        if let (Some(transition), Some(secret)) = (&credential, &secret) {
+        if let Some((transition, secret)) = &sealed {
             tx.credential().seal(transition.clone(), secret).await?;
         }
         require_not_killed(&doors, &server.after.tenant)?;
@@ -239,45 +234,6 @@ fn identity(
         .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
 }
 
-fn secret(body: &wire::NewServer) -> Result<Option<Secret<Vec<u8>>>, RouteError> {
-    let Some(text) = &body.credential else {
-        return Ok(None);
-    };
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|_| RouteError::invalid("server.credential", "`credential` is not base64"))?;
-    if bytes.is_empty() || bytes.iter().any(|b| !(0x21..=0x7e).contains(b)) {
-        return Err(RouteError::invalid(
-            "server.credential",
-            "`credential` must be one line of visible characters: it is sent as a bearer token",
-        ));
-    }
-    Ok(Some(Secret::new(bytes)))
-}
-
-fn seal_plan(
-    deps: &Deps,
-    identity: &Identity,
-    secret: &Secret<Vec<u8>>,
-) -> Result<Transition<bailiwick_credential::UpstreamCredential>, RouteError> {
-    let tenant = identity.id.tenant();
-    let fingerprint = deps
-        .keyring
-        .fingerprint(tenant, secret.reveal())
-        .map_err(|e| RouteError::broken("keys are not available", &e))?;
-    let wanted = UpstreamSecretPlan {
-        id: deps
-            .ids
-            .mint(tenant)
-            .map_err(|e| RouteError::broken("randomness failed", &e))?,
-        identity: identity.id.clone(),
-        fingerprint,
-        expires_at: Some(identity.expires_at),
-    };
-    credential::add_upstream_credential(wanted, &deps.credential_limits, deps.clock.now())
-        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))
-}
-
 pub(crate) async fn list(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
@@ -385,7 +341,7 @@ fn only(known: &UpstreamServer, body: &wire::PinRequest) -> Result<Option<Vec<To
 }
 
 /// `registered` is its identity where the snapshot does not have it yet.
-fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) -> wire::Server {
+pub(super) fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) -> wire::Server {
     let snapshot = deps.cell.load();
     let view = View::new(deps, &snapshot);
     let effective = view.server(server);
@@ -406,6 +362,7 @@ fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) 
         digests,
         connection,
         allowances,
+        credential: server.credential.as_ref().map(ToString::to_string),
         endpoint: match &server.connection {
             Connection::Destination { url, .. } => url.clone(),
             _ => format!("{}/{}", deps.audience(&server.tenant), server.name),

@@ -170,7 +170,8 @@ impl<'a> AwsKeys<'a> {
             other => other?,
         }
         let seen = self.look().await?;
-        if plan::would_cut_off(self.credential, &seen, self.with.now) {
+        let in_vain = self.credential.rotation().is_some_and(|r| r.in_vain);
+        if !in_vain && plan::would_cut_off(self.credential, &seen, self.with.now) {
             self.switch("Active").await?;
             return Ok(Ended::Reopened(seen));
         }

@@ -276,7 +276,8 @@ impl<'a> HttpKeys<'a> {
 
     pub(crate) async fn revoke(&self) -> Result<Ended, TargetError> {
         let seen = self.look().await?;
-        if plan::would_cut_off(self.credential, &seen, self.with.now) {
+        let in_vain = self.credential.rotation().is_some_and(|r| r.in_vain);
+        if !in_vain && plan::would_cut_off(self.credential, &seen, self.with.now) {
             return Ok(Ended::Reopened(seen));
         }
         self.end(&self.target.key).await?;
