@@ -27,12 +27,12 @@ macro_rules! five {
     () => {
         "\
 Examples:
-  bailiwick demo                                   a governed agent end to end, then a server to play with
-  bailiwick count --explain                        how many machine identities, exactly, and why
+  bailiwick demo               a governed agent end to end, then a server to try
+  bailiwick count --explain    how many machine identities, exactly, and why
   bailiwick task open --identity invoices --purpose \"read March\" --for 15m \\
       --can 'filesystem:read_text_file(path under \"/srv/invoices\")'
   bailiwick kill identity invoices --reason \"leaked\" --yes
-  bailiwick log verify                             recompute and check every log of this installation"
+  bailiwick log verify         recompute and check every log"
     };
 }
 
@@ -43,14 +43,14 @@ const EXAMPLES: &str = concat!(
     five!(),
     "
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete or stale, 4 denied, 5 approval needed,
-6 an enforcement point did not acknowledge, 7 verification failed, 8 not found,
-69 server not reachable, 130 interrupted"
+Exit codes: 0 ok, 1 error, 2 usage, 3 incomplete or stale, 4 denied,
+5 approval needed, 6 an enforcement point did not acknowledge,
+7 verification failed, 8 not found, 69 server not reachable, 130 interrupted"
 );
 
-/// Every agent acts only inside its bailiwick.
+/// Governs machine identities: each has an owner, a purpose and an end; each call is decided and recorded
 #[derive(Parser)]
-#[command(name = "bailiwick", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "bailiwick", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Global,
@@ -60,6 +60,7 @@ pub(crate) struct Cli {
 
 /// Options every command takes.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// One JSON document on standard output, errors included
     #[arg(long, global = true)]
@@ -438,6 +439,14 @@ pub(crate) enum Client {
     },
     /// List clients
     Ls,
+    /// End a client: its key is taken no more, its tokens are not renewed
+    Remove {
+        /// Client id
+        id: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -681,7 +690,7 @@ pub(crate) enum Log {
     },
     /// The logs, their keys and sizes
     Ls,
-    /// Recent entries
+    /// Recent entries, a line for each; `--json` has all of each
     Tail {
         /// state or decisions
         #[arg(long, default_value = "decisions")]

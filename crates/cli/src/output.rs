@@ -1,7 +1,9 @@
 //! What a command prints: data on standard output, words on standard error, one JSON document when asked.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
+use bailiwick_base::Time;
 use bailiwick_wire::Problem;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -200,6 +202,7 @@ impl Paper {
             .max()
             .unwrap_or(0);
         for (name, value) in pairs {
+            let value = to_the_second(value);
             self.line(format!("{name:width$}  {value}"));
         }
     }
@@ -215,12 +218,24 @@ impl Paper {
             .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(head.iter().map(|h| h.to_uppercase()));
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.iter().map(|cell| to_the_second(cell)));
         }
         let text = table.to_string();
         for line in text.lines() {
             self.line(line.strip_prefix(' ').unwrap_or(line).trim_end());
         }
+    }
+}
+
+/// A time for people: microseconds tell them nothing, and their number of digits differs from line to line.
+fn to_the_second(text: &str) -> Cow<'_, str> {
+    let fraction = text
+        .strip_suffix('Z')
+        .filter(|_| Time::parse(text).is_ok())
+        .and_then(|text| text.split_once('.'));
+    match fraction {
+        Some((seconds, _)) => Cow::Owned(format!("{seconds}Z")),
+        None => Cow::Borrowed(text),
     }
 }
 

@@ -52,8 +52,9 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["id", "resume", "worker"]);
     await works(["id", "get", "worker"]);
     await works(["id", "ls"]);
-    await works(["client", "add", "worker", "--generate", file("client.jwk")]);
+    const keyed = await works(["client", "add", "worker", "--generate", file("client.jwk")]);
     await works(["client", "ls"]);
+    await works(["client", "remove", keyed.client_id, "--reason", "r"]);
     await works(["server", "add", "files", "--url", desk.url, "--allow-plaintext", "--allow-address", "127.0.0.0/8", ...ANSWERABLE]);
     await works(["server", "ls"]);
     await works(["server", "show", "files"]);
@@ -359,15 +360,19 @@ test("the end of a log is shown in columns with their names", async ({ installat
     const shown = await installation.run(["log", "tail", "--log", "state", "-n", "5"], { json: false });
     assert.equal(shown.code, 0, shown.stderr);
     const [head, ...rows] = shown.stdout.trimEnd().split("\n");
-    assert.match(head, /^INDEX +TIME +KIND +EPOCH +PAYLOAD$/);
+    assert.match(head, /^INDEX +TIME +KIND +WHAT +WHO +REASON$/);
     assert.equal(rows.length, 5);
-    const at = ["INDEX", "TIME", "KIND", "EPOCH", "PAYLOAD"].map(name => head.indexOf(name));
+    const at = ["INDEX", "TIME", "KIND", "WHAT", "WHO", "REASON"].map(name => head.indexOf(name));
     for (const row of rows) {
         for (const column of at.slice(1)) {
             assert.match(row.slice(column - 1, column + 1), /^ \S$/, `a column begins at ${column}: ${row}`);
         }
-        assert.match(row.slice(at[1]), /^\d{4}-\d\d-\d\dT/);
+        assert.match(row.slice(at[1]), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ /, "a time has no digits that nobody reads");
+        assert.doesNotMatch(row, /[{}"]/, "a line is no document");
     }
+    const decisions = await installation.run(["log", "tail", "-n", "5"], { json: false });
+    assert.equal(decisions.code, 0, decisions.stderr);
+    assert.match(decisions.stdout, /^INDEX +TIME +KIND +ANSWER +WHAT +WHO\n|^no entries in the log `decisions`\n/);
 });
 
 test("dev gives an empty installation on loopback and takes it away", async ({ installation }) => {

@@ -2,11 +2,12 @@
 
 use bailiwick_base::Digest;
 use bailiwick_server::operator::generate_client_key;
-use bailiwick_wire::{Client as Row, NewClient, Page};
+use bailiwick_wire::{Client as Row, NewClient, Page, RemoveClient};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::Done;
+use super::id::encoded;
 use crate::args::{Client as Command, Global};
 use crate::client::Client;
 use crate::files::{self, NewFile};
@@ -79,6 +80,22 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                     "no clients yet: bailiwick client add IDENTITY --generate KEYFILE",
                 );
             });
+        }
+        Command::Remove { id, reason } => {
+            let path = client.path(&format!("clients/{}/remove", encoded(&id)))?;
+            let removed: Row = client.post(&path, &RemoveClient { reason }).await?;
+            output.result(&removed, |paper| {
+                paper.pairs(&[
+                    ("removed", removed.client_id.clone()),
+                    ("identity", removed.identity.clone()),
+                ]);
+            });
+            output.note(&format!(
+                "its tokens end by themselves within minutes; at once, with every other of the identity: \
+                 bailiwick -t {} kill identity {}",
+                client.tenant()?,
+                removed.identity
+            ));
         }
     }
     Ok(exit::OK)

@@ -23,7 +23,8 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
     match command {
         Credential::Add(new) => {
             let added: Row = client.post(&client.path("credentials")?, &body_of(*new)?).await?;
-            output.result(&added, |paper| show(paper, &added));
+            let tenant = client.tenant()?;
+            output.result(&added, |paper| show(paper, &added, tenant));
         }
         Credential::Ls => {
             let page = every(&client).await?;
@@ -35,7 +36,8 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
         }
         Credential::Show { credential } => {
             let found: Row = client.get(&path(&client, &credential, "")?).await?;
-            output.result(&found, |paper| show(paper, &found));
+            let tenant = client.tenant()?;
+            output.result(&found, |paper| show(paper, &found, tenant));
         }
         Credential::Fetch {
             credential,
@@ -73,7 +75,7 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
 
 /// Commands that change one credential and show what it is then.
 async fn change_one(command: Credential, client: &Client, output: &Output) -> Result<(), Failure> {
-    let (row, paper): (Row, fn(&mut Paper, &Row)) = match command {
+    let (row, paper): (Row, fn(&mut Paper, &Row, &str)) = match command {
         Credential::Rotate { credential, reason } => {
             let path = path(client, &credential, "/rotate")?;
             (client.post(&path, &RotationRequest { reason }).await?, rotation)
@@ -122,7 +124,8 @@ async fn change_one(command: Credential, client: &Client, output: &Output) -> Re
         }
         _ => return Ok(()),
     };
-    output.result(&row, |sheet| paper(sheet, &row));
+    let tenant = client.tenant()?;
+    output.result(&row, |sheet| paper(sheet, &row, tenant));
     Ok(())
 }
 
@@ -169,8 +172,10 @@ async fn fetch(
     }
     let told = json!({ "name": fetched.name, "login": fetched.login, "fingerprint": fetched.fingerprint, "file": file });
     output.result(&told, |paper| {
-        let login = fetched.login.unwrap_or_default();
-        paper.line(format!("{} {login} {}", file.display(), fetched.fingerprint));
+        let mut pairs = vec![("file", file.display().to_string())];
+        pairs.extend(fetched.login.map(|login| ("login", login)));
+        pairs.push(("fingerprint", fetched.fingerprint.clone()));
+        paper.pairs(&pairs);
     });
     Ok(())
 }
@@ -347,7 +352,7 @@ fn schedule(paper: &mut Paper, page: &Page<Row>) {
     }
 }
 
-fn show(paper: &mut Paper, c: &Row) {
+fn show(paper: &mut Paper, c: &Row, tenant: &str) {
     let owner = c.owner.as_ref().map(|o| format!("{} <{}>", o.team, o.contact));
     let mut pairs = vec![
         ("credential", paper.strong(&c.name)),
@@ -389,7 +394,7 @@ fn show(paper: &mut Paper, c: &Row) {
     }
     paper.pairs(&pairs);
     if c.rotation.is_some() {
-        rotation(paper, c);
+        rotation(paper, c, tenant);
     }
 }
 
@@ -455,7 +460,7 @@ fn revoked(end: &Revoked) -> String {
     }
 }
 
-fn rotation(paper: &mut Paper, c: &Row) {
+fn rotation(paper: &mut Paper, c: &Row, tenant: &str) {
     let Some(r) = &c.rotation else {
         paper.line(format!("{}: no rotation under way; next {}", c.name, c.due_at));
         return;
@@ -471,12 +476,12 @@ fn rotation(paper: &mut Paper, c: &Row) {
     }
     for consumer in &r.waiting {
         paper.line(format!(
-            "  waiting  {consumer}: bailiwick -t TENANT credential fetch {} --secret-file FILE --replace",
+            "  waiting  {consumer}: bailiwick -t {tenant} credential fetch {} --secret-file FILE --replace",
             c.name
         ));
         if c.target.is_none() {
             paper.line(format!(
-                "           then:   bailiwick -t TENANT credential rotation {} --moved {consumer}",
+                "           then:   bailiwick -t {tenant} credential rotation {} --moved {consumer}",
                 c.name
             ));
         }

@@ -60,7 +60,7 @@ pub(crate) fn tree(output: &Output) -> Done {
     let mut root = Cli::command();
     root.build();
     if !output.is_json() {
-        crate::output::print(&root.render_long_help().to_string());
+        crate::output::print(root.render_help().to_string().trim_end());
         return Ok(exit::OK);
     }
     let document = node(&root);

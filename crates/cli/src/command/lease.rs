@@ -80,7 +80,7 @@ pub(super) fn ledger(paper: &mut Paper, ledger: &TaskLedger) {
     paper.table(
         &["holds", "why", "until", "state", "login", "lease"],
         rows.collect(),
-        "holds nothing, and held nothing before",
+        "holds no secret of another system, and held none before",
     );
     for finding in &ledger.findings {
         paper.line(format!(

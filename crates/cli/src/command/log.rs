@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use bailiwick_base::Time;
 use bailiwick_server::evidence::{self, ExportedLog, KeyFrom, LogReport};
 use bailiwick_wire::{LogEntry, NamedLog, Page};
 use http::Method;
@@ -193,30 +192,9 @@ async fn tail(log: &str, lines: u64, global: &Global, output: &Output) -> Done {
         .get(&format!("/v1/logs/{}/entries?last={lines}", encoded(log)))
         .await?;
     output.result(&page, |paper| {
-        paper.table(
-            &["index", "time", "kind", "epoch", "payload"],
-            page.items.iter().map(row).collect(),
-            "no entries",
-        );
+        super::entry::table(paper, log, &page.items);
     });
     Ok(exit::OK)
-}
-
-/// An entry in columns; a payload whose key was erased, or that is of another's, is not there.
-fn row(entry: &LogEntry) -> Vec<String> {
-    let of_leaf = |name: &str| entry.leaf.get(name);
-    let micros = of_leaf("at").and_then(Value::as_i64);
-    let kind = of_leaf("kind").and_then(Value::as_str);
-    vec![
-        entry.index.to_string(),
-        micros.map_or_else(|| "-".to_owned(), |at| Time::from_micros(at).to_string()),
-        kind.unwrap_or("-").to_owned(),
-        of_leaf("epoch").map_or_else(|| "-".to_owned(), ToString::to_string),
-        entry
-            .payload
-            .as_ref()
-            .map_or_else(|| "-".to_owned(), ToString::to_string),
-    ]
 }
 
 /// `bailiwick verify FILE`: needs no server and no configuration.

@@ -11,6 +11,7 @@ mod count;
 mod credential;
 mod demo;
 mod doctor;
+mod entry;
 mod fetched;
 mod help;
 mod id;

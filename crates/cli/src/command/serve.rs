@@ -41,8 +41,17 @@ fn say_listening(listening: &Listening, output: &Output) {
             "WARNING: plaintext on an address that is not loopback (--insecure-listen); it is recorded",
         );
     }
+    if listening.data.join("unseal.key").is_file() {
+        output.note(
+            "the unseal key lies in the data folder: right for a try only, for a copy of the folder opens itself; \
+             next: docs/guides/keys.md",
+        );
+    }
     if !listening.claimed {
-        output.note("no operator yet; next: bailiwick claim --data DATA_FOLDER --name NAME");
+        let data = listening.data.display();
+        output.note(&format!(
+            "no operator yet; next: bailiwick claim --data {data} --name NAME"
+        ));
     }
 }
 

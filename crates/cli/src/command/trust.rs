@@ -44,14 +44,18 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                         t.identity.clone(),
                         t.method.clone(),
                         shown(&t.attributes),
-                        t.keys.clone(),
+                        // The kernel says who a peer is: there are no keys.
+                        match t.method.as_str() {
+                            "unix-peer" => "-".to_owned(),
+                            _ => t.keys.clone(),
+                        },
                         t.expires_at.clone(),
                     ]
                 });
                 paper.table(
                     &["trust", "identity", "method", "attributes", "keys", "expires"],
                     rows.collect(),
-                    "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_id=…",
+                    "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_owner_id=… --match repository_id=…",
                 );
             });
         }

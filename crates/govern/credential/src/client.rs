@@ -7,7 +7,7 @@ use bailiwick_base::{
 use crate::limits::Limits;
 use crate::model::{Client, ClientProof};
 use crate::refusal::Refusal;
-use crate::task::ending;
+use crate::task::{ending, required};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -62,4 +62,21 @@ pub fn register_client(
         certificate: wanted.certificate,
     };
     Ok(Transition::made("client.register", client))
+}
+
+/// Ends the registration: no assertion of its key is taken, no token of its is renewed. What it holds lives on for at
+/// most the life of a token, unless it is killed.
+///
+/// # Errors
+/// [`Refusal::ClientRemoved`], [`Refusal::ReasonMissing`].
+pub fn remove_client(client: Client, reason: &str, now: Time) -> Result<Transition<Client>, Refusal> {
+    if client.expires_at <= now {
+        return Err(Refusal::ClientRemoved(client.expires_at));
+    }
+    let reason = required(reason, "reason", Refusal::ReasonMissing)?;
+    let after = Client {
+        expires_at: now,
+        ..client.clone()
+    };
+    Ok(Transition::changed("client.remove", client, after).because(reason))
 }

@@ -38,7 +38,7 @@ pub mod trust;
 mod upstream;
 
 pub use claims::ClaimError;
-pub use client::{ClientRegistration, register_client};
+pub use client::{ClientRegistration, register_client, remove_client};
 pub use exchange::{
     EXCHANGE_SCOPE, ExchangePlan, ExchangeRefusal, ExchangeRule, exchange, require_attenuated,
 };

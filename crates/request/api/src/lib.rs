@@ -193,6 +193,7 @@ fn v1_doors(doors: Doors) -> Doors {
         )
         .get("/v1/tenants/{tenant}/clients", clients::list)
         .post("/v1/tenants/{tenant}/clients", clients::add)
+        .post("/v1/tenants/{tenant}/clients/{id}/remove", clients::withdraw)
         .get("/v1/tenants/{tenant}/trusts", trusts::list)
         .post("/v1/tenants/{tenant}/trusts", trusts::add)
         .post("/v1/tenants/{tenant}/trusts/{id}/remove", trusts::withdraw)

@@ -54,14 +54,22 @@ impl RouteError {
 
     /// 404, the same bytes for what never existed and for what is another tenant's.
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::new(
+        let error = Self::new(
             StatusCode::NOT_FOUND,
             "request.not-found",
             match what {
                 "tenant" | "log" | "entry" => format!("no such {what}"),
                 _ => format!("no such {what} in this tenant"),
             },
-        )
+        );
+        match what {
+            "tenant" => error.hint("list them with `bailiwick tenant ls`"),
+            "client" | "credential" | "server" | "task" | "trust" => {
+                error.hint(format!("list them with `bailiwick -t TENANT {what} ls`"))
+            }
+            "identity" => error.hint("list them with `bailiwick -t TENANT id ls`"),
+            _ => error,
+        }
     }
 
     /// 422: a room refused the command in this state.

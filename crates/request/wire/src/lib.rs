@@ -47,7 +47,7 @@ pub use policy::{PolicyText, PolicyWritten};
 pub use problem::Problem;
 pub use server::{NewServer, PinRequest, ReplaceServerCredential, Server, Tool};
 pub use task::{
-    Client, CloseTask, NewClient, NewTask, OpenedTask, Task, TaskHeartbeat, Token, TokenBatch,
+    Client, CloseTask, NewClient, NewTask, OpenedTask, RemoveClient, Task, TaskHeartbeat, Token, TokenBatch,
     TokenBatchRequest,
 };
 pub use tenant::{NewTenant, Tenant};

@@ -174,3 +174,11 @@ pub struct Client {
     /// Ends.
     pub expires_at: String,
 }
+
+/// `POST …/clients/{id}/remove`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveClient {
+    /// Why.
+    pub reason: String,
+}

@@ -12,6 +12,7 @@ const NOT_CODES: &[&str] = &[
     "claim.invalid",
     "claim.sock",
     "client.register",
+    "client.remove",
     "composition.code",
     "composition.model",
     "composition.prompt",

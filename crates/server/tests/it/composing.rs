@@ -361,8 +361,12 @@ async fn a_stop_holds_and_two_requests_at_once_are_one_change() {
     assert_eq!(world.worker().await["state_reason"], "a drill");
     let resumed = world.bed.post(&at("resume"), &json!({})).await.ok();
     assert_eq!(
-        (&resumed["state"], &resumed["state_reason"]),
-        (&json!("probation"), &json!("composition changed: prompt"))
+        (&resumed["state"], &resumed["effective"], &resumed["state_reason"]),
+        (
+            &json!("probation"),
+            &json!("probation"),
+            &json!("composition changed: prompt")
+        )
     );
 }
 

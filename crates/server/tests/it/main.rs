@@ -35,6 +35,7 @@ mod killing;
 mod luring;
 mod narrowing;
 mod outsiders;
+mod parting;
 mod pinning;
 mod proving;
 mod rates;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bailiwick_base::{Digest, limits};
+use bailiwick_base::{ClientId, Digest, limits};
 use bailiwick_credential::{self as credential, Client, ClientProof, ClientRegistration};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
@@ -63,6 +63,31 @@ pub(crate) async fn add(
     Ok(committed(&receipt, StatusCode::CREATED))
 }
 
+pub(crate) async fn withdraw(
+    State(deps): State<Deps>,
+    Path((slug, id)): Path<(String, String)>,
+    session: Session,
+    Strict(body): Strict<wire::RemoveClient>,
+) -> Result<Response, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let id = ClientId::parse(&tenant, &id).map_err(|_| RouteError::not_found("client"))?;
+    let (path, reason) = (format!("clients/{id}/remove"), body.reason.clone());
+    let receipt = deps
+        .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
+            let client = tx
+                .client()
+                .lookup(&id)
+                .await?
+                .ok_or_else(|| RouteError::not_found("client"))?;
+            let transition = credential::remove_client(client, &reason, tx.now())?;
+            let shown = to_wire(&transition.after);
+            tx.client().apply(transition).await?;
+            answer(&shown)
+        })
+        .await?;
+    Ok(committed(&receipt, StatusCode::OK))
+}
+
 /// What the tokens of the client will be bound to, and the certificate by which it is known.
 fn binding(body: &wire::NewClient) -> Result<(ClientProof, Option<Digest>), RouteError> {
     let proof = match body.proof.as_deref() {
@@ -92,7 +117,9 @@ pub(crate) async fn list(
 ) -> Result<Json<wire::Page<wire::Client>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let snapshot = deps.cell.load();
-    let mut items: Vec<wire::Client> = snapshot.clients(&tenant).map(|c| to_wire(c)).collect();
+    let now = deps.clock.now();
+    let alive = snapshot.clients(&tenant).filter(|c| now < c.expires_at);
+    let mut items: Vec<wire::Client> = alive.map(|c| to_wire(c)).collect();
     items.sort_by(|a, b| a.client_id.cmp(&b.client_id));
     Ok(Json(wire::Page::whole(items)))
 }

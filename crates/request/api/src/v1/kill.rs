@@ -590,7 +590,7 @@ pub(crate) async fn resume_identity(
     let tenant = super::tenant(deps, slug)?;
     let id = super::identity(deps, &tenant, named)?;
     let asked = (format!("identities/{id}/resume"), body.clone());
-    let reason = body.reason.unwrap_or_default();
+    let (reason, resumed) = (body.reason.unwrap_or_default(), id.clone());
     let doors = deps.clone();
     let receipt = deps
         .command(
@@ -608,5 +608,11 @@ pub(crate) async fn resume_identity(
             },
         )
         .await?;
-    Ok(committed(&receipt, StatusCode::OK))
+    // What the command wrote down still saw the mark that it lifts; this is what holds now.
+    let Some(identity) = deps.cell.load().identity(&resumed).cloned() else {
+        return Ok(committed(&receipt, StatusCode::OK));
+    };
+    let mut response = Json(super::identities::to_wire(deps, &identity)).into_response();
+    mark_replayed(&mut response, &receipt);
+    Ok(response)
 }

@@ -11,7 +11,7 @@ use bailiwick_credential::trust::{
     Attestor, IssuerKeys, Method, Trust, TrustPlan, TrustedIssuer, add_trust, lint_trust, remove_trust,
     require_method,
 };
-use bailiwick_outbound::{AddressRule, Endpoint};
+use bailiwick_outbound::{AddressRule, Endpoint, GuardError};
 use bailiwick_store::Tx;
 use bailiwick_wire as wire;
 use http::StatusCode;
@@ -162,7 +162,15 @@ fn require_usable(issuer: &TrustedIssuer) -> Result<(), RouteError> {
                 }
                 Ok(())
             })
-            .map_err(|e| RouteError::invalid(code, format!("`{field}`: {e}")))
+            .map_err(|e| {
+                let error = RouteError::invalid(code, format!("`{field}`: {e}"));
+                match e {
+                    GuardError::Plaintext(_) => {
+                        error.hint("`--danger-plaintext` gives leave; it is recorded and shown")
+                    }
+                    _ => error,
+                }
+            })
     };
     if !matches!(issuer.method, Method::SpiffeJwt | Method::UnixPeer) {
         let is_fetched = issuer.keys == IssuerKeys::Discovery;

@@ -33,6 +33,12 @@ const PASSING: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
 
 impl From<sqlx::Error> for TargetError {
     fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Tls(cause) = &error {
+            return Self::Unreachable(format!(
+                "{cause}: give the server a certificate that the public roots vouch for, or register the credential \
+                 anew with `--allow-plaintext`"
+            ));
+        }
         let Some(answer) = error.as_database_error() else {
             return Self::Unreachable(error.to_string());
         };

@@ -144,6 +144,10 @@ fn require_kinds(form: &Form) -> Result<(), ExchangeRefusal> {
         let blank = "`scope` is blank: leave it out to ask for everything";
         return Err(ExchangeRefusal::new(ExchangeRule::Scope, blank.to_owned()));
     }
+    if form.get("actor_token").is_none() {
+        let missing = "parameter `actor_token` is missing: send a token of your own, for who acts is named in the new one";
+        return wrong(missing.to_owned());
+    }
     for name in ["subject_token_type", "actor_token_type"] {
         if form.get(name) != Some(ACCESS_TOKEN) {
             return wrong(format!("`{name}` must be {ACCESS_TOKEN}"));
@@ -155,10 +159,8 @@ fn require_kinds(form: &Form) -> Result<(), ExchangeRefusal> {
     {
         return wrong(format!("`requested_token_type` must be {ACCESS_TOKEN}"));
     }
-    for name in ["subject_token", "actor_token"] {
-        if form.get(name).is_none() {
-            return wrong(format!("parameter `{name}` is missing"));
-        }
+    if form.get("subject_token").is_none() {
+        return wrong("parameter `subject_token` is missing".to_owned());
     }
     Ok(())
 }
