@@ -11,7 +11,7 @@ use super::id::encoded;
 use crate::args::{Client as Command, Global};
 use crate::client::Client;
 use crate::files::{self, NewFile};
-use crate::output::{Failure, Output, exit};
+use crate::output::{Failure, Output, Paper, exit};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -64,22 +64,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
         Command::Ls => {
             let page: Page<Row> = client.get(&client.path("clients")?).await?;
-            output.result(&page, |paper| {
-                let rows = page.items.iter().map(|c| {
-                    vec![
-                        c.client_id.clone(),
-                        c.identity.clone(),
-                        c.algorithm.clone(),
-                        c.proof.clone(),
-                        c.expires_at.clone(),
-                    ]
-                });
-                paper.table(
-                    &["client", "identity", "algorithm", "proof", "expires"],
-                    rows.collect(),
-                    "no clients yet: bailiwick client add IDENTITY --generate KEYFILE",
-                );
-            });
+            output.result(&page, |paper| list(paper, &page));
         }
         Command::Remove { id, reason } => {
             let path = client.path(&format!("clients/{}/remove", encoded(&id)))?;
@@ -99,6 +84,23 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
     }
     Ok(exit::OK)
+}
+
+fn list(paper: &mut Paper, page: &Page<Row>) {
+    let rows = page.items.iter().map(|c| {
+        vec![
+            c.client_id.clone(),
+            c.identity.clone(),
+            c.algorithm.clone(),
+            c.proof.clone(),
+            c.expires_at.clone(),
+        ]
+    });
+    paper.table(
+        &["client", "identity", "algorithm", "proof", "expires"],
+        rows.collect(),
+        "no clients yet: bailiwick client add IDENTITY --generate KEYFILE",
+    );
 }
 
 /// The thumbprint of the first certificate of a file, as `x5t#S256` is written.

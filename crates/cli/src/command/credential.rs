@@ -284,7 +284,7 @@ fn span(seconds: u64) -> String {
     format!("{seconds}s")
 }
 
-fn removed(paper: &mut Paper, c: &Row) {
+fn removed(paper: &mut Paper, c: &Row, _tenant: &str) {
     paper.line(format!(
         "removed {} ({}); its records stay in the state log",
         c.name, c.id

@@ -10,7 +10,7 @@ use super::id::encoded;
 use crate::args::{Global, Trust as Command, TrustAdd};
 use crate::client::Client;
 use crate::files;
-use crate::output::{Failure, Output, exit};
+use crate::output::{Failure, Output, Paper, exit};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
     if let Command::Lint(asked) = &command
@@ -37,27 +37,7 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
         Command::Ls => {
             let page: Page<Row> = client.get(&client.path("trusts")?).await?;
-            output.result(&page, |paper| {
-                let rows = page.items.iter().map(|t| {
-                    vec![
-                        t.id.clone(),
-                        t.identity.clone(),
-                        t.method.clone(),
-                        shown(&t.attributes),
-                        // The kernel says who a peer is: there are no keys.
-                        match t.method.as_str() {
-                            "unix-peer" => "-".to_owned(),
-                            _ => t.keys.clone(),
-                        },
-                        t.expires_at.clone(),
-                    ]
-                });
-                paper.table(
-                    &["trust", "identity", "method", "attributes", "keys", "expires"],
-                    rows.collect(),
-                    "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_owner_id=… --match repository_id=…",
-                );
-            });
+            output.result(&page, |paper| list(paper, &page));
         }
         Command::Lint(_) => {
             let page: Page<Row> = client.get(&client.path("trusts")?).await?;
@@ -85,6 +65,28 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
     }
     Ok(exit::OK)
+}
+
+fn list(paper: &mut Paper, page: &Page<Row>) {
+    let rows = page.items.iter().map(|t| {
+        vec![
+            t.id.clone(),
+            t.identity.clone(),
+            t.method.clone(),
+            shown(&t.attributes),
+            // The kernel says who a peer is: there are no keys.
+            match t.method.as_str() {
+                "unix-peer" => "-".to_owned(),
+                _ => t.keys.clone(),
+            },
+            t.expires_at.clone(),
+        ]
+    });
+    paper.table(
+        &["trust", "identity", "method", "attributes", "keys", "expires"],
+        rows.collect(),
+        "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_owner_id=… --match repository_id=…",
+    );
 }
 
 fn plan(add: TrustAdd) -> Result<NewTrust, Failure> {
