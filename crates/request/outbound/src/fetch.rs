@@ -24,6 +24,7 @@ use crate::dial::{DialError, Dialer, alongside};
 use crate::endpoint::{Endpoint, GuardError};
 use crate::freshness::Terms;
 use crate::memory::{Asked, Entry, Kept, Memory, Outcome, Place, asked, require_few};
+use crate::share::Shares;
 
 /// How fetches are bounded.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct FetchConfig {
     pub memory_max: u64,
     /// Fetches that run at once. Default 256.
     pub at_once_max: usize,
+    /// Fetches that run at once for one tenant, whoever made it ask. Default 32.
+    pub at_once_each_max: usize,
 }
 
 impl Default for FetchConfig {
@@ -58,6 +61,7 @@ impl Default for FetchConfig {
             documents_max: 4_096,
             memory_max: 64 * 1024 * 1024,
             at_once_max: 256,
+            at_once_each_max: 32,
         }
     }
 }
@@ -171,6 +175,7 @@ struct Inner {
     config: FetchConfig,
     memory: Memory,
     at_once: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 impl Fetcher {
@@ -179,12 +184,14 @@ impl Fetcher {
     pub fn new(dialer: Dialer, clock: Arc<dyn Clock>, config: FetchConfig) -> Self {
         let memory = Memory::new(config.documents_max, config.memory_max);
         let at_once = Arc::new(Semaphore::new(config.at_once_max));
+        let shares = Shares::new(config.at_once_each_max);
         Self(Arc::new(Inner {
             dialer,
             clock,
             config,
             memory,
             at_once,
+            shares,
         }))
     }
 
@@ -221,10 +228,12 @@ impl Fetcher {
             match asked.running() {
                 Some(running) => running,
                 None => {
+                    let share = self.0.shares.take(&to.tenant).ok_or(FetchError::Busy)?;
                     let leave = Arc::clone(&self.0.at_once).try_acquire_owned();
                     let leave = leave.ok().zip(turn()).ok_or(FetchError::Busy)?;
                     let towards = (endpoint, to.addresses.clone());
-                    self.0.begin(&mut asked, (&entry, place), towards, kept, leave)
+                    self.0
+                        .begin(&mut asked, (&entry, place), towards, kept, (leave, share))
                 }
             }
         };

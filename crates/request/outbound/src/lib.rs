@@ -20,6 +20,7 @@ mod freshness;
 mod memory;
 mod ports;
 mod send;
+mod share;
 mod sigv4;
 mod spelling;
 

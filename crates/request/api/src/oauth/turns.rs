@@ -8,7 +8,7 @@ use bailiwick_base::TenantId;
 
 /// In all. Fewer than the fetcher itself runs at once, so that it is never the one to refuse.
 const ALL_MAX: usize = 128;
-/// For one tenant.
+/// For one tenant; fewer than the fetcher runs at once for it.
 const PER_TENANT_MAX: usize = 16;
 /// The same from one host.
 const PER_HOST_MAX: usize = 4;

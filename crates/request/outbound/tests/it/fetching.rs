@@ -138,6 +138,40 @@ async fn no_more_fetches_run_at_once_than_may() {
 }
 
 #[tokio::test]
+async fn the_slow_servers_of_one_tenant_take_no_place_of_another() {
+    let bed = Bed::start_with(|config| {
+        config.at_once_max = 8;
+        config.at_once_each_max = 2;
+        config.whole_timeout = Duration::from_secs(600);
+    });
+    let bed = Arc::new(bed.await);
+    bed.server.is_silent();
+    let mut hanging = JoinSet::new();
+    for number in 0..8 {
+        let (bed, mut to) = (Arc::clone(&bed), bed.to("acme", &["127.0.0.0/8", "::1"]));
+        to.url = format!("{}?{number}", to.url);
+        hanging.spawn(async move { bed.fetcher.json(&to, Need::Kept).await });
+    }
+    // Two of them are asked for and never answered, the others are refused at once.
+    for _ in 0..6 {
+        let refused = hanging.join_next().await.unwrap().unwrap();
+        assert_eq!(refused.unwrap_err(), FetchError::Busy);
+    }
+    while bed.server.heads() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let other = bed.to("globex", &["127.0.0.0/8", "::1"]);
+    let asked = bed.server.count();
+    bed.server.answers("200 OK", JSON, "{}");
+    tokio::time::timeout(Duration::from_secs(30), bed.fetcher.json(&other, Need::Kept))
+        .await
+        .expect("it waits for nobody else's server")
+        .unwrap();
+    assert_eq!(bed.server.count(), asked + 1);
+    assert!(hanging.try_join_next().is_none(), "those of acme hang on");
+}
+
+#[tokio::test]
 async fn what_is_kept_is_bounded_by_bytes() {
     let bed = Bed::start_with(|config| {
         config.memory_max = 4 * 1024 * 1024;

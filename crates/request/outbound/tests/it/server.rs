@@ -113,6 +113,11 @@ impl Server {
         self.asked.load(Ordering::SeqCst)
     }
 
+    /// Requests that were read.
+    pub(crate) fn heads(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
     pub(crate) fn last_head(&self) -> String {
         self.heads.lock().unwrap().last().cloned().unwrap_or_default()
     }
