@@ -144,15 +144,14 @@ fn logs(data: &Path) -> Finding {
             format!("bailiwick log verify --data {}", data.display()),
         ),
         Ok(reports) => {
-            let faults: usize = reports.iter().map(|r| r.findings.len()).sum();
+            let mut found = reports.iter().flat_map(|r| &r.findings);
             let entries: u64 = reports.iter().map(|r| r.size).sum();
-            if faults > 0 {
-                mend(
-                    format!("logs: {faults} faults"),
+            match found.next() {
+                Some(first) => mend(
+                    format!("logs: {} faults, the first: {first}", found.count() + 1),
                     format!("bailiwick log verify --data {}", data.display()),
-                )
-            } else {
-                fine(format!("logs verify, {entries} entries"))
+                ),
+                None => fine(format!("logs verify, {entries} entries")),
             }
         }
     }

@@ -91,6 +91,19 @@ impl Parts {
     }
 }
 
+/// The origin in `file`, unless the log's own key beside it says that it was another.
+pub(crate) fn origin_of(file: &Path, kept: &str) -> Result<String> {
+    let key = file.with_file_name(VKEY_FILE);
+    let own = std::fs::read_to_string(&key).unwrap_or_default();
+    ensure!(
+        own.is_empty() || own.strip_prefix(kept).is_some_and(|rest| rest.starts_with('+')),
+        "`{}` and `{}` name different logs: {FIX}",
+        file.display(),
+        key.display()
+    );
+    Ok(kept.to_owned())
+}
+
 /// Refuses a store that is older than its signed log, tells another history, or lacks rows that entries tell of.
 pub(crate) async fn compare(tiles: &Arc<StateTiles>, store: &Store) -> Result<()> {
     let shown = tiles.checkpoint();

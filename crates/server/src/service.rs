@@ -351,7 +351,7 @@ fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
             "`{}` is empty: write the origin of this log into it, as its checkpoint names it",
             file.display()
         ),
-        Ok(kept) => return Ok(kept.trim().to_owned()),
+        Ok(kept) => return crate::intact::origin_of(&file, kept.trim()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", file.display())),
     }

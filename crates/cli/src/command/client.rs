@@ -69,12 +69,11 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         Command::Remove { id, reason } => {
             let path = client.path(&format!("clients/{}/remove", encoded(&id)))?;
             let removed: Row = client.post(&path, &RemoveClient { reason }).await?;
-            output.result(&removed, |paper| {
-                paper.pairs(&[
-                    ("removed", removed.client_id.clone()),
-                    ("identity", removed.identity.clone()),
-                ]);
-            });
+            let pairs = [
+                ("removed", removed.client_id.clone()),
+                ("identity", removed.identity.clone()),
+            ];
+            output.result(&removed, |paper| paper.pairs(&pairs));
             output.note(&format!(
                 "its tokens end by themselves within minutes; at once, with every other of the identity: \
                  bailiwick -t {} kill identity {}",

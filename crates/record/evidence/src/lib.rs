@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use bailiwick_audit::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
-use bailiwick_audit::fsck::{Content, Order, fsck_log};
+use bailiwick_audit::fsck::{Content, Finding, Order, fsck_log};
 use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::proof::ProofFile;
 use bailiwick_audit::tile::TileSource;
@@ -42,7 +42,7 @@ pub struct LogReport {
     pub size: u64,
     /// Root hash.
     pub root: String,
-    /// Each fault with its position; none when sound.
+    /// Each fault with its position and its file; none when sound.
     pub findings: Vec<String>,
 }
 
@@ -197,8 +197,18 @@ fn verify_log(
         key_from,
         size,
         root,
-        findings: report.findings.iter().map(ToString::to_string).collect(),
+        findings: report
+            .findings
+            .iter()
+            .map(|finding| named(finding, folder, report.size))
+            .collect(),
     })
+}
+
+/// What was found, with the file that holds it.
+fn named(finding: &Finding, folder: &Path, size: u64) -> String {
+    let file = folder.join(finding.file(size).unwrap_or_default());
+    format!("{finding}, in `{}`", file.display())
 }
 
 /// The checkpoint of a log, if that key signed it.

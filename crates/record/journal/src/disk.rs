@@ -256,6 +256,11 @@ impl Dir {
         make(&*self.disk, &self.path)
     }
 
+    /// Length of a file in this folder or below, in bytes.
+    pub(crate) fn length(&self, path: &Path) -> io::Result<u64> {
+        self.disk.open(path, Open::Read)?.length()
+    }
+
     /// What a file in this folder or below holds.
     pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         read(&*self.disk, path)

@@ -106,7 +106,7 @@ pub enum JournalError {
     /// Tiles and checkpoint do not fit together.
     #[error("the tiles in `{path}` do not belong to its checkpoint")]
     Resume {
-        /// The folder.
+        /// The file; the folder of the log where none can be told from the others.
         path: PathBuf,
         /// Why.
         #[source]
@@ -136,6 +136,14 @@ pub enum JournalError {
         found: String,
         /// What is allowed.
         expected: &'static str,
+    },
+    /// A tile is cut, or longer than it can be.
+    #[error("the tile `{path}` has `{found}` bytes, which is not its length: put it back from the backup")]
+    TileLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
     },
     /// A thread of the log could not be started, or ended.
     #[error("the log's {name} thread is not running")]

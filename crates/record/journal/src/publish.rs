@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use bailiwick_audit::checkpoint::{Checkpoint, CheckpointIssuer, Origin, SignedCheckpoint};
 use bailiwick_audit::entry::Opening;
+use bailiwick_audit::fsck::{Content, Fsck};
 use bailiwick_audit::merkle::{
     ConsistencyProof, Hash, InclusionProof, LeafHash, NodeSource, ProveError, prove_consistency,
     prove_inclusion, verify_consistency, verify_inclusion,
 };
 use bailiwick_audit::proof::{Evidence, ProofFile};
 use bailiwick_audit::tile::{
-    Entries, ExpandedTile, TILE_WIDTH, TileFile, TileReadError, TileReader, TileWriter,
+    Entries, ExpandedTile, TILE_WIDTH, TileFile, TileKind, TileReadError, TileReader, TileWriter,
+    tiles_between,
 };
 
 use crate::cursor::{Cursor, Place, Sums};
@@ -22,6 +24,8 @@ use crate::error::JournalError;
 use crate::folder::{CHECKPOINT, FolderWriter, TileFolder};
 use crate::log::NoteKey;
 
+/// Entries whose tiles are looked at when a log is opened: some 8,200 files, and what lies above them.
+const LOOKED_AT_MAX: u64 = 1 << 20;
 /// Expanded tiles kept for proofs: 16 KiB each.
 const KEPT_MAX: usize = 512;
 
@@ -128,12 +132,44 @@ fn resume(
             }
         })?;
     let Checkpoint { size, root, .. } = *signed.checkpoint();
-    let writer =
-        TileWriter::resume(&TileFolder::of(dir), size, root).map_err(|source| JournalError::Resume {
-            path: dir.path.clone(),
-            source,
-        })?;
+    let folder = TileFolder::of(dir);
+    let writer = TileWriter::resume(&folder, size, root).map_err(|source| JournalError::Resume {
+        path: damaged(&folder, signed.checkpoint()),
+        source,
+    })?;
+    require_lengths(dir, size)?;
     Ok((writer, CheckpointIssuer::resume(&signed), signed))
+}
+
+/// The file that keeps a log closed, found by looking at all of it.
+fn damaged(folder: &TileFolder, checkpoint: &Checkpoint) -> PathBuf {
+    let found = Fsck::new(folder, checkpoint.clone(), Content::Opaque).run();
+    let file = found.ok().and_then(|report| {
+        let mut files = report.findings.iter().filter_map(|f| f.file(checkpoint.size));
+        files.next()
+    });
+    folder.root().join(file.unwrap_or_default())
+}
+
+/// Whether the newest tiles are there and as long as they have to be. What is in them is looked at where they are used:
+/// no proof is handed out that does not lead to the checkpoint.
+fn require_lengths(dir: &Dir, size: u64) -> Result<(), JournalError> {
+    for tile in tiles_between(size.saturating_sub(LOOKED_AT_MAX), size) {
+        let path = dir.path.join(tile.path());
+        // Beside a tile that is full by now its partial form may be gone.
+        let found = dir
+            .length(&path)
+            .or_else(|_| dir.length(&dir.path.join(tile.to_full().path())))
+            .map_err(JournalError::file("looking at", &path))?;
+        let fits = match tile.kind() {
+            TileKind::Entries => found > 0,
+            TileKind::Hashes(_) => found >= u64::from(tile.width()) * 32 && found.is_multiple_of(32),
+        };
+        if !fits {
+            return Err(JournalError::TileLength { path, found });
+        }
+    }
+    Ok(())
 }
 
 fn begin(

@@ -25,6 +25,7 @@ mod desk;
 mod exchanging;
 mod faults;
 mod federating;
+mod flipped;
 mod folder;
 mod forged;
 mod fresh;

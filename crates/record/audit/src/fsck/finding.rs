@@ -7,6 +7,7 @@ use super::FINDINGS_MAX;
 use crate::checkpoint::CheckpointError;
 use crate::entry::LeafError;
 use crate::merkle::{Hash, TreeSize};
+use crate::tile::{TILE_WIDTH, TileId, TileKind, nodes_at};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,31 @@ impl Finding {
             entries: index..index.saturating_add(1),
             kind,
         }
+    }
+}
+
+impl Finding {
+    /// The file it is found in, below the folder of a log of `size` entries. None where several may be meant: entries
+    /// and tiles that agree with each other and not with the checkpoint.
+    #[must_use]
+    pub fn file(&self, size: TreeSize) -> Option<String> {
+        let place = match &self.kind {
+            FindingKind::CheckpointInvalid { .. }
+            | FindingKind::CheckpointMissing
+            | FindingKind::CheckpointRewritten { .. }
+            | FindingKind::CheckpointRolledBack { .. } => return Some("checkpoint".to_owned()),
+            FindingKind::RootMismatch => return None,
+            FindingKind::TileHashChanged { level, tile, .. }
+            | FindingKind::TileLength { level, tile, .. }
+            | FindingKind::TileMissing { level, tile } => (TileKind::Hashes(*level), *level, *tile),
+            _ => (TileKind::Entries, 0, self.entries.start / u64::from(TILE_WIDTH)),
+        };
+        let (kind, level, index) = place;
+        let before = index.saturating_mul(TILE_WIDTH.into());
+        let there = nodes_at(size, level)
+            .saturating_sub(before)
+            .min(TILE_WIDTH.into());
+        Some(TileId::new(kind, index, u16::try_from(there).ok()?)?.path())
     }
 }
 
