@@ -345,6 +345,7 @@ impl View {
             .await?;
             self.settle(against).await?;
         }
+        self.compare_slots().await?;
         let mut against = Against::new(SERVER, &mut replay);
         let mut servers = BesidePins::default();
         self.each(server::BESIDE_PINS, Vec::new(), |mut cells| {

@@ -661,7 +661,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 33, "only {compared} routes took identifiers");
+    assert!(compared == 36, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 

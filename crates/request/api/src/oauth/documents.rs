@@ -132,7 +132,10 @@ pub(super) async fn described(deps: &Deps, tenant: &TenantId, url: &str) -> Resu
 
 /// The page tells strangers no more than that it failed; why stands in the log.
 fn unfetched(deps: &Deps, tenant: &TenantId, error: FetchError) -> DocumentError {
-    let line = deps.federation.strangers.line(tenant, deps.clock.monotonic());
+    let line = deps
+        .federation
+        .strangers
+        .line(tenant, "client.document", deps.clock.monotonic());
     if let Some(unsaid) = line {
         tracing::info!(%tenant, code = error.code(), %error, unsaid, "the document of a client was not fetched");
     }

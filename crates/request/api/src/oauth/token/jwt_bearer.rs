@@ -188,7 +188,7 @@ pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<Iss
 fn not_admitted(deps: &Deps, rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
     let shown = bailiwick_base::limits::shown;
     for rule in rules.iter().take(RULES_TOLD_MAX) {
-        let Some(unsaid) = line(deps, &attested.issuer.tenant) else {
+        let Some(unsaid) = line(deps, &attested.issuer.tenant, "trust.difference") else {
             break;
         };
         let (attribute, wanted, found) = rule.difference(&attested.attributes).unwrap_or_default();
@@ -209,13 +209,15 @@ fn not_admitted(deps: &Deps, rules: &[Arc<Trust>], attested: &Attested) -> Oauth
 }
 
 /// A line of the log about somebody who is not known, if there is one left.
-fn line(deps: &Deps, tenant: &TenantId) -> Option<u64> {
-    deps.federation.strangers.line(tenant, deps.clock.monotonic())
+fn line(deps: &Deps, tenant: &TenantId, kind: &'static str) -> Option<u64> {
+    deps.federation
+        .strangers
+        .line(tenant, kind, deps.clock.monotonic())
 }
 
 /// The caller may come again when the issuer answers; otherwise the grant is invalid.
 pub(super) fn unproven(deps: &Deps, tenant: &TenantId, error: &AttestError) -> OauthError {
-    if let Some(unsaid) = line(deps, tenant) {
+    if let Some(unsaid) = line(deps, tenant, error.code()) {
         tracing::info!(%tenant, code = error.code(), %error, unsaid, "evidence of a workload was refused");
     }
     match error {
