@@ -251,8 +251,11 @@ impl Dir {
         Self::new(Arc::new(OsDisk), path)
     }
 
-    /// Makes this folder, and its name durable.
-    pub(crate) fn make(&self) -> io::Result<()> {
+    /// Makes this folder, and its name durable. With `first` in it, which is put there behind that, it is both.
+    pub(crate) fn make(&self, first: &Path) -> io::Result<()> {
+        if self.disk.exists(&self.path.join(first))? {
+            return Ok(());
+        }
         make(&*self.disk, &self.path)
     }
 

@@ -223,7 +223,8 @@ impl DecisionLog {
     pub fn open(dir: &Path, config: LogConfig, deps: Deps) -> Result<(Self, Recovery), JournalError> {
         let origin = config.require_valid()?;
         let dir = Dir::new(deps.disk, dir);
-        dir.make().map_err(JournalError::file("creating", &dir.path))?;
+        dir.make(Path::new(CHECKPOINT))
+            .map_err(JournalError::file("creating", &dir.path))?;
         let lock = lock(&dir)?;
         require_checkpoint_with_segments(&dir)?;
         let tiles = Tiles::open(&dir, &origin, deps.key)?;

@@ -44,7 +44,8 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// Opens the tiles in `dir`. A new folder gets its first checkpoint, of size 0, before anything else.
     pub(crate) fn open(dir: &Dir, origin: &Origin, key: NoteKey) -> Result<Self, JournalError> {
-        dir.make().map_err(JournalError::file("creating", &dir.path))?;
+        dir.make(Path::new(CHECKPOINT))
+            .map_err(JournalError::file("creating", &dir.path))?;
         let folder = FolderWriter::new(dir);
         let path = dir.path.join(CHECKPOINT);
         let stored = match dir.read(&path) {

@@ -66,7 +66,7 @@ pub(crate) fn replay(
 ) -> Result<Replayed, JournalError> {
     let folder = dir.path.join(segment::FOLDER);
     Dir::new(Arc::clone(&dir.disk), &folder)
-        .make()
+        .make(&segment::path(&dir.path, 0))
         .map_err(JournalError::file("creating", &folder))?;
     let ordinals = segment::list(dir)?;
     for (expected, found) in (0..).zip(&ordinals) {

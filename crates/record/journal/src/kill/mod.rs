@@ -429,10 +429,9 @@ fn make(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     disk.create_folders(folder)?;
     let file = disk.open(&draft, Open::Empty)?;
-    for page in 0..PAGES {
-        let bytes = if page == 0 { first_page() } else { [0; PAGE] };
-        file.write_all_at(&bytes, page * PAGE as u64)?;
-    }
+    let mut pages = first_page().to_vec();
+    pages.resize(PAGES as usize * PAGE, 0);
+    file.write_all_at(&pages, 0)?;
     file.sync_all()?;
     disk.rename(&draft, path)?;
     disk.sync_folder(folder)
