@@ -135,7 +135,7 @@ fn unfetched(deps: &Deps, tenant: &TenantId, error: FetchError) -> DocumentError
     let line = deps
         .federation
         .strangers
-        .line(tenant, "client.document", deps.clock.monotonic());
+        .line(tenant, "document", deps.clock.monotonic());
     if let Some(unsaid) = line {
         tracing::info!(%tenant, code = error.code(), %error, unsaid, "the document of a client was not fetched");
     }

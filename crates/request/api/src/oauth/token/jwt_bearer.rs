@@ -188,7 +188,7 @@ pub(super) fn issuer_of(tenant: &TenantId, issuer: &TrustedIssuer) -> Result<Iss
 fn not_admitted(deps: &Deps, rules: &[Arc<Trust>], attested: &Attested) -> OauthError {
     let shown = bailiwick_base::limits::shown;
     for rule in rules.iter().take(RULES_TOLD_MAX) {
-        let Some(unsaid) = line(deps, &attested.issuer.tenant, "trust.difference") else {
+        let Some(unsaid) = line(deps, &attested.issuer.tenant, "difference") else {
             break;
         };
         let (attribute, wanted, found) = rule.difference(&attested.attributes).unwrap_or_default();
