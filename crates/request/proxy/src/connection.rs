@@ -33,7 +33,8 @@ use crate::places::Place;
 use crate::tunnel;
 use crate::wanted::Wanted;
 
-/// A connection ends so long before the token it was opened with: whoever comes back shows the next one.
+/// So long before the token it was opened with ends, a connection ends behind its next answer, and whoever comes back
+/// shows the next token. It is not closed while it is idle: that would lose a request that is on its way.
 const MARGIN: Duration = Duration::from_secs(2);
 /// For the answer that says so, when a call was stopped.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -379,8 +380,17 @@ impl Session {
         }
     }
 
-    /// Resolves when the connection should end by itself, with how long that may take: its token is about to end, was
-    /// killed, or the service stops.
+    /// Whether the answer that is given now is the last one of its connection.
+    fn is_last(&self) -> bool {
+        let now = self.shared.deps.clock.now();
+        let asking = self.asking.borrow();
+        asking
+            .as_ref()
+            .is_some_and(|asks| asks.expires_at.since(now) <= MARGIN)
+    }
+
+    /// Resolves when the connection should end by itself, with how long that may take: its token ended, was killed, or
+    /// the service stops.
     async fn ending(&self) -> Duration {
         let deps = &self.shared.deps;
         let (mut asking, mut narrowed) = (self.asking.subscribe(), deps.pep.cell().narrowed());
@@ -394,7 +404,7 @@ impl Session {
             }
             let over = async {
                 match &asks {
-                    Some(asks) => pause(asks.expires_at.since(deps.clock.now()).saturating_sub(MARGIN)).await,
+                    Some(asks) => pause(asks.expires_at.since(deps.clock.now())).await,
                     None => std::future::pending().await,
                 }
             };
@@ -470,7 +480,15 @@ where
     let each = Arc::clone(&session);
     let service = service_fn(move |request| {
         let session = Arc::clone(&each);
-        async move { Ok::<_, Infallible>(session.answer(request).await) }
+        async move {
+            let opens = request.method() == Method::CONNECT;
+            let mut response = Arc::clone(&session).answer(request).await;
+            if !opens && session.is_last() {
+                let close = http::HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = builder
         .serve_connection(TokioIo::new(stream), service)
