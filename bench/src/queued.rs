@@ -105,6 +105,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
             token_ttl_max: Duration::from_secs(3_600),
             ..bailiwick_credential::Limits::default()
         },
+        signals: bailiwick_api::Signals::new(&bailiwick_api::SignalConfig::default())?,
         signing: bailiwick_api::Signing::new(bailiwick_credential::signing_key::KeySchedule::default()),
         sender: bailiwick_outbound::Sender::new(
             bailiwick_outbound::Dialer::of_system(),

@@ -159,10 +159,14 @@ kinds! {
     LeaseId, LeaseKind, "lse";
     /// A human operator.
     OperatorId, OperatorKind, "opr";
+    /// Somebody who is told what happens: a stream or a webhook.
+    SubscriptionId, SubscriptionKind, "sbs";
     /// A task.
     TaskId, TaskKind, "tsk";
     /// One access token (`jti`).
     TokenId, TokenKind, "tok";
+    /// An issuer of others that tells us what happens there.
+    TransmitterId, TransmitterKind, "trm";
     /// A rule of trust in the workloads of another issuer.
     TrustId, TrustKind, "trs";
 }

@@ -36,7 +36,7 @@ pub use entropy::{Entropy, EntropyError, Ids, SeededEntropy};
 pub use epoch::{Epoch, StatePos};
 pub use id::{
     ApprovalId, ClientId, ConsentId, CredentialId, DecisionId, GrantId, Id, IdError, IdKind, IdentityId,
-    LeaseId, OperatorId, TaskId, TokenId, TrustId,
+    LeaseId, OperatorId, SubscriptionId, TaskId, TokenId, TransmitterId, TrustId,
 };
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
 pub use nearest::nearest;

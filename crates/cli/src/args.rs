@@ -7,6 +7,7 @@ mod credential;
 mod destination;
 mod keys;
 mod run;
+mod signal;
 mod trust_lint;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub(crate) use self::credential::{Credential, FetchFormat, NewCredential};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::run::{Run, RunChild};
+pub(crate) use self::signal::{Signal, Transmitter, TransmitterAdd, Webhook, WebhookAdd};
 pub(crate) use self::trust_lint::TrustLint;
 
 macro_rules! five {
@@ -135,6 +137,9 @@ pub(crate) enum Command {
     /// Signing keys of a tenant's issuer, and the root of the installation
     #[command(subcommand)]
     Keys(Keys),
+    /// Who is told what happens here, and who tells us (Shared Signals, webhooks)
+    #[command(subcommand)]
+    Signal(Signal),
     /// Tasks and their credentials
     #[command(subcommand)]
     Task(Task),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use bailiwick_api::SignalConfig;
 use bailiwick_base::{NodeName, limits, nearest};
 use bailiwick_credential::signing_key::{KeyHolder, KeySchedule};
 use bailiwick_holders::HolderConfig;
@@ -76,6 +77,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// Egress proxy.
     pub proxy: Egress,
+    /// What is told to others.
+    pub signals: SignalConfig,
     /// Traces and log lines.
     pub telemetry: Telemetry,
 }
@@ -329,6 +332,7 @@ impl Default for Config {
                 listen: String::new(),
                 silence_secs: 60,
             },
+            signals: SignalConfig::default(),
             telemetry: Telemetry {
                 otlp_endpoint: String::new(),
                 format: "json".to_owned(),

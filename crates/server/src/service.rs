@@ -667,6 +667,7 @@ fn wire(
         entropy: ground.entropy,
         ids: ground.ids,
         waiting: bailiwick_api::WaitingList::default(),
+        signals: bailiwick_api::Signals::new(&config.signals)?,
         unsettled: bailiwick_api::Unsettled::default(),
         heartbeats: bailiwick_api::Heartbeats::default(),
         sessions: bailiwick_api::UsedSessions::default(),

@@ -13,6 +13,7 @@ const NOTE: &str = "Written by `cargo xtask gen`; do not edit.";
 /// Where the configuration is declared; its comments are the meanings of the keys.
 const CONFIG: &str = "crates/server/src/config.rs";
 const HOLDERS: &str = "crates/request/holders/src/config.rs";
+const SIGNALS: &str = "crates/request/api/src/signals/config.rs";
 const SPIFFE: &str = "crates/request/spiffe/src/config.rs";
 
 pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
@@ -21,7 +22,9 @@ pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
         codes(&binary::ask(program, &["codes", "--json"])?)?,
         config(
             &binary::ask(program, &["config", "show", "--json"])?,
-            &meanings(&(repo.read(CONFIG)? + &repo.read(HOLDERS)? + &repo.read(SPIFFE)?)),
+            &meanings(
+                &(repo.read(CONFIG)? + &repo.read(HOLDERS)? + &repo.read(SIGNALS)? + &repo.read(SPIFFE)?),
+            ),
         )?,
     ])
 }

@@ -9,7 +9,7 @@ use crate::rust;
 const RULE: &str = "arrows";
 
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
-const ARROWS: [(&str, &[&str]); 33] = [
+const ARROWS: [(&str, &[&str]); 35] = [
     (
         "bench",
         &[
@@ -63,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 33] = [
         "crates/govern/reach",
         &["crates/base", "crates/govern/inventory", "crates/govern/grant"],
     ),
+    ("crates/govern/signal", &["crates/base"]),
     ("crates/record/audit", &["crates/base"]),
     (
         "crates/record/evidence",
@@ -93,6 +94,7 @@ const ARROWS: [(&str, &[&str]); 33] = [
             "crates/request/attest",
             "crates/request/connectors",
             "crates/request/outbound",
+            "crates/request/signals",
             "crates/request/spiffe",
         ],
     ),
@@ -142,6 +144,7 @@ const ARROWS: [(&str, &[&str]); 33] = [
             "crates/request/outbound",
         ],
     ),
+    ("crates/request/signals", &["crates/base", "crates/govern/signal"]),
     ("crates/request/spiffe", &["crates/base"]),
     ("crates/request/wire", &["crates/base"]),
     (

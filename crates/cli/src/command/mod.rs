@@ -23,6 +23,7 @@ mod policy;
 mod run;
 mod serve;
 mod server;
+mod signal;
 mod task;
 mod tenant;
 mod token;
@@ -61,6 +62,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Credential(credential) => asynchronous(credential::run(credential, &global, output)),
         Command::Trust(trust) => asynchronous(trust::run(trust, &global, output)),
         Command::Keys(command) => asynchronous(keys::run(command, &global, output)),
+        Command::Signal(signal) => asynchronous(signal::run(signal, &global, output)),
         Command::Task(task) => asynchronous(task::run(task, &global, output)),
         Command::Server(server) => asynchronous(server::run(server, &global, output)),
         Command::Policy(policy) => policy::run(policy, &global, output),

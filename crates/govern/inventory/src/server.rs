@@ -16,9 +16,9 @@ const PATH_MAX: usize = 4_096;
 const LIST_MAX: usize = 64;
 const CA_MAX: usize = 32 * 1024;
 
-/// The scopes of the installation itself (`authzen:evaluate`, `credential:lease`, `token:exchange`, `token:introspect`) begin with these:
+/// The scopes of the installation itself (`authzen:evaluate`, `credential:lease`, `ssf:manage`, `token:exchange`, …) begin with these:
 /// a grant for a tool must never read like one of them.
-const RESERVED: [&str; 3] = ["authzen", "credential", "token"];
+const RESERVED: [&str; 4] = ["authzen", "credential", "ssf", "token"];
 
 /// A tool as its server shows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -155,7 +155,7 @@ impl View {
                 let tenant = self.tenant().lookup(tenant).await?;
                 facts.extend(tenant.map(|(tenant, algorithm)| Fact::Tenant(Arc::new(tenant), algorithm)));
             }
-            // Consents, credentials and operators are no facts of a decision.
+            // Consents, credentials, operators, subscriptions and transmitters are no facts of a decision.
             _ => {}
         }
         Ok(())

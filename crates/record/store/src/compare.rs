@@ -22,8 +22,8 @@ use crate::store::{Store, StoreDeps};
 use crate::stored::Rows;
 use crate::tx::{Ground, View};
 use crate::{
-    client, consent, credential, identity, lease, mark, operator, policy, public_client, signing_key, task,
-    tenant, third_party, trust,
+    client, consent, credential, identity, lease, mark, operator, policy, public_client, signing_key,
+    subscription, task, tenant, third_party, transmitter, trust,
 };
 
 /// Entries read at once.
@@ -31,7 +31,7 @@ const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name. Servers, which have their pins in a table of their own,
 /// are read apart.
-static TABLES: [Rows; 15] = [
+static TABLES: [Rows; 17] = [
     client::ROWS,
     consent::ROWS,
     credential::ROWS,
@@ -42,11 +42,13 @@ static TABLES: [Rows; 15] = [
     policy::ROWS,
     public_client::ROWS,
     signing_key::ROWS,
+    subscription::ROWS,
     task::GRANT_ROWS,
     task::TASK_ROWS,
     // Its key is its tenant, so its row says whose it is.
     tenant::ROWS,
     third_party::ROWS,
+    transmitter::ROWS,
     trust::ROWS,
 ];
 const SERVER: &str = "server";

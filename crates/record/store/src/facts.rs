@@ -20,9 +20,11 @@ use crate::row::args;
 use crate::server::{self, Servers};
 use crate::signing_key::{self, SigningKeys};
 use crate::store::Store;
+use crate::subscription::Subscriptions;
 use crate::task::{self, Tasks};
 use crate::tenant::Tenants;
 use crate::third_party::ThirdParties;
+use crate::transmitter::Transmitters;
 use crate::trust::{self, Trusts};
 use crate::tx::{Tx, View};
 
@@ -56,6 +58,14 @@ macro_rules! doors {
             /// Signing keys.
             pub fn signing_key(&mut self) -> SigningKeys<'_, Self> {
                 SigningKeys(self)
+            }
+            /// Who is told what happens.
+            pub fn subscription(&mut self) -> Subscriptions<'_, Self> {
+                Subscriptions(self)
+            }
+            /// Who tells us what happens elsewhere.
+            pub fn transmitter(&mut self) -> Transmitters<'_, Self> {
+                Transmitters(self)
             }
             /// Tasks and grants.
             pub fn task(&mut self) -> Tasks<'_, Self> {

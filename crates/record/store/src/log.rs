@@ -188,6 +188,43 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Entries of `tenant` and of the installation in `[from, to)` whose kind is `wanted`, opened, and the index up
+    /// to which that is all of them. At most `max` (≤ 10,000) entries of each are looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`], [`StoreError::Seal`], [`StoreError::LogCorrupt`].
+    pub async fn openings_since(
+        &self,
+        tenant: &TenantId,
+        (from, to): (u64, u64),
+        max: u32,
+        wanted: fn(&str) -> bool,
+    ) -> Result<(Vec<Opening>, u64), StoreError> {
+        if max == 0 || max > ENTRIES_MAX {
+            return Err(StoreError::Limit {
+                what: "max",
+                found: max.into(),
+                max: ENTRIES_MAX.into(),
+            });
+        }
+        let mut view = self.every().await?;
+        let (mut all, mut end) = (Vec::new(), to);
+        for owner in [tenant, &bailiwick_inventory::installation()] {
+            let found = view.span(from, to, max, Some(owner)).await?;
+            if let Some(last) = found.last().filter(|_| found.len() >= max as usize) {
+                end = end.min(last.index + 1);
+            }
+            all.extend(found.into_iter().filter(|entry| wanted(&entry.kind)));
+        }
+        all.retain(|entry| entry.index < end);
+        all.sort_by_key(|entry| entry.index);
+        let opened: Result<Vec<Opening>, StoreError> =
+            all.into_iter().map(|entry| view.open(entry)).collect();
+        Ok((opened?, end))
+    }
+}
+
 /// An entry as it is stored.
 pub(crate) struct Sealed {
     index: u64,

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 28] = [
+const STEPS: [Step; 29] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -69,6 +69,7 @@ const STEPS: [Step; 28] = [
         "0033_index_third_party_identity"
     ),
     twin!(34, "create third party slot", "0034_create_third_party_slot"),
+    twin!(35, "create subscription", "0035_create_subscription"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

@@ -78,7 +78,9 @@ impl Budget {
 fn is_by_body(path: &str) -> bool {
     path.strip_prefix("/t/")
         .and_then(|rest| rest.split_once('/'))
-        .is_some_and(|(tenant, door)| !tenant.is_empty() && ["introspect", "revoke", "token"].contains(&door))
+        .is_some_and(|(tenant, door)| {
+            !tenant.is_empty() && ["introspect", "revoke", "ssf/events", "token"].contains(&door)
+        })
 }
 
 /// What one request holds; given back when its answer has ended, for a call that streams may need what it was asked.

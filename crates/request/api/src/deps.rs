@@ -17,6 +17,7 @@ use crate::heartbeats::Heartbeats;
 use crate::oauth::authorize::WaitingList;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
+use crate::signals::Signals;
 use crate::signing_keys::Signing;
 use crate::stop::Unsettled;
 use crate::used::UsedSessions;
@@ -67,6 +68,8 @@ pub struct DepsInner {
     pub egress: bailiwick_wire::Egress,
     /// Messages to systems of others.
     pub sender: Sender,
+    /// Who is being told what happened.
+    pub signals: Signals,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
     /// Stops that are in force and that the state log has not taken yet.

@@ -19,6 +19,7 @@ use bailiwick_pep::{Denial, Outcome};
 use bailiwick_wire as wire;
 use http::StatusCode;
 use http::request::Parts;
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::Deps;
@@ -382,12 +383,13 @@ fn require_client(snapshot: &Snapshot, tenant: &TenantId, client: &str, now: Tim
 async fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Vec<wire::Token>, RouteError> {
     let expires_in = template.expires_at.since(template.issued_at).as_secs();
     let scope = template.scopes.to_string();
+    let status = crate::oauth::status_list::status_of(deps, template);
     let said = tokens.into_iter().map(|token| {
-        Claims {
+        let claims = Claims {
             token,
             ..template.clone()
-        }
-        .to_json()
+        };
+        with_status(claims.to_json(), status.as_ref())
     });
     let signed = crate::signing_keys::sign_all(deps, &template.tenant, "at+jwt", said.collect()).await?;
     let token = |access_token| wire::Token {
@@ -400,4 +402,16 @@ async fn sign(deps: &Deps, template: &Claims, tokens: Vec<TokenId>) -> Result<Ve
         refresh_token: None,
     };
     Ok(signed.into_iter().map(token).collect())
+}
+
+/// The claims with `status` behind them: for verifiers outside, and nothing that is decided on here.
+fn with_status(mut claims: Vec<u8>, status: Option<&Value>) -> Vec<u8> {
+    if let Some(status) = status
+        && claims.pop().is_some()
+    {
+        claims.extend_from_slice(b",\"status\":");
+        claims.extend_from_slice(status.to_string().as_bytes());
+        claims.push(b'}');
+    }
+    claims
 }

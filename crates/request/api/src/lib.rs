@@ -24,7 +24,9 @@ mod received;
 mod reconcile;
 mod rotation;
 pub mod session;
+mod signals;
 mod signing_keys;
+mod ssf;
 mod stop;
 mod svid;
 mod table;
@@ -43,6 +45,7 @@ pub use oauth::federation::Federation;
 pub use problem::RouteError;
 pub use rates::recount_rates;
 pub use reconcile::{Reconciler, Work};
+pub use signals::{SignalConfig, SignalConfigError, Signals};
 pub use signing_keys::{Signing, advance_keys};
 pub use stop::Unsettled;
 pub use svid::Workloads;
@@ -63,13 +66,13 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn doors() -> Doors {
-    stop_doors(consent_doors(credential_doors(v1_doors(authzen_doors(
-        oauth_doors(Doors::default()),
+    stop_doors(consent_doors(credential_doors(v1_doors(signal_doors(
+        authzen_doors(oauth_doors(Doors::default())),
     )))))
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
-    use oauth::{authorize, introspect, metadata, revoke, token};
+    use oauth::{authorize, introspect, metadata, revoke, status_list, token};
     doors
         .get(
             "/.well-known/oauth-authorization-server/t/{tenant}",
@@ -96,6 +99,7 @@ fn oauth_doors(doors: Doors) -> Doors {
             metadata::protected_resource,
         )
         .get("/t/{tenant}/jwks", metadata::jwks)
+        .get("/t/{tenant}/status-lists/{list}", status_list::handler)
         .get("/t/{tenant}/authorize", authorize::begin)
         .get("/t/{tenant}/authorize/{place}", authorize::show)
         .post("/t/{tenant}/authorize/{place}", authorize::answer)
@@ -114,6 +118,44 @@ fn authzen_doors(doors: Doors) -> Doors {
         .post("/t/{tenant}/access/v1/evaluations", evaluations::in_tenant)
         .get("/.well-known/authzen-configuration/t/{tenant}", metadata::handler)
         .get("/t/{tenant}/.well-known/authzen-configuration", metadata::handler)
+}
+
+/// OpenID Shared Signals.
+fn signal_doors(doors: Doors) -> Doors {
+    use ssf::{metadata, poll, receive, status, streams, subjects, verify};
+    use v1::{subscriptions, transmitters, webhooks};
+    doors
+        .get("/.well-known/ssf-configuration/t/{tenant}", metadata::handler)
+        .get("/t/{tenant}/.well-known/ssf-configuration", metadata::handler)
+        .get("/t/{tenant}/ssf/stream", streams::find)
+        .post("/t/{tenant}/ssf/stream", streams::create)
+        .patch("/t/{tenant}/ssf/stream", streams::update)
+        .put("/t/{tenant}/ssf/stream", streams::replace)
+        .withdraw("/t/{tenant}/ssf/stream", streams::withdraw)
+        .get("/t/{tenant}/ssf/status", status::find)
+        .post("/t/{tenant}/ssf/status", status::set)
+        .post("/t/{tenant}/ssf/subjects/add", subjects::add)
+        .post("/t/{tenant}/ssf/subjects/remove", subjects::withdraw)
+        .post("/t/{tenant}/ssf/verify", verify::handler)
+        .post("/t/{tenant}/ssf/poll/{stream}", poll::handler)
+        .post("/t/{tenant}/ssf/events", receive::handler)
+        .get("/v1/tenants/{tenant}/subscriptions", subscriptions::list)
+        .post(
+            "/v1/tenants/{tenant}/subscriptions/{id}/status",
+            subscriptions::set,
+        )
+        .post(
+            "/v1/tenants/{tenant}/subscriptions/{id}/remove",
+            subscriptions::withdraw,
+        )
+        .post("/v1/tenants/{tenant}/webhooks", webhooks::add)
+        .post("/v1/tenants/{tenant}/webhooks/{id}/rotate", webhooks::rotate)
+        .get("/v1/tenants/{tenant}/transmitters", transmitters::list)
+        .post("/v1/tenants/{tenant}/transmitters", transmitters::add)
+        .post(
+            "/v1/tenants/{tenant}/transmitters/{id}/remove",
+            transmitters::withdraw,
+        )
 }
 
 fn credential_doors(doors: Doors) -> Doors {

@@ -3,11 +3,15 @@
 
 use axum::response::Response;
 use bailiwick_base::TenantId;
+use bailiwick_decide::{Arguments, Bearer, Call, Door, Principal};
 use bailiwick_pep::token::{NONCE_HEADER, Presented, ProofVerifier, TokenError, VerifiedToken};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use smallvec::SmallVec;
 
 use crate::Deps;
+use crate::authzen::named;
+use crate::problem::RouteError;
 
 /// The token of a request, shown by the sender it is bound to.
 pub(crate) fn verified(
@@ -18,6 +22,58 @@ pub(crate) fn verified(
     let presented = Presented::of(parts);
     deps.verifier
         .verify_presented(&deps.proofs, tenant, &presented, deps.clock.now())
+}
+
+/// The living bearer of a token that has one of these scopes, and its tenant; `who` says in words who is expected.
+pub(crate) fn admitted(
+    deps: &Deps,
+    tenant: Option<&TenantId>,
+    parts: &Parts,
+    (who, scopes): (&str, &[(&str, &str)]),
+) -> Result<(TenantId, Bearer), RouteError> {
+    if !parts.headers.contains_key(header::AUTHORIZATION) {
+        return Err(unauthorized(who, "no token was sent"));
+    }
+    let verified = verified(deps, tenant, parts)
+        .map_err(|error| unauthorized(who, &error.to_string()).challenged(deps, parts, error))?;
+    let (tenant, bearer) = (verified.tenant.clone(), verified.bearer());
+    let has = |(server, action): &(&str, &str)| bearer.claims.scopes.contains(server, action);
+    if !scopes.iter().any(has) {
+        let wanted: Vec<String> = scopes
+            .iter()
+            .map(|(server, action)| format!("{server}:{action}"))
+            .collect();
+        return Err(RouteError::new(
+            StatusCode::FORBIDDEN,
+            "insufficient_scope",
+            format!("the {who} needs the scope {}", wanted.join(" or ")),
+        ));
+    }
+    require_living(deps, &bearer, who)?;
+    Ok((tenant, bearer))
+}
+
+/// Whether nothing ended the bearer since the token was issued.
+pub(crate) fn require_living(deps: &Deps, bearer: &Bearer, who: &str) -> Result<(), RouteError> {
+    let presented = Call {
+        id: deps
+            .pep
+            .next_id(&bearer.claims.tenant)
+            .map_err(|e| RouteError::broken("randomness failed", &e))?,
+        door: Door::Authzen,
+        principal: Principal::Bearer(bearer.clone()),
+        target: named("evaluate", "", ""),
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    };
+    match deps.cell.load().ended(&presented, deps.clock.now()) {
+        None => Ok(()),
+        Some(reason) => Err(unauthorized(who, reason.code())),
+    }
+}
+
+fn unauthorized(who: &str, why: &str) -> RouteError {
+    RouteError::new(StatusCode::UNAUTHORIZED, "invalid_token", format!("{who}: {why}"))
 }
 
 /// What answers a refused token: how to present one, and the nonce to do it with.

@@ -141,6 +141,16 @@ impl Deps {
         stop: Stop,
         received: Duration,
     ) -> Result<Stopped, RouteError> {
+        self.stop_as(Actor::Identity(identity.clone()), stop, received)
+            .await
+    }
+
+    /// A transmitter of others told of something that has to stop: the same order, and the same share of the journal.
+    pub(crate) async fn stop_told(&self, stop: Stop, received: Duration) -> Result<Stopped, RouteError> {
+        self.stop_as(Actor::System("transmitter"), stop, received).await
+    }
+
+    async fn stop_as(&self, actor: Actor, stop: Stop, received: Duration) -> Result<Stopped, RouteError> {
         let id = self
             .ids
             .uuid()
@@ -152,7 +162,6 @@ impl Deps {
                 "too many revocations at once: try again in a second",
             )
         })?;
-        let actor = Actor::Identity(identity.clone());
         let given = Given {
             share: Some(share),
             actor: actor.to_string(),

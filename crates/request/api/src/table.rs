@@ -2,14 +2,14 @@
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use crate::Deps;
 
 /// A method and the path it is served at, with its parameters in braces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// `GET`, `POST` or `PUT`.
+    /// `DELETE`, `GET`, `PATCH`, `POST` or `PUT`.
     pub method: &'static str,
     /// Path.
     pub path: &'static str,
@@ -32,6 +32,14 @@ impl Doors {
 
     pub(crate) fn put<H: Handler<T, Deps>, T: 'static>(self, path: &'static str, handler: H) -> Self {
         self.add("PUT", path, put(handler))
+    }
+
+    pub(crate) fn patch<H: Handler<T, Deps>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        self.add("PATCH", path, patch(handler))
+    }
+
+    pub(crate) fn withdraw<H: Handler<T, Deps>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        self.add("DELETE", path, delete(handler))
     }
 
     fn add(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Deps>) -> Self {

@@ -20,6 +20,7 @@ mod issuer;
 mod keys;
 mod method;
 mod sts;
+mod told;
 mod verify;
 
 pub use assertion::Asserted;
@@ -28,4 +29,5 @@ pub use error::{AttestError, KeysError};
 pub use issuer::{IssuerProfile, KeyPlace};
 pub use keys::require_key_set;
 pub use sts::{SignedRequest, StsAttester};
+pub use told::Told;
 pub use verify::{Attested, Attester, Evidence, LEEWAY};

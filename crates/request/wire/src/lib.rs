@@ -20,6 +20,7 @@ mod page;
 mod policy;
 mod problem;
 mod server;
+mod signal;
 mod task;
 mod tenant;
 mod trust;
@@ -46,6 +47,10 @@ pub use page::Page;
 pub use policy::{PolicyText, PolicyWritten};
 pub use problem::Problem;
 pub use server::{NewServer, PinRequest, ReplaceServerCredential, Server, Tool};
+pub use signal::{
+    NewTransmitter, NewWebhook, RemoveSubscription, RemoveTransmitter, RotateWebhook, SetStatus,
+    Subscription, Transmitter, WebhookSecret,
+};
 pub use task::{
     Client, CloseTask, NewClient, NewTask, OpenedTask, RemoveClient, Task, TaskHeartbeat, Token, TokenBatch,
     TokenBatchRequest,

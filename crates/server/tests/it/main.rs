@@ -47,6 +47,7 @@ mod sessions;
 mod signing;
 mod slips;
 mod sweep;
+mod telling;
 mod texts;
 mod tokens;
 

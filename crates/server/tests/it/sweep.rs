@@ -33,6 +33,8 @@ struct Names {
     task: String,
     public_client: String,
     trust: String,
+    subscription: String,
+    transmitter: String,
     server: String,
     token: String,
 }
@@ -126,6 +128,7 @@ const CASES: &[Case] = &[
         none,
     ),
     case("GET /t/{tenant}/jwks", Door::Public, none),
+    case("GET /t/{tenant}/status-lists/{list}", Door::Public, none),
     case("GET /t/{tenant}/authorize", Door::Public, none),
     case("GET /t/{tenant}/authorize/{place}", Door::Public, none),
     case("POST /t/{tenant}/authorize/{place}", Door::Client, none),
@@ -246,6 +249,81 @@ const CASES: &[Case] = &[
     }),
     named(
         "POST /v1/tenants/{tenant}/clients/{id}/remove",
+        Door::Operator,
+        why,
+    ),
+    case(
+        "GET /.well-known/ssf-configuration/t/{tenant}",
+        Door::Public,
+        none,
+    ),
+    case(
+        "GET /t/{tenant}/.well-known/ssf-configuration",
+        Door::Public,
+        none,
+    ),
+    case("GET /t/{tenant}/ssf/stream", Door::Pep, none),
+    case("POST /t/{tenant}/ssf/stream", Door::Pep, nothing),
+    case("PATCH /t/{tenant}/ssf/stream", Door::Pep, nothing),
+    case("PUT /t/{tenant}/ssf/stream", Door::Pep, nothing),
+    case("DELETE /t/{tenant}/ssf/stream", Door::Pep, none),
+    case("GET /t/{tenant}/ssf/status", Door::Pep, none),
+    case(
+        "POST /t/{tenant}/ssf/status",
+        Door::Pep,
+        |names| json!({"stream_id": names.subscription, "status": "paused"}),
+    ),
+    case(
+        "POST /t/{tenant}/ssf/subjects/add",
+        Door::Pep,
+        |names| json!({"stream_id": names.subscription, "subject": {"format": "opaque", "id": "x"}}),
+    ),
+    case(
+        "POST /t/{tenant}/ssf/subjects/remove",
+        Door::Pep,
+        |names| json!({"stream_id": names.subscription, "subject": {"format": "opaque", "id": "x"}}),
+    ),
+    case(
+        "POST /t/{tenant}/ssf/verify",
+        Door::Pep,
+        |names| json!({"stream_id": names.subscription}),
+    ),
+    case(
+        "POST /t/{tenant}/ssf/poll/{stream}",
+        Door::Pep,
+        |_| json!({"returnImmediately": true}),
+    ),
+    // Known by what they send alone.
+    case("POST /t/{tenant}/ssf/events", Door::Client, none),
+    case("GET /v1/tenants/{tenant}/subscriptions", Door::Operator, none),
+    named(
+        "POST /v1/tenants/{tenant}/subscriptions/{id}/status",
+        Door::Operator,
+        |_| json!({"status": "paused", "reason": "a drill"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/subscriptions/{id}/remove",
+        Door::Operator,
+        why,
+    ),
+    case(
+        "POST /v1/tenants/{tenant}/webhooks",
+        Door::Operator,
+        |_| json!({"url": "https://hooks.acme.example/in"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/webhooks/{id}/rotate",
+        Door::Operator,
+        |_| json!({"overlap_secs": 60}),
+    ),
+    case("GET /v1/tenants/{tenant}/transmitters", Door::Operator, none),
+    case(
+        "POST /v1/tenants/{tenant}/transmitters",
+        Door::Operator,
+        |_| json!({"issuer": "https://fresh.example", "jwks_url": "https://fresh.example/jwks"}),
+    ),
+    named(
+        "POST /v1/tenants/{tenant}/transmitters/{id}/remove",
         Door::Operator,
         why,
     ),
@@ -379,6 +457,10 @@ impl Case {
             &names.public_client
         } else if path.contains("/trusts/") {
             &names.trust
+        } else if path.contains("/subscriptions/") || path.contains("/webhooks/") {
+            &names.subscription
+        } else if path.contains("/transmitters/") {
+            &names.transmitter
         } else {
             &names.identity
         };
@@ -388,6 +470,8 @@ impl Case {
             .replace("{server}", &names.server)
             .replace("{name}", &names.server)
             .replace("{place}", "nowhere")
+            .replace("{list}", "0")
+            .replace("{stream}", &names.subscription)
             .replace("{code}", "BCDF-GHJK")
             .replace("{log}", "decisions");
         if path.ends_with("/proof") {
@@ -447,9 +531,20 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
         .post(&format!("/v1/tenants/{tenant}/public-clients"), &public)
         .await
         .ok();
+    let webhook = json!({"url": "https://hooks.acme.example/out"});
+    let webhook = bed
+        .post(&format!("/v1/tenants/{tenant}/webhooks"), &webhook)
+        .await
+        .ok();
+    let teller =
+        json!({"issuer": format!("https://{tenant}.example"), "jwks_url": "https://idp.example/jwks"});
+    let teller = bed
+        .post(&format!("/v1/tenants/{tenant}/transmitters"), &teller)
+        .await
+        .ok();
     let can = format!("{server}:echo");
     let (task, token) = bed
-        .open_task(tenant, &identity, &[&can, "authzen:evaluate"])
+        .open_task(tenant, &identity, &[&can, "authzen:evaluate", "ssf:manage"])
         .await;
     let mut names = Names {
         credential: String::new(),
@@ -457,6 +552,8 @@ async fn furnish(bed: &Bed, tenant: &str, server: &str, desk: &Desk) -> Names {
         task,
         public_client: client["client_id"].as_str().unwrap().to_owned(),
         trust: trust["id"].as_str().unwrap().to_owned(),
+        subscription: webhook["id"].as_str().unwrap().to_owned(),
+        transmitter: teller["id"].as_str().unwrap().to_owned(),
         server: server.to_owned(),
         token,
     };
@@ -496,6 +593,8 @@ fn ghosts() -> Names {
     let task: TaskId = ids.mint(&tenant).unwrap();
     let client: bailiwick_base::ClientId = ids.mint(&tenant).unwrap();
     let trust: bailiwick_base::TrustId = ids.mint(&tenant).unwrap();
+    let subscription: bailiwick_base::SubscriptionId = ids.mint(&tenant).unwrap();
+    let transmitter: bailiwick_base::TransmitterId = ids.mint(&tenant).unwrap();
     let identity: bailiwick_base::IdentityId = ids.mint(&tenant).unwrap();
     let credential: bailiwick_base::CredentialId = ids.mint(&tenant).unwrap();
     Names {
@@ -504,6 +603,8 @@ fn ghosts() -> Names {
         task: task.to_string(),
         public_client: client.to_string(),
         trust: trust.to_string(),
+        subscription: subscription.to_string(),
+        transmitter: transmitter.to_string(),
         server: "ghost".to_owned(),
         token: String::new(),
     }
@@ -661,7 +762,7 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
             assert_eq!(with_foreign.status, 404, "{}: {foreign}", case.route);
         }
     }
-    assert!(compared == 36, "only {compared} routes took identifiers");
+    assert!(compared == 40, "only {compared} routes took identifiers");
     assert_eq!(bed.entries("state").await.len(), before, "something was done");
 }
 
@@ -669,7 +770,9 @@ async fn identifiers_of_another_tenant_are_as_unknown_as_those_of_nobody() {
 fn reading(world: &World) -> Vec<(&'static Case, String)> {
     CASES
         .iter()
-        .filter(|c| c.method() != "GET" && c.door != Door::Client && !c.route.contains("/mcp/"))
+        .filter(|c| {
+            !matches!(c.method(), "GET" | "DELETE") && c.door != Door::Client && !c.route.contains("/mcp/")
+        })
         .map(|c| match c.door {
             Door::Pep => (c, world.acme.token.clone()),
             _ => (c, world.bed.session()),

@@ -13,11 +13,17 @@ use bailiwick_credential::signing_key::{KeyHolder, SigningKey};
 use bailiwick_store::{Compared, Inspection, Signed, StoreConfig, StoreDeps, StoreError};
 
 use crate::bed::{self, Bed, Raw, TestSealer};
-use crate::{aggregates, consent, lease, third_party, trust};
+use crate::{aggregates, consent, lease, subscription, third_party, trust};
 
-/// Tables that say nothing about what is permitted: who writes, answers to repeated commands, and the schema, whose
-/// version every start looks at by itself.
-const WITHOUT_AUTHORITY: [&str; 4] = ["_sqlx_migrations", "idempotency", "lease", "node"];
+/// Tables that say nothing about what is permitted: who writes, answers to repeated commands, how far somebody was
+/// told, and the schema, whose version every start looks at by itself.
+const WITHOUT_AUTHORITY: [&str; 5] = [
+    "_sqlx_migrations",
+    "idempotency",
+    "lease",
+    "node",
+    "subscription_progress",
+];
 
 async fn a_signing_key(bed: Bed) {
     let acme = bed.tenant("acme").await;
@@ -197,6 +203,16 @@ async fn no_column_of_any_row_is_altered_unnoticed() {
     alter(consent::a_client_asks_until_it_is_removed_for_good, &mut done).await;
     alter(consent::a_consent_moves_one_step_at_a_time, &mut done).await;
     alter(lease::a_lease_keeps_its_secret_until_it_opens_nothing, &mut done).await;
+    alter(
+        subscription::a_transmitter_speaks_until_it_is_removed_and_for_one_tenant,
+        &mut done,
+    )
+    .await;
+    alter(
+        subscription::how_far_somebody_is_has_no_entry_and_entries_come_from_there,
+        &mut done,
+    )
+    .await;
     alter(third_party::a_rotation_is_due_by_its_schedule, &mut done).await;
     alter(
         third_party::a_rotation_keeps_both_secrets_until_its_end,

@@ -20,6 +20,7 @@ mod crash;
 mod files;
 mod lease;
 mod schema;
+mod subscription;
 mod suite;
 mod third_party;
 mod trust;

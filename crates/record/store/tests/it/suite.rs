@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, consent, crash, lease, third_party, trust};
+use crate::{aggregates, cases, consent, crash, lease, subscription, third_party, trust};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -88,6 +88,10 @@ both_engines! {
     lease:
         a_lease_keeps_its_secret_until_it_opens_nothing,
         a_lease_is_found_until_nothing_is_left_of_it_and_one_that_is_altered_is_named;
+    subscription:
+        a_subscription_keeps_its_secret_until_it_is_removed,
+        a_transmitter_speaks_until_it_is_removed_and_for_one_tenant,
+        how_far_somebody_is_has_no_entry_and_entries_come_from_there;
     third_party:
         a_credential_that_is_gone_or_altered_is_named_at_a_start,
         a_damaged_row_is_due_and_hides_no_other,

@@ -9,9 +9,9 @@ mod message;
 pub(crate) mod metadata;
 
 use bailiwick_base::TenantId;
-use bailiwick_decide::{Arguments, Bearer, Call, Decision, Door, Effect, NamedEntity, Principal, Target};
+use bailiwick_decide::{Arguments, Bearer, Call, Decision, Door, Effect, NamedEntity, Target};
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
@@ -25,46 +25,11 @@ pub(crate) const SCOPE: (&str, &str) = ("authzen", "evaluate");
 
 /// The enforcement point that asks, and its tenant.
 fn authenticate(deps: &Deps, parts: &Parts, wanted: Option<&str>) -> Result<(TenantId, Bearer), RouteError> {
-    let unauthorized = |why: &str| {
-        RouteError::new(
-            StatusCode::UNAUTHORIZED,
-            "invalid_token",
-            format!("enforcement point: {why}"),
-        )
-    };
-    if !parts.headers.contains_key(http::header::AUTHORIZATION) {
-        return Err(unauthorized("no token was sent"));
-    }
-    let now = deps.clock.now();
     let tenant = match wanted {
         Some(slug) => Some(TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?),
         None => None,
     };
-    let verified = presented::verified(deps, tenant.as_ref(), parts)
-        .map_err(|error| unauthorized(&error.to_string()).challenged(deps, parts, error))?;
-    let (tenant, bearer) = (verified.tenant.clone(), verified.bearer());
-    if !bearer.claims.scopes.contains(SCOPE.0, SCOPE.1) {
-        return Err(RouteError::new(
-            StatusCode::FORBIDDEN,
-            "insufficient_scope",
-            "an enforcement point needs the scope authzen:evaluate",
-        ));
-    }
-    let presented = Call {
-        id: deps
-            .pep
-            .next_id(&tenant)
-            .map_err(|e| RouteError::broken("randomness failed", &e))?,
-        door: Door::Authzen,
-        principal: Principal::Bearer(bearer.clone()),
-        target: named("evaluate", "", ""),
-        arguments: Arguments::default(),
-        rates: SmallVec::new(),
-    };
-    if let Some(reason) = deps.cell.load().ended(&presented, now) {
-        return Err(unauthorized(reason.code()));
-    }
-    Ok((tenant, bearer))
+    presented::admitted(deps, tenant.as_ref(), parts, ("enforcement point", &[SCOPE]))
 }
 
 /// An action on a resource of that type and id; nothing more is said about either.

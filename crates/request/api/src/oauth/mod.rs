@@ -12,6 +12,7 @@ mod proof;
 mod public;
 pub(crate) mod revoke;
 mod secret;
+pub(crate) mod status_list;
 mod strangers;
 pub(crate) mod token;
 mod turns;

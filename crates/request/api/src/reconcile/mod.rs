@@ -1,4 +1,4 @@
-//! Finds what is to be carried on now: rotations, ends of credentials, leases, signing keys.
+//! Finds what is to be carried on now: rotations, ends of credentials, leases, signing keys, and what is to be told.
 //!
 //! Each round reads what is due in every tenant and gives back one piece of work for each thing that has a turn.
 //! Nobody waits for the work of a round: what hangs in one system holds up nothing but its own places.
@@ -55,7 +55,7 @@ impl Reconciler {
     /// What has to be done now and is not being done yet.
     pub async fn round(&self, deps: &Deps) -> Vec<Work> {
         let tenants: Vec<TenantId> = deps.cell.load().tenants().map(|(t, _)| t.id.clone()).collect();
-        let mut work = Vec::new();
+        let mut work = crate::signals::due(deps).await;
         let (mut credentials, mut leases) = (BTreeSet::new(), BTreeSet::new());
         for tenant in &tenants {
             match due(deps, tenant).await {

@@ -19,9 +19,12 @@ pub(crate) mod policies;
 pub(crate) mod public_clients;
 pub(crate) mod server_credential;
 pub(crate) mod servers;
+pub(crate) mod subscriptions;
 pub(crate) mod tasks;
 pub(crate) mod tenants;
+pub(crate) mod transmitters;
 pub(crate) mod trusts;
+pub(crate) mod webhooks;
 
 use bailiwick_base::{IdentityId, TenantId, Time, nearest};
 use bailiwick_inventory::Owner;

@@ -180,7 +180,7 @@ fn require_compiles(granted: &Grant) -> Result<(), CommandError> {
 }
 
 /// No tools: `authzen:evaluate` lets an enforcement point outside ask for decisions, `credential:lease` lets a task
-/// hold secrets that were made for it,
+/// hold secrets that were made for it, `ssf:manage` and `ssf:read` let a receiver be told what happens,
 /// `token:exchange` lets an agent act for others, `token:introspect` lets a resource server ask about any token.
 fn is_own(scope: &Scope) -> bool {
     [
@@ -188,6 +188,8 @@ fn is_own(scope: &Scope) -> bool {
         credential::LEASE_SCOPE,
         credential::EXCHANGE_SCOPE,
         crate::oauth::introspect::SCOPE,
+        crate::ssf::MANAGE,
+        crate::ssf::READ,
     ]
     .iter()
     .any(|(server, action)| {

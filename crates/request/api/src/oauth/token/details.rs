@@ -22,7 +22,8 @@ pub(super) fn requested(
     task: &TaskId,
     requester: &Requester,
 ) -> Result<Option<ScopeSet>, OauthError> {
-    let scope = form.get("scope").map(ScopeSet::parse);
+    let scope = form.get("scope").map(crate::ssf::spelled_here);
+    let scope = scope.as_deref().map(ScopeSet::parse);
     if scope.as_ref().is_some_and(ScopeSet::is_empty) {
         return Err(bad(
             "invalid_scope",
