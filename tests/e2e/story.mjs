@@ -12,6 +12,7 @@ import "./story/logs.mjs";
 import "./story/commands.mjs";
 import "./story/postgres.mjs";
 import "./story/registering.mjs";
+import "./story/nodes.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";
 import "./story/egress.mjs";

@@ -41,7 +41,7 @@ pub use id::{
 pub use name::{AgentLabel, NameError, NodeName, ServerName, ToolName};
 pub use nearest::nearest;
 pub use public_key::{PublicKey, PublicKeyError, SignatureError};
-pub use sealer::{SealContext, SealError, Sealer};
+pub use sealer::{KeyShelf, SealContext, SealError, Sealer, SharedKey};
 pub use secret::Secret;
 pub use tenant::{TenantError, TenantId};
 pub use time::{Clock, ManualClock, Time, TimeError};

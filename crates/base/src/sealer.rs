@@ -57,3 +57,31 @@ pub trait Sealer: Send + Sync + 'static {
     /// [`SealError::NoKey`], [`SealError::NotOpen`].
     fn commit(&self, tenant: Option<&TenantId>, payload: &[u8]) -> Result<[u8; 32], SealError>;
 }
+
+/// A key file as nodes of one installation hand it to each other through the shared store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedKey {
+    /// Whose key; the installation's own when absent.
+    pub tenant: Option<TenantId>,
+    /// Name below the folder of keys.
+    pub name: String,
+    /// Rises with each change; 0 before it was placed.
+    pub version: u64,
+    /// The file, sealed under the root key; empty when the key was erased.
+    pub sealed: Vec<u8>,
+}
+
+/// The keys that nodes share. What changed here waits until a transaction places it in the shared store.
+pub trait KeyShelf: Send + Sync + 'static {
+    /// What is to be placed, each with the version it was made from.
+    fn waiting(&self) -> Vec<SharedKey>;
+
+    /// These were placed; each carries its new version.
+    fn placed(&self, keys: &[SharedKey]);
+
+    /// Takes a key of another node; one that is known already changes nothing.
+    ///
+    /// # Errors
+    /// [`SealError`] when it does not open under the root key or cannot be kept.
+    fn adopt(&self, key: &SharedKey) -> Result<(), SealError>;
+}

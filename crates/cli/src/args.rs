@@ -6,6 +6,7 @@ mod correct;
 mod credential;
 mod destination;
 mod keys;
+mod node;
 mod run;
 mod signal;
 mod trust_lint;
@@ -21,6 +22,7 @@ pub(crate) use self::correct::CorrectCredential;
 pub(crate) use self::credential::{Credential, FetchFormat, NewCredential};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::keys::Keys;
+pub(crate) use self::node::{Node, Stand};
 pub(crate) use self::run::{Run, RunChild};
 pub(crate) use self::signal::{Signal, Transmitter, TransmitterAdd, Webhook, WebhookAdd};
 pub(crate) use self::trust_lint::TrustLint;
@@ -140,6 +142,9 @@ pub(crate) enum Command {
     /// Who is told what happens here, and who tells us (Shared Signals, webhooks)
     #[command(subcommand)]
     Signal(Signal),
+    /// Nodes that serve this installation on one shared store
+    #[command(subcommand)]
+    Node(Node),
     /// Tasks and their credentials
     #[command(subcommand)]
     Task(Task),

@@ -108,9 +108,59 @@ fn roots(ca: &Path) -> Result<rustls::ClientConfig, Failure> {
         .with_no_client_auth())
 }
 
+type Http = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+fn connector(ca: Option<&Path>) -> Result<Http, Failure> {
+    let builder = hyper_rustls::HttpsConnectorBuilder::new();
+    let connector = match ca {
+        Some(ca) => builder.with_tls_config(roots(ca)?),
+        None => builder.with_webpki_roots(),
+    };
+    let mut http = HttpConnector::new();
+    // TLS is the other one's part.
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(CONNECTING));
+    let connector = connector.https_or_http().enable_http1().wrap_connector(http);
+    Ok(HyperClient::builder(TokioExecutor::new()).build(connector))
+}
+
+/// Posts to a service where nobody has a session yet.
+pub(crate) async fn post_openly<B: Serialize, T: DeserializeOwned>(
+    server: &str,
+    ca: Option<&Path>,
+    path: &str,
+    body: &B,
+) -> Result<T, Failure> {
+    let server = server.trim_end_matches('/');
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("{server}{path}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(encode(body)?))
+        .map_err(|error| Failure::usage(format!("`{server}` is no URL: {error}")))?;
+    let unreachable = |error: &dyn std::fmt::Display| {
+        Failure::new(
+            exit::UNREACHABLE,
+            "cli.unreachable",
+            format!("no service at {server}: {error}"),
+        )
+    };
+    let reply = connector(ca)?
+        .request(request)
+        .await
+        .map_err(|e| unreachable(&chain(&e)))?;
+    let status = reply.status();
+    let body = Limited::new(reply.into_body(), REPLY_MAX).collect().await;
+    let bytes = body.map_err(|e| unreachable(&e))?.to_bytes();
+    if status.is_success() {
+        return parse(path, &bytes);
+    }
+    Err(problem(status, &bytes))
+}
+
 /// A connection to the service.
 pub(crate) struct Client {
-    http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Http,
     context: Context,
     key: OperatorKey,
     tenant: Option<String>,
@@ -121,17 +171,8 @@ impl Client {
         let context = read_context(global)?;
         let key = OperatorKey::read(Path::new(&context.key_file))
             .map_err(|error| Failure::new(exit::ERROR, "cli.operator-key", error.to_string()))?;
-        let builder = hyper_rustls::HttpsConnectorBuilder::new();
-        let connector = match global.ca.as_ref().or(context.ca.as_ref()) {
-            Some(ca) => builder.with_tls_config(roots(ca)?),
-            None => builder.with_webpki_roots(),
-        };
-        let mut http = HttpConnector::new();
-        // TLS is the other one's part.
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECTING));
-        let connector = connector.https_or_http().enable_http1().wrap_connector(http);
-        let http = HyperClient::builder(TokioExecutor::new()).build(connector);
+        let ca = global.ca.as_deref().or(context.ca.as_deref());
+        let http = connector(ca)?;
         let tenant = global.tenant.clone().or_else(|| context.tenant.clone());
         Ok(Self {
             http,

@@ -119,6 +119,9 @@ pub struct Store {
     pub engine: String,
     /// File with the PostgreSQL URL (0600), for it holds a password.
     pub url_file: Option<PathBuf>,
+    /// Who accepts, and why, that a replica which follows late may take over without what was acknowledged last; without
+    /// it the start is refused where there is one. Recorded with each start.
+    pub async_replica_waiver: Option<String>,
 }
 
 /// `[keys]`
@@ -212,6 +215,8 @@ pub struct Log {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Freshness {
+    /// Age of the word of the store at which this node warns, seconds (1 to `refuse_secs`).
+    pub warn_secs: u64,
     /// Age of the word of the store at which this node refuses, seconds (1 to 30).
     pub refuse_secs: u64,
 }
@@ -254,6 +259,25 @@ pub struct Telemetry {
     pub level: String,
 }
 
+impl Store {
+    fn validate(&self) -> anyhow::Result<()> {
+        match self.engine.as_str() {
+            "sqlite" => {}
+            "postgres" => ensure!(
+                self.url_file.is_some(),
+                "config key `store.url_file` is missing: put the PostgreSQL URL into a file with mode 0600"
+            ),
+            other => bail!("config key `store.engine`: `{other}` is neither sqlite nor postgres"),
+        }
+        let waiver = self.async_replica_waiver.as_ref().map(|text| text.trim().len());
+        ensure!(
+            waiver.is_none_or(|bytes| (12..=500).contains(&bytes)),
+            "config key `store.async_replica_waiver`: say in 12 to 500 bytes who accepts it, and why"
+        );
+        Ok(())
+    }
+}
+
 impl Listen {
     fn validate(&self) -> anyhow::Result<()> {
         ensure!(
@@ -284,6 +308,18 @@ impl Listen {
     }
 }
 
+impl Config {
+    /// How old this node's word may be.
+    pub(crate) fn bounds(&self) -> anyhow::Result<bailiwick_node::Bounds> {
+        let Freshness {
+            warn_secs,
+            refuse_secs,
+        } = self.freshness;
+        bailiwick_node::Bounds::of_secs(warn_secs.min(refuse_secs.max(1)), refuse_secs)
+            .map_err(|error| anyhow::anyhow!("config section `freshness`: {error}"))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -306,6 +342,7 @@ impl Default for Config {
             store: Store {
                 engine: "sqlite".to_owned(),
                 url_file: None,
+                async_replica_waiver: None,
             },
             keys: Keys {
                 unseal_file: None,
@@ -325,7 +362,10 @@ impl Default for Config {
                 queue_max: 65_536,
                 record_budget_ms: 1_000,
             },
-            freshness: Freshness { refuse_secs: 5 },
+            freshness: Freshness {
+                warn_secs: 2,
+                refuse_secs: 5,
+            },
             gateway: Gateway { call_max_secs: 3_600 },
             outbound: Outbound { ca_file: None },
             proxy: Egress {
@@ -439,14 +479,7 @@ impl Config {
                 self.listen.address
             )
         })?;
-        match self.store.engine.as_str() {
-            "sqlite" => {}
-            "postgres" => ensure!(
-                self.store.url_file.is_some(),
-                "config key `store.url_file` is missing: put the PostgreSQL URL into a file with mode 0600"
-            ),
-            other => bail!("config key `store.engine`: `{other}` is neither sqlite nor postgres"),
-        }
+        self.store.validate()?;
         self.spiffe.validate()?;
         self.keys.validate()?;
         ensure!(
@@ -459,11 +492,7 @@ impl Config {
             "config key `tokens.exchange_depth_max`: {} is not 1 to 4",
             self.tokens.exchange_depth_max
         );
-        ensure!(
-            (1..=30).contains(&self.freshness.refuse_secs),
-            "config key `freshness.refuse_secs`: {} is not 1 to 30",
-            self.freshness.refuse_secs
-        );
+        self.bounds()?;
         ensure!(
             matches!(self.telemetry.format.as_str(), "json" | "text"),
             "config key `telemetry.format`: `{}` is neither json nor text",
@@ -567,7 +596,8 @@ impl Config {
     }
 
     /// The file with the address of a store that serves several nodes; none for the embedded one.
-    pub(crate) fn served_store(&self) -> Option<&PathBuf> {
+    #[must_use]
+    pub fn served_store(&self) -> Option<&PathBuf> {
         self.store
             .url_file
             .as_ref()

@@ -77,6 +77,7 @@ async fn compare(data: &Path, store: PathBuf, unseal: PathBuf) -> anyhow::Result
         clock: Arc::new(SystemClock::new()),
         sealer: Arc::new(keyring),
         node: NodeName::parse("doctor")?,
+        shelf: None,
         observer: None,
     };
     let checkpoint = crate::evidence::signed_state(data)?;

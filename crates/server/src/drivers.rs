@@ -13,8 +13,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How often the store is asked, as the proof that this node's word is fresh.
-const FRESHNESS: Duration = Duration::from_secs(1);
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often measurements are folded.
@@ -29,36 +27,6 @@ const CATCH_UP: u32 = 10_000;
 /// Waits for the next beat; `false` when the service stops.
 async fn beat(every: Duration, stop: &CancellationToken) -> bool {
     tokio::time::timeout(every, stop.cancelled()).await.is_err()
-}
-
-/// Hears from the store once a second; a node that does not hear refuses. What the state log could not take
-/// earlier is brought in as soon as the store answers.
-pub(crate) async fn freshness(deps: Deps, stop: CancellationToken) {
-    let (cell, clock) = (Arc::clone(&deps.cell), Arc::clone(&deps.clock));
-    let mut warned = false;
-    while beat(FRESHNESS, &stop).await {
-        let asked = clock.monotonic();
-        match tokio::time::timeout(FRESHNESS, deps.store.position()).await {
-            Ok(Ok(_)) => {
-                // The word is as old as the question.
-                cell.heard(asked);
-                warned = false;
-                deps.retry_stops().await;
-            }
-            Ok(Err(error)) if !warned => {
-                tracing::warn!(%error, "the store does not answer; calls are refused once the bound is passed");
-                warned = true;
-            }
-            Err(_) if !warned => {
-                tracing::warn!(
-                    "the store does not answer in time; calls are refused once the bound is passed"
-                );
-                warned = true;
-            }
-            Ok(Err(_)) | Err(_) => {}
-        }
-        cell.wake_if_stale(clock.monotonic());
-    }
 }
 
 /// Publishes committed entries of the state log as tiles, in order. Entries that do not follow what is signed
@@ -167,6 +135,7 @@ pub(crate) async fn upkeep(measured: PrometheusHandle, stop: CancellationToken) 
 /// Ends the tasks whose heartbeat stopped.
 pub(crate) async fn silent_tasks(deps: Deps, stop: CancellationToken) {
     while beat(SILENT, &stop).await {
+        deps.cell.wake_if_stale(deps.clock.monotonic());
         bailiwick_api::end_silent(&deps).await;
     }
 }
@@ -176,6 +145,9 @@ pub(crate) async fn silent_tasks(deps: Deps, stop: CancellationToken) {
 pub(crate) async fn reconcile(deps: Deps, stop: CancellationToken) {
     let (reconciler, mut running) = (bailiwick_api::Reconciler::default(), JoinSet::new());
     while beat(RECONCILE, &stop).await {
+        if !deps.nodes.leads() {
+            continue;
+        }
         for work in reconciler.round(&deps).await {
             running.spawn(work);
         }

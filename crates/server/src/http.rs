@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -14,16 +13,12 @@ use bailiwick_api::budget::{self, Budget};
 use bailiwick_api::{Deps, Route, RouteError};
 use bailiwick_journal::DecisionLog;
 use bailiwick_mcp::GatewayConfig;
-use bailiwick_wire::NodeHealth;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
-
-/// How long a readiness probe may take.
-const PROBE: Duration = Duration::from_secs(1);
 
 /// What the probes look at.
 #[derive(Clone)]
@@ -179,29 +174,10 @@ async fn alive() -> &'static str {
 }
 
 async fn ready(State(probes): State<Probes>) -> Response {
-    let snapshot = probes.deps.cell.load();
-    let store = matches!(
-        tokio::time::timeout(PROBE, probes.deps.store.position()).await,
-        Ok(Ok(_))
-    );
-    let fresh = probes.deps.cell.is_fresh(probes.deps.clock.monotonic());
-    let decision_log = probes.log.refusing().is_none();
-    let keys = snapshot
-        .tenants()
-        .all(|(tenant, _)| probes.deps.keyring.signer(&tenant.id).is_ok());
-    let fine = store && fresh && decision_log && keys;
-    let health = NodeHealth {
-        status: if fine { "ready" } else { "not-ready" }.to_owned(),
-        store,
-        keys,
-        decision_log,
-        epoch: snapshot.epoch().0,
-        position: snapshot.state_pos().0,
-    };
-    let status = if fine {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+    let health = bailiwick_api::health(&probes.deps, probes.log.refusing().is_none()).await;
+    let status = match health.status.as_str() {
+        bailiwick_api::READY => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(health)).into_response()
 }

@@ -38,7 +38,9 @@ impl Parts {
             LOG_FILES.iter().map(move |file| log.join(name).join(file))
         });
         let state = log.join("state");
-        let empty = !log.exists() && !data.join("state.db").exists();
+        // A node that joined knows the origin of the state log before it has one.
+        let begun = LOGS.iter().any(|name| log.join(name).join("checkpoint").exists());
+        let empty = !begun && !data.join("state.db").exists();
         Ok(Self {
             data: data.to_owned(),
             root_key: data.join("keys/root.key").exists(),
@@ -81,7 +83,7 @@ impl Parts {
 
     /// Both logs are made before the first entry is committed: a store with entries has had both.
     pub(crate) fn require_logs(&self, stored: u64) -> Result<()> {
-        let Some(first) = self.missing.first().filter(|_| stored > 0) else {
+        let Some(first) = self.missing.first().filter(|_| stored > 0 && !self.unused) else {
             return Ok(());
         };
         anyhow::bail!(

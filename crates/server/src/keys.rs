@@ -43,7 +43,10 @@ pub(crate) fn note_key(keyring: &Keyring, origin: &str) -> anyhow::Result<NoteKe
 }
 
 /// What opens the root key, as configured; a key made at the first start where nothing is.
-pub(crate) fn unseal(config: &Config) -> anyhow::Result<Unseal> {
+///
+/// # Errors
+/// When the configuration names a credential and no folder of credentials.
+pub fn unseal(config: &Config) -> anyhow::Result<Unseal> {
     let keys = &config.keys;
     if let Some(file) = &keys.passphrase_file {
         return Ok(Unseal::PassphraseFile(file.clone()));

@@ -18,6 +18,7 @@ mod keys;
 mod listener;
 mod logs;
 mod measures;
+mod observer;
 pub mod operator;
 mod places;
 mod ports;
@@ -33,10 +34,11 @@ pub use bailiwick_evidence as evidence;
 use anyhow::Context;
 
 pub use bailiwick_api::{Code, codes};
-pub use bailiwick_keys::ceremony;
+pub use bailiwick_keys::{Joining, ceremony, require_empty};
 pub use clock::now;
 pub use config::{Config, ConfigSources, EffectiveValue};
 pub use http::routes;
+pub use keys::unseal;
 pub use service::{Listening, Machine, Service, Stopper};
 
 /// Runs `work` on the service's runtime.

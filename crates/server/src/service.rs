@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bailiwick_api::{Deps, DepsInner};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
-use bailiwick_decide::{Fact, Snapshot};
+use bailiwick_decide::Snapshot;
 use bailiwick_inventory::{Limits, installation};
 use bailiwick_journal::{DecisionLog, Disk, KillEntry, KillJournal, LogConfig, OsDisk, Slot, StateTiles};
 use bailiwick_keys::{Keyring, SystemEntropy};
@@ -17,12 +17,10 @@ use bailiwick_outbound::{Dialer, SendConfig, Sender};
 use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_proxy::Proxy;
-use bailiwick_store::{
-    Actor, Entry, Reach, Receipt, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx,
-};
+use bailiwick_store::{Actor, Entry, Reach, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::Mode;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +31,7 @@ use crate::evidence::VKEY_FILE;
 use crate::http::{Front, Probes, router};
 use crate::listener::Listener;
 use crate::logs::{Logs, Named};
+use crate::observer::observer;
 use crate::ports::{Drift, Look, Secrets, Tasks, Tokens};
 use crate::recorder::JournalRecorder;
 use crate::telemetry::Signals;
@@ -95,6 +94,8 @@ pub struct Service {
     gateway: Arc<Gateway>,
     proxy: Option<Proxy>,
     telemetry: PrometheusHandle,
+    /// When the reading began that the first snapshot was made of.
+    asked: Duration,
     /// Ends with the service: dropping it ends the launcher and everything it started.
     _launcher: Option<tokio::process::Child>,
 }
@@ -115,6 +116,8 @@ pub(crate) struct Ground {
     committed: UnboundedReceiver<Vec<Entry>>,
     issuers: Arc<KeySource>,
     pub(crate) dialer: Dialer,
+    asked: Duration,
+    nodes: bailiwick_api::Nodes,
 }
 
 impl Service {
@@ -148,6 +151,7 @@ impl Service {
             .replay_kills(parts.unsettled)
             .await
             .map_err(|e| anyhow::anyhow!("{}", e.text()))?;
+        bailiwick_api::note_waiver(&parts.deps, config.store.async_replica_waiver.as_deref()).await?;
         bailiwick_api::advance_keys(&parts.deps).await;
         let operators = parts.deps.operators.load().len();
         let probes = Probes {
@@ -188,6 +192,7 @@ impl Service {
             gateway: parts.gateway,
             proxy: parts.proxy,
             telemetry: metrics,
+            asked: parts.asked,
             _launcher: launcher_process,
         })
     }
@@ -223,6 +228,7 @@ impl Service {
             proxy,
             telemetry,
             listening,
+            asked,
             ..
         } = self;
         let (tiles, committed) = publisher;
@@ -234,7 +240,11 @@ impl Service {
             Arc::clone(&deps.cell),
             committed,
         ));
-        running.spawn(drivers::freshness(deps.clone(), stop.clone()));
+        running.spawn(bailiwick_api::keep_word(
+            deps.clone(),
+            asked,
+            stop.clone().cancelled_owned(),
+        ));
         running.spawn(bailiwick_spiffe::serve(
             workloads,
             Arc::new(bailiwick_api::Workloads(deps.clone())),
@@ -252,6 +262,9 @@ impl Service {
         running.spawn(stop_on_signal(stop.clone()));
         listener.serve(router, stop.clone()).await;
         stop.cancel();
+        if let Err(error) = deps.store.leave().await {
+            tracing::warn!(%error, "the other nodes were not told that this one stopped; its lease ends by itself");
+        }
         // Closing the store ends its publisher, once everything committed is published.
         deps.store.close().await;
         drop(deps);
@@ -444,6 +457,7 @@ async fn ground(
     let deps = StoreDeps {
         clock: Arc::clone(&clock),
         sealer: Arc::clone(&keyring) as _,
+        shelf: Some(Arc::clone(&keyring) as _),
         node: NodeName::parse(&config.node)?,
         observer: Some(observer(&cell, &keyring, &issuers, base_url, entries)),
     };
@@ -453,9 +467,12 @@ async fn ground(
     let store = Store::open(store_config(config)?, deps).await.context("store")?;
     let stored = store.position().await.context("store")?.0.0;
     began.require_logs(stored)?;
-    cell.publish(store.facts().await.context("store")?)
-        .context("the snapshot cannot be built")?;
-    cell.heard(clock.monotonic());
+    if store.is_shared() {
+        let origin = kept_origin(&config.data.join("log/state"), origin(base_url, "state"))?;
+        let waiver = config.store.async_replica_waiver.as_deref();
+        bailiwick_api::share_keys(&store, &keyring, &origin, waiver).await?;
+    }
+    let asked = bailiwick_api::first_word(&store, &cell, &*clock, config.bounds()?).await?;
     for (tenant, _) in cell.load().tenants() {
         match cell.load().signing_keys(&tenant.id) {
             [] => {}
@@ -465,7 +482,9 @@ async fn ground(
     }
     let logs = open_logs(config, base_url, (&clock, disk), &keyring, &store, &cell).await?;
     bailiwick_keys::ceremony::mark_used(&config.data).context("keys")?;
+    let origin = logs.state.origin.clone();
     Ok(Ground {
+        nodes: bailiwick_api::Nodes::new(store.name().clone(), config.bounds()?, origin),
         log: Arc::clone(&logs.log),
         tiles: Arc::clone(&logs.tiles),
         kill_journal: Arc::new(kill_journal),
@@ -479,6 +498,7 @@ async fn ground(
         unsettled,
         committed,
         issuers,
+        asked,
         dialer: Dialer::trusting(config.outbound.ca_file.as_deref()).context("outbound.ca_file")?,
     })
 }
@@ -563,50 +583,6 @@ fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
     Ok(StoreConfig::served(url.trim().to_owned()))
 }
 
-/// Runs on the store's writer, in the order of positions, before the caller is answered: facts first, so that
-/// what was acknowledged is what is decided on.
-fn observer(
-    cell: &Arc<SnapshotCell>,
-    keyring: &Arc<Keyring>,
-    issuers: &Arc<KeySource>,
-    base_url: &str,
-    entries: UnboundedSender<Vec<Entry>>,
-) -> Box<dyn Fn(&Receipt) + Send + Sync> {
-    let (cell, keyring, issuers, base_url) = (
-        Arc::clone(cell),
-        Arc::clone(keyring),
-        Arc::clone(issuers),
-        base_url.to_owned(),
-    );
-    Box::new(move |receipt| {
-        for fact in &receipt.facts {
-            // In memory they followed even then; the file follows with the next look at the schedule.
-            if let Fact::SigningKeys(tenant, recorded) = fact
-                && let Err(error) = keys::follow(&keyring, tenant, recorded)
-            {
-                tracing::error!(%error, "the folder of keys is behind what is recorded");
-            }
-            let of = match fact {
-                Fact::Tenant(tenant, _) => Some(&tenant.id),
-                Fact::SigningKeys(tenant, _) => Some(tenant),
-                _ => None,
-            };
-            if let Some(tenant) = of
-                && let Err(error) = keys::publish_issuer(&issuers, &keyring, &base_url, tenant)
-            {
-                tracing::error!(%error, "the tenant's tokens cannot be verified");
-            }
-        }
-        if let Err(error) = cell.publish(receipt.facts.iter().cloned()) {
-            // Without these facts the node would decide on old word: it stops hearing, and so refuses.
-            tracing::error!(%error, "committed facts could not be taken into account; calls will be refused");
-            cell.expire();
-        }
-        // The receiver lives as long as the service; entries without one are published at the next start.
-        let _stopping = entries.send(receipt.entries.clone());
-    })
-}
-
 struct Parts {
     deps: Deps,
     log: Arc<DecisionLog>,
@@ -615,6 +591,7 @@ struct Parts {
     publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
     unsettled: Vec<(Slot, KillEntry)>,
     front: Front,
+    asked: Duration,
 }
 
 fn front(config: &Config, gateway: &GatewayConfig) -> Front {
@@ -669,6 +646,7 @@ fn wire(
         waiting: bailiwick_api::WaitingList::default(),
         signals: bailiwick_api::Signals::new(&config.signals)?,
         unsettled: bailiwick_api::Unsettled::default(),
+        nodes: ground.nodes,
         heartbeats: bailiwick_api::Heartbeats::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),
@@ -697,6 +675,7 @@ fn wire(
         publisher: (ground.tiles, ground.committed),
         unsettled: ground.unsettled,
         front,
+        asked: ground.asked,
     })
 }
 

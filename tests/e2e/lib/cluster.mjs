@@ -13,7 +13,7 @@ import { until } from "./wait.mjs";
 
 const DEBIAN = "/usr/lib/postgresql";
 const NOBODY = { uid: 65_534, gid: 65_534 };
-const HBA = "local all postgres trust\nlocal all all scram-sha-256\n";
+const HBA = "local all postgres trust\nlocal replication postgres trust\nlocal all all scram-sha-256\n";
 
 /** The folder of the server's programs. */
 function programs() {

@@ -50,7 +50,7 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
         Verb::Resume => show_resumed(paper, &receipt),
         Verb::Kill | Verb::Suspend => show(paper, &receipt),
     });
-    let silent = verb != Verb::Resume && receipt.points.is_empty();
+    let silent = verb != Verb::Resume && (receipt.points.is_empty() || receipt.contained_us.is_none());
     Ok(if silent { exit::UNACKNOWLEDGED } else { exit::OK })
 }
 
@@ -189,6 +189,15 @@ fn show_resumed(paper: &mut Paper, receipt: &KillReceipt) {
     }
 }
 
+/// When no node could permit any more what was forbidden.
+fn contained(receipt: &KillReceipt) -> String {
+    match receipt.contained_us {
+        Some(0) => "at the commit".to_owned(),
+        Some(after) => format!("{after} µs"),
+        None => "not confirmed: see `bailiwick node ls`".to_owned(),
+    }
+}
+
 fn show(paper: &mut Paper, receipt: &KillReceipt) {
     paper.pairs(&[
         (receipt.effect.as_str(), paper.strong(&receipt.scope)),
@@ -196,8 +205,15 @@ fn show(paper: &mut Paper, receipt: &KillReceipt) {
         ("log position", receipt.position.to_string()),
         ("denied in memory after", format!("{} µs", receipt.denied_us)),
         ("committed after", format!("{} µs", receipt.committed_us)),
+        ("contained after", contained(receipt)),
         ("calls cancelled", receipt.cancelled_calls.to_string()),
     ]);
+    for node in &receipt.nodes {
+        paper.line(format!(
+            "  node {}: {} after {} µs",
+            node.node, node.end, node.after_us
+        ));
+    }
     let rows = receipt
         .points
         .iter()

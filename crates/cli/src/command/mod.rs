@@ -19,6 +19,7 @@ mod keys;
 mod kill;
 mod lease;
 mod log;
+mod node;
 mod policy;
 mod run;
 mod serve;
@@ -63,6 +64,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Trust(trust) => asynchronous(trust::run(trust, &global, output)),
         Command::Keys(command) => asynchronous(keys::run(command, &global, output)),
         Command::Signal(signal) => asynchronous(signal::run(signal, &global, output)),
+        Command::Node(command) => asynchronous(node::run(command, &global, output)),
         Command::Task(task) => asynchronous(task::run(task, &global, output)),
         Command::Server(server) => asynchronous(server::run(server, &global, output)),
         Command::Policy(policy) => policy::run(policy, &global, output),

@@ -104,6 +104,7 @@ fn decided(snapshot: &Snapshot, call: &Call, now: Time, plainly: Plainly) -> Dec
         obligations: SmallVec::new(),
         epoch: snapshot.epoch(),
         state_pos: snapshot.state_pos(),
+        age_ms: 0,
     }
 }
 

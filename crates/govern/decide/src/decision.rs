@@ -20,6 +20,8 @@ pub struct Decision {
     pub epoch: Epoch,
     /// The position of the state log it was taken at.
     pub state_pos: StatePos,
+    /// How old the word of the shared store was at that moment, milliseconds; the enforcement point says it.
+    pub age_ms: u64,
 }
 
 /// Permit, deny, or hold for a person.

@@ -429,6 +429,7 @@ fn payloads(bench: &Bench) -> Outcome<()> {
         obligations: smallvec::SmallVec::new(),
         epoch: Epoch(7),
         state_pos: StatePos(41),
+        age_ms: 0,
     };
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {

@@ -4,7 +4,7 @@
 //! `{"bytes":…,"sha256":"…"}` above [`TEXT_SHOWN_MAX`] bytes, so that every call has a record.
 //!
 //! ```text
-//! decision     {"act":[…],"action":"tools/call","argument_digest":"<hex>","client":"cli_…","decision":"dec_…",
+//! decision     {"act":[…],"action":"tools/call","age_ms":3,"argument_digest":"<hex>","client":"cli_…","decision":"dec_…",
 //!               "door":"gateway","effect":"permit","jti":"tok_…","nhi":"idn_…","policies":[…],
 //!               "reason":"grant.none","resource":{"id":"read_text_file","type":"tool"},"server":"filesystem",
 //!               "sub":"…","task":"tsk_…","tenant":"acme","token_hash":"<hex>"}
@@ -14,7 +14,7 @@
 //! outcome      {"decision":"dec_…","outcome":"returned","tenant":"acme"}
 //! ```
 //!
-//! `client`, `jti`, `sub` and `token_hash` are those of the token the caller showed. A call of an outside
+//! `age_ms` is how old the word of the shared store was at the decision; its epoch is in the leaf. `client`, `jti`, `sub` and `token_hash` are those of the token the caller showed. A call of an outside
 //! enforcement point has `subject` (AuthZEN `type` and `id`) and `pep` in their place. `reason` is only in a
 //! denial. `from` names the tokens that a delegated token stands on; `composition`, after `client`, is what the
 //! token says its identity is made of.
@@ -63,6 +63,7 @@ pub fn decision(call: &Call, decision: &Decision) -> Vec<u8> {
         object.list("act", &claims.act, |out, actor| push_shown(out, actor));
     }
     text_or_digest(&mut object, "action", action(&call.target));
+    object.number("age_ms", decision.age_ms);
     if let Some(digest) = &call.arguments.digest {
         object.shown("argument_digest", digest);
     }

@@ -73,8 +73,8 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
         let active = keys.into_iter().find(|key| key.state == KeyState::Active);
         made.push((tenant.to_string(), active.map(|key| key.kid).unwrap_or_default()));
     }
+    mark_unused(plan.data)?;
     let root = root_of(plan.data)?.unwrap_or_default();
-    files::write(&plan.data.join(UNUSED), root.as_bytes())?;
     let config = format!("data = \"{}\"; {}", plan.data.display(), keep.setting);
     Ok(Held {
         root,
@@ -103,6 +103,12 @@ pub fn is_unused(data: &Path) -> Result<bool, KeysError> {
         return Ok(false);
     };
     Ok(root_of(data)?.is_some_and(|root| root.as_bytes() == of.as_slice()))
+}
+
+/// No service has begun on these keys.
+pub(crate) fn mark_unused(data: &Path) -> Result<(), KeysError> {
+    let root = root_of(data)?.unwrap_or_default();
+    files::write(&data.join(UNUSED), root.as_bytes())
 }
 
 /// A service has begun on these keys: from now on they belong to what it wrote.

@@ -22,6 +22,7 @@ use crate::unseal::{SALT_LEN, Stretch, Unseal};
 use crate::x509::CertificateAuthority;
 
 mod authorities;
+pub(crate) mod shelf;
 
 pub(crate) const ROOT_FILE: &str = "root.key";
 const INSTALLATION_FILE: &str = "installation.key";
@@ -93,6 +94,8 @@ pub struct Keyring {
     behind: Mutex<BTreeSet<TenantId>>,
     /// Held by whoever changes files.
     writing: Mutex<()>,
+    /// What other nodes share of it.
+    shelf: shelf::Shelf,
 }
 
 impl Keyring {
@@ -136,6 +139,7 @@ impl Keyring {
             spares: Mutex::default(),
             behind: Mutex::default(),
             writing: Mutex::default(),
+            shelf: shelf::Shelf::default(),
         })
     }
 
@@ -258,6 +262,7 @@ impl Keyring {
         self.set_behind(tenant, true);
         write_sealed(&path, &self.root, "tenant", tenant.as_str(), bytes.as_slice())?;
         self.set_behind(tenant, false);
+        self.offer(&path);
         Ok(())
     }
 
@@ -368,10 +373,7 @@ impl Keyring {
             return Ok(signer.clone());
         }
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self
-            .folder
-            .join(LOGS)
-            .join(format!("{}.key", Digest::of(origin.as_bytes())));
+        let path = self.folder.join(LOGS).join(shelf::log_file(origin));
         let seed = if let Some(seed) = read_sealed(&path, &self.root, "log", origin)? {
             Zeroizing::new(<[u8; 32]>::try_from(seed.as_slice()).map_err(|_| KeysError::Damaged { path })?)
         } else {
@@ -402,6 +404,7 @@ impl Keyring {
         let key = TokenSigner::generate(SigningAlgorithm::Es256, self.entropy.as_ref())?;
         let signer = EgressSigner::from_pkcs8(&key)?;
         write_sealed(&path, &self.root, "egress", "", &key)?;
+        self.offer(&path);
         Ok(signer)
     }
 
@@ -551,8 +554,21 @@ impl Keyring {
             tenant.as_str(),
             bundle.encode().as_slice(),
         )?;
+        self.offer(&path);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.insert(tenant.clone(), Arc::new(bundle));
+        Ok(())
+    }
+
+    /// The root key and the files a new node cannot do without, each by its name.
+    pub(crate) fn write_handover(&self, out: &mut Writer, origin: &str) -> Result<(), KeysError> {
+        out.field(self.root_key.as_slice());
+        let log = format!("{LOGS}/{}", shelf::log_file(origin));
+        for name in [INSTALLATION_FILE, log.as_str()] {
+            let path = self.folder.join(name);
+            let bytes = files::read(&path)?.ok_or_else(|| KeysError::Missing { path })?;
+            out.field(name.as_bytes()).field(&bytes);
+        }
         Ok(())
     }
 
@@ -676,6 +692,18 @@ fn open_root(
             path: path.to_owned(),
         })?;
     Ok(Zeroizing::new(key.as_slice().try_into().map_err(|_| damaged())?))
+}
+
+/// The root of a folder that has none, as another node handed it over.
+pub(crate) fn write_new_root(
+    folder: &Path,
+    key: &[u8; KEY_LEN],
+    unseal: &Unseal,
+    entropy: &dyn Entropy,
+) -> Result<(), KeysError> {
+    let stretch = unseal.new_stretch(entropy)?;
+    let wrap = unseal.cipher(stretch, true, entropy)?;
+    write_root(&folder.join(ROOT_FILE), stretch, &wrap, key)
 }
 
 fn write_root(path: &Path, stretch: Stretch, wrap: &Cipher, key: &[u8; KEY_LEN]) -> Result<(), KeysError> {

@@ -126,6 +126,7 @@ async fn opened(config: StoreConfig, tenant: &str) -> Result<Arc<Bench>, Failure
             clock: clock.clone(),
             sealer,
             node,
+            shelf: None,
             observer: None,
         },
     )

@@ -89,6 +89,7 @@ impl Inspection {
             ground: Arc::new(Ground {
                 clock: deps.clock,
                 sealer: deps.sealer,
+                shelf: None,
                 node: deps.node,
             }),
         })

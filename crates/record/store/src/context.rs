@@ -94,6 +94,8 @@ pub struct Context {
     pub(crate) request: RequestId,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) lane: Lane,
+    /// A leader's duty, under this term.
+    pub(crate) term: Option<u64>,
 }
 
 impl Context {
@@ -106,6 +108,7 @@ impl Context {
             request,
             idempotency: None,
             lane: Lane::Ordinary,
+            term: None,
         }
     }
 
@@ -127,6 +130,13 @@ impl Context {
     #[must_use]
     pub fn alone(mut self) -> Self {
         self.idempotency = None;
+        self
+    }
+
+    /// The same as a leader's duty: refused when this node does not lead under `term` any more.
+    #[must_use]
+    pub fn leading(mut self, term: u64) -> Self {
+        self.term = Some(term);
         self
     }
 

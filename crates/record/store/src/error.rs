@@ -88,6 +88,17 @@ pub enum StoreError {
         /// What does not fit.
         what: &'static str,
     },
+    /// The node was fenced by an operator, or was invited and did not join.
+    #[error(
+        "node `{node}` may not start: an operator fenced it, or it has not joined; `bailiwick node ls` on another node tells"
+    )]
+    NotAdmitted {
+        /// Node.
+        node: String,
+    },
+    /// Another node leads.
+    #[error("another node leads: this duty is its own now")]
+    NotLeading,
     /// A position behind the end of the log.
     #[error("the state log has {size} entries: position {at} does not exist yet")]
     NoSuchPosition {
@@ -258,6 +269,8 @@ impl StoreError {
             Self::EntryWithoutChange => "store.entry-without-change",
             Self::FileCorrupt { .. } => "store.file-corrupt",
             Self::Fenced { .. } => "store.fenced",
+            Self::NotAdmitted { .. } => "store.not-admitted",
+            Self::NotLeading => "store.not-leading",
             Self::IdempotencyReused => "idempotency.reused",
             Self::Limit { .. } => "store.limit",
             Self::Leaf(_) => "store.leaf",

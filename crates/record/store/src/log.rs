@@ -226,6 +226,7 @@ impl Store {
 }
 
 /// An entry as it is stored.
+#[derive(Clone)]
 pub(crate) struct Sealed {
     index: u64,
     pub(crate) tenant: TenantId,
@@ -360,6 +361,10 @@ impl Sealed {
             return Err(wrong("its time is not that of its leaf"));
         }
         Ok(said)
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
     }
 
     pub(crate) fn tenant_seq(&self) -> u64 {

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 29] = [
+const STEPS: [Step; 31] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -70,6 +70,8 @@ const STEPS: [Step; 29] = [
     ),
     twin!(34, "create third party slot", "0034_create_third_party_slot"),
     twin!(35, "create subscription", "0035_create_subscription"),
+    shared!(36, "add node word", "0036_add_node_word"),
+    twin!(37, "create shared key", "0037_create_shared_key"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use bailiwick_base::{Clock, Epoch, NodeName, Sealer, StatePos};
+use bailiwick_base::{Clock, Epoch, KeyShelf, NodeName, Sealer, StatePos};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::context::{Context, Lane, Reach};
-use crate::engine::{Engine, StoreConfig};
+use crate::engine::{Conn, Engine, StoreConfig};
 use crate::error::StoreError;
-use crate::tx::{Ground, Head, Reader, Receipt, Tx, View};
+use crate::tx::{Audience, Ground, Head, Reader, Receipt, Tx, View};
 use crate::writer::{BoxedWork, Observer, Queues, Refused, Stats, Verdict, Work, Writer};
 
 /// What the store needs from outside.
@@ -21,6 +21,8 @@ pub struct StoreDeps {
     pub sealer: Arc<dyn Sealer>,
     /// This node's name; two processes with one name fence each other.
     pub node: NodeName,
+    /// The keys that nodes share, where there may be several.
+    pub shelf: Option<Arc<dyn KeyShelf>>,
     /// Told of every commit in order, before the caller is answered: the place to publish facts.
     pub observer: Option<Observer>,
 }
@@ -44,6 +46,11 @@ struct Inner {
     kills: mpsc::Sender<BoxedWork>,
     others: mpsc::Sender<BoxedWork>,
     stats: Arc<Stats>,
+    /// The fence of this start.
+    fence: u64,
+    /// The connection of beats, which wait for nobody.
+    beats: tokio::sync::Mutex<Option<Conn>>,
+    audience: Arc<Audience>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     done: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -56,12 +63,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`] naming the place and the fix: folder, disk, schema, role, connection.
     pub async fn open(config: StoreConfig, deps: StoreDeps) -> Result<Self, StoreError> {
+        let engine = Arc::new(Engine::open(&config, READERS_MAX).await?);
         let ground = Arc::new(Ground {
             clock: deps.clock,
             sealer: deps.sealer,
+            shelf: deps.shelf.filter(|_| engine.is_shared()),
             node: deps.node,
         });
-        let engine = Arc::new(Engine::open(&config, READERS_MAX).await?);
         let (kills, kill_queue) = mpsc::channel(QUEUE_MAX);
         let (others, other_queue) = mpsc::channel(QUEUE_MAX);
         let (stop, stopping) = oneshot::channel();
@@ -73,6 +81,8 @@ impl Store {
             stop: stopping,
         };
         let stats = Arc::new(Stats::default());
+        let audience = Arc::new(Audience::new(deps.observer));
+        let writer_audience = Arc::clone(&audience);
         let (writer_engine, writer_ground, writer_stats) =
             (Arc::clone(&engine), Arc::clone(&ground), Arc::clone(&stats));
         let body = move || {
@@ -86,9 +96,9 @@ impl Store {
                 }
             };
             runtime.block_on(async move {
-                match Writer::start(writer_engine, writer_ground, deps.observer, writer_stats).await {
+                match Writer::start(writer_engine, writer_ground, writer_audience, writer_stats).await {
                     Ok(writer) => {
-                        drop(started.send(Ok(())));
+                        drop(started.send(Ok(writer.fence())));
                         writer.work(queues).await;
                     }
                     Err(e) => drop(started.send(Err(e))),
@@ -103,7 +113,7 @@ impl Store {
             .map_err(|e| StoreError::Unavailable {
                 detail: e.to_string(),
             })?;
-        starting.await.map_err(|_| StoreError::Stopped)??;
+        let fence = starting.await.map_err(|_| StoreError::Stopped)??;
         let inner = Inner {
             pulse: engine.apart(),
             engine,
@@ -111,6 +121,9 @@ impl Store {
             kills,
             others,
             stats,
+            fence,
+            beats: tokio::sync::Mutex::default(),
+            audience,
             stop: Mutex::new(Some(stop)),
             done: tokio::sync::Mutex::new(Some(finished)),
         };
@@ -184,12 +197,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store does not answer.
     pub async fn position(&self) -> Result<(StatePos, Epoch), StoreError> {
+        let head = self.quick_view().await?.head().await?;
+        Ok((StatePos(head.size), Epoch(head.epoch)))
+    }
+
+    /// A view that waits behind nobody else's questions.
+    pub(crate) async fn quick_view(&self) -> Result<View, StoreError> {
         let reach = Reach::DangerAllTenants;
         let conn = self.inner.pulse.read(&reach.rows()).await?;
-        let head = View::new(conn, reach, Arc::clone(&self.inner.ground))
-            .head()
-            .await?;
-        Ok((StatePos(head.size), Epoch(head.epoch)))
+        Ok(View::new(conn, reach, Arc::clone(&self.inner.ground)))
     }
 
     /// Tokens with an older epoch than this are dead.
@@ -198,6 +214,34 @@ impl Store {
     /// [`StoreError`] when the store does not answer.
     pub async fn epoch_floor(&self) -> Result<Epoch, StoreError> {
         Ok(Epoch(self.every().await?.head().await?.floor))
+    }
+
+    /// Whether other nodes may be on this store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.engine.is_shared()
+    }
+
+    pub(crate) fn fence_of_start(&self) -> u64 {
+        self.inner.fence
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn name(&self) -> &NodeName {
+        &self.inner.ground.node
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn beats(&self) -> &tokio::sync::Mutex<Option<Conn>> {
+        &self.inner.beats
+    }
+
+    pub(crate) fn audience(&self) -> &Audience {
+        &self.inner.audience
     }
 
     /// Commits of the engine and transactions in them since the store was opened.

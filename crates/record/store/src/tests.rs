@@ -39,6 +39,7 @@ async fn store(folder: &tempfile::TempDir) -> Store {
             clock,
             sealer: Arc::new(Open),
             node,
+            shelf: None,
             observer: None,
         },
     )

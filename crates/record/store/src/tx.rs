@@ -1,16 +1,21 @@
 //! A view of the rows, and a transaction: state and its entries, together or not at all.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bailiwick_audit::entry;
-use bailiwick_base::{Clock, Epoch, NodeName, SealContext, Sealer, StatePos, TenantId, Time, canonical};
+use bailiwick_base::{
+    Clock, Epoch, KeyShelf, NodeName, SealContext, Sealer, StatePos, TenantId, Time, canonical,
+};
 use bailiwick_decide::Fact;
 use serde_json::{Value, json};
 
+use crate::changes::Changes;
 use crate::context::{Context, Reach};
 use crate::engine::{Conn, Failure};
 use crate::error::StoreError;
 use crate::row::{Arg, Cell, Cells, args};
+use crate::writer::Observer;
 
 /// One entry of the state log as a publisher needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +55,62 @@ pub struct Receipt {
     pub replayed: bool,
 }
 
+/// Whoever is told of commits, and up to where: one at a time, in the order of positions.
+pub(crate) struct Audience {
+    observer: Option<Observer>,
+    one: Mutex<()>,
+    told: AtomicU64,
+    /// Another node may have changed operators.
+    pub(crate) operators: AtomicBool,
+}
+
+impl Audience {
+    pub(crate) fn new(observer: Option<Observer>) -> Self {
+        Self {
+            observer,
+            one: Mutex::default(),
+            told: AtomicU64::new(0),
+            operators: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells of what others committed.
+    pub(crate) fn tell_changes(&self, changes: Changes) {
+        if changes.operators {
+            self.operators.store(true, Ordering::Release);
+        }
+        self.tell(&changes.into_receipt());
+    }
+
+    /// Tells of a commit of this node, or of what others committed. What was told already is not told again: it would
+    /// be older than what was told since.
+    pub(crate) fn tell(&self, receipt: &Receipt) {
+        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
+        if receipt.entries.is_empty() || receipt.pos.0 <= self.told() {
+            return;
+        }
+        if let Some(observer) = &self.observer {
+            observer(receipt);
+        }
+        self.start_at(receipt.pos.0);
+    }
+
+    /// Everything before `pos` is known.
+    pub(crate) fn start_at(&self, pos: u64) {
+        self.told.fetch_max(pos, Ordering::AcqRel);
+    }
+
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+}
+
 /// What the writer and every transaction share.
 pub(crate) struct Ground {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sealer: Arc<dyn Sealer>,
+    /// Where other nodes may be on the store.
+    pub(crate) shelf: Option<Arc<dyn KeyShelf>>,
     pub(crate) node: NodeName,
 }
 

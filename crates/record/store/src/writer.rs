@@ -8,19 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bailiwick_base::{Epoch, StatePos, TenantId, Time};
+use bailiwick_base::{Epoch, SharedKey, StatePos, TenantId, Time};
 use bailiwick_decide::Fact;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::context::{Context, Lane};
+use crate::context::{Context, Lane, Reach};
 use crate::engine::{Conn, Engine, Failure};
 use crate::error::StoreError;
 use crate::idempotency;
 use crate::log;
-use crate::row::{Fields, args, signed};
-use crate::tx::{Entry, Ground, Head, Receipt, StagedEntry, Tx, View};
+use crate::node;
+use crate::row::{Cell, Fields, args, signed};
+use crate::tx::{Audience, Entry, Ground, Head, Receipt, StagedEntry, Tx, View};
 
 /// Called for every committed transaction, in the order of positions, before its caller gets the answer.
 pub type Observer = Box<dyn Fn(&Receipt) + Send + Sync>;
@@ -83,13 +84,15 @@ pub(crate) struct Writer {
     stats: Arc<Stats>,
     engine: Arc<Engine>,
     ground: Arc<Ground>,
-    observer: Option<Observer>,
+    audience: Arc<Audience>,
     conn: Option<Conn>,
     fence: u64,
     /// Last sequence number and pseudonym of tenants, valid while the log has `known_size` entries.
     seqs: BTreeMap<TenantId, u64>,
     references: BTreeMap<TenantId, Arc<str>>,
     known_size: u64,
+    /// The term under which this node leads, as the running batch read it.
+    lead: Option<u64>,
 }
 
 enum Outcome {
@@ -98,19 +101,22 @@ enum Outcome {
     Failed(StoreError),
 }
 
-const SELECT_HEAD: &str = "SELECT epoch.epoch, epoch.epoch_floor, epoch.log_size, epoch.log_at, node.fence \
+const SELECT_HEAD: &str = "SELECT epoch.epoch, epoch.epoch_floor, epoch.log_size, epoch.log_at, node.fence, \
+                           (SELECT lease.term FROM lease WHERE lease.name = 'lead' AND lease.node = node.node \
+                           AND lease.fence = node.fence) \
                            FROM epoch, node WHERE epoch.id = 1 AND node.node = $1";
 const UPDATE_HEAD: &str = "UPDATE epoch SET epoch = $1, epoch_floor = $2, log_size = $3, log_at = $4 WHERE id = 1 AND log_size = $5";
 const REGISTER_NODE: &str = "INSERT INTO node (node, fence, started_at) VALUES ($1, 1, $2) \
-                             ON CONFLICT (node) DO UPDATE SET fence = node.fence + 1, started_at = excluded.started_at \
-                             RETURNING fence";
+                             ON CONFLICT (node) DO UPDATE SET fence = node.fence + 1, started_at = excluded.started_at, \
+                             standing = 'live' WHERE node.standing NOT IN ('fenced', 'invited') RETURNING fence";
+const SIZE: &str = "SELECT log_size FROM epoch WHERE id = 1";
 
 impl Writer {
     /// Connects and takes the fence of this node.
     pub(crate) async fn start(
         engine: Arc<Engine>,
         ground: Arc<Ground>,
-        observer: Option<Observer>,
+        audience: Arc<Audience>,
         stats: Arc<Stats>,
     ) -> Result<Self, StoreError> {
         let mut conn = engine.connect().await?;
@@ -120,22 +126,34 @@ impl Writer {
             .fetch(REGISTER_NODE, started)
             .await
             .map_err(Failure::into_error)?;
+        let size = conn.fetch(SIZE, Vec::new()).await.map_err(Failure::into_error)?;
         conn.execute("COMMIT", Vec::new())
             .await
             .map_err(Failure::into_error)?;
-        let cells = rows.into_iter().next().unwrap_or_default();
+        let Some(cells) = rows.into_iter().next() else {
+            return Err(StoreError::NotAdmitted {
+                node: ground.node.to_string(),
+            });
+        };
         let fence = Fields::of("node", cells).number("fence")?;
+        let size = Fields::of("epoch", size.into_iter().next().unwrap_or_default()).number("log_size")?;
+        audience.start_at(size);
         Ok(Self {
             stats,
             engine,
             ground,
-            observer,
+            audience,
             conn: Some(conn),
             fence,
             seqs: BTreeMap::new(),
             references: BTreeMap::new(),
             known_size: 0,
+            lead: None,
         })
+    }
+
+    pub(crate) fn fence(&self) -> u64 {
+        self.fence
     }
 
     /// Works until the store is closed and the queues are empty.
@@ -191,10 +209,8 @@ impl Writer {
         match outcome {
             Outcome::Done(receipt) => {
                 let receipt = Arc::new(receipt);
-                if let Some(observer) = &self.observer
-                    && !receipt.replayed
-                {
-                    observer(&receipt);
+                if !receipt.replayed {
+                    self.audience.tell(&receipt);
                 }
                 job.finish(Ok(receipt));
             }
@@ -238,6 +254,7 @@ impl Writer {
         queues: &mut Queues,
     ) -> Result<Vec<Outcome>, Failure> {
         self.begin(batch).await?;
+        self.hear_others(batch).await?;
         let mut outcomes = Vec::new();
         let started = self.ground.clock.monotonic();
         while let Some(job) = jobs.get_mut(outcomes.len()) {
@@ -256,8 +273,12 @@ impl Writer {
         }
         log::insert(&mut batch.conn, std::mem::take(&mut batch.staged)).await?;
         batch.write_head().await?;
+        let keys = self.place_keys(batch).await?;
         batch.commit().await?;
         self.known_size = batch.head.size;
+        if let Some(shelf) = &self.ground.shelf {
+            shelf.placed(&keys);
+        }
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         let done = u64::try_from(outcomes.len()).unwrap_or(0);
         self.stats.transactions.fetch_add(done, Ordering::Relaxed);
@@ -272,6 +293,10 @@ impl Writer {
             .fetch(SELECT_HEAD, args![self.ground.node.as_str()])
             .await?;
         let cells = rows.into_iter().next().unwrap_or_default();
+        self.lead = match cells.get(5) {
+            Some(Cell::Int(term)) => u64::try_from(*term).ok(),
+            _ => None,
+        };
         let (head, fence) = head_of(cells).map_err(Failure::plain)?;
         if fence != self.fence {
             let node = self.ground.node.to_string();
@@ -285,9 +310,57 @@ impl Writer {
         Ok(())
     }
 
+    /// What other nodes committed since this one was last told comes first: their keys, then their facts, before
+    /// anything is built on them. The lock is held, so nothing newer can come between.
+    async fn hear_others(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        let told = StatePos(self.audience.told());
+        if batch.head.size <= told.0 {
+            return Ok(());
+        }
+        let reach = Reach::DangerAllTenants;
+        batch.conn.name_tenant(&reach.rows()).await?;
+        let lent = std::mem::replace(&mut batch.conn, Conn::Lent);
+        let mut view = View::new(lent, reach, Arc::clone(&self.ground));
+        let changes = view.changes(told).await;
+        batch.conn = view.conn;
+        let changes = changes.map_err(|error| view.failure.unwrap_or_else(|| Failure::plain(error)))?;
+        self.audience.tell_changes(changes);
+        Ok(())
+    }
+
+    /// Keys that changed here go into the same commit as what was recorded of them. When another node was first,
+    /// nothing of this batch may stand.
+    async fn place_keys(&mut self, batch: &mut Batch) -> Result<Vec<SharedKey>, Failure> {
+        let Some(shelf) = &self.ground.shelf else {
+            return Ok(Vec::new());
+        };
+        let mut keys = shelf.waiting();
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        if !node::place(&mut batch.conn, &keys).await? {
+            batch.conn.name_tenant(&Reach::DangerAllTenants.rows()).await?;
+            for theirs in node::every_key(&mut batch.conn).await? {
+                shelf
+                    .adopt(&theirs)
+                    .map_err(|e| Failure::plain(StoreError::Seal(e)))?;
+            }
+            return Err(Failure::plain(StoreError::Busy {
+                what: "another node changed the same keys",
+            }));
+        }
+        for key in &mut keys {
+            key.version += 1;
+        }
+        Ok(keys)
+    }
+
     /// Runs one job so that it can be undone alone. `Err` ends the whole batch.
     async fn run_job(&mut self, batch: &mut Batch, job: &mut dyn Work) -> Result<Outcome, Failure> {
         let ctx = Arc::clone(job.context());
+        if ctx.term.is_some() && ctx.term != self.lead {
+            return Ok(Outcome::Failed(StoreError::NotLeading));
+        }
         let home = ctx.reach.home();
         batch.set_savepoint().await?;
         batch.conn.name_tenant(&ctx.reach.rows()).await?;
@@ -442,7 +515,7 @@ impl Batch {
             signed(began.size)
         ];
         if self.conn.execute(UPDATE_HEAD, values).await? == 1 {
-            return Ok(());
+            return self.conn.hint().await;
         }
         let error = StoreError::Conflict {
             table: "epoch",

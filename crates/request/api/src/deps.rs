@@ -14,6 +14,7 @@ use bailiwick_store::Store;
 use serde_json::{Value, json};
 
 use crate::heartbeats::Heartbeats;
+use crate::nodes::Nodes;
 use crate::oauth::authorize::WaitingList;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
@@ -72,6 +73,8 @@ pub struct DepsInner {
     pub signals: Signals,
     /// Kills that the state log may not have yet.
     pub kill_journal: Arc<KillJournal>,
+    /// This node among the others.
+    pub nodes: Nodes,
     /// Stops that are in force and that the state log has not taken yet.
     pub unsettled: Unsettled,
     /// Tasks that end unless somebody goes on saying that he is there.

@@ -16,6 +16,7 @@ mod effective;
 mod heartbeats;
 mod issue;
 mod lending;
+mod nodes;
 mod oauth;
 mod presented;
 mod problem;
@@ -39,6 +40,7 @@ pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use heartbeats::{Heartbeats, end_silent};
+pub use nodes::{NodeStartError, Nodes, READY, first_word, health, keep_word, note_waiver, share_keys};
 pub use oauth::authorize::{Peer, WaitingList};
 pub use oauth::documents::document_fetching;
 pub use oauth::federation::Federation;
@@ -218,8 +220,15 @@ fn consent_doors(doors: Doors) -> Doors {
 
 fn v1_doors(doors: Doors) -> Doors {
     use v1::{check, clients, composition, count, egress, identities, keys, logs, marks, policies};
-    use v1::{server_credential, servers, tasks, tenants, trusts};
+    use v1::{nodes, server_credential, servers, tasks, tenants, trusts};
     doors
+        .get("/v1/nodes", nodes::list)
+        .post("/v1/nodes", nodes::invite)
+        .post("/v1/nodes/join", nodes::join)
+        .post("/v1/nodes/{node}/drain", nodes::drain)
+        .post("/v1/nodes/{node}/undrain", nodes::undrain)
+        .post("/v1/nodes/{node}/fence", nodes::fence)
+        .post("/v1/nodes/{node}/readmit", nodes::readmit)
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
         .get("/v1/tenants/{tenant}/identities", identities::list)

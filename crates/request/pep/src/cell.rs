@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bailiwick_base::Time;
+use bailiwick_base::{StatePos, Time};
 use bailiwick_decide::{Fact, Mark, Snapshot, SnapshotError};
 use tokio::sync::watch;
+
+/// The oldest age that is told, milliseconds: about 31 years.
+const AGE_MAX_MS: u64 = 1_000_000_000_000;
 
 /// Holds the snapshot that every enforcement point of this process reads.
 ///
@@ -63,10 +66,47 @@ impl SnapshotCell {
     /// # Errors
     /// [`SnapshotError`] when a fact cannot be used; the old snapshot stays.
     pub fn publish(&self, facts: impl IntoIterator<Item = Fact>) -> Result<(), SnapshotError> {
+        self.publish_where(facts, |_| true).map(drop)
+    }
+
+    /// Takes into account what a commit at `pos` made true, unless the snapshot holds that position already: then
+    /// whoever brought it there told the present, and this would be older. Whether it was taken.
+    ///
+    /// # Errors
+    /// As [`SnapshotCell::publish`].
+    pub fn publish_up_to(
+        &self,
+        pos: StatePos,
+        facts: impl IntoIterator<Item = Fact>,
+    ) -> Result<bool, SnapshotError> {
+        self.publish_where(facts, |held| held < pos)
+    }
+
+    /// Takes into account what was read as of later than `from`, unless the snapshot went on meanwhile. Whether it
+    /// was taken.
+    ///
+    /// # Errors
+    /// As [`SnapshotCell::publish`].
+    pub fn publish_from(
+        &self,
+        from: StatePos,
+        facts: impl IntoIterator<Item = Fact>,
+    ) -> Result<bool, SnapshotError> {
+        self.publish_where(facts, |held| held == from)
+    }
+
+    fn publish_where(
+        &self,
+        facts: impl IntoIterator<Item = Fact>,
+        fits: impl Fn(StatePos) -> bool,
+    ) -> Result<bool, SnapshotError> {
         let facts: Vec<Fact> = facts.into_iter().collect();
         let narrows = facts.iter().any(Fact::narrows);
         {
             let _one = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            if !fits(self.current.load().state_pos()) {
+                return Ok(false);
+            }
             loop {
                 let before = self.current.load();
                 let after = Arc::new(before.apply(facts.iter().cloned())?);
@@ -79,7 +119,7 @@ impl SnapshotCell {
             self.narrowed
                 .send_modify(|version| *version = version.wrapping_add(1));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets the tasks that nobody has to know any more; gives how many.
@@ -149,6 +189,14 @@ impl SnapshotCell {
     pub fn age(&self, monotonic: Duration) -> Option<Duration> {
         let heard = Some(self.fresh_at.load(Ordering::Acquire)).filter(|at| *at > 0)?;
         Some(Duration::from_micros(micros(monotonic).saturating_sub(heard)))
+    }
+
+    /// The same in whole milliseconds; the longest there is before the first.
+    #[must_use]
+    pub fn age_ms(&self, monotonic: Duration) -> u64 {
+        let whole = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        // What no canonical number can hold is never written.
+        self.age(monotonic).map_or(AGE_MAX_MS, whole).min(AGE_MAX_MS)
     }
 
     /// Whether this enforcement point may still answer.

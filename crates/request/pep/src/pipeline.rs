@@ -326,12 +326,13 @@ impl Pep {
 
     fn decide(&self, call: &mut Call) -> (Decision, Basis) {
         let snapshot = self.cell.load();
-        let now = self.clock.now();
-        let decision = if self.cell.is_fresh(self.clock.monotonic()) {
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let mut decision = if self.cell.is_fresh(monotonic) {
             self.decide_metered(&snapshot, call, now)
         } else {
             stale(&snapshot, call)
         };
+        decision.age_ms = self.cell.age_ms(monotonic);
         self.counters.decided(call.door, &decision.effect);
         (
             decision,
@@ -430,6 +431,7 @@ impl Pep {
             obligations: SmallVec::new(),
             epoch: snapshot.epoch(),
             state_pos: snapshot.state_pos(),
+            age_ms: self.cell.age_ms(self.clock.monotonic()),
         };
         self.counters.decided(call.door, &decision.effect);
         let denial = Denial {
@@ -486,5 +488,6 @@ fn stale(snapshot: &Snapshot, call: &Call) -> Decision {
         obligations: SmallVec::new(),
         epoch: snapshot.epoch(),
         state_pos: snapshot.state_pos(),
+        age_ms: 0,
     }
 }

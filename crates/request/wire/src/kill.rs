@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::node::NodeEnd;
+
 /// What a kill selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -96,6 +98,12 @@ pub struct KillReceipt {
     pub cancelled_calls: u64,
     /// Probes of each enforcement point.
     pub points: Vec<PointReading>,
+    /// Committed → no node permits any more what this forbids, microseconds; absent while that is not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contained_us: Option<u64>,
+    /// Each node's part in that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeEnd>,
     /// What stopped; on a resume, what runs again unless something else holds it.
     pub stopped: DryRun,
     /// On a resume, the marks that still stop the scope, in words.

@@ -45,4 +45,15 @@ pub struct NodeHealth {
     pub epoch: u64,
     /// State-log position.
     pub position: u64,
+    /// This node.
+    pub node: String,
+    /// Whether the word of the store is young enough to answer on.
+    pub fresh: bool,
+    /// How old it is, milliseconds.
+    pub age_ms: u64,
+    /// The node that leads, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// Nodes that said that they answer.
+    pub live_nodes: u64,
 }

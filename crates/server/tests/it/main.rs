@@ -35,6 +35,7 @@ mod keeper;
 mod killing;
 mod luring;
 mod narrowing;
+mod nodes;
 mod outsiders;
 mod parting;
 mod pinning;

@@ -430,6 +430,13 @@ const CASES: &[Case] = &[
     case("GET /v1/all-tenants/marks", Door::Operator, none),
     case("POST /v1/all-tenants/kill", Door::Operator, all),
     case("POST /v1/all-tenants/resume", Door::Operator, all),
+    case("GET /v1/nodes", Door::Operator, none),
+    case("POST /v1/nodes", Door::Operator, |_| json!({"node": "fresh"})),
+    case("POST /v1/nodes/join", Door::Client, none),
+    case("POST /v1/nodes/{node}/drain", Door::Operator, why),
+    case("POST /v1/nodes/{node}/undrain", Door::Operator, why),
+    case("POST /v1/nodes/{node}/fence", Door::Operator, why),
+    case("POST /v1/nodes/{node}/readmit", Door::Operator, why),
     case("GET /v1/logs", Door::Operator, none),
     case("GET /v1/logs/{log}/proof", Door::Operator, none),
     case("GET /v1/logs/{log}/entries", Door::Operator, none),
@@ -472,6 +479,7 @@ impl Case {
             .replace("{place}", "nowhere")
             .replace("{list}", "0")
             .replace("{stream}", &names.subscription)
+            .replace("{node}", "node-9")
             .replace("{code}", "BCDF-GHJK")
             .replace("{log}", "decisions");
         if path.ends_with("/proof") {

@@ -95,6 +95,7 @@ fn decided(effect: Effect, policies: usize) -> Decision {
         obligations: smallvec::SmallVec::new(),
         epoch: Epoch(3),
         state_pos: StatePos(9),
+        age_ms: 7,
     }
 }
 
@@ -118,6 +119,7 @@ fn a_call_through_the_gateway() {
     let expected = json!({
         "act": [identity(11).to_string(), identity(12).to_string()],
         "action": "tools/call",
+        "age_ms": 7,
         "argument_digest": Digest::of(b"{}").to_string(),
         "client": "cli_x",
         "decision": dec().to_string(),

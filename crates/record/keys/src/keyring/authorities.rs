@@ -73,6 +73,7 @@ impl Keyring {
             let made = CertificateAuthority::make(trust_domain, tenant.as_str(), now)?;
             let bytes = made.encode();
             write_sealed(&path, &self.root, "authority", tenant.as_str(), bytes.as_slice())?;
+            self.offer(&path);
             Arc::new(made)
         };
         self.authorities

@@ -4,9 +4,11 @@
 mod authorities;
 mod ceremony;
 mod client;
+mod handover;
 mod held;
 mod keyring;
 mod sealing;
+mod shelf;
 mod signing;
 
 use std::path::Path;

@@ -59,6 +59,9 @@ pub(crate) enum Engine {
     },
 }
 
+const BEGIN_QUICK: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off";
+const HINT: &str = "NOTIFY bailiwick";
+
 /// A connection that speaks either dialect.
 pub(crate) enum Conn {
     Postgres(PgConnection),
@@ -72,6 +75,15 @@ pub(crate) enum Conn {
 const BEGIN_SQLITE: &str = "BEGIN IMMEDIATE";
 /// The lock comes before the first snapshot, so writers of several nodes queue instead of failing.
 const BEGIN_POSTGRES: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE epoch IN EXCLUSIVE MODE";
+
+/// Hears hints of other nodes.
+pub(crate) struct Ear(postgres::Listener);
+
+impl Ear {
+    pub(crate) async fn next(&mut self) {
+        self.0.next().await;
+    }
+}
 
 /// Runs `$body` with the plain connection inside.
 macro_rules! on {
@@ -162,6 +174,19 @@ impl Engine {
                 readers: sqlite::pool(options, 1),
                 path: path.clone(),
             },
+        }
+    }
+
+    /// Whether other nodes may be on this store.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
+    /// A listener for hints of other nodes.
+    pub(crate) async fn ear(&self) -> Option<Ear> {
+        match self {
+            Self::Postgres { options, .. } => Some(Ear(postgres::Listener::new(options.as_ref().clone()))),
+            Self::Sqlite { .. } => None,
         }
     }
 
@@ -261,6 +286,16 @@ impl Conn {
     /// Begins the transaction of a batch and takes the lock of the writer.
     pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
         on!(self, c => sqlite::script(c, BEGIN_SQLITE).await, c => postgres::script(c, BEGIN_POSTGRES).await)
+    }
+
+    /// Begins a transaction that takes no lock of the writer and need not survive a crash of the server.
+    pub(crate) async fn begin_quick(&mut self) -> Result<(), Failure> {
+        on!(self, c => sqlite::script(c, BEGIN_SQLITE).await, c => postgres::script(c, BEGIN_QUICK).await)
+    }
+
+    /// Tells other nodes, once the transaction commits, that there is something new.
+    pub(crate) async fn hint(&mut self) -> Result<(), Failure> {
+        on!(self, _c => Ok(()), c => postgres::script(c, HINT).await)
     }
 
     /// Runs several statements in one message; no parameters.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode};
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Decode, Executor, PgConnection, PgPool, Postgres, Row, TypeInfo, ValueRef};
 
 use super::Failure;
@@ -29,7 +30,7 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .options([
             ("statement_timeout", "5s"),
             ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "15s"),
+            ("idle_in_transaction_session_timeout", "5s"),
             ("synchronous_commit", "on"),
             ("default_transaction_isolation", "serializable"),
             ("bailiwick.tenant", ""),
@@ -53,6 +54,67 @@ pub(super) fn pool(options: &PgConnectOptions, size: u32) -> PgPool {
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(5))
         .connect_lazy_with(options.clone())
+}
+
+/// How long to wait before listening is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+type Opening = BoxFuture<'static, Result<PgListener, sqlx::Error>>;
+
+/// Listens on a connection of its own, which is made anew when it breaks.
+pub(super) struct Listener {
+    options: PgConnectOptions,
+    open: Option<PgListener>,
+    /// Kept here, because whoever waits for a hint gives up often.
+    opening: Option<Opening>,
+}
+
+impl Listener {
+    pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self {
+            options,
+            open: None,
+            opening: None,
+        }
+    }
+
+    /// Resolves at the next notification. A connection that had to be made anew counts as one: something may have
+    /// been said meanwhile.
+    pub(super) async fn next(&mut self) {
+        if let Some(open) = &mut self.open {
+            if open.recv().await.is_ok() {
+                // One reading answers all that were said meanwhile.
+                while open.next_buffered().is_some() {}
+                return;
+            }
+            self.open = None;
+        }
+        loop {
+            let options = &self.options;
+            let opening = self
+                .opening
+                .get_or_insert_with(|| Box::pin(listen(options.clone(), Duration::ZERO)));
+            match opening.await {
+                Ok(listener) => {
+                    self.opening = None;
+                    self.open = Some(listener);
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "hints of other nodes are not heard; polling goes on");
+                    self.opening = Some(Box::pin(listen(self.options.clone(), LISTEN_AGAIN)));
+                }
+            }
+        }
+    }
+}
+
+async fn listen(options: PgConnectOptions, after: Duration) -> Result<PgListener, sqlx::Error> {
+    // Nothing waits for this but the next attempt.
+    drop(tokio::time::timeout(after, std::future::pending::<()>()).await);
+    let mut listener = PgListener::connect_with(&pool(&options, 1)).await?;
+    listener.listen("bailiwick").await?;
+    Ok(listener)
 }
 
 /// Refuses a role that row security does not bind.
@@ -200,7 +262,8 @@ pub(super) fn error(e: sqlx::Error) -> Failure {
         }),
         // data_corrupted, index_corrupted
         ("XX001" | "XX002", _) => Failure::plain(StoreError::FileCorrupt { detail: code }),
-        (_, "08" | "53" | "57" | "28" | "3D") => unavailable(&e),
+        // A session that stood still in its transaction was ended, so that no other waits for its lock.
+        ("25P03", _) | (_, "08" | "53" | "57" | "28" | "3D") => unavailable(&e),
         _ => match &e {
             sqlx::Error::Database(_) => Failure::plain(StoreError::Engine(Arc::new(e))),
             sqlx::Error::PoolTimedOut => Failure::plain(StoreError::Busy {

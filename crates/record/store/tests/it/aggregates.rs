@@ -584,7 +584,7 @@ pub(crate) async fn another_node_catches_up(bed: Bed) {
     let (since, _) = bed.store.position().await.unwrap();
     let follower = Bed::node(bed.place.clone(), "node-2", 2).await;
     assert_eq!(
-        told(&follower.store.changes(since).await.unwrap()),
+        told(&follower.store.changes(since).await.unwrap().facts),
         told(&[Fact::Position(since, Epoch(0))])
     );
     let (opened, grant) = bed.task(&identity.id);
@@ -618,7 +618,7 @@ pub(crate) async fn another_node_catches_up(bed: Bed) {
     let mut reader = bed.store.reader(&other).await.unwrap();
     let (added, algorithm) = reader.tenant().require(&other).await.unwrap();
     drop(reader);
-    let mut heard = told(&follower.store.changes(since).await.unwrap());
+    let mut heard = told(&follower.store.changes(since).await.unwrap().facts);
     let [stopped, lifted] = scopes;
     let mut expected = told(&[
         Fact::Identity(changed.into()),

@@ -77,6 +77,7 @@ impl Altered {
             clock: Arc::clone(&self.clock),
             sealer: Arc::clone(&self.sealer) as _,
             node: NodeName::parse("doctor").unwrap(),
+            shelf: None,
             observer: None,
         };
         let config = StoreConfig::Sqlite {

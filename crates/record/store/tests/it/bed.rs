@@ -424,6 +424,7 @@ pub(crate) async fn open(
         clock: clock.clone(),
         sealer: sealer.clone(),
         node: NodeName::parse(node).unwrap(),
+        shelf: None,
         observer,
     };
     Store::open(place.config.clone(), deps).await

@@ -19,6 +19,7 @@ mod counting;
 mod crash;
 mod files;
 mod lease;
+mod nodes;
 mod schema;
 mod subscription;
 mod suite;

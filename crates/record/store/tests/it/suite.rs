@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, consent, crash, lease, subscription, third_party, trust};
+use crate::{aggregates, cases, consent, crash, lease, nodes, subscription, third_party, trust};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -53,6 +53,12 @@ both_engines! {
         the_floor_rises_for_everybody,
         another_node_catches_up,
         the_snapshot_starts_from_every_row;
+    nodes:
+        a_fenced_node_writes_nothing_until_it_is_let_in,
+        a_leaders_duty_is_refused_under_an_older_term,
+        an_invitation_is_used_once_and_in_time,
+        what_others_committed_is_told_first_and_once,
+        a_node_that_left_says_so;
     cases:
         the_log_has_no_gap,
         a_repeated_command_is_one_command,

@@ -123,7 +123,11 @@ async fn end(deps: &Deps, tenant: &TenantId, credential: &ThirdParty) -> Result<
         return Ok(());
     };
     let request = RequestId(deps.ids.uuid()?);
-    let context = Context::new(Reach::from(tenant), Actor::System("rotation"), request);
+    let context = deps.duty(Context::new(
+        Reach::from(tenant),
+        Actor::System("rotation"),
+        request,
+    ));
     let ending = rotation::end(credential.clone(), &why)?;
     let work = async move |tx: &mut Tx| {
         tx.third_party().apply(ending.clone(), Sealing::Keep).await?;

@@ -193,7 +193,7 @@ async fn begin(deps: &Deps, c: &ThirdParty) -> Result<ThirdParty, Stopped> {
 fn context(deps: &Deps, c: &ThirdParty) -> Result<Context, Stopped> {
     let request = RequestId(deps.ids.uuid()?);
     let reach = Reach::from(c.id.tenant());
-    Ok(Context::new(reach, Actor::System("rotation"), request))
+    Ok(deps.duty(Context::new(reach, Actor::System("rotation"), request)))
 }
 
 /// The secret that manages this one, and how its system names it when we rotate it too.

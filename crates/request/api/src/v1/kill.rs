@@ -11,6 +11,7 @@ use bailiwick_base::{
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
 use bailiwick_inventory::{self as inventory, State as IdentityState};
+use bailiwick_node::End;
 use bailiwick_store::{Receipt, Tx};
 use bailiwick_wire::{self as wire, SelectorKind};
 use http::StatusCode;
@@ -88,6 +89,7 @@ async fn run(
         }
     };
     let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
+    let ends = contained(deps, receipt.epoch).await;
     let mut response = Json(wire::KillReceipt {
         scope: scope_in_words(&scope),
         effect: effect_in_words(effect).to_owned(),
@@ -97,6 +99,8 @@ async fn run(
         committed_us: done.as_ref().map_or(0, |d| micros(d.committed)),
         cancelled_calls: cancelled,
         points: done.map(|d| d.points).unwrap_or_default(),
+        contained_us: ends.as_ref().map(|(after, _)| *after),
+        nodes: ends.map(|(_, nodes)| nodes).unwrap_or_default(),
         // Reckoned last: listing a large tenant must not hold up its stop.
         stopped: dry_run(deps, &scope, effect, &before, cancelled),
         still: Vec::new(),
@@ -104,6 +108,26 @@ async fn run(
     .into_response();
     mark_replayed(&mut response, &receipt);
     Ok(response)
+}
+
+/// When every node had the stop or could permit nothing any more, and each one's part. Alone, that is at the commit.
+async fn contained(deps: &Deps, epoch: bailiwick_base::Epoch) -> Option<(u64, Vec<wire::NodeEnd>)> {
+    if !deps.store.is_shared() {
+        return Some((0, Vec::new()));
+    }
+    let points = deps.nodes.contained(epoch).await?;
+    let ends = points.iter().map(|point| wire::NodeEnd {
+        node: point.node.to_string(),
+        end: match point.end {
+            End::Acknowledged => "acknowledged",
+            End::Lapsed => "lapsed",
+            End::Left => "left",
+        }
+        .to_owned(),
+        after_us: micros(point.after),
+    });
+    let ends: Vec<wire::NodeEnd> = ends.collect();
+    Some((ends.iter().map(|end| end.after_us).max().unwrap_or(0), ends))
 }
 
 /// What was stopped, its mark, and how long that took, in one line of the log.
@@ -443,6 +467,8 @@ async fn lift(
         committed_us: micros(deps.clock.monotonic().saturating_sub(received)),
         cancelled_calls: 0,
         points: Vec::new(),
+        contained_us: None,
+        nodes: Vec::new(),
         stopped,
         still: standing_on(deps, &resumed),
     })

@@ -14,6 +14,7 @@ pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod marks;
+pub(crate) mod nodes;
 mod place;
 pub(crate) mod policies;
 pub(crate) mod public_clients;

@@ -1,0 +1,28 @@
+//! The protocol between the nodes of one installation, as a machine without I/O: events and the time go in, actions
+//! come out. Whoever drives it owns the shared store, the snapshot and the clock.
+//!
+//! **Word.** A node goes by what it read from the shared store. It reads what is new, takes it into memory, and only
+//! then writes its *beat*: a number that rises, and the epoch that is in its memory. A beat that was written makes its
+//! word as fresh as the moment at which that reading began. So the row of a node never promises what its memory does
+//! not hold, and a node that cannot write its beat grows stale like one that cannot read.
+//!
+//! **Containment.** A node is done with a stop of epoch `e` when its row names `e` or more, or when it cannot be fresh
+//! any more: whatever it read before the commit lets it answer for its lease at most, from the commit or from the
+//! moment its last beat was first seen, whichever was earlier. No clock is compared with another; a span is
+//! lengthened by a fiftieth, because clocks do not run alike.
+//!
+//! **Lead.** One node holds the lead: it publishes the state log and looks after what is due. Another takes it by
+//! comparing and setting when the holder left, is drained or fenced, or its word is over. The term rises with each
+//! change, and the store refuses a leader's writes under an older term.
+//!
+//! A hint only brings the next reading forward. Lost, doubled or late hints change no answer.
+
+#![warn(missing_docs)]
+
+mod contain;
+mod member;
+mod word;
+
+pub use contain::{End, PointEnd};
+pub use member::{Action, Happened, Member};
+pub use word::{Bounds, BoundsError, Lead, Standing, Word, Words};

@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use bailiwick_base::Epoch;
+use bailiwick_node::{Action, End, Happened, Member, PointEnd, Standing, Word};
+
+use crate::{led, member, round, secs, word, words};
+
+const COMMITTED: f64 = 10.0;
+
+/// Node `a`, led by itself, that knows `others` and committed a stop of epoch 7 at 10 s.
+fn stopping(others: &[Word]) -> Member {
+    let mut a = member();
+    let mut rows = vec![word("a", 1, 6)];
+    rows.extend_from_slice(others);
+    round(&mut a, (secs(9.9), secs(9.95)), 6, words(rows, led("a", 1)));
+    let first = a.handle(
+        Happened::Committed {
+            stop: 1,
+            epoch: Epoch(7),
+        },
+        secs(COMMITTED),
+    );
+    assert_eq!(first, vec![Action::Read]);
+    a.handle(Happened::Silent, secs(COMMITTED));
+    a
+}
+
+fn ends(actions: &[Action]) -> Option<Vec<(String, End)>> {
+    actions.iter().find_map(|action| match action {
+        Action::Contained { stop: 1, points } => {
+            let end = |p: &PointEnd| (p.node.to_string(), p.end);
+            Some(points.iter().map(end).collect())
+        }
+        _ => None,
+    })
+}
+
+fn after(a: &mut Member, at: f64, others: &[Word]) -> Option<Vec<(String, End)>> {
+    let mut rows = vec![word("a", (at * 10.0) as u64, 7)];
+    rows.extend_from_slice(others);
+    ends(&round(a, (secs(at), secs(at)), 7, words(rows, led("a", 1))))
+}
+
+#[test]
+fn alone_a_stop_is_contained_with_the_next_word() {
+    let mut a = stopping(&[]);
+    assert_eq!(
+        after(&mut a, 10.1, &[]),
+        Some(vec![("a".to_owned(), End::Acknowledged)])
+    );
+    assert_eq!(after(&mut a, 10.2, &[]), None, "told once");
+}
+
+#[test]
+fn everybody_acknowledges_or_it_is_not_contained() {
+    let mut a = stopping(&[word("b", 4, 6), word("c", 4, 6)]);
+    assert_eq!(after(&mut a, 10.1, &[word("b", 5, 7), word("c", 4, 6)]), None);
+    // An acknowledgement stands, whatever the row says later.
+    let done = after(&mut a, 10.2, &[word("b", 5, 7), word("c", 5, 8)]).unwrap();
+    assert_eq!(
+        done.iter().map(|(_, end)| *end).collect::<Vec<_>>(),
+        [End::Acknowledged; 3]
+    );
+}
+
+#[test]
+fn a_beat_with_an_older_epoch_is_no_acknowledgement() {
+    let mut a = stopping(&[word("b", 4, 6)]);
+    assert_eq!(after(&mut a, 10.1, &[word("b", 5, 6)]), None);
+    assert_eq!(after(&mut a, 10.2, &[word("b", 6, 6)]), None);
+}
+
+#[test]
+fn a_silent_node_is_done_when_its_lease_cannot_last_any_longer() {
+    let mut a = stopping(&[word("b", 4, 6)]);
+    // First seen at 9.95; five seconds and a fiftieth.
+    assert_eq!(after(&mut a, 15.04, &[word("b", 4, 6)]), None);
+    let done = after(&mut a, 15.06, &[word("b", 4, 6)]).unwrap();
+    assert_eq!(done[1], ("b".to_owned(), End::Lapsed));
+}
+
+#[test]
+fn a_beat_that_was_first_seen_after_the_commit_counts_from_the_commit() {
+    let mut a = stopping(&[word("b", 4, 6)]);
+    // It was read before the commit, however late it was written: it lasts from then.
+    assert_eq!(after(&mut a, 12.0, &[word("b", 5, 6)]), None);
+    assert_eq!(after(&mut a, 15.09, &[word("b", 5, 6)]), None);
+    assert_eq!(
+        after(&mut a, 15.11, &[word("b", 5, 6)]).unwrap()[1].1,
+        End::Lapsed
+    );
+}
+
+#[test]
+fn a_node_that_was_silent_for_long_holds_nothing_up() {
+    let mut a = member();
+    let rows = || words(vec![word("a", 1, 6), word("b", 4, 6)], led("a", 1));
+    round(&mut a, (secs(1.0), secs(1.0)), 6, rows());
+    a.handle(
+        Happened::Committed {
+            stop: 1,
+            epoch: Epoch(7),
+        },
+        secs(COMMITTED),
+    );
+    a.handle(Happened::Silent, secs(COMMITTED));
+    assert_eq!(after(&mut a, 10.1, &[word("b", 4, 6)]).unwrap()[1].1, End::Lapsed);
+}
+
+#[test]
+fn a_long_lease_is_waited_for_and_a_fenced_node_too() {
+    let mut slow = word("b", 4, 6);
+    slow.lease = Duration::from_secs(30);
+    let mut fenced = word("c", 4, 6);
+    (fenced.standing, fenced.fence) = (Standing::Fenced, 2);
+    let mut a = stopping(&[slow.clone(), word("c", 4, 6)]);
+    // Whoever was fenced may go on until its word is over: the fence keeps it from writing, not from answering.
+    assert_eq!(after(&mut a, 14.0, &[slow.clone(), fenced.clone()]), None);
+    assert_eq!(after(&mut a, 40.0, &[slow.clone(), fenced.clone()]), None);
+    let done = after(&mut a, 41.0, &[slow, fenced]).unwrap();
+    assert_eq!((done[1].1, done[2].1), (End::Lapsed, End::Lapsed));
+}
+
+#[test]
+fn who_left_or_never_began_is_not_waited_for() {
+    let (mut left, mut invited) = (word("b", 4, 6), word("c", 0, 0));
+    (left.standing, invited.standing) = (Standing::Left, Standing::Invited);
+    let mut a = stopping(&[left.clone(), invited.clone()]);
+    let done = after(&mut a, 10.1, &[left, invited]).unwrap();
+    assert_eq!(
+        done,
+        vec![("a".to_owned(), End::Acknowledged), ("b".to_owned(), End::Left)]
+    );
+}
+
+#[test]
+fn rows_that_were_asked_for_before_the_commit_say_nothing_of_it() {
+    let mut a = member();
+    a.handle(Happened::Hinted, secs(9.0));
+    a.handle(Happened::Took { epoch: Epoch(7) }, secs(9.1));
+    a.handle(
+        Happened::Committed {
+            stop: 1,
+            epoch: Epoch(7),
+        },
+        secs(9.5),
+    );
+    let early = a.handle(
+        Happened::Beaten(words(vec![word("a", 1, 7)], led("a", 1))),
+        secs(9.6),
+    );
+    assert_eq!(ends(&early), None);
+    assert!(early.contains(&Action::Read), "it is chased: {early:?}");
+}

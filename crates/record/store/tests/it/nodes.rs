@@ -1,0 +1,203 @@
+//! Several nodes on one store: fences, the lead, invitations, and what each hears of the others.
+
+use std::time::Duration;
+
+use bailiwick_base::{Clock, Digest, Epoch, NodeName};
+use bailiwick_node::Standing;
+use bailiwick_store::{Reach, StoreError, Tx};
+
+use crate::bed::{self, Bed};
+
+const LEASE: Duration = Duration::from_secs(5);
+
+fn name(text: &str) -> NodeName {
+    NodeName::parse(text).unwrap()
+}
+
+async fn beside(bed: &Bed) -> Bed {
+    Bed::node(bed.place.clone(), "node-2", 2).await
+}
+
+/// Runs a change of nodes; whether it did anything.
+async fn changed<F>(bed: &Bed, mut body: F) -> bool
+where
+    F: AsyncFnMut(&mut Tx) -> Result<bool, StoreError> + Send + 'static,
+{
+    let ctx = bed.ctx(Reach::Installation);
+    let answer = bed
+        .store
+        .transact(ctx, async move |tx: &mut Tx| {
+            let done = body(tx).await?;
+            Ok::<_, StoreError>(vec![u8::from(done)])
+        })
+        .await
+        .unwrap();
+    answer.answer == [1]
+}
+
+async fn standing(bed: &Bed, node: &str) -> Standing {
+    let (rows, _) = bed.store.nodes().await.unwrap();
+    rows.iter()
+        .find(|row| row.word.node == name(node))
+        .unwrap()
+        .word
+        .standing
+}
+
+pub(crate) async fn a_fenced_node_writes_nothing_until_it_is_let_in(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let other = beside(&bed).await;
+    other.identity(&acme, "before").await;
+    assert!(other.store.beat(Epoch(0), LEASE).await.unwrap().is_some());
+    assert!(changed(&bed, async |tx| tx.node().fence(&name("node-2"), "stolen").await).await);
+    assert!(!changed(&bed, async |tx| tx.node().fence(&name("node-2"), "again").await).await);
+    assert_eq!(standing(&bed, "node-2").await, Standing::Fenced);
+    let late = other
+        .apply(&acme, other.registration(&acme, "late"))
+        .await
+        .unwrap_err();
+    assert_eq!(late.code(), "store.fenced");
+    assert_eq!(other.store.beat(Epoch(0), LEASE).await.unwrap(), None);
+    other.store.close().await;
+    let again = bed::open(&bed.place, "node-2", &other.clock, &other.sealer, None).await;
+    assert_eq!(again.err().unwrap().code(), "store.not-admitted");
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .readmit(&name("node-2"), "looked at")
+            .await)
+        .await
+    );
+    let other = beside(&bed).await;
+    other.identity(&acme, "after").await;
+    assert!(other.store.beat(Epoch(0), LEASE).await.unwrap().is_some());
+    assert_eq!(standing(&bed, "node-2").await, Standing::Live);
+}
+
+pub(crate) async fn a_leaders_duty_is_refused_under_an_older_term(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let other = beside(&bed).await;
+    let duty = async |of: &Bed, term: u64, who: &str| {
+        let t = of.registration(&acme, who);
+        let ctx = of.ctx(&acme).leading(term);
+        let done = of.store.transact(ctx, async move |tx: &mut Tx| {
+            tx.identity().apply(t.clone()).await?;
+            Ok::<_, StoreError>(Vec::new())
+        });
+        done.await.map(drop)
+    };
+    assert_eq!(
+        duty(&bed, 1, "early").await.unwrap_err().code(),
+        "store.not-leading"
+    );
+    assert!(bed.store.take_lead(0).await.unwrap());
+    assert!(!other.store.take_lead(0).await.unwrap(), "one of two");
+    duty(&bed, 1, "mine").await.unwrap();
+    assert_eq!(
+        duty(&other, 1, "theirs").await.unwrap_err().code(),
+        "store.not-leading"
+    );
+    assert!(other.store.take_lead(1).await.unwrap());
+    assert!(!bed.store.take_lead(1).await.unwrap(), "the term went on");
+    assert_eq!(
+        duty(&bed, 1, "late").await.unwrap_err().code(),
+        "store.not-leading"
+    );
+    duty(&other, 2, "now theirs").await.unwrap();
+    let lead = bed.store.nodes().await.unwrap().1.unwrap();
+    assert_eq!((lead.node, lead.term), (name("node-2"), 2));
+}
+
+pub(crate) async fn an_invitation_is_used_once_and_in_time(bed: Bed) {
+    let (token, wrong) = (Digest::of(b"token"), Digest::of(b"another"));
+    let until = bed.clock.now().after(Duration::from_secs(600));
+    let node = name("node-9");
+    let (invited, joining) = (node.clone(), node.clone());
+    assert!(
+        changed(&bed, async move |tx| tx
+            .node()
+            .invite(&invited, &token, until)
+            .await)
+        .await
+    );
+    assert_eq!(standing(&bed, "node-9").await, Standing::Invited);
+    let refused = bed::open(&bed.place, "node-9", &bed.clock, &bed.sealer, None).await;
+    assert_eq!(
+        refused.err().unwrap().code(),
+        "store.not-admitted",
+        "it has not joined"
+    );
+    let of = joining.clone();
+    assert!(!changed(&bed, async move |tx| tx.node().join(&of, &wrong).await).await);
+    bed.clock.advance(Duration::from_secs(601));
+    let of = joining.clone();
+    assert!(!changed(&bed, async move |tx| tx.node().join(&of, &token).await).await);
+    let (of, until) = (joining.clone(), bed.clock.now().after(Duration::from_secs(600)));
+    assert!(changed(&bed, async move |tx| tx.node().invite(&of, &token, until).await).await);
+    let of = joining.clone();
+    assert!(changed(&bed, async move |tx| tx.node().join(&of, &token).await).await);
+    assert!(!changed(&bed, async move |tx| tx.node().join(&joining, &token).await).await);
+    assert!(!changed(&bed, async move |tx| tx.node().invite(&node, &token, until).await).await);
+    bed::open(&bed.place, "node-9", &bed.clock, &bed.sealer, None)
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn what_others_committed_is_told_first_and_once(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let other = beside(&bed).await;
+    bed.identity(&acme, "one").await;
+    bed.identity(&acme, "two").await;
+    // Its own write comes on top of what it had not heard.
+    other.identity(&acme, "three").await;
+    let told = |of: &Bed| -> Vec<Vec<u64>> {
+        let seen = of.seen.lock().unwrap();
+        seen.iter()
+            .map(|r| r.entries.iter().map(|e| e.index).collect())
+            .collect()
+    };
+    assert_eq!(told(&other), [vec![1, 2], vec![3]]);
+    assert_eq!(told(&bed), [vec![0], vec![1], vec![2]]);
+    // Reading alone tells it too, and nothing twice.
+    bed.store.catch_up().await.unwrap();
+    bed.store.catch_up().await.unwrap();
+    bed.identity(&acme, "four").await;
+    assert_eq!(told(&bed), [vec![0], vec![1], vec![2], vec![3], vec![4]]);
+    other.store.catch_up().await.unwrap();
+    assert_eq!(told(&other), [vec![1, 2], vec![3], vec![4]]);
+}
+
+pub(crate) async fn a_node_that_left_says_so(bed: Bed) {
+    let other = beside(&bed).await;
+    assert_eq!(standing(&bed, "node-2").await, Standing::Live);
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .drain(&name("node-2"), true, "upgrade")
+            .await)
+        .await
+    );
+    assert_eq!(standing(&bed, "node-2").await, Standing::Draining);
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .drain(&name("node-2"), false, "done")
+            .await)
+        .await
+    );
+    assert_eq!(standing(&bed, "node-2").await, Standing::Live);
+    assert!(
+        !changed(&bed, async |tx| tx
+            .node()
+            .drain(&name("nobody"), true, "typo")
+            .await)
+        .await
+    );
+    other.store.leave().await.unwrap();
+    let expected = if other.store.is_shared() {
+        Standing::Left
+    } else {
+        Standing::Live
+    };
+    assert_eq!(standing(&bed, "node-2").await, expected);
+}

@@ -1,0 +1,193 @@
+// Several nodes of the same binary on one PostgreSQL: a token of one is good at
+// all, a kill at one is contained at all, and a node that does not hear refuses.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Cluster } from "../lib/cluster.mjs";
+import { Desk } from "../lib/desk.mjs";
+import { Installation } from "../lib/installation.mjs";
+import { figure, suite, test } from "../lib/lane.mjs";
+import { callTool, deadToken, permitted } from "../lib/mcp.mjs";
+import { Nodes } from "../lib/node.mjs";
+import { until } from "../lib/wait.mjs";
+
+const SCOPE = 'files:read_text_file(path under "/srv/in")';
+const ARGUMENT = { path: "/srv/in/a.txt" };
+
+suite("nodes", async () => {
+    const nodes = await Nodes.open("nodes");
+    const desk = await Desk.open();
+    await nodes.first.addHttpServer("files", desk.url);
+    return {
+        nodes,
+        desk,
+        stop: async () => {
+            await nodes.stop();
+            await desk.close();
+        }
+    };
+});
+
+test("an invitation works once, under its name only, and not without its token", async ({ nodes }) => {
+    const joining = nodes.prepared("node-b");
+    const tokenFile = await nodes.invite("node-b");
+    const stranger = nodes.prepared("node-x");
+    const refused = await nodes.joinWith(stranger, tokenFile);
+    assert.equal(refused.code, 4, refused.stderr);
+    assert.equal(JSON.parse(refused.stdout).code, "node.token");
+    const joined = await nodes.joinWith(joining, tokenFile);
+    assert.equal(joined.code, 0, joined.stderr);
+    const again = await nodes.joinWith(stranger, tokenFile);
+    assert.equal(JSON.parse(again.stdout).code, "node.token");
+    nodes.second = await nodes.begin(joining);
+    nodes.more.push(joining);
+    await nodes.first.refused(["node", "invite", "node-b"], 1, "node.exists", { tenant: null });
+});
+
+test("a task that one node opened is known to the other, and both decide, record and serve", async ({ nodes, desk }) => {
+    const agent = await nodes.first.addIdentity("invoices");
+    const task = await nodes.first.openTask("invoices", [SCOPE]);
+    await nodes.level(nodes.second);
+    await permitted(nodes.endpoint(nodes.first, "files"), task.token, "read_text_file", ARGUMENT);
+    await permitted(nodes.endpoint(nodes.second, "files"), task.token, "read_text_file", ARGUMENT);
+    assert.equal(desk.count("read_text_file"), 2);
+    const tokens = await nodes.ask(nodes.second, "POST", `/v1/tenants/acme/tasks/${task.id}/tokens`, { count: 1 });
+    assert.equal(tokens.status, 200, JSON.stringify(tokens.body));
+    Object.assign(nodes, { agent, task });
+});
+
+test("each node has a decision log of its own, and the record names epoch and age", async ({ nodes }) => {
+    const logs = await nodes.ask(nodes.second, "GET", "/v1/logs");
+    const own = logs.body.items.find(log => log.log === "decisions");
+    assert.match(own.origin, /\/decisions\/node-b$/);
+    const entries = await nodes.ask(nodes.second, "GET", "/v1/logs/decisions/entries?from=0");
+    const decided = entries.body.items.filter(entry => entry.leaf.kind === "decision");
+    assert.ok(decided.length > 0);
+    for (const { leaf, payload } of decided) {
+        assert.equal(leaf.node, "node-b");
+        assert.ok(Number.isInteger(leaf.epoch));
+        assert.ok(payload.age_ms >= 0 && payload.age_ms <= nodes.refuse * 1_000, `age ${payload.age_ms}`);
+    }
+});
+
+test("what the other node commits, this one holds too: both write in turns", async ({ nodes }) => {
+    const words = { name: "second", kind: "agent", owner: { team: "finance", contact: "f@acme.example" }, purpose: "turns", expires_at: new Date(Date.now() + 86_400_000).toISOString() };
+    const [there, here] = await Promise.all([nodes.ask(nodes.second, "POST", "/v1/tenants/acme/identities", words), nodes.first.addIdentity("first")]);
+    assert.equal(there.status, 201, JSON.stringify(there.body));
+    assert.ok(here.id);
+    await until("both to hold both", async () => {
+        const [a, b] = await Promise.all([nodes.health(nodes.first), nodes.health(nodes.second)]);
+        return a.position === b.position && a.epoch === b.epoch;
+    });
+    assert.equal((await nodes.ask(nodes.second, "GET", "/v1/tenants/acme/identities/first")).status, 200);
+    assert.equal((await nodes.first.cli(["id", "get", "second"])).name, "second");
+});
+
+test("a kill at one node is contained when the other acknowledged, and the receipt names each", async ({ nodes }) => {
+    const receipt = await nodes.first.kill("identity", nodes.agent.id);
+    assert.deepEqual(receipt.nodes.map(({ node, end }) => [node, end]).sort(), [["node-a", "acknowledged"], ["node-b", "acknowledged"]]);
+    await deadToken(nodes.endpoint(nodes.second, "files"), nodes.task.token);
+    await deadToken(nodes.endpoint(nodes.first, "files"), nodes.task.token);
+    figure("nodes: two, kill committed → contained, µs", receipt.contained_us);
+});
+
+test("one node leads; a kill -9 of the leader hands the lead on, and a restart keeps what is dead dead", async ({ nodes }) => {
+    const before = await until("a leader", async () => (await nodes.health(nodes.first)).leader);
+    assert.equal(before, "node-a");
+    await nodes.first.service.stop("SIGKILL");
+    const after = await until("the other to lead", async () => (await nodes.health(nodes.second)).leader === "node-b" && "node-b", 20_000);
+    assert.equal(after, "node-b");
+    await nodes.first.serve();
+    await deadToken(nodes.endpoint(nodes.first, "files"), nodes.task.token);
+});
+
+test("a stopped node is contained when its word is over, and denies when it goes on", async ({ nodes }) => {
+    await nodes.first.addIdentity("reports");
+    const task = await nodes.first.openTask("reports", [SCOPE]);
+    await nodes.level(nodes.second);
+    await permitted(nodes.endpoint(nodes.second, "files"), task.token, "read_text_file", ARGUMENT);
+    process.kill(nodes.second.service.pid, "SIGSTOP");
+    const receipt = await nodes.first.kill("task", task.id);
+    process.kill(nodes.second.service.pid, "SIGCONT");
+    const ends = Object.fromEntries(receipt.nodes.map(({ node, end }) => [node, end]));
+    assert.deepEqual(ends, { "node-a": "acknowledged", "node-b": "lapsed" });
+    assert.ok(receipt.contained_us <= nodes.refuse * 1_020_000 + 1_000_000, `${receipt.contained_us} µs`);
+    figure("nodes: one of two stopped, kill committed → contained, µs", receipt.contained_us);
+    const answers = [];
+    for (let n = 0; n < 20; n += 1) {
+        answers.push(await callTool(nodes.endpoint(nodes.second, "files"), task.token, "read_text_file", ARGUMENT));
+    }
+    assert.ok(answers.every(answer => answer.result === undefined), "a call passed after containment");
+    await until("the node to be fresh again", async () => (await nodes.health(nodes.second)).fresh);
+});
+
+test("a fenced node writes nothing and answers nothing, and comes back only when it is let in", async ({ nodes }) => {
+    await nodes.first.cli(["node", "fence", "node-b", "--reason", "taken away"], { tenant: null });
+    assert.equal((await nodes.list())["node-b"].standing, "fenced");
+    await until("the fenced node to refuse", async () => !(await nodes.health(nodes.second)).fresh);
+    const refused = await nodes.ask(nodes.second, "POST", "/v1/tenants/acme/identities", { name: "late" });
+    assert.ok(refused.status >= 400);
+    await nodes.second.service.stop();
+    await assert.rejects(nodes.second.serve(), /may not start: an operator fenced it/);
+    await nodes.first.cli(["node", "readmit", "node-b", "--reason", "looked at"], { tenant: null });
+    await nodes.second.serve();
+    await until("it to be live", async () => (await nodes.list())["node-b"].standing === "live");
+});
+
+test("a third node joins; drained, it never leads", async ({ nodes }) => {
+    const third = await nodes.add("node-c");
+    await nodes.level(third);
+    assert.equal((await nodes.health(third)).live_nodes, 3);
+    await nodes.first.cli(["node", "drain", "node-c", "--reason", "upgrade"], { tenant: null });
+    assert.equal((await nodes.list())["node-c"].standing, "draining");
+    const receipt = await nodes.first.kill("owner", "finance");
+    assert.equal(receipt.nodes.length, 3);
+    assert.ok(receipt.nodes.every(({ end }) => end === "acknowledged"), JSON.stringify(receipt.nodes));
+    figure("nodes: three, kill committed → contained, µs", receipt.contained_us);
+});
+
+/** A replica that follows late: the log of the database, streamed and written down, with nobody who waits for it. */
+async function follower(cluster) {
+    const folder = join(cluster.folder, "replica");
+    mkdirSync(folder);
+    const child = spawn(join(cluster.bin, "pg_receivewal"), ["-h", cluster.folder, "-U", "postgres", "-D", folder], { stdio: "ignore" });
+    await until("the replica to follow", () => cluster.admin("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") === "1");
+    return child;
+}
+
+suite("replica", async () => {
+    const cluster = await Cluster.open();
+    cluster.admin("CREATE ROLE service LOGIN PASSWORD 'service'");
+    cluster.admin("CREATE DATABASE installation OWNER service");
+    const replica = await follower(cluster);
+    const installation = new Installation("replica");
+    const file = join(installation.folder, "postgres-url");
+    writeFileSync(file, `postgresql://service:service@127.0.0.1:${cluster.port}/installation?sslmode=disable\n`, { mode: 0o600 });
+    installation.configFile = join(installation.folder, "config.toml");
+    const configure = more => writeFileSync(installation.configFile, `[store]\nengine = "postgres"\nurl_file = "${file}"\n${more}`);
+    return {
+        cluster,
+        installation,
+        configure,
+        stop: async () => {
+            await installation.stop();
+            replica.kill("SIGKILL");
+            await cluster.stop();
+        }
+    };
+});
+
+test("an asynchronous replica stops the start, and a written waiver is recorded", async ({ installation, configure }) => {
+    configure("");
+    await assert.rejects(installation.serve(), /1 asynchronous replica\(s\).*synchronous_standby_names.*async_replica_waiver/s);
+    configure('async_replica_waiver = "short"\n');
+    await assert.rejects(installation.serve(), /store\.async_replica_waiver.*12 to 500 bytes/);
+    configure('async_replica_waiver = "ada, 2026-11: a rehearsal without real agents"\n');
+    await installation.serve();
+    await installation.cli(["claim", "--data", installation.data, "--name", "ada"]);
+    const entries = await installation.api("GET", "/v1/logs/state/entries?from=0");
+    const noted = entries.body.items.find(entry => entry.leaf.kind === "state.async-replica-waived");
+    assert.equal(noted.payload.detail.waiver, "ada, 2026-11: a rehearsal without real agents");
+    await installation.service.stop();
+});
