@@ -105,6 +105,11 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
             token_ttl_max: Duration::from_secs(3_600),
             ..bailiwick_credential::Limits::default()
         },
+        nodes: bailiwick_api::Nodes::new(
+            NodeName::parse("node-1")?,
+            bailiwick_node::Bounds::of_secs(2, 5)?,
+            "bench.invalid/state".to_owned(),
+        ),
         signals: bailiwick_api::Signals::new(&bailiwick_api::SignalConfig::default())?,
         signing: bailiwick_api::Signing::new(bailiwick_credential::signing_key::KeySchedule::default()),
         sender: bailiwick_outbound::Sender::new(
@@ -150,6 +155,7 @@ pub(crate) async fn open_store(
         sealer: Arc::clone(keyring) as _,
         node: NodeName::parse("node-1")?,
         observer: None,
+        shelf: None,
     };
     Store::open(config, deps).await.context("store")
 }

@@ -271,12 +271,7 @@ impl Service {
         if tokio::time::timeout(STOPPING, running.join_all()).await.is_err() {
             tracing::warn!("background work did not end in time; the next start catches up");
         }
-        if let Err(why) = tokio::task::block_in_place(|| log.integrate()) {
-            tracing::warn!(
-                why,
-                "the last records have no checkpoint yet; the next start publishes them"
-            );
-        }
+        cover_all(&log);
         tracing::info!(
             base_url = %listening.base_url,
             state_entries = state.checkpoint().checkpoint().size,
@@ -599,13 +594,18 @@ fn front(config: &Config, gateway: &GatewayConfig) -> Front {
     Front::new(gateway, traced, config.listen.body_mib_max)
 }
 
-fn wire(
-    config: &Config,
-    base_url: &str,
-    ground: Ground,
-    launcher: Option<Launcher>,
-    listener: &Listener,
-) -> anyhow::Result<Parts> {
+/// Puts the last records under a checkpoint.
+fn cover_all(log: &DecisionLog) {
+    if let Err(why) = tokio::task::block_in_place(|| log.integrate()) {
+        tracing::warn!(
+            why,
+            "the last records have no checkpoint yet; the next start publishes them"
+        );
+    }
+}
+
+/// The enforcement point that every door asks, with the rates that the log remembers.
+fn enforcement(config: &Config, ground: &Ground) -> anyhow::Result<Arc<Pep>> {
     let recorder = JournalRecorder::new(Arc::clone(&ground.log), Arc::clone(&ground.cell));
     let pep = Arc::new(Pep::new(
         Arc::clone(&ground.cell),
@@ -616,6 +616,17 @@ fn wire(
     ));
     bailiwick_api::recount_rates(&pep, &ground.log, &*ground.keyring, ground.clock.now())
         .context("decision log")?;
+    Ok(pep)
+}
+
+fn wire(
+    config: &Config,
+    base_url: &str,
+    ground: Ground,
+    launcher: Option<Launcher>,
+    listener: &Listener,
+) -> anyhow::Result<Parts> {
+    let pep = enforcement(config, &ground)?;
     let issuers = Arc::clone(&ground.issuers);
     let verifier = Arc::new(Verifier::new(issuers, VerifierConfig::default()));
     let proofs = callers::proofs(base_url, &*ground.entropy)?;

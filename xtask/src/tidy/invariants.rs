@@ -129,6 +129,16 @@ pub(super) fn dead(repo: &Repo, reference: &str) -> Outcome<Option<String>> {
     Ok(Some(format!("`{path}` has no test `{name}`")))
 }
 
+/// Cases that a suite of this file runs on each engine of the store: the words of its `both_engines!` lists.
+fn suite_cases(source: &str) -> impl Iterator<Item = String> {
+    let lists = source.split("\nboth_engines! {").skip(1);
+    lists
+        .filter_map(|rest| rest.split("\n}").next())
+        .flat_map(|list| list.split([',', ';', ':']))
+        .map(|word| word.trim().to_owned())
+        .filter(|word| !word.is_empty())
+}
+
 /// Names of the tests of a file, by the customs of its language.
 fn tests_in(path: &str, source: &str) -> BTreeSet<String> {
     let extension = path.rsplit('.').next().unwrap_or_default();
@@ -137,6 +147,7 @@ fn tests_in(path: &str, source: &str) -> BTreeSet<String> {
             .into_iter()
             .map(str::to_owned)
             .chain(refused_programs(source))
+            .chain(suite_cases(source))
             .collect(),
         "py" => declared(source, &["def ", "async def "])
             .filter(|name| name.starts_with("test"))

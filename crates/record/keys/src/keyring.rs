@@ -566,7 +566,7 @@ impl Keyring {
         let log = format!("{LOGS}/{}", shelf::log_file(origin));
         for name in [INSTALLATION_FILE, log.as_str()] {
             let path = self.folder.join(name);
-            let bytes = files::read(&path)?.ok_or_else(|| KeysError::Missing { path })?;
+            let bytes = files::read(&path)?.ok_or(KeysError::Missing { path })?;
             out.field(name.as_bytes()).field(&bytes);
         }
         Ok(())

@@ -285,20 +285,22 @@ impl Driver {
         }
     }
 
+    async fn beat(&self, epoch: Epoch) -> Happened {
+        let beat = self.deps.store.beat(epoch, self.deps.nodes.bounds.refuse());
+        match tokio::time::timeout(STORE_TIME_MAX, beat).await {
+            Ok(Ok(Some(words))) => {
+                self.deps.nodes.words.store(Arc::new(words.clone()));
+                Happened::Beaten(words)
+            }
+            Ok(Ok(None)) => Happened::Unwanted,
+            Ok(Err(error)) => silent(&error),
+            Err(_) => Happened::Silent,
+        }
+    }
+
     async fn act(&mut self, action: Action) -> Option<Happened> {
         match action {
-            Action::Beat { epoch } => {
-                let beat = self.deps.store.beat(epoch, self.deps.nodes.bounds.refuse());
-                return Some(match tokio::time::timeout(STORE_TIME_MAX, beat).await {
-                    Ok(Ok(Some(words))) => {
-                        self.deps.nodes.words.store(Arc::new(words.clone()));
-                        Happened::Beaten(words)
-                    }
-                    Ok(Ok(None)) => Happened::Unwanted,
-                    Ok(Err(error)) => silent(&error),
-                    Err(_) => Happened::Silent,
-                });
-            }
+            Action::Beat { epoch } => return Some(self.beat(epoch).await),
             Action::Contained { stop, points } => {
                 let answer = self.open.remove(&stop);
                 drop(answer.map(|answer| answer.send(points)));
