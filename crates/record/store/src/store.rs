@@ -265,6 +265,7 @@ impl Store {
         if let Some(done) = self.inner.done.lock().await.take() {
             drop(done.await);
         }
+        self.inner.audience.end();
         self.inner.pulse.close().await;
         self.inner.engine.close().await;
     }

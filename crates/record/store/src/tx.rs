@@ -57,8 +57,9 @@ pub struct Receipt {
 
 /// Whoever is told of commits, and up to where: one at a time, in the order of positions.
 pub(crate) struct Audience {
-    observer: Option<Observer>,
-    one: Mutex<()>,
+    /// Gone once the store is closed: what it holds, such as the way to the publisher, ends then, whoever still has
+    /// the store.
+    observer: Mutex<Option<Observer>>,
     told: AtomicU64,
     /// Another node may have changed operators.
     pub(crate) operators: AtomicBool,
@@ -67,8 +68,7 @@ pub(crate) struct Audience {
 impl Audience {
     pub(crate) fn new(observer: Option<Observer>) -> Self {
         Self {
-            observer,
-            one: Mutex::default(),
+            observer: Mutex::new(observer),
             told: AtomicU64::new(0),
             operators: AtomicBool::new(false),
         }
@@ -85,14 +85,24 @@ impl Audience {
     /// Tells of a commit of this node, or of what others committed. What was told already is not told again: it would
     /// be older than what was told since.
     pub(crate) fn tell(&self, receipt: &Receipt) {
-        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         if receipt.entries.is_empty() || receipt.pos.0 <= self.told() {
             return;
         }
-        if let Some(observer) = &self.observer {
+        if let Some(observer) = &*one {
             observer(receipt);
         }
         self.start_at(receipt.pos.0);
+    }
+
+    /// Nobody is told any more.
+    pub(crate) fn end(&self) {
+        drop(
+            self.observer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     /// Everything before `pos` is known.

@@ -81,8 +81,14 @@ pub(crate) async fn a_panic_stops_one_command(bed: Bed) {
 pub(crate) async fn a_closed_store_refuses(bed: Bed) {
     let acme = bed.tenant("acme").await;
     let t = bed.registration(&acme, "reader");
+    assert_eq!(Arc::strong_count(&bed.seen), 2, "the observer has it too");
     bed.store.close().await;
     bed.store.close().await;
+    assert_eq!(
+        Arc::strong_count(&bed.seen),
+        1,
+        "the observer is gone, and who waits for its end goes on"
+    );
     assert_eq!(bed.apply(&acme, t).await.unwrap_err().code(), "store.stopped");
     assert!(bed.store.reader(&acme).await.is_err());
 }
