@@ -19,6 +19,8 @@ use metrics::Counter;
 use crate::RouteError;
 
 const MIB: usize = 1024 * 1024;
+/// Where a new node shows its token.
+const JOIN: &str = "/v1/nodes/join";
 
 /// The bytes of the three lanes.
 pub struct Budget {
@@ -64,18 +66,22 @@ impl Budget {
     }
 
     fn lane(&self, path: &str) -> &Arc<Lane> {
-        if path.starts_with("/v1/") {
-            &self.operators
-        } else if is_by_body(path) {
+        if is_by_body(path) {
             &self.newcomers
+        } else if path.starts_with("/v1/") {
+            &self.operators
         } else {
             &self.calls
         }
     }
 }
 
-/// Below `/t/{tenant}/`, what learns from the body who asks, and nothing else: a server may be named `token` too.
+/// What learns from the body who asks: a node that joins, and below `/t/{tenant}/` these doors and nothing else, for a
+/// server may be named `token` too.
 fn is_by_body(path: &str) -> bool {
+    if path == JOIN {
+        return true;
+    }
     path.strip_prefix("/t/")
         .and_then(|rest| rest.split_once('/'))
         .is_some_and(|(tenant, door)| {

@@ -175,6 +175,8 @@ async fn introspection_says_what_the_next_decision_would_find() {
         assert_eq!(told.header("cache-control"), "no-store");
         let told = told.ok();
         let mut expected = claims_of(&token);
+        // Whoever asks here needs no list for those who cannot.
+        expected.as_object_mut().unwrap().remove("status");
         expected["active"] = json!(true);
         expected["token_type"] = json!("Bearer");
         expected["authorization_details"] =

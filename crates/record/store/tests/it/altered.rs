@@ -17,11 +17,13 @@ use crate::{aggregates, consent, lease, subscription, third_party, trust};
 
 /// Tables that say nothing about what is permitted: who writes, answers to repeated commands, how far somebody was
 /// told, and the schema, whose version every start looks at by itself.
-const WITHOUT_AUTHORITY: [&str; 5] = [
+const WITHOUT_AUTHORITY: [&str; 6] = [
     "_sqlx_migrations",
     "idempotency",
     "lease",
     "node",
+    // Sealed, with name and version in what is authenticated: whoever opens it notices.
+    "shared_key",
     "subscription_progress",
 ];
 
@@ -88,10 +90,9 @@ impl Altered {
 
     /// A copy with one cell of the last row altered, and what is said of it. None where the table is empty.
     async fn cell(&self, table: &str, column: &str) -> Option<Result<Compared, StoreError>> {
-        let (whole, copy) = (
-            self.folder.path().join("whole.db"),
-            self.folder.path().join("copy.db"),
-        );
+        // A name of its own: what SQLite keeps beside another copy until that is closed would be taken for this one's.
+        let name = format!("{table}.{column}.db");
+        let (whole, copy) = (self.folder.path().join("whole.db"), self.folder.path().join(name));
         std::fs::copy(whole, &copy).unwrap();
         let mut raw = Raw::open(&StoreConfig::Sqlite { path: copy.clone() }).await;
         raw.run("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")

@@ -15,7 +15,12 @@ fn name(text: &str) -> NodeName {
 }
 
 async fn beside(bed: &Bed) -> Bed {
-    Bed::node(bed.place.clone(), "node-2", 2).await
+    started(bed, 2).await
+}
+
+/// The second node, with ids that another start of it does not make again.
+async fn started(bed: &Bed, seed: u64) -> Bed {
+    Bed::node(bed.place.clone(), "node-2", seed).await
 }
 
 /// Runs a change of nodes; whether it did anything.
@@ -68,7 +73,7 @@ pub(crate) async fn a_fenced_node_writes_nothing_until_it_is_let_in(bed: Bed) {
             .await)
         .await
     );
-    let other = beside(&bed).await;
+    let other = started(&bed, 3).await;
     other.identity(&acme, "after").await;
     assert!(other.store.beat(Epoch(0), LEASE).await.unwrap().is_some());
     assert_eq!(standing(&bed, "node-2").await, Standing::Live);

@@ -1,7 +1,9 @@
 //! `/v1/nodes`: who serves this installation, and who may.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use bailiwick_base::{Digest, NodeName, Sealer};
 use bailiwick_store::{Actor, Context, NodeRow, Reach, RequestId, StoreError, Tx, standing_word};
@@ -9,16 +11,17 @@ use bailiwick_wire as wire;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use std::time::Duration;
 
 use crate::Deps;
-use crate::body::Strict;
+use crate::body::{Strict, parse, read, require_json};
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
 use crate::problem::RouteError;
 use crate::session::Session;
 
 /// How long an invitation is good for.
 const INVITED: Duration = Duration::from_secs(600);
+/// Longest body of a node that joins, in bytes.
+const JOIN_MAX: usize = 4 * 1024;
 /// Longest reason, in bytes.
 const REASON_MAX: usize = 1_024;
 
@@ -115,12 +118,16 @@ pub(crate) async fn invite(
     Ok(committed(&receipt, StatusCode::CREATED))
 }
 
-/// The new node's side: its token is all it shows, and it works once.
+/// The new node's side: its token is all it shows, and it works once. Who asks is not known before the body is read,
+/// so it is short and has its place among those of newcomers.
 pub(crate) async fn join(
     State(deps): State<Deps>,
-    Strict(body): Strict<wire::JoinNode>,
+    request: Request,
 ) -> Result<Json<wire::JoinedNode>, RouteError> {
     require_shared(&deps)?;
+    let (parts, body) = request.into_parts();
+    require_json(&parts.headers)?;
+    let body: wire::JoinNode = parse(&read(body, JOIN_MAX).await?)?;
     let node = name(&body.node)?;
     let public = URL_SAFE_NO_PAD
         .decode(&body.public)
