@@ -2,6 +2,7 @@
 // codes, help, completions, configuration.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openPage } from "../lib/consent.mjs";
@@ -108,6 +109,21 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["consent", "refuse", refused.code, "--reason", "r"]);
     await works(["consent", "client", "ls"]);
     await works(["consent", "client", "remove", notebook.client_id, "--reason", "r"]);
+    const told = await works(["signal", "webhook", "add", `${desk.url}/told`, "--danger-plaintext", "--allow-address", "127.0.0.0/8"]);
+    await works(["signal", "webhook", "rotate", told.id, "--overlap", "1h"]);
+    await works(["signal", "ls"]);
+    await works(["signal", "pause", told.id, "--reason", "r"]);
+    await works(["signal", "disable", told.id, "--reason", "r"]);
+    await works(["signal", "enable", told.id]);
+    await works(["signal", "remove", told.id, "--reason", "r"]);
+    const theirs = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ format: "jwk" });
+    writeFileSync(file("theirs.json"), JSON.stringify({ keys: [{ ...theirs, kid: "k1", alg: "ES256", use: "sig" }] }));
+    const teller = await works(["signal", "transmitter", "add", "https://idp.acme.example", "--jwks", file("theirs.json")]);
+    await works(["signal", "transmitter", "ls"]);
+    await works(["signal", "transmitter", "remove", teller.id, "--reason", "r"]);
+    for (const leaf of ["ls", "invite", "join", "drain", "undrain", "fence", "readmit"]) {
+        ran.add(`node ${leaf}`); // shown with several nodes in a lane of their own
+    }
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);
     await works(["policy", "get"]);

@@ -135,7 +135,7 @@ test("a fenced node writes nothing and answers nothing, and comes back only when
     await until("it to be live", async () => (await nodes.list())["node-b"].standing === "live");
 });
 
-test("a third node joins; drained, it never leads", async ({ nodes }) => {
+test("a third node joins; drained, it never leads, until it is drained no more", async ({ nodes }) => {
     const third = await nodes.add("node-c");
     await nodes.level(third);
     assert.equal((await nodes.health(third)).live_nodes, 3);
@@ -145,6 +145,8 @@ test("a third node joins; drained, it never leads", async ({ nodes }) => {
     assert.equal(receipt.nodes.length, 3);
     assert.ok(receipt.nodes.every(({ end }) => end === "acknowledged"), JSON.stringify(receipt.nodes));
     figure("nodes: three, kill committed → contained, µs", receipt.contained_us);
+    await nodes.first.cli(["node", "undrain", "node-c", "--reason", "upgraded"], { tenant: null });
+    assert.equal((await nodes.list())["node-c"].standing, "live");
 });
 
 /** A replica that follows late: the log of the database, streamed and written down, with nobody who waits for it. */
