@@ -10,9 +10,12 @@ use bailiwick_inventory::{self as inventory, Limits, SeenTool, UpstreamServer};
 use bailiwick_mcp::{
     Authenticator, BoxFuture, Gateway, PinReport, PinReportError, PinReporter, Spawner, UpstreamSecrets,
 };
+use bailiwick_pep::SnapshotCell;
 use bailiwick_pep::token::{Presented, ProofVerifier, TokenError, Verifier};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Store, StoreError, Tx};
 use zeroize::Zeroizing;
+
+use crate::service::Ground;
 
 /// The token verifier as the gateway calls it.
 pub(crate) struct Tokens(pub(crate) Arc<Verifier>, pub(crate) Arc<ProofVerifier>);
@@ -31,16 +34,20 @@ impl Authenticator for Tokens {
 /// Upstream credentials, opened when a connection is made.
 pub(crate) struct Secrets {
     store: Store,
+    cell: Arc<SnapshotCell>,
+    base_url: String,
     clock: Arc<dyn Clock>,
     /// Credentials of servers that are looked at before they are added.
     staged: Mutex<BTreeMap<CredentialId, Zeroizing<Vec<u8>>>>,
 }
 
 impl Secrets {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(ground: &Ground, base_url: &str) -> Self {
         Self {
-            store,
-            clock,
+            store: ground.store.clone(),
+            cell: Arc::clone(&ground.cell),
+            base_url: base_url.to_owned(),
+            clock: Arc::clone(&ground.clock),
             staged: Mutex::default(),
         }
     }
@@ -57,7 +64,8 @@ impl UpstreamSecrets for Secrets {
             if staged.is_some() {
                 return staged;
             }
-            let found = bailiwick_api::upstream_secret(&self.store, id, self.clock.now()).await;
+            let (now, known) = (self.clock.now(), (&*self.cell, self.base_url.as_str()));
+            let found = bailiwick_api::upstream_secret(&self.store, known, id, now).await;
             found.unwrap_or_else(|error: StoreError| {
                 tracing::error!(%error, "an upstream credential could not be opened");
                 None

@@ -106,8 +106,8 @@ pub(crate) struct Ground {
     pub(crate) entropy: Arc<dyn Entropy>,
     ids: Ids,
     pub(crate) keyring: Arc<Keyring>,
-    cell: Arc<SnapshotCell>,
-    store: Store,
+    pub(crate) cell: Arc<SnapshotCell>,
+    pub(crate) store: Store,
     log: Arc<DecisionLog>,
     tiles: Arc<StateTiles>,
     logs: Logs,
@@ -631,7 +631,7 @@ fn wire(
     let verifier = Arc::new(Verifier::new(issuers, VerifierConfig::default()));
     let proofs = callers::proofs(base_url, &*ground.entropy)?;
     let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());
-    let secrets = Arc::new(Secrets::new(ground.store.clone(), Arc::clone(&ground.clock)));
+    let secrets = Arc::new(Secrets::new(&ground, base_url));
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
     let front = front(config, &gateway_config);

@@ -151,6 +151,11 @@ pub trait LogDoor: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<u8>, LookError>>;
 }
 
+/// `{base}/t/{tenant}`.
+pub(crate) fn issuer_at(base_url: &str, tenant: &TenantId) -> String {
+    format!("{base_url}/t/{tenant}")
+}
+
 impl Deps {
     /// A new id.
     pub(crate) fn mint<K: IdKind>(&self, tenant: &TenantId) -> Result<Id<K>, RouteError> {
@@ -161,7 +166,7 @@ impl Deps {
 
     /// `{base}/t/{tenant}`.
     pub(crate) fn issuer(&self, tenant: &TenantId) -> String {
-        format!("{}/t/{tenant}", self.base_url)
+        issuer_at(&self.base_url, tenant)
     }
 
     /// `{base}/t/{tenant}/mcp`: the audience of every token of the tenant.

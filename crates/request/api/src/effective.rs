@@ -1,6 +1,6 @@
 //! What holds now: a stored state, with the marks and the times that overrule it.
 
-use bailiwick_base::Time;
+use bailiwick_base::{IdentityId, Time};
 use bailiwick_credential::{Task, TaskState};
 use bailiwick_decide::{Mark, MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_inventory::{Identity, State, Tenant, ToolPin, UpstreamServer};
@@ -17,22 +17,44 @@ pub(crate) struct Effective {
 
 /// Reads states off one snapshot, at one instant.
 pub(crate) struct View<'a> {
-    pub(crate) deps: &'a Deps,
+    base_url: &'a str,
     pub(crate) snapshot: &'a Snapshot,
     now: Time,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(deps: &'a Deps, snapshot: &'a Snapshot) -> Self {
+        Self::at(snapshot, &deps.base_url, deps.clock.now())
+    }
+
+    pub(crate) fn at(snapshot: &'a Snapshot, base_url: &'a str, now: Time) -> Self {
         Self {
-            deps,
+            base_url,
             snapshot,
-            now: deps.clock.now(),
+            now,
         }
     }
 
+    /// Who issues the tokens of `tenant`.
+    pub(crate) fn issuer(&self, tenant: &bailiwick_base::TenantId) -> String {
+        crate::deps::issuer_at(self.base_url, tenant)
+    }
+
+    /// Why nothing that belongs to this identity may be used, if it may not.
+    pub(crate) fn stopped(&self, owner: &IdentityId) -> Option<String> {
+        let Some(identity) = self.snapshot.identity(owner) else {
+            return Some("its identity is gone".to_owned());
+        };
+        let effective = self.identity(identity);
+        let living = matches!(effective.state.as_str(), "active" | "probation");
+        (!living).then(|| match effective.stopped_by {
+            Some(mark) => format!("its identity is {}: {mark}", effective.state),
+            None => format!("its identity is {}", effective.state),
+        })
+    }
+
     fn mark(&self, tenant: &bailiwick_base::TenantId, thing: Thing<'_>) -> Option<Mark> {
-        self.snapshot.mark_on(thing, &self.deps.issuer(tenant))
+        self.snapshot.mark_on(thing, &self.issuer(tenant))
     }
 
     pub(crate) fn tenant(&self, tenant: &Tenant) -> Effective {

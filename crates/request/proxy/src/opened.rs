@@ -88,7 +88,7 @@ impl Kept {
 fn missing() -> Refused {
     Refused::gateway(
         "destination.credential",
-        "the secret of this destination is revoked, expired or cannot be used",
+        "the secret of this destination is revoked or expired, its owner is stopped, or it cannot be used",
     )
 }
 

@@ -129,6 +129,7 @@ impl Drop for Bed {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stopper.stop();
+            self.clock.release();
             let asked = self.clock.monotonic();
             while !running.done.is_finished() && self.clock.monotonic() < asked + PATIENCE {
                 std::thread::yield_now();

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use bailiwick_base::{Clock, Time};
 
-/// Runs like the machine's clock, ahead of it by as much as was told.
+/// Not held.
+const RUNS: i64 = i64::MIN;
+
+/// Runs like the machine's clock, ahead of it by as much as was told, or stands.
 pub(crate) struct ShiftedClock {
     start: Time,
     shift: AtomicI64,
+    /// The machine's time that it stands at, in microseconds.
+    held: AtomicI64,
 }
 
 impl ShiftedClock {
@@ -16,7 +21,19 @@ impl ShiftedClock {
         Self {
             start: bailiwick_server::now(),
             shift: AtomicI64::new(0),
+            held: AtomicI64::new(RUNS),
         }
+    }
+
+    /// From now on it moves only when it is told.
+    pub(crate) fn hold(&self) {
+        self.held
+            .store(bailiwick_server::now().micros(), Ordering::SeqCst);
+    }
+
+    /// Runs again.
+    pub(crate) fn release(&self) {
+        self.held.store(RUNS, Ordering::SeqCst);
     }
 
     /// Moves forward at once.
@@ -28,7 +45,11 @@ impl ShiftedClock {
 
 impl Clock for ShiftedClock {
     fn now(&self) -> Time {
-        Time::from_micros(bailiwick_server::now().micros() + self.shift.load(Ordering::SeqCst))
+        let base = match self.held.load(Ordering::SeqCst) {
+            RUNS => bailiwick_server::now().micros(),
+            held => held,
+        };
+        Time::from_micros(base + self.shift.load(Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {

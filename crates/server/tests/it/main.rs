@@ -22,6 +22,7 @@ mod consenting;
 mod counting;
 mod describing;
 mod desk;
+mod egress;
 mod exchanging;
 mod faults;
 mod federating;

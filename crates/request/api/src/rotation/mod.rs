@@ -24,15 +24,7 @@ const SECRET_LEN: usize = 32;
 
 /// Why nothing that belongs to this identity may be used now, if it may not.
 pub(crate) fn owner_stopped(deps: &Deps, snapshot: &Snapshot, owner: &IdentityId) -> Option<String> {
-    let Some(identity) = snapshot.identity(owner) else {
-        return Some("its identity is gone".to_owned());
-    };
-    let effective = View::new(deps, snapshot).identity(identity);
-    let living = matches!(effective.state.as_str(), "active" | "probation");
-    (!living).then(|| match effective.stopped_by {
-        Some(mark) => format!("its identity is {}: {mark}", effective.state),
-        None => format!("its identity is {}", effective.state),
-    })
+    View::new(deps, snapshot).stopped(owner)
 }
 
 /// Whoever the credential belongs to may use what belongs to him.

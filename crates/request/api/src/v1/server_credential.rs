@@ -7,10 +7,9 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bailiwick_base::{CredentialId, Digest, Secret, ServerName, Time, Transition};
-use bailiwick_credential::{
-    self as credential, ThirdParty, UpstreamCredential, UpstreamSecretPlan, rotation,
-};
+use bailiwick_credential::{self as credential, ThirdParty, UpstreamCredential, UpstreamSecretPlan};
 use bailiwick_inventory::{self as inventory, Identity};
+use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Reach, Store, StoreError, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
@@ -21,7 +20,9 @@ use super::{credentials, servers};
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, request_digest};
+use crate::effective::View;
 use crate::problem::RouteError;
+use crate::rotation;
 use crate::session::Session;
 
 /// The least overlap of a credential that opens a server: who opened a secret uses it for five seconds without asking.
@@ -56,6 +57,7 @@ impl Opener {
             (None, Some(named)) => {
                 let known = credentials::known(deps, identity.id.tenant(), named).await?;
                 require_usable(&known, deps.clock.now())?;
+                rotation::require_owner(deps, &known)?;
                 Ok(Self {
                     id: Some(known.id),
                     sealed: None,
@@ -70,7 +72,8 @@ impl Opener {
 }
 
 fn require_usable(known: &ThirdParty, now: Time) -> Result<(), RouteError> {
-    rotation::require_usable(known, now).map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
+    credential::rotation::require_usable(known, now)
+        .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
     if known.target.is_some() && known.policy.overlap < OVERLAP_MIN {
         let (name, least) = (&known.name, OVERLAP_MIN.as_secs());
         let detail = format!("credential `{name}` keeps both secrets for less than {least} s");
@@ -168,12 +171,13 @@ pub(crate) async fn replace(
 }
 
 /// What opens a server now: its own secret, or the one that consumers of a third-party credential are to use. None
-/// once it has expired or was revoked.
+/// once it has expired or was revoked, and while the identity that this credential belongs to is stopped.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn upstream_secret(
     store: &Store,
+    (cell, base_url): (&SnapshotCell, &str),
     id: &CredentialId,
     now: Time,
 ) -> Result<Option<Secret<Vec<u8>>>, StoreError> {
@@ -188,6 +192,10 @@ pub async fn upstream_secret(
         return Ok(None);
     };
     if known.ended().is_some() || known.expires_at <= now {
+        return Ok(None);
+    }
+    if let Some(why) = View::at(&cell.load(), base_url, now).stopped(&known.identity) {
+        tracing::debug!(tenant = %id.tenant(), credential = %known.name, why, "a credential opens nothing");
         return Ok(None);
     }
     match known.offers_new() {

@@ -106,7 +106,7 @@ fn to_wire(view: &View<'_>, tenant: &Tenant, algorithm: SigningAlgorithm) -> wir
         name: tenant.name.clone(),
         employees: tenant.employees,
         algorithm: algorithm.to_string(),
-        issuer: view.deps.issuer(&tenant.id),
+        issuer: view.issuer(&tenant.id),
         state: tenant.state.as_str().to_owned(),
         effective: effective.state,
         stopped_by: effective.stopped_by,
