@@ -150,3 +150,33 @@ async fn a_followed_credential_opens_nothing_while_its_owner_is_stopped() {
     later(bed, Duration::from_secs(5)).await;
     assert_eq!(world.reach().await, shut);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_the_last_two_seconds_of_its_token_is_the_last_of_its_connection() {
+    let world = world().await;
+    let bed = &world.bed;
+    bed.clock.hold();
+    let ends = claims_of(&world.token)["exp"].as_i64().unwrap() * 1_000_000;
+    let left = Duration::from_micros(u64::try_from(ends - bed.clock.now().micros()).unwrap());
+    let mut line = world.connect().await;
+    let goes_on = (200, String::new(), String::new());
+    later(bed, left - Duration::from_micros(2_000_001)).await;
+    for _ in 0..2 {
+        assert_eq!(
+            world.ask(&mut line).await,
+            goes_on,
+            "two seconds and more are left"
+        );
+    }
+    bed.clock.advance(Duration::from_micros(1));
+    let last = (200, "close".to_owned(), String::new());
+    assert_eq!(world.ask(&mut line).await, last, "two seconds are left");
+    tokio::time::timeout(PATIENCE, std::future::poll_fn(|cx| line.poll_ready(cx)))
+        .await
+        .unwrap()
+        .unwrap_err();
+    // Whoever comes with it all the same is served, once.
+    assert_eq!(world.ask(&mut world.connect().await).await, last);
+    bed.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.reach().await, (407, "token.expired".to_owned()));
+}
