@@ -1,5 +1,6 @@
 //! Whether the parts of a data folder belong to one history: asked before anything is made, opened or answered.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,7 +97,10 @@ impl Parts {
 /// The origin in `file`, unless the log's own key beside it says that it was another.
 pub(crate) fn origin_of(file: &Path, kept: &str) -> Result<String> {
     let key = file.with_file_name(VKEY_FILE);
-    let own = std::fs::read_to_string(&key).unwrap_or_default();
+    let own = match std::fs::read_to_string(&key) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("`{}` cannot be read", key.display()))?,
+    };
     ensure!(
         own.is_empty() || own.strip_prefix(kept).is_some_and(|rest| rest.starts_with('+')),
         "`{}` and `{}` name different logs: {FIX}",

@@ -77,3 +77,22 @@ async fn a_part_that_is_gone_stops_the_start() {
     bed.run().await;
     assert_eq!(bed.get("/v1/tenants").await.ok()["total"], 1, "mended, it starts");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_beside_a_log_that_cannot_be_read_stops_the_start_and_is_not_written_anew() {
+    let mut bed = Bed::start().await;
+    bed.stop().await;
+    for log in ["state", "decisions"] {
+        let file = bed.data().join(format!("log/{log}/vkey"));
+        let kept = fs::read(&file).unwrap();
+        fs::write(&file, b"\xff\xfe").unwrap();
+        let said = refusal(bed.config()).await;
+        assert!(
+            said.contains(&format!("{}` cannot be read", file.display())),
+            "{said}"
+        );
+        assert_eq!(fs::read(&file).unwrap(), b"\xff\xfe");
+        fs::write(&file, kept).unwrap();
+    }
+    bed.run().await;
+}
