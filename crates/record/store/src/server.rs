@@ -37,6 +37,7 @@ const LOOKUP: &str = concat!(
 );
 const LIST: &str = concat!("SELECT ", columns!(), " FROM server WHERE tenant = $1");
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM server");
+const OPENED_WITH: &str = "SELECT tenant, server FROM server WHERE tenant = $1 AND credential = $2 LIMIT 1";
 const PINS_OF: &str = concat!(
     "SELECT ",
     pin_columns!(),
@@ -297,6 +298,24 @@ impl<S: Source> Servers<'_, S> {
         };
         let mut pins = pins_from_rows(view.fetch(PINS_OF, key).await?)?;
         from_row(cells, &mut pins).map(Some)
+    }
+
+    /// A server that is opened with this credential.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn opened_with(&mut self, id: &CredentialId) -> Result<Option<ServerName>, StoreError> {
+        let view = self.0.view();
+        view.require(id.tenant())?;
+        let rows = view
+            .fetch(OPENED_WITH, args![id.tenant().as_str(), id.uuid()])
+            .await?;
+        let Some(cells) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let mut f = Fields::of(TABLE, cells);
+        f.text("tenant")?;
+        f.word("server", |name| ServerName::parse(name).ok()).map(Some)
     }
 
     /// Every server of the tenant, by name.

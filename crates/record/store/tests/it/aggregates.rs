@@ -356,11 +356,11 @@ async fn destinations(bed: &Bed, acme: &TenantId) {
                 url: "https://api.example.com:8443".to_owned(),
                 allow_addresses: vec!["10.0.0.0/8".to_owned()],
                 allow_plaintext: false,
-                header: None,
+                header: (!tunnel).then(|| "X-Key: {secret}".to_owned()),
                 tunnel,
                 ca: ca.map(str::to_owned),
             },
-            credential: None,
+            credential: (!tunnel).then(|| bed.ids.mint(acme).unwrap()),
             tools: methods_as_tools(&["GET".to_owned()], tunnel).unwrap(),
         };
         let added = add_server(wanted, &Limits::default(), bed.clock.now()).unwrap();
@@ -369,8 +369,17 @@ async fn destinations(bed: &Bed, acme: &TenantId) {
             .await
             .unwrap();
         let mut reader = bed.store.reader(acme).await.unwrap();
-        assert_eq!(reader.server().lookup(&made.name).await.unwrap(), Some(made));
+        assert_eq!(
+            reader.server().lookup(&made.name).await.unwrap(),
+            Some(made.clone())
+        );
+        if let Some(id) = &made.credential {
+            assert_eq!(reader.server().opened_with(id).await.unwrap(), Some(made.name));
+        }
     }
+    let nobodys = bed.ids.mint(acme).unwrap();
+    let mut reader = bed.store.reader(acme).await.unwrap();
+    assert_eq!(reader.server().opened_with(&nobodys).await.unwrap(), None);
 }
 
 pub(crate) async fn credentials(bed: Bed) {

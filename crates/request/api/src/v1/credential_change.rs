@@ -114,11 +114,13 @@ pub(crate) async fn withdraw(
     let id = known(&deps, &tenant, &named).await?.id;
     require_not_lent(&deps, &id).await?;
     require_manages_none(&deps, &tenant, &id).await?;
-    require_opens_none(&deps, &tenant, &id)?;
     let (doors, reason) = (deps.clone(), body.reason.clone());
     let path = format!("credentials/{id}/remove");
     let receipt = deps
         .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
+            if let Some(server) = tx.server().opened_with(&id).await? {
+                return Err(Refusal::CredentialOpens(server.to_string()).into());
+            }
             let out = correct::withdraw(read(tx, &id).await?, &reason)?;
             let shown = to_wire(&doors, &out.after);
             tx.third_party().withdraw(out).await?;
@@ -167,18 +169,6 @@ async fn require_manages_none(deps: &Deps, tenant: &TenantId, id: &CredentialId)
             Some(last) if rows.len() == PAGE as usize => page = Page::after(&last.id, PAGE),
             _ => return Ok(()),
         }
-    }
-}
-
-/// No server is opened with it.
-fn require_opens_none(deps: &Deps, tenant: &TenantId, id: &CredentialId) -> Result<(), RouteError> {
-    let snapshot = deps.cell.load();
-    let opened = snapshot
-        .servers(tenant)
-        .find(|server| server.credential.as_ref() == Some(id));
-    match opened {
-        Some(server) => Err(refused(&Refusal::CredentialOpens(server.name.to_string()))),
-        None => Ok(()),
     }
 }
 

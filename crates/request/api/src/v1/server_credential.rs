@@ -19,7 +19,7 @@ use http::StatusCode;
 use super::{credentials, servers};
 use crate::Deps;
 use crate::body::Strict;
-use crate::command::{answer, committed, request_digest};
+use crate::command::{CommandError, answer, committed, request_digest};
 use crate::effective::View;
 use crate::problem::RouteError;
 use crate::rotation;
@@ -69,6 +69,15 @@ impl Opener {
             )),
         }
     }
+}
+
+/// What was looked at before is still so: nobody took the followed credential `id` out meanwhile.
+pub(super) async fn require_still(deps: &Deps, tx: &mut Tx, id: &CredentialId) -> Result<(), CommandError> {
+    let known = tx.third_party().lookup(id).await?;
+    let known = known.ok_or_else(|| RouteError::not_found("credential"))?;
+    require_usable(&known, tx.now())?;
+    rotation::require_owner(deps, &known)?;
+    Ok(())
 }
 
 fn require_usable(known: &ThirdParty, now: Time) -> Result<(), RouteError> {
@@ -154,8 +163,9 @@ pub(crate) async fn replace(
             let known = found.ok_or_else(|| RouteError::not_found("server"))?;
             let before = known.credential.clone();
             let replaced = inventory::replace_credential(known, id.clone())?;
-            if let Some((transition, secret)) = sealed.as_ref() {
-                tx.credential().seal(transition.clone(), secret).await?;
+            match sealed.as_ref() {
+                Some((transition, secret)) => tx.credential().seal(transition.clone(), secret).await?,
+                None => require_still(&doors, tx, &id).await?,
             }
             let shown = servers::to_wire(&doors, &replaced.after, None);
             tx.server().apply(replaced).await?;

@@ -21,7 +21,7 @@ use crate::command::{answer, committed, request_digest};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
 use crate::session::Session;
-use crate::v1::server_credential::Opener;
+use crate::v1::server_credential::{self, Opener};
 
 /// Where machines in clouds ask who they are: whoever answers there gives out credentials.
 const METADATA: [IpAddr; 4] = [
@@ -85,8 +85,10 @@ async fn look_and_add(
     let registered = identity.after.clone();
     deps.command(session, tenant, ("servers", asked), async move |tx: &mut Tx| {
         tx.identity().apply(identity.clone()).await?;
-        if let Some((transition, secret)) = &sealed {
-            tx.credential().seal(transition.clone(), secret).await?;
+        match (&sealed, &server.after.credential) {
+            (Some((transition, secret)), _) => tx.credential().seal(transition.clone(), secret).await?,
+            (None, Some(id)) => server_credential::require_still(&doors, tx, id).await?,
+            (None, None) => {}
         }
         require_not_killed(&doors, &server.after.tenant)?;
         tx.server().apply(server.clone()).await?;
