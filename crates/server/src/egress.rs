@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bailiwick_api::Secrets;
 use bailiwick_pep::Pep;
 use bailiwick_pep::token::Verifier;
 use bailiwick_proxy::{CaKey, Proxy, ProxyConfig, ProxyDeps};
 use bailiwick_wire::Egress;
 
 use crate::config::Config;
-use crate::ports::{Secrets, Tasks};
+use crate::ports::Tasks;
 use crate::service::Ground;
 
 /// The proxy, bound, and how agents are told of it.

@@ -1,21 +1,14 @@
 //! The gateway's and the doors' ports, connected.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
-use bailiwick_api::{Deps, LookError, ToolLook};
-use bailiwick_base::{Clock, CredentialId, Secret, TenantId, Time};
+use bailiwick_api::{Deps, LookError, Secrets, ToolLook};
+use bailiwick_base::{TenantId, Time};
 use bailiwick_decide::Bearer;
 use bailiwick_inventory::{self as inventory, Limits, SeenTool, UpstreamServer};
-use bailiwick_mcp::{
-    Authenticator, BoxFuture, Gateway, PinReport, PinReportError, PinReporter, Spawner, UpstreamSecrets,
-};
-use bailiwick_pep::SnapshotCell;
+use bailiwick_mcp::{Authenticator, BoxFuture, Gateway, PinReport, PinReportError, PinReporter, Spawner};
 use bailiwick_pep::token::{Presented, ProofVerifier, TokenError, Verifier};
-use bailiwick_store::{Actor, Context, Reach, RequestId, Store, StoreError, Tx};
-use zeroize::Zeroizing;
-
-use crate::service::Ground;
+use bailiwick_store::{Actor, Context, Reach, RequestId, StoreError, Tx};
 
 /// The token verifier as the gateway calls it.
 pub(crate) struct Tokens(pub(crate) Arc<Verifier>, pub(crate) Arc<ProofVerifier>);
@@ -28,49 +21,6 @@ impl Authenticator for Tokens {
 
     fn nonce(&self, now: Time) -> String {
         self.1.nonce(now)
-    }
-}
-
-/// Upstream credentials, opened when a connection is made.
-pub(crate) struct Secrets {
-    store: Store,
-    cell: Arc<SnapshotCell>,
-    base_url: String,
-    clock: Arc<dyn Clock>,
-    /// Credentials of servers that are looked at before they are added.
-    staged: Mutex<BTreeMap<CredentialId, Zeroizing<Vec<u8>>>>,
-}
-
-impl Secrets {
-    pub(crate) fn new(ground: &Ground, base_url: &str) -> Self {
-        Self {
-            store: ground.store.clone(),
-            cell: Arc::clone(&ground.cell),
-            base_url: base_url.to_owned(),
-            clock: Arc::clone(&ground.clock),
-            staged: Mutex::default(),
-        }
-    }
-
-    fn staged(&self) -> std::sync::MutexGuard<'_, BTreeMap<CredentialId, Zeroizing<Vec<u8>>>> {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl UpstreamSecrets for Secrets {
-    fn secret<'a>(&'a self, id: &'a CredentialId) -> BoxFuture<'a, Option<Secret<Vec<u8>>>> {
-        Box::pin(async move {
-            let staged = self.staged().get(id).map(|staged| Secret::new(staged.to_vec()));
-            if staged.is_some() {
-                return staged;
-            }
-            let (now, known) = (self.clock.now(), (&*self.cell, self.base_url.as_str()));
-            let found = bailiwick_api::upstream_secret(&self.store, known, id, now).await;
-            found.unwrap_or_else(|error: StoreError| {
-                tracing::error!(%error, "an upstream credential could not be opened");
-                None
-            })
-        })
     }
 }
 
@@ -159,13 +109,11 @@ impl ToolLook for Look {
                 .ok_or_else(|| LookError("the service is starting or stopping".to_owned()))?;
             let server = Arc::new(server.clone());
             if let (Some(id), Some(secret)) = (&server.credential, secret) {
-                self.secrets
-                    .staged()
-                    .insert(id.clone(), Zeroizing::new(secret.to_vec()));
+                self.secrets.stage(id, secret);
             }
             let inspected = gateway.inspect(&server).await;
             if let (Some(id), Some(_)) = (&server.credential, secret) {
-                self.secrets.staged().remove(id);
+                self.secrets.unstage(id);
             }
             let inspection = inspected.map_err(|error| LookError(chain(&error)))?;
             if let Some(unusable) = inspection.unusable.first() {

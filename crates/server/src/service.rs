@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bailiwick_api::{Deps, DepsInner};
+use bailiwick_api::{Deps, DepsInner, Secrets};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_decide::Snapshot;
 use bailiwick_inventory::{Limits, installation};
@@ -32,7 +32,7 @@ use crate::http::{Front, Probes, router};
 use crate::listener::Listener;
 use crate::logs::{Logs, Named};
 use crate::observer::observer;
-use crate::ports::{Drift, Look, Secrets, Tasks, Tokens};
+use crate::ports::{Drift, Look, Tasks, Tokens};
 use crate::recorder::JournalRecorder;
 use crate::telemetry::Signals;
 use crate::{callers, drivers, keys, telemetry};
@@ -106,8 +106,8 @@ pub(crate) struct Ground {
     pub(crate) entropy: Arc<dyn Entropy>,
     ids: Ids,
     pub(crate) keyring: Arc<Keyring>,
-    pub(crate) cell: Arc<SnapshotCell>,
-    pub(crate) store: Store,
+    cell: Arc<SnapshotCell>,
+    store: Store,
     log: Arc<DecisionLog>,
     tiles: Arc<StateTiles>,
     logs: Logs,
@@ -631,7 +631,8 @@ fn wire(
     let verifier = Arc::new(Verifier::new(issuers, VerifierConfig::default()));
     let proofs = callers::proofs(base_url, &*ground.entropy)?;
     let assertions = AssertionVerifier::new(AssertionConfig::default(), ground.clock.now());
-    let secrets = Arc::new(Secrets::new(&ground, base_url));
+    let (store, cell) = (ground.store.clone(), Arc::clone(&ground.cell));
+    let secrets = Arc::new(Secrets::new(store, cell, base_url, Arc::clone(&ground.clock)));
     let (later, doors): (Arc<OnceLock<Weak<Gateway>>>, Arc<OnceLock<Deps>>) = Default::default();
     let gateway_config = gateway_config(config, base_url, listener)?;
     let front = front(config, &gateway_config);

@@ -18,6 +18,7 @@ mod issue;
 mod lending;
 mod nodes;
 mod oauth;
+mod opening;
 mod presented;
 mod problem;
 mod rates;
@@ -44,6 +45,7 @@ pub use nodes::{NodeStartError, Nodes, READY, first_word, health, keep_word, not
 pub use oauth::authorize::{Peer, WaitingList};
 pub use oauth::documents::document_fetching;
 pub use oauth::federation::Federation;
+pub use opening::Secrets;
 pub use problem::RouteError;
 pub use rates::recount_rates;
 pub use reconcile::{Reconciler, Work};
@@ -54,7 +56,6 @@ pub use svid::Workloads;
 use table::Doors;
 pub use table::Route;
 pub use used::UsedSessions;
-pub use v1::server_credential::upstream_secret;
 
 /// Everything but the MCP gateway and the probes of the service itself.
 pub fn router(deps: Deps) -> Router {

@@ -1,4 +1,4 @@
-//! `/v1/tenants/{tenant}/servers/{name}/credential`, and what opens a server: a secret of its own, or that of a
+//! `/v1/tenants/{tenant}/servers/{name}/credential`, and what is to open a server: a secret of its own, or that of a
 //! third-party credential, which rotation and revocation then reach.
 
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use axum::response::Response;
 use bailiwick_base::{CredentialId, Digest, Secret, ServerName, Time, Transition};
 use bailiwick_credential::{self as credential, ThirdParty, UpstreamCredential, UpstreamSecretPlan};
 use bailiwick_inventory::{self as inventory, Identity};
-use bailiwick_pep::SnapshotCell;
-use bailiwick_store::{Reach, Store, StoreError, Tx};
+use bailiwick_store::{Reach, Tx};
 use bailiwick_wire as wire;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +19,6 @@ use super::{credentials, servers};
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, request_digest};
-use crate::effective::View;
 use crate::problem::RouteError;
 use crate::rotation;
 use crate::session::Session;
@@ -178,38 +176,4 @@ pub(crate) async fn replace(
         })
         .await?;
     Ok(committed(&receipt, StatusCode::OK))
-}
-
-/// What opens a server now: its own secret, or the one that consumers of a third-party credential are to use. None
-/// once it has expired or was revoked, and while the identity that this credential belongs to is stopped.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn upstream_secret(
-    store: &Store,
-    (cell, base_url): (&SnapshotCell, &str),
-    id: &CredentialId,
-    now: Time,
-) -> Result<Option<Secret<Vec<u8>>>, StoreError> {
-    let mut reader = store.reader(id.tenant()).await?;
-    if let Some(own) = reader.credential().lookup(id).await? {
-        return match own.expires_at > now {
-            true => reader.credential().reveal(id).await,
-            false => Ok(None),
-        };
-    }
-    let Some(known) = reader.third_party().lookup(id).await? else {
-        return Ok(None);
-    };
-    if known.ended().is_some() || known.expires_at <= now {
-        return Ok(None);
-    }
-    if let Some(why) = View::at(&cell.load(), base_url, now).stopped(&known.identity) {
-        tracing::debug!(tenant = %id.tenant(), credential = %known.name, why, "a credential opens nothing");
-        return Ok(None);
-    }
-    match known.offers_new() {
-        true => reader.third_party().reveal_staged(id).await,
-        false => reader.third_party().reveal(id).await,
-    }
 }
