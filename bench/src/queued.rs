@@ -129,6 +129,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         assertions,
         federation,
         kill_journal: Arc::new(kill_journal),
+        witness: bailiwick_witness::Keeper::exempt(),
         unsettled: bailiwick_api::Unsettled::default(),
         egress: bailiwick_wire::Egress::default(),
         heartbeats: bailiwick_api::Heartbeats::default(),

@@ -9,6 +9,7 @@ import "./story/consent.mjs";
 import "./story/authzen.mjs";
 import "./story/kill.mjs";
 import "./story/logs.mjs";
+import "./story/witness.mjs";
 import "./story/commands.mjs";
 import "./story/postgres.mjs";
 import "./story/registering.mjs";

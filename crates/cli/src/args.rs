@@ -1,31 +1,37 @@
 //! The grammar of the command line: `bailiwick <noun> <verb>`, plain verbs for the daily ten.
 
+mod backup;
 mod composition;
 mod consent;
 mod correct;
 mod credential;
 mod destination;
+mod evidence;
 mod keys;
 mod node;
 mod run;
 mod signal;
 mod trust_lint;
+mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::backup::{Backup, Restore};
 pub(crate) use self::composition::Parts;
 pub(crate) use self::consent::{Consent, ConsentAllow, ConsentClient};
 pub(crate) use self::correct::CorrectCredential;
 pub(crate) use self::credential::{Credential, FetchFormat, NewCredential};
 pub(crate) use self::destination::Destination;
+pub(crate) use self::evidence::Evidence;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::node::{Node, Stand};
 pub(crate) use self::run::{Run, RunChild};
 pub(crate) use self::signal::{Signal, Transmitter, TransmitterAdd, Webhook, WebhookAdd};
 pub(crate) use self::trust_lint::TrustLint;
+pub(crate) use self::witness::{Witness, WitnessAccept, WitnessServe};
 
 macro_rules! five {
     () => {
@@ -157,14 +163,24 @@ pub(crate) enum Command {
     /// The tamper-evident logs
     #[command(subcommand)]
     Log(Log),
-    /// Verify a .tlog-proof file, offline
+    /// Verify a .tlog-proof file or an evidence pack, offline
     Verify(Verify),
+    /// What the logs say of one tenant, for others to verify
+    #[command(subcommand)]
+    Evidence(Evidence),
+    /// What is kept outside the data folder, so that nothing older starts
+    #[command(subcommand)]
+    Witness(Witness),
     /// Look into a token without verifying it, offline
     #[command(subcommand)]
     Token(Token),
     /// The service's configuration
     #[command(subcommand)]
     Config(Config),
+    /// Copy the whole data folder beside the running service
+    Backup(Backup),
+    /// Put a backup back as a data folder; its witness then has to be asked
+    Restore(Restore),
     /// Check this machine and installation, and print the command that mends each finding
     Doctor(Doctor),
     /// Shell completions
@@ -241,6 +257,9 @@ pub(crate) struct Serve {
     /// Allow plaintext on an address other than loopback
     #[arg(long)]
     pub(crate) insecure_listen: bool,
+    /// File outside the data folder that keeps epoch and checkpoints
+    #[arg(long, value_name = "PATH")]
+    pub(crate) witness: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -672,6 +691,12 @@ pub(crate) enum Log {
         /// Verifier key the checkpoints must carry; the folder's own when absent
         #[arg(long)]
         key: Option<String>,
+        /// Key of a witness (`name+hash+base64`) that must have cosigned; repeat for several
+        #[arg(long = "witness", value_name = "VKEY")]
+        witnesses: Vec<String>,
+        /// How many of the witnesses are enough; all when absent
+        #[arg(long, value_name = "K", requires = "witnesses")]
+        quorum: Option<usize>,
     },
     /// Write a .tlog-proof for one entry
     Prove {
@@ -713,11 +738,11 @@ pub(crate) enum Log {
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// Proof file
+    /// Proof file, or folder of an evidence pack
     pub(crate) file: PathBuf,
-    /// Verifier key (`origin+hash+base64`), from a place you trust
-    #[arg(long)]
-    pub(crate) key: String,
+    /// Verifier key (`origin+hash+base64`), from a place you trust; a pack needs those of both logs
+    #[arg(long = "key", value_name = "VKEY", required = true)]
+    pub(crate) keys: Vec<String>,
 }
 
 #[derive(Subcommand)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use bailiwick_base::Time;
+use bailiwick_server::WitnessError;
 use bailiwick_wire::Problem;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -99,7 +100,9 @@ impl From<Problem> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(exit::ERROR, "service.failed", format!("{error:#}"))
+        let witness = error.downcast_ref::<WitnessError>();
+        let code = witness.and_then(WitnessError::code).unwrap_or("service.failed");
+        Self::new(exit::ERROR, code, format!("{error:#}"))
     }
 }
 

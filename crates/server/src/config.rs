@@ -12,6 +12,7 @@ use bailiwick_base::{NodeName, limits, nearest};
 use bailiwick_credential::signing_key::{KeyHolder, KeySchedule};
 use bailiwick_holders::HolderConfig;
 use bailiwick_spiffe::SpiffeConfig;
+use bailiwick_witness::WitnessConfig;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub struct ConfigSources {
     pub base_url: Option<String>,
     /// `listen.insecure`.
     pub insecure_listen: Option<bool>,
+    /// `witness.file`.
+    pub witness: Option<PathBuf>,
 }
 
 /// The service's configuration.
@@ -69,6 +72,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// Decision log.
     pub log: Log,
+    /// What is kept outside the data folder.
+    pub witness: WitnessConfig,
     /// Freshness of this node's word.
     pub freshness: Freshness,
     /// Calls through the gateway.
@@ -362,6 +367,7 @@ impl Default for Config {
                 queue_max: 65_536,
                 record_budget_ms: 1_000,
             },
+            witness: WitnessConfig::default(),
             freshness: Freshness {
                 warn_secs: 2,
                 refuse_secs: 5,
@@ -410,8 +416,12 @@ fn figment(sources: &ConfigSources) -> anyhow::Result<Figment> {
     let of_systemd = Env::raw().only(&["CREDENTIALS_DIRECTORY"]);
     figment = figment.merge(of_systemd.map(|_| "keys.credentials_folder".into()));
     figment = figment.merge(environment());
-    let flags: [(&str, Option<serde_json::Value>); 4] = [
+    let flags: [(&str, Option<serde_json::Value>); 5] = [
         ("data", sources.data.as_ref().map(|d| serde_json::json!(d))),
+        (
+            "witness.file",
+            sources.witness.as_ref().map(|w| serde_json::json!(w)),
+        ),
         (
             "listen.address",
             sources.listen.as_ref().map(|l| serde_json::json!(l)),
@@ -482,6 +492,7 @@ impl Config {
         self.store.validate()?;
         self.spiffe.validate()?;
         self.keys.validate()?;
+        self.witness.place(&self.data)?;
         ensure!(
             (1..=3_600).contains(&self.tokens.ttl_secs),
             "config key `tokens.ttl_secs`: {} is not 1 to 3600",

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bailiwick_api::Deps;
 use bailiwick_journal::{JournalError, StateTiles};
 use bailiwick_mcp::Gateway;
-use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Entry, Store, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -33,21 +32,24 @@ async fn beat(every: Duration, stop: &CancellationToken) -> bool {
 /// end all work on this store: nothing is signed behind a divergence, and nobody is answered from it.
 pub(crate) async fn publish_state(
     tiles: Arc<StateTiles>,
-    store: Store,
-    cell: Arc<SnapshotCell>,
+    deps: Deps,
     mut committed: UnboundedReceiver<Vec<Entry>>,
 ) {
+    let (store, cell, witness) = (&deps.store, &deps.cell, &deps.witness);
     while let Some(first) = committed.recv().await {
         let mut entries = first;
         while let Ok(more) = committed.try_recv() {
             entries.extend(more);
         }
         let failed = match offer(&tiles, entries).await {
-            Ok(()) => continue,
+            Ok(()) => {
+                witness.published(cell.load().epoch());
+                continue;
+            }
             Err(error) => error,
         };
         tracing::warn!(%failed, "state log not published; catching up from the store");
-        match catch_up(&tiles, &store).await {
+        match catch_up(&tiles, store).await {
             Err(error) if error.is_divergence() => {
                 tracing::error!(
                     %error,
@@ -59,7 +61,7 @@ pub(crate) async fn publish_state(
                 return;
             }
             Err(error) => tracing::error!(%error, "state log could not be published"),
-            Ok(()) => {}
+            Ok(()) => witness.published(cell.load().epoch()),
         }
     }
 }

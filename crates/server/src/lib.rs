@@ -34,7 +34,10 @@ pub use bailiwick_evidence as evidence;
 use anyhow::Context;
 
 pub use bailiwick_api::{Code, codes};
-pub use bailiwick_keys::{Joining, ceremony, require_empty};
+pub use bailiwick_backup as backup;
+pub use bailiwick_cosign as cosign;
+pub use bailiwick_keys::{Joining, SystemEntropy, ceremony, require_empty};
+pub use bailiwick_witness::{WitnessConfig, WitnessError};
 pub use clock::now;
 pub use config::{Config, ConfigSources, EffectiveValue};
 pub use http::routes;
@@ -52,6 +55,24 @@ pub fn run<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
         .build()
         .context("the runtime cannot start")?;
     Ok(runtime.block_on(work))
+}
+
+/// Serves `routes` and nothing else on the configured listener until a signal; `ready` hears the address.
+///
+/// # Errors
+/// When it cannot listen.
+pub async fn serve_alone(
+    config: &Config,
+    routes: axum::Router,
+    ready: impl FnOnce(&str),
+) -> anyhow::Result<()> {
+    config.require_safe()?;
+    let listener = listener::Listener::bind(config.socket()?, &config.listen).await?;
+    ready(&format!("{}://{}", listener.scheme(), listener.address()?));
+    let stop = tokio_util::sync::CancellationToken::new();
+    spawn(service::stop_on_signal(stop.clone()));
+    listener.serve(routes, stop).await;
+    Ok(())
 }
 
 /// One TLS provider for the process. A second call keeps the first.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bailiwick_api::{Deps, DepsInner, Secrets};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
+use bailiwick_cosign::Asker;
 use bailiwick_decide::Snapshot;
 use bailiwick_inventory::{Limits, installation};
 use bailiwick_journal::{DecisionLog, Disk, KillEntry, KillJournal, LogConfig, OsDisk, Slot, StateTiles};
@@ -18,6 +19,7 @@ use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifi
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_proxy::Proxy;
 use bailiwick_store::{Actor, Entry, Reach, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx};
+use bailiwick_witness::{Examined, Keeper, LogFolder};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::Mode;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -91,6 +93,7 @@ pub struct Service {
     stop: CancellationToken,
     signals: Signals,
     publisher: (Arc<StateTiles>, UnboundedReceiver<Vec<Entry>>),
+    asker: Asker,
     gateway: Arc<Gateway>,
     proxy: Option<Proxy>,
     telemetry: PrometheusHandle,
@@ -111,6 +114,7 @@ pub(crate) struct Ground {
     log: Arc<DecisionLog>,
     tiles: Arc<StateTiles>,
     logs: Logs,
+    witness: Arc<Keeper>,
     kill_journal: Arc<KillJournal>,
     unsettled: Vec<(Slot, KillEntry)>,
     committed: UnboundedReceiver<Vec<Entry>>,
@@ -177,9 +181,13 @@ impl Service {
             &parts.deps,
             (&parts.publisher.0, &parts.log),
         )?;
+        let sender = parts.deps.sender.clone();
+        let logs = (&parts.publisher.0, &parts.log);
+        let asker = Asker::of_node(&config.witness, &config.data, (sender, &machine.disk), logs)?;
         Ok(Self {
             listening,
             listener,
+            asker,
             router: router(&parts.deps, parts.gateway.router(), probes, parts.front),
             claim,
             workloads,
@@ -224,6 +232,7 @@ impl Service {
             stop,
             signals,
             publisher,
+            asker,
             gateway,
             proxy,
             telemetry,
@@ -234,17 +243,16 @@ impl Service {
         let (tiles, committed) = publisher;
         let state = Arc::clone(&tiles);
         let mut running = JoinSet::new();
-        running.spawn(drivers::publish_state(
-            tiles,
-            deps.store.clone(),
-            Arc::clone(&deps.cell),
-            committed,
-        ));
+        running.spawn(drivers::publish_state(tiles, deps.clone(), committed));
         running.spawn(bailiwick_api::keep_word(
             deps.clone(),
             asked,
             stop.clone().cancelled_owned(),
         ));
+        running.spawn(asker.run(stop.clone().cancelled_owned()));
+        let cell = Arc::clone(&deps.cell);
+        let witness = Arc::clone(&deps.witness);
+        running.spawn(witness.run(move || cell.load().epoch(), stop.clone().cancelled_owned()));
         running.spawn(bailiwick_spiffe::serve(
             workloads,
             Arc::new(bailiwick_api::Workloads(deps.clone())),
@@ -370,25 +378,12 @@ fn kept_origin(dir: &Path, wanted: String) -> anyhow::Result<String> {
 
 /// A file of this user alone that is there whole or not at all. What is there already is not written anew.
 fn write_whole(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
     if std::fs::read(file).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
-    let draft = file.with_extension("new");
-    let write = || {
-        let mut open = std::fs::OpenOptions::new();
-        let mut out = open
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        std::fs::rename(&draft, file)
-    };
-    write().with_context(|| format!("`{}` cannot be written", file.display()))
+    let disk: &dyn Disk = &OsDisk;
+    disk.replace(file, bytes)
+        .with_context(|| format!("`{}` cannot be written", file.display()))
 }
 
 /// What this start found, in one line of the log.
@@ -475,7 +470,8 @@ async fn ground(
         }
         keys::publish_issuer(&issuers, &keyring, base_url, &tenant.id)?;
     }
-    let logs = open_logs(config, base_url, (&clock, disk), &keyring, &store, &cell).await?;
+    let (logs, witness) =
+        open_logs(config, base_url, (&clock, disk), (&keyring, &ids), &store, &cell).await?;
     bailiwick_keys::ceremony::mark_used(&config.data).context("keys")?;
     let origin = logs.state.origin.clone();
     Ok(Ground {
@@ -490,6 +486,7 @@ async fn ground(
         cell,
         store,
         logs,
+        witness,
         unsettled,
         committed,
         issuers,
@@ -503,10 +500,10 @@ async fn open_logs(
     config: &Config,
     base_url: &str,
     (clock, disk): (&Arc<dyn Clock>, &Arc<dyn Disk>),
-    keyring: &Arc<Keyring>,
+    (keyring, ids): (&Arc<Keyring>, &Ids),
     store: &Store,
     cell: &Arc<SnapshotCell>,
-) -> anyhow::Result<Logs> {
+) -> anyhow::Result<(Logs, Arc<Keeper>)> {
     let node = NodeName::parse(&config.node)?;
     let folder = config.data.join("log");
     let (state_dir, decisions_dir) = (folder.join("state"), folder.join("decisions"));
@@ -516,24 +513,33 @@ async fn open_logs(
     let decisions_key = keys::note_key(keyring, &decisions_origin)?;
     let state = named(state_dir, state_origin, &state_key)?;
     let decisions = named(decisions_dir, decisions_origin, &decisions_key)?;
+    let watched = [
+        LogFolder::new("state", &state.dir, &state_key),
+        LogFolder::new("decisions", &decisions.dir, &decisions_key),
+    ];
+    let mut seen = Examined::new(&config.witness, &config.data, disk, &watched, store).await?;
     let tiles = Arc::new(
         StateTiles::open(Arc::clone(disk), &state.dir, &state.origin, state_key).context("state log")?,
     );
     crate::intact::compare(&tiles, store).await?;
+    let epoch = seen.require_epoch(store, ids).await?;
     drivers::catch_up(&tiles, store)
         .await
         .context("state log cannot be brought up to the store")?;
     let log = open_log(config, node, &decisions, (clock, disk), keyring, decisions_key)?;
-    Ok(Logs {
+    let log = Arc::new(log);
+    let witness = Keeper::begin(seen, &tiles, &log, epoch)?;
+    let logs = Logs {
         state,
         decisions,
         tiles,
-        log: Arc::new(log),
+        log,
         passed: Arc::default(),
         store: store.clone(),
         keyring: Arc::clone(keyring),
         cell: Arc::clone(cell),
-    })
+    };
+    Ok((logs, witness))
 }
 
 fn open_log(
@@ -674,6 +680,7 @@ fn wire(
         egress: egress.unwrap_or_default(),
         sender: Sender::new(ground.dialer.clone(), SendConfig::default()),
         kill_journal: ground.kill_journal,
+        witness: ground.witness,
         tools: Arc::new(Look::new(later, secrets)),
         logs: Arc::new(ground.logs),
     });
@@ -756,7 +763,7 @@ fn start_launcher(program: Option<&Path>) -> (Option<Launcher>, Option<tokio::pr
     }
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
+pub(crate) async fn stop_on_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

@@ -141,6 +141,9 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["log", "verify"]);
     await works(["log", "export", file("export"), "--openings"]);
     await works(["log", "prove", "0", "-o", file("proof")]);
+    await works(["backup", "--out", file("backup")]);
+    await works(["restore", "--from", file("backup"), "--data", file("restored")], { tenant: null });
+    await works(["evidence", "pack", "--out", file("pack")]);
     await works(["id", "retire", "worker", "--reason", "r"]);
     const logs = await installation.integrated();
     await works(["verify", file("proof"), "--key", logs.decisions.vkey], { tenant: null });
@@ -152,6 +155,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["codes"], { tenant: null });
     const tree = await works(["help"], { tenant: null });
     ran.add("run").add("claim").add("serve").add("demo").add("dev").add("completions"); // shown elsewhere in this lane
+    ran.add("witness accept").add("witness serve"); // so too
     const hidden = ["launcher", "builtin-mcp"];
     const missed = leaves(tree).filter(path => path !== "" && !ran.has(path.split(" ").slice(0, 2).join(" ")) && !hidden.includes(path));
     assert.deepEqual(missed, [], "commands that no test runs with --json");

@@ -2,7 +2,7 @@
 // that Bailiwick did not write: golang.org/x/mod/sumdb/note for signatures and
 // golang.org/x/mod/sumdb/tlog for the tree.
 //
-//	tlogcheck tiles --vkey KEY|FILE [--known CHECKPOINT]... [--from SIZE]... DIR
+//	tlogcheck tiles --vkey KEY|FILE [--known CHECKPOINT]... [--from SIZE]... [--witness KEY]... DIR
 //	tlogcheck proof --vkey KEY|FILE [--leaf FILE] FILE
 //
 // It prints one JSON object. The exit code is 0 when everything holds, 1 with
@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -58,9 +59,10 @@ func run(args []string) (map[string]any, error) {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	vkey := flags.String("vkey", "", "verifier key or a file that holds it")
 	leaf := flags.String("leaf", "", "file with the entry's bytes, if the proof does not carry them")
-	var known, from repeated
+	var known, from, witnesses repeated
 	flags.Var(&known, "known", "an earlier checkpoint file that the log must extend")
 	flags.Var(&from, "from", "an earlier size that the log must extend")
+	flags.Var(&witnesses, "witness", "key of a witness that must have cosigned the log's checkpoint.witnessed")
 	if err := flags.Parse(args[1:]); err != nil {
 		return nil, err
 	}
@@ -73,6 +75,13 @@ func run(args []string) (map[string]any, error) {
 	}
 	switch args[0] {
 	case "tiles":
+		if len(witnesses) > 0 {
+			cosigned := filepath.Join(flags.Arg(0), "checkpoint.witnessed")
+			if err := checkCosigned(cosigned, key, witnesses); err != nil {
+				return nil, err
+			}
+			known = append(known, cosigned)
+		}
 		return checkTiles(flags.Arg(0), key, known, from)
 	case "proof":
 		return checkProof(flags.Arg(0), key, *leaf)

@@ -15,6 +15,7 @@ const CONFIG: &str = "crates/server/src/config.rs";
 const HOLDERS: &str = "crates/request/holders/src/config.rs";
 const SIGNALS: &str = "crates/request/api/src/signals/config.rs";
 const SPIFFE: &str = "crates/request/spiffe/src/config.rs";
+const WITNESS: &str = "crates/record/witness/src/config.rs";
 
 pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
     Ok(vec![
@@ -23,7 +24,11 @@ pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
         config(
             &binary::ask(program, &["config", "show", "--json"])?,
             &meanings(
-                &(repo.read(CONFIG)? + &repo.read(HOLDERS)? + &repo.read(SIGNALS)? + &repo.read(SPIFFE)?),
+                &(repo.read(CONFIG)?
+                    + &repo.read(HOLDERS)?
+                    + &repo.read(SIGNALS)?
+                    + &repo.read(SPIFFE)?
+                    + &repo.read(WITNESS)?),
             ),
         )?,
     ])

@@ -9,7 +9,7 @@ use crate::rust;
 const RULE: &str = "arrows";
 
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
-const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 39] = [
     (
         "bench",
         &[
@@ -66,6 +66,10 @@ const ARROWS: [(&str, &[&str]); 36] = [
     ("crates/govern/signal", &["crates/base"]),
     ("crates/record/audit", &["crates/base"]),
     (
+        "crates/record/backup",
+        &["crates/base", "crates/record/evidence", "crates/record/store"],
+    ),
+    (
         "crates/record/evidence",
         &["crates/base", "crates/record/audit", "crates/record/journal"],
     ),
@@ -87,6 +91,16 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "crates/govern/*",
             "crates/record/audit",
             "crates/record/node",
+        ],
+    ),
+    (
+        "crates/record/witness",
+        &[
+            "crates/base",
+            "crates/govern/decide",
+            "crates/record/audit",
+            "crates/record/journal",
+            "crates/record/store",
         ],
     ),
     (
@@ -119,6 +133,16 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "crates/base",
             "crates/govern/inventory",
             "crates/govern/credential",
+            "crates/request/outbound",
+        ],
+    ),
+    (
+        "crates/request/cosign",
+        &[
+            "crates/base",
+            "crates/record/audit",
+            "crates/record/journal",
+            "crates/record/witness",
             "crates/request/outbound",
         ],
     ),

@@ -10,7 +10,7 @@ const RULE: &str = "coverage";
 const SOURCE: &str = "docs/coverage.toml";
 
 /// Paragraphs that must be there, so that deleting one is not a way to pass.
-pub const REQUIRED: [(&str, &[&str]); 4] = [
+pub const REQUIRED: [(&str, &[&str]); 6] = [
     (
         "The spine: build",
         &[
@@ -101,6 +101,24 @@ pub const REQUIRED: [(&str, &[&str]); 4] = [
             "bad-compositions",
         ],
     ),
+    (
+        "Continuous authorization: build",
+        &[
+            "signals-transmitter",
+            "signals-receiver",
+            "status-list",
+            "webhooks",
+            "several-nodes",
+            "freshness-of-a-node",
+            "contained",
+            "asynchronous-replica",
+            "witness-file",
+            "witness-protocol",
+            "evidence-packs",
+            "backup-restore",
+        ],
+    ),
+    ("Continuous authorization: bad input", &["bad-receivers"]),
 ];
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ mod story;
 
 use std::path::PathBuf;
 
-use bailiwick_server::Service;
+use bailiwick_server::{Service, WitnessConfig};
 use serde::Serialize;
 
 use super::Done;
@@ -48,7 +48,10 @@ pub(crate) fn run(command: Demo, global: &Global, output: &Output) -> Done {
     };
     let data = folder.path().join("data");
     let files = folder.path().join("files");
-    let config = loopback_config(&data, &command.listen)?;
+    let mut config = loopback_config(&data, &command.listen)?;
+    if command.keep.is_none() {
+        config.witness = WitnessConfig::exempt();
+    }
     let context = folder.path().join("operator.json");
     let global = Global {
         context: Some(context.clone()),

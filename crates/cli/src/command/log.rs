@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bailiwick_server::evidence::{self, ExportedLog, KeyFrom, LogReport};
+use bailiwick_server::evidence::{self, ExportedLog, KeyFrom, LogReport, Quorum};
 use bailiwick_wire::{LogEntry, NamedLog, Page};
 use http::Method;
 use hyper::body::Bytes;
@@ -20,7 +20,16 @@ const OPENINGS_MAX: u64 = 10_000;
 
 pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done {
     match command {
-        Log::Verify { data, key } => verify(&data_folder(data, global)?, key.as_deref(), output),
+        Log::Verify {
+            data,
+            key,
+            witnesses,
+            quorum,
+        } => {
+            let quorum =
+                Quorum::parse(&witnesses, quorum).map_err(|error| Failure::usage(format!("{error:#}")))?;
+            verify(&data_folder(data, global)?, key.as_deref(), &quorum, output)
+        }
         Log::Prove {
             entry,
             log,
@@ -42,7 +51,7 @@ pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done 
     }
 }
 
-fn data_folder(named: Option<PathBuf>, global: &Global) -> Result<PathBuf, Failure> {
+pub(crate) fn data_folder(named: Option<PathBuf>, global: &Global) -> Result<PathBuf, Failure> {
     if let Some(data) = named {
         return Ok(data);
     }
@@ -52,8 +61,8 @@ fn data_folder(named: Option<PathBuf>, global: &Global) -> Result<PathBuf, Failu
     })
 }
 
-fn verify(data: &Path, key: Option<&str>, output: &Output) -> Done {
-    let reports = evidence::verify_folder(data, key)
+fn verify(data: &Path, key: Option<&str>, quorum: &Quorum, output: &Output) -> Done {
+    let reports = evidence::verify_witnessed(data, key, quorum)
         .map_err(|error| Failure::new(exit::UNVERIFIED, "log.unreadable", format!("{error:#}")))?;
     let sound = reports.iter().all(LogReport::is_sound);
     output.result(&json!({"sound": sound, "logs": reports}), |paper| {
@@ -75,6 +84,9 @@ fn verify(data: &Path, key: Option<&str>, output: &Output) -> Done {
                 KeyFrom::Given => "the key given with --key",
             };
             paper.line(format!("  by {} ({from})", report.vkey));
+            for cosigned in report.witnessed.iter().flat_map(|seen| &seen.by) {
+                paper.line(format!("  seen by {} at {}", cosigned.witness, cosigned.at));
+            }
             for finding in &report.findings {
                 paper.line(format!("  {finding}"));
             }
@@ -199,8 +211,14 @@ async fn tail(log: &str, lines: u64, global: &Global, output: &Output) -> Done {
 
 /// `bailiwick verify FILE`: needs no server and no configuration.
 pub(crate) fn verify_file(command: &Verify, output: &Output) -> Done {
+    if command.file.is_dir() {
+        return verify_pack(command, output);
+    }
     let bytes = files::read(&command.file)?;
-    let proven = evidence::verify_proof(&bytes, &command.key).map_err(|error| {
+    let [key] = command.keys.as_slice() else {
+        return Err(Failure::usage("a proof file is of one log: give one --key"));
+    };
+    let proven = evidence::verify_proof(&bytes, key).map_err(|error| {
         Failure::new(
             exit::UNVERIFIED,
             "proof.invalid",
@@ -220,6 +238,22 @@ pub(crate) fn verify_file(command: &Verify, output: &Output) -> Done {
         if let Some(payload) = &proven.payload {
             paper.line(payload.to_string());
         }
+    });
+    Ok(exit::OK)
+}
+
+fn verify_pack(command: &Verify, output: &Output) -> Done {
+    let pack = evidence::verify_pack(&command.file, &command.keys).map_err(|error| {
+        Failure::new(
+            exit::UNVERIFIED,
+            "evidence.invalid",
+            format!("`{}`: {error:#}", command.file.display()),
+        )
+        .hint("give the keys of both logs, as `bailiwick log ls` shows them; or ask for the pack again")
+    })?;
+    output.result(&pack, |paper| {
+        paper.line(paper.strong("verified"));
+        super::evidence::show(paper, &pack);
     });
     Ok(exit::OK)
 }

@@ -1,5 +1,6 @@
 //! One file per noun. Each command: arguments → request → answer → print.
 
+mod backup;
 mod check;
 mod claim;
 mod client;
@@ -12,6 +13,7 @@ mod credential;
 mod demo;
 mod doctor;
 mod entry;
+mod evidence;
 mod fetched;
 mod help;
 mod id;
@@ -30,6 +32,7 @@ mod tenant;
 mod token;
 mod trust;
 mod trust_lint;
+mod witness;
 
 use std::future::Future;
 
@@ -70,6 +73,10 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Policy(policy) => policy::run(policy, &global, output),
         Command::Log(log) => asynchronous(log::run(log, &global, output)),
         Command::Verify(verify) => log::verify_file(&verify, output),
+        Command::Evidence(command) => asynchronous(evidence::run(command, &global, output)),
+        Command::Backup(command) => asynchronous(backup::make(command, &global, output)),
+        Command::Restore(command) => backup::restore(&command, output),
+        Command::Witness(command) => witness::run(command, output),
         Command::Token(token) => token::run(token, output),
         Command::Config(config) => config::run(config, output),
         Command::Doctor(doctor) => doctor::run(&doctor, &global, output),

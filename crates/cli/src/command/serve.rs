@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bailiwick_server::{Config, ConfigSources, Listening, Service};
+use bailiwick_server::{Config, ConfigSources, Listening, Service, WitnessConfig};
 use bailiwick_wire::{NewTenant, Tenant};
 
 use super::Done;
@@ -19,6 +19,7 @@ pub(crate) fn sources(serve: &Serve) -> ConfigSources {
         listen: serve.listen.clone(),
         base_url: serve.base_url.clone(),
         insecure_listen: serve.insecure_listen.then_some(true),
+        witness: serve.witness.clone(),
     }
 }
 
@@ -58,7 +59,8 @@ fn say_listening(listening: &Listening, output: &Output) {
 /// An empty installation in a temporary folder, on loopback, with an operator and one tenant.
 pub(crate) fn dev(command: Dev, global: &Global, output: &Output) -> Done {
     let folder = Folder::temporary("bailiwick-dev")?;
-    let config = loopback_config(folder.path(), &command.listen)?;
+    let mut config = loopback_config(folder.path(), &command.listen)?;
+    config.witness = WitnessConfig::exempt();
     let global = Global {
         context: Some(folder.path().join("operator.json")),
         json: false,

@@ -11,6 +11,7 @@
 //! | [`tile`] | tile paths, entry bundles, [`tile::TileWriter`] (append → files), [`tile::Prover`] (files → proofs) | C2SP tlog-tiles |
 //! | [`note`] | signed notes, Ed25519 keys in `vkey` form | C2SP signed-note |
 //! | [`checkpoint`] | `origin, size, root` and the only way to sign one | C2SP tlog-checkpoint |
+//! | [`cosign`] | cosignatures of witnesses, k of n | C2SP tlog-cosignature |
 //! | [`proof`] | the `.tlog-proof` file that a third party verifies offline | C2SP tlog-proof |
 //! | [`fsck`] | the whole log against its checkpoint, findings with positions | |
 //!
@@ -43,6 +44,7 @@
 
 mod base64;
 pub mod checkpoint;
+pub mod cosign;
 pub mod entry;
 pub mod fsck;
 pub mod merkle;

@@ -14,6 +14,7 @@ use std::fmt;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
 use crate::base64;
+use crate::cosign::COSIGNATURE_TYPE;
 use crate::merkle::sha256;
 
 /// Signature type of Ed25519 over the note text.
@@ -100,6 +101,14 @@ pub enum NoteError {
     /// No signature is by a known key.
     #[error("the note is not signed by any known key")]
     Unsigned,
+    /// The key of a witness is of another type than Ed25519 cosignatures.
+    #[error("witness key of `{name}` has type `{kind}`, only Ed25519 cosignatures (type 4) are verified")]
+    WitnessKeyType {
+        /// Name of the key.
+        name: String,
+        /// Type byte of the key.
+        kind: u8,
+    },
 }
 
 const fn malformed(reason: &'static str) -> NoteError {
@@ -109,12 +118,50 @@ const fn malformed(reason: &'static str) -> NoteError {
 /// Key id: SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key), first four bytes.
 #[must_use]
 pub fn key_id(name: &str, public_key: &[u8; 32]) -> u32 {
+    key_id_of(name, ED25519_TYPE, public_key)
+}
+
+pub(crate) fn key_id_of(name: &str, kind: u8, public_key: &[u8; 32]) -> u32 {
     let mut bytes = Vec::with_capacity(name.len() + 34);
     bytes.extend_from_slice(name.as_bytes());
-    bytes.extend_from_slice(&[b'\n', ED25519_TYPE]);
+    bytes.extend_from_slice(&[b'\n', kind]);
     bytes.extend_from_slice(public_key);
     let [a, b, c, d, ..] = sha256(&bytes);
     u32::from_be_bytes([a, b, c, d])
+}
+
+pub(crate) fn vkey_of(name: &str, id: u32, kind: u8, public_key: &[u8; 32]) -> String {
+    let mut key = vec![kind];
+    key.extend_from_slice(public_key);
+    format!("{name}+{id:08x}+{}", base64::encode(&key))
+}
+
+/// Name, key id, type and public key of a text in the form of a verifier key. The id is not compared.
+pub(crate) fn parse_vkey(vkey: &str) -> Result<(String, u32, u8, [u8; 32]), NoteError> {
+    let malformed = || NoteError::KeyMalformed {
+        vkey: vkey.to_owned(),
+    };
+    let mut parts = vkey.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(malformed());
+    };
+    let is_hex = id.len() == 8
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let id = u32::from_str_radix(id, 16)
+        .ok()
+        .filter(|_| is_hex)
+        .ok_or_else(malformed)?;
+    let key = base64::decode(key).ok_or_else(malformed)?;
+    let (kind, public_key) = key.split_first().ok_or_else(malformed)?;
+    // Keys of other types have other lengths; their type is what is told.
+    let public_key = match public_key.try_into() {
+        Ok(public_key) => public_key,
+        Err(_) if ![ED25519_TYPE, COSIGNATURE_TYPE].contains(kind) => [0; 32],
+        Err(_) => return Err(malformed()),
+    };
+    Ok((name.to_owned(), id, *kind, public_key))
 }
 
 fn is_key_name(name: &str) -> bool {
@@ -161,43 +208,24 @@ impl NoteVerifier {
     /// # Errors
     /// [`NoteError`] when the form, the type or the key id is wrong.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        let malformed = || NoteError::KeyMalformed {
-            vkey: vkey.to_owned(),
-        };
-        let mut parts = vkey.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(malformed());
-        };
-        let is_hex = id.len() == 8
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let id = u32::from_str_radix(id, 16)
-            .ok()
-            .filter(|_| is_hex)
-            .ok_or_else(malformed)?;
-        let key = base64::decode(key).ok_or_else(malformed)?;
-        let (kind, public_key) = key.split_first().ok_or_else(malformed)?;
-        if *kind != ED25519_TYPE {
-            return Err(NoteError::KeyType {
-                name: name.to_owned(),
-                kind: *kind,
-            });
+        let (name, id, kind, public_key) = parse_vkey(vkey)?;
+        if kind != ED25519_TYPE {
+            return Err(NoteError::KeyType { name, kind });
         }
-        let verifier = Self::new(name, public_key.try_into().map_err(|_| malformed())?)?;
+        let verifier = Self::new(&name, public_key)?;
         if verifier.key_id == id {
             Ok(verifier)
         } else {
-            Err(malformed())
+            Err(NoteError::KeyMalformed {
+                vkey: vkey.to_owned(),
+            })
         }
     }
 
     /// The key in `vkey` form, as [`NoteVerifier::parse`] takes it.
     #[must_use]
     pub fn vkey(&self) -> String {
-        let mut key = vec![ED25519_TYPE];
-        key.extend_from_slice(&self.public_key);
-        format!("{}+{:08x}+{}", self.name, self.key_id, base64::encode(&key))
+        vkey_of(&self.name, self.key_id, ED25519_TYPE, &self.public_key)
     }
 
     /// Key name.

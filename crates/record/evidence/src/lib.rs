@@ -10,6 +10,9 @@
 
 #![warn(missing_docs)]
 
+mod pack;
+mod quorum;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -19,8 +22,12 @@ use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::proof::ProofFile;
 use bailiwick_audit::tile::TileSource;
 use bailiwick_base::Digest;
+use bailiwick_journal::WITNESSED;
 use serde::Serialize;
 use serde_json::Value;
+
+pub use pack::{OpeningLine, Pack, PackedLog, pack, verify_pack};
+pub use quorum::{Cosigned, Quorum, Witnessed};
 
 /// The logs of an installation, as folders below `log/` (data folder) or directly below an export.
 pub const LOGS: [&str; 2] = ["state", "decisions"];
@@ -42,6 +49,9 @@ pub struct LogReport {
     pub size: u64,
     /// Root hash.
     pub root: String,
+    /// What witnesses saw of it, when they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<Witnessed>,
     /// Each fault with its position and its file; none when sound.
     pub findings: Vec<String>,
 }
@@ -143,6 +153,14 @@ fn require_logs(data: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 /// # Errors
 /// When the folder holds no log, or a file cannot be read. What is wrong inside a log is a finding.
 pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogReport>> {
+    verify_witnessed(data, key, &Quorum::default())
+}
+
+/// The same; in addition, so many of these witnesses must have cosigned each log, and this one.
+///
+/// # Errors
+/// As [`verify_folder`].
+pub fn verify_witnessed(data: &Path, key: Option<&str>, quorum: &Quorum) -> anyhow::Result<Vec<LogReport>> {
     let given = key
         .map(NoteVerifier::parse)
         .transpose()
@@ -154,7 +172,14 @@ pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogRe
             Some(given) if given.name() == own.name() => (given.clone(), KeyFrom::Given),
             _ => (own, KeyFrom::Folder),
         };
-        reports.push(verify_log(log, &folder, &verifier, from)?);
+        let mut report = verify_log(log, &folder, &verifier, from)?;
+        if quorum.is_asked() {
+            match quorum.verify(&folder, &verifier, || read_checkpoint(&folder, &verifier)) {
+                Ok(witnessed) => report.witnessed = Some(witnessed),
+                Err(error) => report.findings.push(format!("{error:#}")),
+            }
+        }
+        reports.push(report);
     }
     if let Some(given) = &given {
         ensure!(
@@ -197,6 +222,7 @@ fn verify_log(
         key_from,
         size,
         root,
+        witnessed: None,
         findings: report
             .findings
             .iter()
@@ -245,6 +271,8 @@ pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>
     for (log, from) in logs {
         let to = dir.join(log);
         let key = read_vkey(&from)?;
+        // Before the checkpoint is copied, so that it is not behind what witnesses saw.
+        let witnessed = std::fs::read(from.join(WITNESSED)).ok();
         bailiwick_journal::export(&from, key.name(), &key, &to, None).with_context(|| {
             format!(
                 "log `{log}` cannot be exported: run `bailiwick log verify --data {}`",
@@ -252,6 +280,10 @@ pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>
             )
         })?;
         copy_file(&from.join(VKEY_FILE), &to.join(VKEY_FILE))?;
+        if let Some(witnessed) = witnessed {
+            let file = to.join(WITNESSED);
+            std::fs::write(&file, witnessed).with_context(|| format!("cannot write `{}`", file.display()))?;
+        }
         let report = verify_log(log, &to, &key, KeyFrom::Folder)?;
         if let Some(finding) = report.findings.first() {
             bail!(

@@ -150,6 +150,33 @@ impl dyn DiskFile + '_ {
     }
 }
 
+impl dyn Disk + '_ {
+    /// What a file holds.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.open(path, Open::Read)?.read_all()
+    }
+
+    /// Puts a file with these bytes in place of what has the name. Whoever reads sees all of the old one or all of
+    /// this one, which is durable when this returns.
+    ///
+    /// # Errors
+    /// What the disk says; a draft may stay behind.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(".new");
+        let draft = PathBuf::from(draft);
+        let file = self.open(&draft, Open::Empty)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        self.rename(&draft, path)?;
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        self.sync_folder(above.unwrap_or(Path::new(".")))
+    }
+}
+
 /// The disk of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsDisk;
@@ -285,5 +312,5 @@ fn make(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
 
 /// What a file holds.
 pub(crate) fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
-    disk.open(path, Open::Read)?.read_all()
+    disk.read(path)
 }

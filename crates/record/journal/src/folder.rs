@@ -11,6 +11,8 @@ use crate::disk::{Dir, Disk, DiskFile, Open, OsDisk, read};
 
 /// Name of the checkpoint file.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Name of the file with the newest checkpoint that witnesses of others cosigned.
+pub const WITNESSED: &str = "checkpoint.witnessed";
 /// Files that are open at a time while tiles are written.
 const OPEN_MAX: usize = 64;
 
@@ -31,11 +33,17 @@ impl TileFolder {
         }
     }
 
-    pub(crate) fn of(dir: &Dir) -> Self {
+    /// The same on another disk than this machine's.
+    #[must_use]
+    pub fn on(disk: &Arc<dyn Disk>, root: impl Into<PathBuf>) -> Self {
         Self {
-            disk: Arc::clone(&dir.disk),
-            root: dir.path.clone(),
+            disk: Arc::clone(disk),
+            root: root.into(),
         }
+    }
+
+    pub(crate) fn of(dir: &Dir) -> Self {
+        Self::on(&dir.disk, dir.path.clone())
     }
 
     /// The folder.

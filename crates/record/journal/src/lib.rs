@@ -56,7 +56,7 @@ mod write;
 pub use disk::{Disk, DiskFile, Open, OsDisk};
 pub use error::{JournalError, NotAppended};
 pub use export::{Exported, OPENINGS, Openings, export};
-pub use folder::TileFolder;
+pub use folder::{TileFolder, WITNESSED};
 pub use kill::{KillEntry, KillJournal, KillJournalError, KillMark, Slot};
 pub use log::{Appending, DecisionLog, Deps, INSTALLATION_REF, LogConfig, NoteKey, PAYLOAD_MAX, Record};
 pub use reader::{LogEntry, LogReader, Passed};

@@ -323,14 +323,15 @@ impl Marks<'_, Tx> {
         Ok(())
     }
 
-    /// Raises the epoch and the floor to it: every token issued before is dead. Every restore does this. The
-    /// transaction must be the installation's.
+    /// Raises the epoch over its present one and over `above`, and the floor to it: every token issued before is dead,
+    /// also those of a time that this store does not know of. Every restore does this. The transaction must be the
+    /// installation's.
     ///
     /// # Errors
     /// [`StoreError::OtherTenant`] in a transaction of a tenant.
-    pub async fn raise_floor(&mut self, reason: &str) -> Result<Epoch, StoreError> {
+    pub async fn raise_floor(&mut self, reason: &str, above: Epoch) -> Result<Epoch, StoreError> {
         self.0.view.require(&installation())?;
-        let floor = Epoch(self.0.head.epoch).next();
+        let floor = Epoch(self.0.head.epoch).max(above).next();
         let before = self.0.head.floor;
         self.0.head.epoch = floor.0;
         self.0.head.floor = floor.0;

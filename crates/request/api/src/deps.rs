@@ -11,6 +11,7 @@ use bailiwick_outbound::Sender;
 use bailiwick_pep::token::{AssertionVerifier, ProofVerifier, Verifier};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_store::Store;
+use bailiwick_witness::Keeper;
 use serde_json::{Value, json};
 
 use crate::heartbeats::Heartbeats;
@@ -75,6 +76,8 @@ pub struct DepsInner {
     pub kill_journal: Arc<KillJournal>,
     /// This node among the others.
     pub nodes: Nodes,
+    /// What is kept outside the data folder.
+    pub witness: Arc<Keeper>,
     /// Stops that are in force and that the state log has not taken yet.
     pub unsettled: Unsettled,
     /// Tasks that end unless somebody goes on saying that he is there.

@@ -98,7 +98,8 @@ pub struct KillReceipt {
     pub cancelled_calls: u64,
     /// Probes of each enforcement point.
     pub points: Vec<PointReading>,
-    /// Committed → no node permits any more what this forbids, microseconds; absent while that is not confirmed.
+    /// Committed → no node permits any more what this forbids and the witness outside the data folder has the epoch,
+    /// microseconds; absent while that is not confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contained_us: Option<u64>,
     /// Each node's part in that.

@@ -118,6 +118,7 @@ fn said(answer: Answer) -> Value {
         for measured in [
             "denied_us",
             "committed_us",
+            "contained_us",
             "cancelled_calls",
             "points",
             "stopped",

@@ -567,6 +567,8 @@ async fn a_proof_that_one_node_took_is_nothing_to_another() {
     world.bed.stop().await;
     let copy = tempfile::tempdir().unwrap();
     copied(&world.bed.data(), &copy.path().join("data"));
+    let witness = "data.witness";
+    std::fs::copy(world.bed.folder().join(witness), copy.path().join(witness)).unwrap();
     world.bed.run().await;
     let mut second = Bed::adopt(copy.path(), world.bed.operator.clone(), |_| {}).await;
     let first = &world.bed;

@@ -9,6 +9,7 @@ const NOT_CODES: &[&str] = &[
     "amazonaws.com",
     "bailiwick.tenant",
     "checkpoint.new",
+    "checkpoint.witnessed",
     "claim.invalid",
     "claim.sock",
     "client.register",
@@ -24,6 +25,8 @@ const NOT_CODES: &[&str] = &[
     "consent.use",
     "context.json",
     "context.task",
+    "cosigned.json",
+    "cosigner.key",
     "create.handle",
     "create.secret",
     "credential.add-upstream",
@@ -166,6 +169,7 @@ const NOT_CODES: &[&str] = &[
     "trust.workflow-moves",
     "unseal.key",
     "unseal.sealed",
+    "witness.file",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

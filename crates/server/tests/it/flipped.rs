@@ -32,7 +32,7 @@ const WITHOUT_AUTHORITY: [(&str, &str); 3] = [
     ),
 ];
 
-fn copy_of(from: &Path, to: &Path) {
+pub(crate) fn copy_of(from: &Path, to: &Path) {
     drop(fs::remove_dir_all(to));
     fs::create_dir(to).unwrap();
     fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
@@ -99,6 +99,8 @@ async fn a_flipped_bit_in_any_file_is_named_or_nothing_depends_on_it() {
     bed.stop().await;
     let (data, whole) = (bed.data(), bed.folder().join("whole"));
     copy_of(&data, &whole);
+    let witness = bed.folder().join("data.witness");
+    let word = fs::read(&witness).unwrap();
     let mut files = Vec::new();
     everything(&whole, &mut files);
     files.retain(|path| path.is_file());
@@ -119,6 +121,7 @@ async fn a_flipped_bit_in_any_file_is_named_or_nothing_depends_on_it() {
         };
         for at in places(&bytes, wanted) {
             copy_of(&whole, &data);
+            fs::write(&witness, &word).unwrap();
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             fs::write(data.join(name), &flipped).unwrap();

@@ -11,6 +11,7 @@
 mod again;
 mod asking;
 mod asserting;
+mod backing;
 mod bed;
 mod bound;
 mod carrying;
@@ -19,6 +20,7 @@ mod clock;
 mod codes;
 mod composing;
 mod consenting;
+mod cosigning;
 mod counting;
 mod describing;
 mod desk;
@@ -38,6 +40,7 @@ mod luring;
 mod narrowing;
 mod nodes;
 mod outsiders;
+mod packing;
 mod parting;
 mod pinning;
 mod proof_set;
@@ -52,6 +55,7 @@ mod sweep;
 mod telling;
 mod texts;
 mod tokens;
+mod witnessed;
 
 /// Tasks of the tests themselves.
 #[expect(

@@ -44,6 +44,11 @@ impl StoreConfig {
     pub fn served(url: String) -> Self {
         Self::Postgres { url }
     }
+
+    /// Whether all of it is one file here.
+    pub(crate) const fn is_embedded(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
 }
 
 /// How to reach the engine again.

@@ -569,7 +569,7 @@ pub(crate) async fn the_floor_rises_for_everybody(bed: Bed) {
             .map(drop)
     };
     bed.tx(&acme, kill).await.unwrap();
-    let floor = async |tx: &mut Tx| tx.mark().raise_floor("restored").await.map(drop);
+    let floor = async |tx: &mut Tx| tx.mark().raise_floor("restored", Epoch(0)).await.map(drop);
     assert_eq!(code(bed.tx(&acme, floor).await), "store.other-tenant");
     let receipt = bed.tx(Reach::Installation, floor).await.unwrap();
     assert_eq!(receipt.epoch, Epoch(2));
@@ -618,7 +618,7 @@ pub(crate) async fn another_node_catches_up(bed: Bed) {
     };
     bed.tx(&acme, everything).await.unwrap();
     bed.tx(Reach::Installation, async |tx| {
-        tx.mark().raise_floor("restored").await.map(drop)
+        tx.mark().raise_floor("restored", Epoch(0)).await.map(drop)
     })
     .await
     .unwrap();

@@ -22,7 +22,7 @@ const WITHOUT_AUTHORITY: [&str; 6] = [
     "idempotency",
     "lease",
     "node",
-    // Sealed, with name and version in what is authenticated: whoever opens it notices.
+    // Sealed with its name in what is authenticated: whoever opens it notices.
     "shared_key",
     "subscription_progress",
 ];

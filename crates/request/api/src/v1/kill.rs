@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{
-    AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, limits, nearest,
+    AgentLabel, Digest, Epoch, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, limits, nearest,
 };
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
@@ -89,7 +89,7 @@ async fn run(
         }
     };
     let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
-    let ends = contained(deps, receipt.epoch).await;
+    let (contained_us, nodes) = contained(deps, &receipt).await;
     let mut response = Json(wire::KillReceipt {
         scope: scope_in_words(&scope),
         effect: effect_in_words(effect).to_owned(),
@@ -99,8 +99,8 @@ async fn run(
         committed_us: done.as_ref().map_or(0, |d| micros(d.committed)),
         cancelled_calls: cancelled,
         points: done.map(|d| d.points).unwrap_or_default(),
-        contained_us: ends.as_ref().map(|(after, _)| *after),
-        nodes: ends.map(|(_, nodes)| nodes).unwrap_or_default(),
+        contained_us,
+        nodes,
         // Reckoned last: listing a large tenant must not hold up its stop.
         stopped: dry_run(deps, &scope, effect, &before, cancelled),
         still: Vec::new(),
@@ -110,8 +110,30 @@ async fn run(
     Ok(response)
 }
 
-/// When every node had the stop or could permit nothing any more, and each one's part. Alone, that is at the commit.
-async fn contained(deps: &Deps, epoch: bailiwick_base::Epoch) -> Option<(u64, Vec<wire::NodeEnd>)> {
+/// When every node had the stop or could permit nothing any more and this node's witness held it, counted from the
+/// commit; and each node's part. Alone and without a witness, that is at the commit.
+async fn contained(deps: &Deps, receipt: &Receipt) -> (Option<u64>, Vec<wire::NodeEnd>) {
+    let committed = deps.clock.monotonic();
+    let (nodes, held) = tokio::join!(
+        ends(deps, receipt.epoch),
+        deps.witness.hold(receipt.epoch, receipt.pos)
+    );
+    let Some((after, ends)) = nodes else {
+        return (None, Vec::new());
+    };
+    if let Err(error) = held {
+        tracing::error!(%error, "a kill is committed and not contained");
+        return (None, ends);
+    }
+    let witnessed = deps
+        .witness
+        .held()
+        .map_or(0, |_| micros(deps.clock.monotonic().saturating_sub(committed)));
+    (Some(after.max(witnessed)), ends)
+}
+
+/// Each node's part in a stop, and when the last was done.
+async fn ends(deps: &Deps, epoch: Epoch) -> Option<(u64, Vec<wire::NodeEnd>)> {
     if !deps.store.is_shared() {
         return Some((0, Vec::new()));
     }

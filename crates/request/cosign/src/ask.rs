@@ -1,0 +1,374 @@
+//! Asking witnesses to cosign our checkpoints.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_audit::checkpoint::SignedCheckpoint;
+use bailiwick_audit::cosign::WitnessKey;
+use bailiwick_audit::merkle::ConsistencyProof;
+use bailiwick_audit::note::{Note, NoteError, NoteSignature};
+use bailiwick_base::Secret;
+use bailiwick_journal::{DecisionLog, Disk, JournalError, StateTiles, WITNESSED};
+use bailiwick_outbound::{AddressRule, Answer, Endpoint, FetchError, GuardError, Message, Sender};
+use bailiwick_witness::WitnessConfig;
+use bailiwick_witness::cosigner::AddCheckpoint;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+/// How often witnesses are asked for what they have not cosigned.
+const EVERY: Duration = Duration::from_secs(2);
+/// After so many rounds a checkpoint with fewer cosignatures replaces one with more: ten minutes.
+const PATIENCE: u32 = 300;
+/// Witnesses that are asked.
+const PLACES_MAX: usize = 16;
+
+/// A witness of the configuration cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Its address.
+    #[error("config key `witness.cosigners`: witness {number}")]
+    Address {
+        /// From 1.
+        number: usize,
+        /// What is wrong.
+        #[source]
+        source: GuardError,
+    },
+    /// Its key.
+    #[error("config key `witness.cosigners`: witness {number}")]
+    Key {
+        /// From 1.
+        number: usize,
+        /// What is wrong.
+        #[source]
+        source: NoteError,
+    },
+    /// Too many.
+    #[error("config key `witness.cosigners`: {found} witnesses are more than {PLACES_MAX}")]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
+}
+
+/// A log whose growth can be proved.
+pub trait Provable: Send + Sync {
+    /// The checkpoint that is shown.
+    fn shown(&self) -> Arc<SignedCheckpoint>;
+
+    /// Proof that the checkpoint with it extends the first `old` entries. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What its tiles say.
+    fn prove_since(&self, old: u64) -> Result<(ConsistencyProof, Arc<SignedCheckpoint>), JournalError>;
+}
+
+impl Provable for StateTiles {
+    fn shown(&self) -> Arc<SignedCheckpoint> {
+        self.checkpoint()
+    }
+
+    fn prove_since(&self, old: u64) -> Result<(ConsistencyProof, Arc<SignedCheckpoint>), JournalError> {
+        self.prove_consistency(old)
+    }
+}
+
+impl Provable for DecisionLog {
+    fn shown(&self) -> Arc<SignedCheckpoint> {
+        self.checkpoint()
+    }
+
+    fn prove_since(&self, old: u64) -> Result<(ConsistencyProof, Arc<SignedCheckpoint>), JournalError> {
+        self.prove_consistency(old)
+    }
+}
+
+/// A log that is to be cosigned.
+pub struct AskedLog {
+    log: Arc<dyn Provable>,
+    /// Where its cosigned checkpoint is put.
+    file: PathBuf,
+    /// The checkpoint that is being cosigned, with what came in.
+    collected: Option<Note>,
+    /// What was put there last, and how many cosignatures that has.
+    written: (Vec<u8>, usize),
+    /// Rounds in which the file was not written.
+    waited: u32,
+    /// What each witness cosigned last, by its own word.
+    sizes: Vec<u64>,
+}
+
+impl AskedLog {
+    /// The log in `folder`.
+    #[must_use]
+    pub fn new(log: Arc<dyn Provable>, folder: &Path) -> Self {
+        Self {
+            log,
+            file: folder.join(WITNESSED),
+            collected: None,
+            written: (Vec::new(), 0),
+            waited: 0,
+            sizes: Vec::new(),
+        }
+    }
+}
+
+struct Place {
+    endpoint: Endpoint,
+    rule: AddressRule,
+    key: WitnessKey,
+    is_silent: bool,
+}
+
+/// Asks the configured witnesses, round after round.
+pub struct Asker {
+    places: Vec<Place>,
+    sender: Sender,
+    disk: Arc<dyn Disk>,
+    logs: Vec<AskedLog>,
+}
+
+/// Why a witness did not cosign.
+#[derive(Debug, thiserror::Error)]
+enum NotCosigned {
+    #[error("it has cosigned {0} entries")]
+    Conflict(u64),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Prover(#[from] tokio::task::JoinError),
+    #[error("it answered {0}")]
+    Refused(StatusCode),
+    #[error(transparent)]
+    Send(#[from] FetchError),
+    #[error("its cosignature does not verify")]
+    Signature,
+}
+
+impl Asker {
+    /// For the witnesses of the configuration.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn new(
+        config: &WitnessConfig,
+        sender: Sender,
+        disk: Arc<dyn Disk>,
+        logs: Vec<AskedLog>,
+    ) -> Result<Self, AskError> {
+        let found = config.cosigners.len();
+        if found > PLACES_MAX {
+            return Err(AskError::TooMany { found });
+        }
+        let mut places = Vec::with_capacity(found);
+        for (number, given) in (1..).zip(&config.cosigners) {
+            let address = |source| AskError::Address { number, source };
+            let url = format!("{}/add-checkpoint", given.url.trim_end_matches('/'));
+            places.push(Place {
+                endpoint: Endpoint::parse(&url, given.danger_plaintext).map_err(address)?,
+                rule: AddressRule::parse(&given.allow_addresses).map_err(address)?,
+                key: WitnessKey::parse(&given.vkey).map_err(|source| AskError::Key { number, source })?,
+                is_silent: false,
+            });
+        }
+        Ok(Self {
+            places,
+            sender,
+            disk,
+            logs,
+        })
+    }
+
+    /// For both logs of a node, with their folders below the data folder `data`.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn of_node(
+        config: &WitnessConfig,
+        data: &Path,
+        (sender, disk): (Sender, &Arc<dyn Disk>),
+        (state, decisions): (&Arc<StateTiles>, &Arc<DecisionLog>),
+    ) -> Result<Self, AskError> {
+        let folder = data.join("log");
+        let logs = vec![
+            AskedLog::new(Arc::clone(state) as _, &folder.join("state")),
+            AskedLog::new(Arc::clone(decisions) as _, &folder.join("decisions")),
+        ];
+        Self::new(config, sender, Arc::clone(disk), logs)
+    }
+
+    /// Asks until `stop` comes.
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
+        if self.places.is_empty() {
+            return;
+        }
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                () = self.round() => {}
+            }
+            if tokio::time::timeout(EVERY, &mut stop).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Asks every witness for what it has not cosigned of each log.
+    async fn round(&mut self) {
+        for log in &mut self.logs {
+            log.sizes.resize(self.places.len(), 0);
+            for (place, size) in self.places.iter_mut().zip(log.sizes.iter_mut()) {
+                let asked = ask(&self.sender, place, &log.log, size, &mut log.collected).await;
+                tell(place, asked);
+            }
+            log.write(&self.disk, self.places.len()).await;
+        }
+    }
+}
+
+/// One witness, once more when it says that it stands elsewhere than was thought.
+async fn ask(
+    sender: &Sender,
+    place: &Place,
+    log: &Arc<dyn Provable>,
+    size: &mut u64,
+    collected: &mut Option<Note>,
+) -> Result<(), NotCosigned> {
+    match ask_once(sender, place, log, size, collected).await {
+        Err(NotCosigned::Conflict(stands)) if stands != *size && stands <= log.shown().checkpoint().size => {
+            *size = stands;
+            ask_once(sender, place, log, size, collected).await
+        }
+        asked => asked,
+    }
+}
+
+async fn ask_once(
+    sender: &Sender,
+    place: &Place,
+    log: &Arc<dyn Provable>,
+    size: &mut u64,
+    collected: &mut Option<Note>,
+) -> Result<(), NotCosigned> {
+    let shown = log.shown();
+    let is_had =
+        |note: &Note| note.text() == shown.note().text() && matches!(place.key.cosigned(note), Ok(Some(_)));
+    if shown.checkpoint().size == 0 || collected.as_ref().is_some_and(is_had) {
+        return Ok(());
+    }
+    let (proof, signed) = match *size {
+        0 => (Vec::new(), shown),
+        old => {
+            let log = Arc::clone(log);
+            let (proof, signed) = tokio::task::spawn_blocking(move || log.prove_since(old)).await??;
+            (proof.hashes, signed)
+        }
+    };
+    let request = AddCheckpoint {
+        old: *size,
+        proof,
+        checkpoint: signed.to_bytes(),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    let message = Message {
+        method: Method::POST,
+        headers,
+        body: Secret::new(request.encode()),
+    };
+    let answer = sender.send(&place.endpoint, &place.rule, message).await?;
+    let line = read(&answer, place, &signed)?;
+    *size = signed.checkpoint().size;
+    let note = collected
+        .take()
+        .filter(|note| note.text() == signed.note().text())
+        .unwrap_or_else(|| signed.note().clone());
+    *collected = Some(with(note, line));
+    Ok(())
+}
+
+fn with(mut note: Note, line: NoteSignature) -> Note {
+    if let Err(error) = note.push(line) {
+        tracing::warn!(%error, "a cosignature was not kept");
+    }
+    note
+}
+
+/// The witness's own line, verified over what was sent.
+fn read(answer: &Answer, place: &Place, sent: &SignedCheckpoint) -> Result<NoteSignature, NotCosigned> {
+    let body = answer.body.reveal();
+    match answer.status {
+        StatusCode::OK => {}
+        StatusCode::CONFLICT => {
+            let size = std::str::from_utf8(body)
+                .ok()
+                .and_then(|text| text.trim_end().parse().ok());
+            return Err(size.map_or(NotCosigned::Refused(answer.status), NotCosigned::Conflict));
+        }
+        other => return Err(NotCosigned::Refused(other)),
+    }
+    let mut bytes = sent.to_bytes();
+    bytes.extend_from_slice(body);
+    let note = Note::parse(&bytes).map_err(|_| NotCosigned::Signature)?;
+    if note.text() != sent.note().text() || !matches!(place.key.cosigned(&note), Ok(Some(_))) {
+        return Err(NotCosigned::Signature);
+    }
+    let own = |line: &&NoteSignature| line.name == place.key.name() && line.key_id == place.key.key_id();
+    note.signatures()
+        .iter()
+        .find(own)
+        .cloned()
+        .ok_or(NotCosigned::Signature)
+}
+
+/// Says once that a witness is silent, and once that it is back.
+fn tell(place: &mut Place, asked: Result<(), NotCosigned>) {
+    match asked {
+        Ok(()) => {
+            if std::mem::take(&mut place.is_silent) {
+                tracing::info!(witness = place.key.name(), "the witness cosigns again");
+            }
+        }
+        Err(error) => {
+            metrics::counter!("bailiwick_cosignatures_missed_total").increment(1);
+            if !std::mem::replace(&mut place.is_silent, true) {
+                tracing::warn!(witness = place.key.name(), %error, "a witness does not cosign");
+            }
+        }
+    }
+}
+
+impl AskedLog {
+    /// Puts what was collected where readers find it. Fewer cosignatures replace more only when the missing ones do
+    /// not come for long.
+    async fn write(&mut self, disk: &Arc<dyn Disk>, asked: usize) {
+        let Some(note) = &self.collected else {
+            return;
+        };
+        let bytes = note.to_string().into_bytes();
+        if bytes == self.written.0 {
+            return;
+        }
+        // One line is the log's own.
+        let cosigned = note.signatures().len().saturating_sub(1);
+        self.waited += 1;
+        if cosigned < self.written.1.min(asked) && self.waited < PATIENCE {
+            return;
+        }
+        let (disk, file, kept) = (Arc::clone(disk), self.file.clone(), bytes.clone());
+        let written = tokio::task::spawn_blocking(move || disk.replace(&file, &kept)).await;
+        match written {
+            Ok(Ok(())) => {
+                self.written = (bytes, cosigned);
+                self.waited = 0;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "a cosigned checkpoint could not be written"),
+            Err(error) => tracing::warn!(%error, "a cosigned checkpoint could not be written"),
+        }
+    }
+}
