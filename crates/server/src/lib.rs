@@ -57,6 +57,14 @@ pub fn run<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(runtime.block_on(work))
 }
 
+/// Makes the witness of a node that joins.
+///
+/// # Errors
+/// As [`bailiwick_witness::begin_joined`].
+pub fn begin_witness(config: &Config) -> Result<(), WitnessError> {
+    bailiwick_witness::begin_joined(&config.witness, &config.data, &bailiwick_journal::OsDisk)
+}
+
 /// Serves `routes` and nothing else on the configured listener until a signal; `ready` hears the address.
 ///
 /// # Errors

@@ -138,7 +138,7 @@ test("a fenced node writes nothing and answers nothing, and comes back only when
 test("a third node joins; drained, it never leads, until it is drained no more", async ({ nodes }) => {
     const third = await nodes.add("node-c");
     await nodes.level(third);
-    assert.equal((await nodes.health(third)).live_nodes, 3);
+    await until("the third to see all three", async () => (await nodes.health(third)).live_nodes === 3);
     await nodes.first.cli(["node", "drain", "node-c", "--reason", "upgrade"], { tenant: null });
     assert.equal((await nodes.list())["node-c"].standing, "draining");
     const receipt = await nodes.first.kill("owner", "finance");

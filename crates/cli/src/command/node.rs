@@ -115,6 +115,7 @@ async fn join(
     let joined: JoinedNode = post_openly(server, global.ca.as_deref(), "/v1/nodes/join", &asked).await?;
     let answer = URL_SAFE_NO_PAD.decode(&joined.sealed).map_err(|e| failed(&e))?;
     let unseal = bailiwick_server::unseal(config)?;
+    bailiwick_server::begin_witness(config).map_err(|e| failed(&e))?;
     let said = (token.as_str(), joined.state_origin.as_str());
     joining
         .finish(&answer, said, &config.data, &unseal)

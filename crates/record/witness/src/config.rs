@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use bailiwick_base::Epoch;
+use bailiwick_journal::Disk;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refused, WitnessError};
+use crate::word::Word;
 
 /// What the default file is called beside the data folder.
 const ENDING: &str = ".witness";
@@ -83,6 +86,23 @@ impl WitnessConfig {
         }
         Ok(Some(path))
     }
+}
+
+/// Makes the witness of a node that joins an installation: it has seen nothing of logs that this node will keep. The
+/// epoch of one that is there already, from when the node was here before, stays. Blocks on the disk.
+///
+/// # Errors
+/// [`Refused::Inside`], [`Refused::Unreadable`], [`Refused::Damaged`], [`Refused::Unwritable`].
+pub fn begin_joined(config: &WitnessConfig, data: &Path, disk: &dyn Disk) -> Result<(), WitnessError> {
+    let Some(path) = config.place(data)? else {
+        return Ok(());
+    };
+    let before = Word::read(disk, &path)?;
+    let word = Word {
+        epoch: before.map_or(Epoch(0), |word| word.epoch),
+        checkpoints: Vec::new(),
+    };
+    Ok(word.write(disk, &path)?)
 }
 
 /// The path without links, as far as it is there.

@@ -33,7 +33,7 @@ mod examine;
 mod keeper;
 mod word;
 
-pub use config::{CosignerPlace, WitnessConfig};
+pub use config::{CosignerPlace, WitnessConfig, begin_joined};
 pub use error::{Refused, WitnessError};
 pub use examine::{Examined, LogFolder};
 pub use keeper::{Keeper, NotHeld};

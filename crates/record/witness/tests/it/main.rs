@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bailiwick_base::Epoch;
 use bailiwick_journal::Disk;
 use bailiwick_simulation::{Chance, Fault, FaultyDisk, MemoryDisk};
-use bailiwick_witness::{Refused, Word};
+use bailiwick_witness::{Refused, WitnessConfig, Word, begin_joined};
 
 const PLACE: &str = "/elsewhere/data.witness";
 
@@ -105,4 +105,23 @@ fn a_file_that_is_not_a_word_is_named() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_node_that_joins_begins_a_witness_that_keeps_the_epoch_of_the_one_before() {
+    let disk = MemoryDisk::new();
+    disk.create_folders(Path::new("/elsewhere")).unwrap();
+    let (data, file) = (Path::new("/elsewhere/data"), Path::new(PLACE));
+    let config = WitnessConfig::default();
+    begin_joined(&config, data, &disk).unwrap();
+    let read = || Word::read(&disk, file).unwrap().unwrap();
+    assert_eq!((read().epoch, read().checkpoints.len()), (Epoch(0), 0));
+    word(7).write(&disk, file).unwrap();
+    begin_joined(&config, data, &disk).unwrap();
+    assert_eq!((read().epoch, read().checkpoints.len()), (Epoch(7), 0));
+    (&disk as &dyn Disk).replace(file, b"x").unwrap();
+    assert!(
+        begin_joined(&config, data, &disk).is_err(),
+        "a damaged one is not taken over"
+    );
 }
