@@ -6,7 +6,7 @@ use anyhow::Context;
 use bailiwick_api::Federation;
 use bailiwick_attest::{Attester, StsAttester};
 use bailiwick_base::{Clock, Entropy};
-use bailiwick_outbound::{Dialer, FetchConfig, Fetcher, SendConfig, Sender};
+use bailiwick_outbound::{Dialer, FetchConfig, Fetcher, LaneConfig, SendConfig, Sender};
 use bailiwick_pep::token::{ProofConfig, ProofVerifier, TurnNonces};
 
 /// Verification of proofs, under a key that nobody else has and that ends with this process.
@@ -34,7 +34,8 @@ pub(crate) fn federation(dialer: &Dialer, clock: &Arc<dyn Clock>) -> anyhow::Res
         .attestor(bailiwick_credential::trust::Method::Aws)
         .cloned()
         .context("content of AWS is missing")?;
-    let sts = StsAttester::new(Sender::new(dialer.clone(), SendConfig::default()), Arc::new(aws));
+    let sender = Sender::new(dialer.clone(), SendConfig::default());
+    let sts = StsAttester::new(sender, Arc::new(aws), LaneConfig::default());
     let federation = Federation::new(attester, documents, clock.now());
     Ok(Arc::new(federation.with_sts(sts)))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bailiwick_base::{Digest, Secret, Sha256, TenantId, Time, json};
 use bailiwick_credential::trust::Attestor;
-use bailiwick_outbound::{Endpoint, Message, Sender};
+use bailiwick_outbound::{Endpoint, FetchError, LaneConfig, Lanes, Message, Sender};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -252,19 +252,25 @@ fn amz_date(text: &str) -> Result<Time, AttestError> {
 pub struct StsAttester {
     sender: Sender,
     attestor: Arc<Attestor>,
+    lanes: Lanes,
 }
 
 impl StsAttester {
     /// An attester that reaches STS through `sender`; `attestor` is what is known of AWS.
     #[must_use]
-    pub const fn new(sender: Sender, attestor: Arc<Attestor>) -> Self {
-        Self { sender, attestor }
+    pub fn new(sender: Sender, attestor: Arc<Attestor>, lanes: LaneConfig) -> Self {
+        Self {
+            sender,
+            attestor,
+            lanes: Lanes::new(lanes),
+        }
     }
 
-    /// Asks STS, at the endpoint of `issuer`, who signed `request`.
+    /// Asks STS, at the endpoint of `issuer`, who signed `request`. Whoever shows one is nobody yet, and each is asked
+    /// about: so many at once for a tenant and no more.
     ///
     /// # Errors
-    /// [`AttestError`]; [`AttestError::Keys`] when STS does not answer.
+    /// [`AttestError`]; [`AttestError::Keys`] when STS does not answer, or too many are being asked about.
     pub async fn verify(
         &self,
         request: &SignedRequest,
@@ -299,6 +305,8 @@ impl StsAttester {
             headers,
             body: Secret::new(BODY.as_bytes().to_vec()),
         };
+        let lane = self.lanes.take(&issuer.tenant).await;
+        let _lane = lane.ok_or_else(|| unreachable(FetchError::Busy))?;
         let answer = self
             .sender
             .send(&endpoint, &issuer.addresses, message)
@@ -309,9 +317,7 @@ impl StsAttester {
             StatusCode::OK => {}
             status if status.is_client_error() => return Err(AttestError::NotVouched),
             status => {
-                return Err(unreachable(bailiwick_outbound::FetchError::Status(
-                    status.as_u16(),
-                )));
+                return Err(unreachable(FetchError::Status(status.as_u16())));
             }
         }
         let attributes = claims::attributes(&caller(&text)?, &self.attestor)?;

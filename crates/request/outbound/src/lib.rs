@@ -17,6 +17,7 @@ mod dial;
 mod endpoint;
 mod fetch;
 mod freshness;
+mod lane;
 mod memory;
 mod ports;
 mod send;
@@ -31,6 +32,7 @@ pub use dial::{
 };
 pub use endpoint::{Endpoint, GuardError};
 pub use fetch::{Destination, Document, FetchConfig, FetchError, Fetcher, Need};
+pub use lane::{Lane, LaneConfig, Lanes};
 pub use ports::{Spawner, UpstreamSecrets};
 pub use send::{Answer, Message, SendConfig, Sender};
 pub use sigv4::{AccessKey, AwsPost};

@@ -9,5 +9,6 @@
 mod issuer;
 mod keys;
 mod methods;
+mod sts;
 mod times;
 mod vendors;

@@ -8,4 +8,5 @@
 
 mod addresses;
 mod fetching;
+mod lanes;
 mod server;
