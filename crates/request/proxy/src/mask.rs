@@ -78,6 +78,35 @@ impl Mask {
         found.then_some(out)
     }
 
+    /// Whether a spelling is in the name of a header. Such a name has no capitals, so none are compared.
+    pub(crate) fn is_in_name(&self, name: &[u8]) -> bool {
+        let Some(needles) = &self.needles else {
+            return false;
+        };
+        let holds = |text: &[u8]| {
+            needles.all.iter().any(|needle| {
+                let needle = needle.reveal();
+                text.windows(needle.len().max(1))
+                    .any(|piece| piece.eq_ignore_ascii_case(needle))
+            })
+        };
+        if holds(name) {
+            return true;
+        }
+        let mut reading = Reading::of(name);
+        for _ in 0..LAYERS {
+            for coding in Coding::ALL {
+                if let Some(inner) = reading.without(coding) {
+                    if holds(&inner.text) {
+                        return true;
+                    }
+                    reading = inner;
+                }
+            }
+        }
+        false
+    }
+
     /// The next piece of a text that comes in pieces. What could be the beginning of a spelling waits for the rest.
     pub(crate) fn next(&mut self, piece: Bytes) -> Bytes {
         let Some(needles) = &self.needles else {
@@ -262,6 +291,27 @@ mod tests {
         assert_eq!(mask.next(Bytes::from_static(b"ardine\n\n")), "CANARY/sardine\n\n");
         assert_eq!(mask.rest(), "");
         assert_eq!(mask.masked(b"CANARY"), None);
+    }
+
+    #[test]
+    fn a_spelling_in_the_name_of_a_header_is_found_without_its_capitals() {
+        let secret = "Sk-Live.51H8xQaZ";
+        let mask = Mask::new(secret.as_bytes(), format!("Bearer {secret}").as_bytes()).unwrap();
+        let hex: String = secret.bytes().map(|b| format!("{b:02x}")).collect();
+        for spelling in [
+            secret.to_lowercase(),
+            secret.to_owned(),
+            hex,
+            secret.to_lowercase().replace('.', "%2e").replace('-', "%2D"),
+            STANDARD.encode(secret).trim_end_matches('=').to_lowercase(),
+        ] {
+            assert!(
+                mask.is_in_name(format!("x-{spelling}-y").as_bytes()),
+                "{spelling}"
+            );
+        }
+        assert!(!mask.is_in_name(b"x-sk-live.51h8xqa"));
+        assert!(!Mask::default().is_in_name(secret.as_bytes()));
     }
 
     #[test]

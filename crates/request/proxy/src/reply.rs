@@ -6,7 +6,7 @@ use std::time::Duration;
 use bailiwick_pep::{Outcome, Permit};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 
@@ -43,13 +43,7 @@ pub(crate) fn pass_on(
             "the destination wants to speak another protocol",
         ));
     }
-    let mut covered = 0_u32;
-    for value in parts.headers.values_mut() {
-        if let Some(masked) = mask.masked(value.as_bytes()) {
-            covered += 1;
-            *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("*"));
-        }
-    }
+    let covered = cover(&mut parts.headers, &mask);
     if covered > 0 {
         tracing::warn!(
             headers = covered,
@@ -75,6 +69,26 @@ pub(crate) fn pass_on(
     };
     let body = StreamBody::new(stream::unfold(open, Open::next));
     Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// Covers the secret in values; a header that has it in its name stays behind whole. Gives how many there were.
+fn cover(headers: &mut HeaderMap, mask: &Mask) -> usize {
+    let telling: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| mask.is_in_name(name.as_str().as_bytes()))
+        .cloned()
+        .collect();
+    for name in &telling {
+        headers.remove(name);
+    }
+    let mut covered = telling.len();
+    for value in headers.values_mut() {
+        if let Some(masked) = mask.masked(value.as_bytes()) {
+            covered += 1;
+            *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("*"));
+        }
+    }
+    covered
 }
 
 /// Packed for this hop or for the reader, or in letters of several bytes each.
@@ -178,5 +192,32 @@ impl Open {
     fn broken(self, permit: Permit, outcome: Outcome, why: &'static str) -> Next {
         permit.finish(outcome);
         Some((Err(std::io::Error::other(why)), self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_is_named_with_the_secret_stays_behind_and_a_value_is_covered() {
+        let secret = "Sk-Live-51H8xQaZ";
+        let mask = Mask::new(secret.as_bytes(), secret.as_bytes()).unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-request-id", "7".to_owned()),
+            ("x-sk-live-51h8xqaz", "1".to_owned()),
+            ("x-sk-live-51h8xqaz", "2".to_owned()),
+            ("x-echo", format!("key {secret}")),
+        ] {
+            let name = HeaderName::from_static(name);
+            headers.append(name, HeaderValue::from_str(&value).unwrap());
+        }
+        assert_eq!(cover(&mut headers, &mask), 2);
+        let left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        assert_eq!(left, [("x-request-id", "7"), ("x-echo", "key ****************")]);
     }
 }
