@@ -18,17 +18,19 @@ pub struct Finding {
     pub what: String,
     /// The command that mends it; none when there is nothing to mend.
     pub mend: Option<String>,
+    /// What would be better, where it works as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 fn fine(what: String) -> Finding {
-    Finding { what, mend: None }
+    let (mend, advice) = (None, None);
+    Finding { what, mend, advice }
 }
 
 fn mend(what: String, mend: String) -> Finding {
-    Finding {
-        what,
-        mend: Some(mend),
-    }
+    let mend = Some(mend);
+    Finding { mend, ..fine(what) }
 }
 
 /// Looks at the data folder of an installation.
@@ -134,7 +136,15 @@ fn private_file(file: &Path, title: &str) -> Finding {
             format!("{title} `{shown}` may be read by others"),
             format!("chmod 600 {shown}"),
         ),
-        Ok(_) => fine(format!("{title} is private")),
+        Ok(_) => Finding {
+            advice: Some(format!(
+                "stop the service, move `{shown}` elsewhere and name it there, `keys.unseal_file` in the file of \
+                 --config: docs/guides/keys.md"
+            )),
+            ..fine(format!(
+                "{title} is private, but lies beside what it opens: a copy of the data folder opens itself"
+            ))
+        },
     }
 }
 

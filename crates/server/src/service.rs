@@ -144,8 +144,13 @@ impl Service {
         // The programs it starts have files of their own kind; everything this process makes is its user's alone.
         let (launcher, launcher_process) = start_launcher(machine.launcher.as_deref());
         let _before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
-        make_data_folder(&config.data)?;
+        // Ports that are taken are found before anything is made.
         let listener = Listener::bind(config.socket()?, &config.listen).await?;
+        if let Some(proxy) = config.proxy_listen()? {
+            std::net::TcpListener::bind(proxy)
+                .with_context(|| format!("config key `proxy.listen`: cannot listen on {proxy}"))?;
+        }
+        make_data_folder(&config.data)?;
         let base_url = base_url(&config, &listener)?;
         let ground = ground(&config, &base_url, (machine.clock, &machine.disk)).await?;
         let stop = CancellationToken::new();

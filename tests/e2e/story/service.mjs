@@ -184,6 +184,8 @@ test("doctor finds what is open to others and prints the command that mends it",
     const sound = await installation.run(["doctor", "--data", installation.data]);
     assert.equal(sound.code, 0, sound.stdout);
     assert.ok(sound.json.findings.some(finding => /the store is what its state log tells/.test(finding.what)), sound.stdout);
+    const paper = await installation.run(["doctor", "--data", installation.data], { json: false });
+    assert.match(paper.stdout, /^WARN {2}unseal key is private, but lies beside what it opens.*\n +stop the service, move .*keys\.unseal_file/m);
     chmodSync(installation.data, 0o755);
     const open = await installation.run(["doctor", "--data", installation.data]);
     assert.equal(open.code, 1);

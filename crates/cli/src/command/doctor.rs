@@ -16,10 +16,14 @@ pub(crate) fn run(command: &Doctor, global: &Global, output: &Output) -> Done {
     let sound = findings.iter().all(|f| f.mend.is_none());
     output.result(&json!({"sound": sound, "findings": findings}), |paper| {
         for finding in &findings {
-            let state = if finding.mend.is_none() { "ok  " } else { "MEND" };
+            let state = match (&finding.mend, &finding.advice) {
+                (Some(_), _) => "MEND",
+                (None, Some(_)) => "WARN",
+                (None, None) => "ok  ",
+            };
             paper.line(format!("{state}  {}", finding.what));
-            if let Some(mend) = &finding.mend {
-                paper.line(format!("      {mend}"));
+            if let Some(next) = finding.mend.as_ref().or(finding.advice.as_ref()) {
+                paper.line(format!("      {next}"));
             }
         }
     });

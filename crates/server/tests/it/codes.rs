@@ -162,6 +162,7 @@ const NOT_CODES: &[&str] = &[
     "trust.role-by-name",
     "trust.set-operator",
     "trust.subject-form",
+    "trust.superuser",
     "trust.tag",
     "trust.tag-for-branch",
     "trust.two-environments",

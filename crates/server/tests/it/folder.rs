@@ -278,3 +278,21 @@ async fn a_store_that_is_not_there_is_said_with_its_place() {
     let said = refusal(config).await;
     assert!(said.contains("cannot read"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_whose_port_is_taken_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = folder.path().join("data");
+    let mut busy = config(&data, |_| {});
+    busy.listen.address = address.clone();
+    let said = refusal(busy).await;
+    assert!(said.contains("choose another address with --listen"), "{said}");
+    assert!(!data.exists());
+    let mut busy = config(&data, |_| {});
+    busy.proxy.listen = address;
+    let said = refusal(busy).await;
+    assert!(said.contains("config key `proxy.listen`"), "{said}");
+    assert!(!data.exists());
+}

@@ -273,6 +273,13 @@ async fn doctor_names_what_is_wrong_with_the_command_that_mends_it() {
         findings.into_iter().filter_map(mend).collect()
     };
     assert!(wrong().await.is_empty(), "{:?}", wrong().await);
+    // Right for a try, so it is no fault.
+    let found = examine(Some(&data)).await;
+    let advice: Vec<_> = found.iter().filter_map(|f| f.advice.as_deref()).collect();
+    assert!(
+        matches!(advice[..], [one] if one.contains("keys.unseal_file")),
+        "{found:?}"
+    );
     let narrow =
         |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     narrow(&bed.data(), 0o755);

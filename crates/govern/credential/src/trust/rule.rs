@@ -360,6 +360,11 @@ pub fn lint_trust(trust: &Trust, attestor: &Attestor) -> Vec<TrustFinding> {
             "trust.every-branch",
             "every branch and every pull request of the repository is this identity: add `environment` or `ref`",
         ),
+        Method::UnixPeer if trust.attributes.get("uid").map(String::as_str) == Some("0") => note(
+            "trust.superuser",
+            "every program of root is this identity, and root becomes any user and any program: run the workload as a \
+             user of its own, and match its uid and `exe`",
+        ),
         Method::UnixPeer if !has("exe") => note(
             "trust.every-program",
             "every program of this user is this identity: add `exe` with the path of the one that is meant",

@@ -202,4 +202,16 @@ fn the_linter_names_what_a_rule_leaves_open() {
         codes(&[WHOLE[0], WHOLE[1], ("ref", "refs/heads/main")]),
         ["trust.any-event"]
     );
+    let of_peer = |pairs: &[(&str, &str)]| -> Vec<&str> {
+        let mut rule = added(plan("acme", 1, &WHOLE), &[]).unwrap();
+        rule.attributes = attributes(pairs);
+        let peer = Attestor {
+            method: Method::UnixPeer,
+            ..attestor()
+        };
+        lint_trust(&rule, &peer).into_iter().map(|f| f.code).collect()
+    };
+    assert_eq!(of_peer(&[("uid", "1000")]), ["trust.every-program"]);
+    assert_eq!(of_peer(&[("uid", "0")]), ["trust.superuser"]);
+    assert!(of_peer(&[("uid", "1000"), ("exe", "/usr/bin/billing")]).is_empty());
 }
