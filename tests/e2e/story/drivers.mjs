@@ -301,7 +301,7 @@ test("both logins of a revoked credential are closed at once, although a session
     cluster.admin(`CREATE ROLE stock_a LOGIN PASSWORD '${first}' IN ROLE stock_app`);
     cluster.admin("CREATE DATABASE stock OWNER stock_app");
     await add("stocker", manager, ["--kind", "generic"]);
-    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/stock`, "--allow-plaintext", "--role", "stock_app", "--login", "stock_a", "--login", "stock_b"];
+    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/stock`, "--allow-plaintext", "--allow-address", "127.0.0.1/32", "--role", "stock_app", "--login", "stock_a", "--login", "stock_b"];
     await add("stock-db", first, [...pg, "--manager-login", "stocker", "--manager", "stocker"]);
     const session = await cluster.session("stock_a", first, "anybody", "stock");
     await installation.cli(["credential", "rotate", "stock-db"]);
@@ -333,7 +333,7 @@ test("a revoked credential is refused by its system, at once and with evidence, 
     cluster.admin(`CREATE ROLE orders_a LOGIN PASSWORD '${first}' IN ROLE orders_app`);
     cluster.admin("CREATE DATABASE orders OWNER orders_app");
     await add("rotator", manager, ["--kind", "generic"]);
-    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/orders`, "--allow-plaintext", "--role", "orders_app", "--login", "orders_a", "--login", "orders_b"];
+    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/orders`, "--allow-plaintext", "--allow-address", "127.0.0.1/32", "--role", "orders_app", "--login", "orders_a", "--login", "orders_b"];
     await add("orders-db", first, [...pg, "--manager-login", "rotator", "--manager", "rotator"]);
     const task = await installation.openTask("orders", ['credential:lease(name = "orders-db")']);
     const lease = await installation.cli(["credential", "lease", "orders-db", "--task", task.id, "--reason", "x", "--secret-file", join(installation.folder, "leased")]);

@@ -73,7 +73,7 @@ suite("lease", async () => {
     const add = (name, secret, more) => installation.cli(["credential", "add", name, "--identity", "orders", "--secret-file", "-", ...more], { input: secret });
     await add("rotator", manager, ["--kind", "generic"]);
     await add("aws-rotator", awsManager.secret, ["--kind", "aws-access-key"]);
-    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/${DATABASE}`, "--allow-plaintext", "--role", "orders_app", "--login", "orders_a", "--login", "orders_b"];
+    const pg = ["--kind", "postgres-login", "--target", `127.0.0.1:${cluster.port}/${DATABASE}`, "--allow-plaintext", "--allow-address", "127.0.0.1/32", "--role", "orders_app", "--login", "orders_a", "--login", "orders_b"];
     await add("orders-db", first, [...pg, "--manager-login", "rotator", "--manager", "rotator"]);
     const aws = ["--kind", "aws-access-key", "--aws-user", "orders-app", "--aws-key", key.key, "--manager", "aws-rotator", "--manager-login", awsManager.key, "--aws-lease-role", ROLE];
     await add("orders-aws", key.secret, [...aws, "--danger-endpoint-override", moto.url, "--allow-plaintext", "--allow-address", "127.0.0.1/32"]);

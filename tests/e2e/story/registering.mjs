@@ -8,7 +8,7 @@ import { Installation, runBinary } from "../lib/installation.mjs";
 import { suite, test } from "../lib/lane.mjs";
 
 const WHY = ["--reason", "it was registered wrongly"];
-const PG = ["--kind", "postgres-login", "--role", "orders_app", "--manager-login", "rotator", "--manager", "rotator"];
+const PG = ["--kind", "postgres-login", "--no-try", "--role", "orders_app", "--manager-login", "rotator", "--manager", "rotator"];
 const AWS = ["--kind", "aws-access-key", "--manager", "aws-rotator", "--manager-login", "AKIAEXAMPLEMANAGER01"];
 
 suite("registering", async () => {

@@ -112,10 +112,25 @@ suite("rotation", async () => {
 test("a login is registered with owner, schedule and known consumers, its secret from standard input", async context => {
     const { installation, cluster } = context;
     const words = ["credential", "add", "orders-db", "--kind", "postgres-login", "--identity", "orders", "--secret-file", "-"];
-    words.push("--target", `127.0.0.1:${cluster.port}/${DATABASE}`, "--allow-plaintext", "--role", "orders_app");
+    words.push("--target", `127.0.0.1:${cluster.port}/${DATABASE}`, "--role", "orders_app");
     words.push("--login", "orders_a", "--manager-login", "rotator", "--manager", "rotator", "--every", "30d", "--overlap", "1s");
     await installation.refused(words, 2, undefined, { input: context.secret });
-    const both = [...words, "--login", "orders_b", "--consumer", "billing", "--consumer", "reports"];
+    const bare = [...words, "--login", "orders_b", "--consumer", "billing", "--consumer", "reports"];
+    const guarded = await installation.refused(bare, 2, "credential.endpoint-override", { input: context.secret });
+    assert.match(guarded.message, /127\.0\.0\.1 is not public.*--allow-address/);
+    const here = [...bare, "--allow-address", "127.0.0.1/32"];
+    const both = [...here, "--allow-plaintext"];
+    // The manager is tried before anything is kept: the server has no TLS, and no such password.
+    const plain = await installation.refused(here, 1, "credential.manager-refused", { input: context.secret });
+    assert.match(plain.message, /`rotator` at 127\.0\.0\.1.*TLS/);
+    await installation.cli(["credential", "add", "stale", "--kind", "generic", "--identity", "orders", "--secret-file", "-"], { input: "not its password" });
+    const stale = both.map((word, at) => (both[at - 1] === "--manager" ? "stale" : word));
+    const wrong = await installation.refused(stale, 1, "credential.manager-refused", { input: context.secret });
+    assert.match(wrong.message, /28P01/);
+    assert.match(wrong.hint, /credential replace/);
+    await installation.cli([...stale, "--no-try"].map(word => (word === "orders-db" ? "untried-db" : word)), { input: context.secret });
+    await installation.cli(["credential", "remove", "untried-db", "--reason", "it was a try"]);
+    await installation.cli(["credential", "remove", "stale", "--reason", "it was a try"]);
     await installation.refused([...both, "--login", "Robert"], 2, undefined, { input: context.secret });
     const hostile = both.map(word => (word === "orders_b" ? 'b"; DROP ROLE orders_app; --' : word));
     await installation.refused(hostile, 1, "credential.login-name", { input: context.secret });

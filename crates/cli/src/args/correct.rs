@@ -76,7 +76,7 @@ pub(crate) struct CorrectCredential {
     /// How the service names the key that the secret is
     #[arg(long, group = "what")]
     pub(crate) key: Option<String>,
-    /// Address range beyond the public ones, for --url: all of them, in place of those before
+    /// Address range beyond the public ones, for --target or --url: all of them, in place of those before
     #[arg(long = "allow-address", value_name = "CIDR", group = "what")]
     pub(crate) allow_addresses: Vec<String>,
 }

@@ -190,7 +190,10 @@ pub(crate) struct NewCredential {
     /// Go to this URL instead of the vendor's; recorded and shown
     #[arg(long, value_name = "URL")]
     pub(crate) danger_endpoint_override: Option<String>,
-    /// Address range beyond the public ones, for --url or --danger-endpoint-override
+    /// Address range beyond the public ones, for --target, --url or --danger-endpoint-override (repeat)
     #[arg(long = "allow-address", value_name = "CIDR")]
     pub(crate) allow_addresses: Vec<String>,
+    /// Register it although the manager's login of --target was not tried
+    #[arg(long, requires = "target")]
+    pub(crate) no_try: bool,
 }

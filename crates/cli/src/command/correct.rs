@@ -20,12 +20,12 @@ pub(super) fn body_of(mut given: Args, row: Row) -> Result<CorrectCredential, Fa
     let http = given.driver.is_some()
         || given.url.is_some()
         || given.key.is_some()
-        || !given.allow_addresses.is_empty()
+        || (has_ranges(&given) && given.target.is_none() && row.target.is_none())
         || (row.http.is_some() && is_managed_otherwise(&given));
     let pg = given.target.is_some()
         || given.role.is_some()
         || !given.logins.is_empty()
-        || (!aws && !http && is_managed_otherwise(&given));
+        || (!aws && !http && (is_managed_otherwise(&given) || has_ranges(&given)));
     let consumers = match (given.no_consumers, given.consumers.is_empty()) {
         (true, _) => Some(Vec::new()),
         (false, false) => Some(std::mem::take(&mut given.consumers)),
@@ -47,6 +47,18 @@ pub(super) fn body_of(mut given: Args, row: Row) -> Result<CorrectCredential, Fa
         http: http.then(|| http_of(&mut given, row.http)).transpose()?,
         target: pg.then(|| pg_of(&mut given, row.target)).transpose()?,
     })
+}
+
+const fn has_ranges(given: &Args) -> bool {
+    !given.allow_addresses.is_empty()
+}
+
+/// Those that are given, or else those that are registered.
+fn ranges(given: &mut Args, before: Option<&Vec<String>>) -> Vec<String> {
+    match std::mem::take(&mut given.allow_addresses) {
+        none if none.is_empty() => before.cloned().unwrap_or_default(),
+        ranges => ranges,
+    }
 }
 
 const fn is_managed_otherwise(given: &Args) -> bool {
@@ -89,6 +101,7 @@ fn pg_of(given: &mut Args, before: Option<RotationTarget>) -> Result<RotationTar
             "--manager-login",
         )?,
         manager: either(given.manager.take(), b.map(|b| b.manager.clone()), "--manager")?,
+        allow_addresses: ranges(given, b.map(|b| &b.allow_addresses)),
         allow_plaintext: given
             .allow_plaintext
             .unwrap_or(b.is_some_and(|b| b.allow_plaintext)),
@@ -131,10 +144,7 @@ fn http_of(given: &mut Args, before: Option<HttpTarget>) -> Result<HttpTarget, F
         key: either(given.key.take(), b.map(|b| b.key.clone()), "--key")?,
         manager: either(given.manager.take(), b.map(|b| b.manager.clone()), "--manager")?,
         document: either(document, b.map(|b| b.document.clone()), "--driver")?,
-        allow_addresses: match std::mem::take(&mut given.allow_addresses) {
-            none if none.is_empty() => b.map(|b| b.allow_addresses.clone()).unwrap_or_default(),
-            ranges => ranges,
-        },
+        allow_addresses: ranges(given, b.map(|b| &b.allow_addresses)),
         allow_plaintext: given
             .allow_plaintext
             .unwrap_or(b.is_some_and(|b| b.allow_plaintext)),

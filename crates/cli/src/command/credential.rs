@@ -28,11 +28,13 @@ pub(crate) async fn run(command: Credential, global: &Global, output: &Output) -
         }
         Credential::Ls => {
             let page = every(&client).await?;
-            output.result(&page, |paper| list(paper, &page));
+            let empty = none_yet(client.tenant()?);
+            output.result(&page, |paper| list(paper, &page, &empty));
         }
         Credential::Schedule => {
             let page = every(&client).await?;
-            output.result(&page, |paper| schedule(paper, &page));
+            let empty = none_yet(client.tenant()?);
+            output.result(&page, |paper| schedule(paper, &page, &empty));
         }
         Credential::Show { credential } => {
             let found: Row = client.get(&path(&client, &credential, "")?).await?;
@@ -206,6 +208,7 @@ fn body_of(mut new: NewArgs) -> Result<NewCredential, Failure> {
                 logins,
                 manager_login: new.manager_login.unwrap_or_default(),
                 manager: new.manager.unwrap_or_default(),
+                allow_addresses: new.allow_addresses,
                 allow_plaintext: new.allow_plaintext,
             })
         }
@@ -223,6 +226,7 @@ fn body_of(mut new: NewArgs) -> Result<NewCredential, Failure> {
         aws,
         github_app,
         http,
+        no_try: new.no_try,
     })
 }
 
@@ -294,7 +298,13 @@ fn removed(paper: &mut Paper, c: &Row, _tenant: &str) {
     }
 }
 
-fn list(paper: &mut Paper, page: &Page<Row>) {
+fn none_yet(tenant: &str) -> String {
+    format!(
+        "no credentials yet: bailiwick -t {tenant} credential add NAME --kind KIND --identity ID --secret-file FILE"
+    )
+}
+
+fn list(paper: &mut Paper, page: &Page<Row>, empty: &str) {
     let rows = page.items.iter().map(|c| {
         vec![
             c.name.clone(),
@@ -310,7 +320,7 @@ fn list(paper: &mut Paper, page: &Page<Row>) {
     paper.table(
         &["name", "kind", "owner", "state", "expires", "id"],
         rows.collect(),
-        "no credentials yet: bailiwick credential add NAME --kind KIND --identity ID --secret-file FILE",
+        empty,
     );
 }
 
@@ -322,7 +332,7 @@ fn resting(c: &Row) -> &'static str {
     }
 }
 
-fn schedule(paper: &mut Paper, page: &Page<Row>) {
+fn schedule(paper: &mut Paper, page: &Page<Row>, empty: &str) {
     let rows = page.items.iter().map(|c| {
         let (at, entry) = match &c.last_rotation {
             Some(last) => (last.at.clone(), last.entry.to_string()),
@@ -345,7 +355,7 @@ fn schedule(paper: &mut Paper, page: &Page<Row>) {
     paper.table(
         &["name", "owner", "every", "next", "last rotation", "log entry"],
         rows.collect(),
-        "no credentials yet: bailiwick credential add NAME --kind KIND --identity ID --secret-file FILE",
+        empty,
     );
     if page.items.iter().any(|c| c.last_rotation.is_some()) {
         paper.line("proof of an entry: bailiwick log prove ENTRY --log state --disclose -o FILE");
@@ -402,12 +412,8 @@ fn show(paper: &mut Paper, c: &Row, tenant: &str) {
 fn places(c: &Row) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if let Some(target) = &c.target {
-        let plain = if target.allow_plaintext {
-            ", plaintext allowed"
-        } else {
-            ""
-        };
-        let place = format!("{}:{}/{}{plain}", target.host, target.port, target.database);
+        let place = format!("{}:{}/{}", target.host, target.port, target.database);
+        let place = reached(&place, &target.allow_addresses, target.allow_plaintext);
         pairs.push(("target", place));
         pairs.push(("logins", target.logins.join(", ")));
     }
@@ -441,8 +447,14 @@ fn places(c: &Row) -> Vec<(&'static str, String)> {
 }
 
 fn reached(url: &str, ranges: &[String], plaintext: bool) -> String {
-    let plain = if plaintext { ", plaintext allowed" } else { "" };
-    format!("{url} {}{plain}", ranges.join(", "))
+    let mut place = url.to_owned();
+    if !ranges.is_empty() {
+        place = format!("{place}, {} allowed", ranges.join(" and "));
+    }
+    if plaintext {
+        place.push_str(", plaintext allowed");
+    }
+    place
 }
 
 fn revoked(end: &Revoked) -> String {
@@ -474,7 +486,15 @@ fn rotation(paper: &mut Paper, c: &Row, tenant: &str) {
     for consumer in &r.moved {
         paper.line(format!("  moved    {consumer}"));
     }
-    for consumer in &r.waiting {
+    // Before the new secret is valid there is nothing to fetch.
+    let is_offered = !matches!(r.phase.as_str(), "preparing" | "staging");
+    if !is_offered && !r.waiting.is_empty() {
+        paper.line(format!(
+            "  next     the new secret is made valid; then to fetch it: {}",
+            r.waiting.join(", ")
+        ));
+    }
+    for consumer in r.waiting.iter().filter(|_| is_offered) {
         paper.line(format!(
             "  waiting  {consumer}: bailiwick -t {tenant} credential fetch {} --secret-file FILE --replace",
             c.name

@@ -36,6 +36,8 @@ pub struct PgTarget {
     pub manager_login: String,
     /// The registered credential with the manager's password.
     pub manager: CredentialId,
+    /// Address ranges beyond the public ones, in CIDR form.
+    pub addresses: Vec<String>,
     /// Whether the connection may be without TLS.
     pub allow_plaintext: bool,
 }
@@ -282,6 +284,13 @@ fn require_pg(target: &PgTarget) -> Result<(), Refusal> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':');
     if host.is_empty() || host.len() > 253 || !host.bytes().all(fits) {
         return Err(Refusal::TargetAddress(shown(host)));
+    }
+    if target.addresses.len() > RANGES_MAX {
+        return Err(Refusal::TargetName {
+            field: "address ranges",
+            found: shown(host),
+            rule: "at most 16 of them",
+        });
     }
     let [first, second] = &target.logins;
     require_login("role", &target.role)?;

@@ -115,7 +115,7 @@ impl<'a> Driver<'a> {
             Target::Aws(target) => System::Aws(AwsKeys::new(credential, target, (handle, manager), with)),
             Target::GithubApp(target) => System::GithubApp(AppKeys::new(credential, target, with)),
             Target::Http(target) => System::Http(HttpKeys::new(credential, target, manager, with)),
-            Target::Pg(target) => System::Pg(PgLogins::new(target, manager, with.now)),
+            Target::Pg(target) => System::Pg(PgLogins::new(target, manager, with)),
         };
         Some(Self { manager, system })
     }

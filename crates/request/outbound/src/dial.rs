@@ -159,7 +159,7 @@ impl Dialer {
     }
 
     /// Resolves once; what is returned is what is connected to. One address out of bounds refuses them all.
-    async fn judged_addresses(
+    pub(crate) async fn judged_addresses(
         &self,
         endpoint: &Endpoint,
         rule: &AddressRule,

@@ -1,5 +1,6 @@
 //! Sending one message and hearing its answer, bounded in every way. Nothing is kept, nothing is sent twice.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::address::AddressRule;
 use crate::dial::{Dialer, alongside};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, GuardError};
 use crate::fetch::{FetchError, whole};
 use crate::freshness::instant;
 
@@ -70,6 +71,19 @@ impl Sender {
     #[must_use]
     pub const fn new(dialer: Dialer, config: SendConfig) -> Self {
         Self { dialer, config }
+    }
+
+    /// The addresses of `to`, each of which `rule` admits: for protocols that are not spoken here. The caller bounds the
+    /// time, and connects to one of them.
+    ///
+    /// # Errors
+    /// [`GuardError`].
+    pub async fn judged_addresses(
+        &self,
+        to: &Endpoint,
+        rule: &AddressRule,
+    ) -> Result<Vec<IpAddr>, GuardError> {
+        self.dialer.judged_addresses(to, rule).await
     }
 
     /// Sends `message` to `to` and gives the answer, whatever its status; a redirect is an answer.

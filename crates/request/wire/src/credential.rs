@@ -40,6 +40,9 @@ pub struct NewCredential {
     /// The service whose keys a document describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpTarget>,
+    /// Do not try the manager's login of `target`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_try: bool,
 }
 
 /// The access keys of one IAM user.
@@ -127,6 +130,9 @@ pub struct RotationTarget {
     pub manager_login: String,
     /// The registered credential with the manager's password, by id or name.
     pub manager: String,
+    /// Address ranges beyond the public ones, in CIDR form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_addresses: Vec<String>,
     /// Whether the connection may be without TLS.
     #[serde(default)]
     pub allow_plaintext: bool,

@@ -37,6 +37,7 @@ fn source() -> ThirdParty {
             current: Turn::First,
             manager_login: "manager".to_owned(),
             manager: id("acme", 3),
+            addresses: Vec::new(),
             allow_plaintext: false,
         })),
     };

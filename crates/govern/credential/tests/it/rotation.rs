@@ -35,6 +35,7 @@ fn wanted() -> NewThirdParty {
             current: Turn::First,
             manager_login: "manager".to_owned(),
             manager: id("acme", 3),
+            addresses: Vec::new(),
             allow_plaintext: false,
         })),
     }

@@ -34,19 +34,27 @@ pub(super) fn to_json(target: &Target) -> Value {
             "addresses": t.addresses,
             "allow_plaintext": t.allow_plaintext,
         }),
-        // Rows of the first version name no system.
-        Target::Pg(t) => json!({
-            "host": t.host,
-            "port": t.port,
-            "database": t.database,
-            "role": t.role,
-            "logins": t.logins,
-            "current": t.login(t.current),
-            "manager_login": t.manager_login,
-            "manager": t.manager.to_string(),
-            "allow_plaintext": t.allow_plaintext,
-        }),
+        Target::Pg(t) => pg_to_json(t),
     }
+}
+
+/// Rows of the first version name no system, and no address ranges.
+fn pg_to_json(t: &PgTarget) -> Value {
+    let mut value = json!({
+        "host": t.host,
+        "port": t.port,
+        "database": t.database,
+        "role": t.role,
+        "logins": t.logins,
+        "current": t.login(t.current),
+        "manager_login": t.manager_login,
+        "manager": t.manager.to_string(),
+        "allow_plaintext": t.allow_plaintext,
+    });
+    if let Some(members) = value.as_object_mut().filter(|_| !t.addresses.is_empty()) {
+        members.insert("addresses".to_owned(), json!(t.addresses));
+    }
+    value
 }
 
 pub(super) fn from_json(tenant: &TenantId, v: &Value) -> Option<Target> {
@@ -129,6 +137,10 @@ fn pg_from_json(tenant: &TenantId, v: &Value) -> Option<PgTarget> {
         logins,
         manager_login: text(v.get("manager_login")?)?,
         manager: manager(tenant, v)?,
+        addresses: match v.get("addresses") {
+            None => Vec::new(),
+            Some(_) => addresses(v)?,
+        },
         allow_plaintext: v.get("allow_plaintext")?.as_bool()?,
     })
 }

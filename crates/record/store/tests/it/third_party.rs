@@ -34,6 +34,7 @@ pub(crate) async fn registered(bed: &Bed, acme: &TenantId, name: &str) -> ThirdP
             current: Turn::First,
             manager_login: "manager".to_owned(),
             manager: bed.ids.mint(acme).unwrap(),
+            addresses: vec!["10.0.0.0/8".to_owned()],
             allow_plaintext: false,
         })),
     };

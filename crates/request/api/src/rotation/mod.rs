@@ -1,5 +1,6 @@
 //! Rotations: begun by an operator or by the schedule, carried on by whoever looks next.
 
+mod attempt;
 mod step;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 
+pub(crate) use self::attempt::require_manager;
 pub(crate) use self::step::{Stopped, advance, manager};
 
 use crate::Deps;

@@ -59,6 +59,12 @@ pub(crate) async fn add(
         consumers: body.consumers.clone(),
         target,
     };
+    if !body.no_try {
+        let made = register_third_party(wanted.clone(), &deps.credential_limits, deps.clock.now())
+            .map_err(|refusal| RouteError::refused(refusal.code(), &refusal))?;
+        crate::rotation::require_owner(&deps, &made.after)?;
+        crate::rotation::require_manager(&deps, &made.after).await?;
+    }
     let asked = wire::NewCredential {
         secret: Digest::of(body.secret.as_bytes()).to_string(),
         ..body

@@ -1,9 +1,9 @@
 //! Where a third-party secret is accepted, as it comes and as it is shown.
 
 use bailiwick_base::TenantId;
-use bailiwick_connectors::HttpDocument;
+use bailiwick_connectors::{HttpDocument, postgres_place};
 use bailiwick_credential::{
-    AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Target, ThirdParty, Turn,
+    AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Refusal, Target, ThirdParty, Turn,
 };
 use bailiwick_outbound::{AddressRule, Endpoint};
 use bailiwick_wire as wire;
@@ -127,6 +127,15 @@ async fn manager(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdPar
 }
 
 async fn pg(deps: &Deps, tenant: &TenantId, target: &wire::RotationTarget) -> Result<Target, RouteError> {
+    let place = postgres_place(&target.host, target.port).ok_or_else(|| {
+        let refusal = Refusal::TargetAddress(bailiwick_base::limits::shown(&target.host));
+        RouteError::refused(refusal.code(), &refusal)
+    })?;
+    let rule = AddressRule::parse(&target.allow_addresses);
+    rule.and_then(|rule| rule.require_endpoint(&place)).map_err(|e| {
+        RouteError::invalid("credential.endpoint-override", format!("`target`: {e}"))
+            .hint("--allow-address RANGE gives leave for an address that is not public")
+    })?;
     Ok(Target::Pg(PgTarget {
         host: target.host.clone(),
         port: target.port,
@@ -136,6 +145,7 @@ async fn pg(deps: &Deps, tenant: &TenantId, target: &wire::RotationTarget) -> Re
         current: Turn::First,
         manager_login: target.manager_login.clone(),
         manager: manager(deps, tenant, &target.manager).await?.id,
+        addresses: target.allow_addresses.clone(),
         allow_plaintext: target.allow_plaintext,
     }))
 }
@@ -186,6 +196,7 @@ pub(super) fn pg_to_wire(target: &Target) -> Option<wire::RotationTarget> {
         logins: t.logins.clone(),
         manager_login: t.manager_login.clone(),
         manager: t.manager.to_string(),
+        allow_addresses: t.addresses.clone(),
         allow_plaintext: t.allow_plaintext,
     })
 }

@@ -4,7 +4,7 @@ use bailiwick_base::{Entropy, Secret};
 use bailiwick_credential::{Lease, ProbeAnswer};
 use sqlx::Connection;
 
-use super::{PgLogins, connect, end_sessions, has_role, quoted, run, scram, within};
+use super::{PgLogins, end_sessions, has_role, quoted, run, scram, within};
 use crate::driver::{Back, Lent, TargetError};
 
 /// SQLSTATE: something still belongs to the role.
@@ -74,7 +74,7 @@ impl PgLogins<'_> {
     }
 
     async fn refused(&self, login: &str, secret: &Secret<Vec<u8>>) -> Result<Back, TargetError> {
-        match within(connect(self.target, login, secret)).await {
+        match within(self.connect_as(login, secret)).await {
             Ok(conn) => {
                 conn.close().await?;
                 Err(TargetError::Unusable("the role of the lease still opens"))

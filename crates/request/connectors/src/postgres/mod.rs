@@ -10,12 +10,13 @@ mod scram;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bailiwick_base::{Entropy, Secret, Time};
-use bailiwick_credential::{Observed, PgTarget, ProbeAnswer, Seen, ThirdParty, Turn, plan};
+use bailiwick_base::{Entropy, Secret};
+use bailiwick_credential::{Observed, PgTarget, ProbeAnswer, Seen, ThirdParty, plan};
+use bailiwick_outbound::{AddressRule, Endpoint, Sender};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use crate::driver::{Ended, Probed, TargetError};
+use crate::driver::{Ended, Probed, Reachable, TargetError};
 
 /// How long one deed may take.
 const DEED: Duration = Duration::from_secs(20);
@@ -57,7 +58,31 @@ impl From<sqlx::Error> for TargetError {
 pub(crate) struct PgLogins<'a> {
     target: &'a PgTarget,
     password: &'a Secret<Vec<u8>>,
-    now: Time,
+    with: &'a Reachable<'a>,
+}
+
+/// Where a server is, as the guarded way out judges it; `None` when its host is none.
+#[must_use]
+pub fn postgres_place(host: &str, port: u16) -> Option<Endpoint> {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    Endpoint::parse(&format!("https://{host}:{port}"), false).ok()
+}
+
+/// What is connected to. Every address of the host is judged; without TLS that proves the name, the connection goes to
+/// one that was judged, and with it the name's certificate decides.
+async fn judged(target: &PgTarget, sender: &Sender) -> Result<String, TargetError> {
+    let place = postgres_place(&target.host, target.port)
+        .ok_or(TargetError::Unusable("its host is neither a name nor an address"))?;
+    let rule = AddressRule::parse(&target.addresses)?;
+    let found = sender.judged_addresses(&place, &rule).await?;
+    match found.first() {
+        Some(address) if target.allow_plaintext => Ok(address.to_string()),
+        _ => Ok(target.host.clone()),
+    }
 }
 
 /// A name that the room admitted: nothing in it needs escaping.
@@ -75,7 +100,7 @@ async fn within<T>(deed: impl Future<Output = Result<T, TargetError>>) -> Result
 }
 
 async fn connect(
-    target: &PgTarget,
+    (target, sender): (&PgTarget, &Sender),
     login: &str,
     password: &Secret<Vec<u8>>,
 ) -> Result<PgConnection, TargetError> {
@@ -87,7 +112,7 @@ async fn connect(
         PgSslMode::VerifyFull
     };
     let options = PgConnectOptions::new_without_pgpass()
-        .host(&target.host)
+        .host(&judged(target, sender).await?)
         .port(target.port)
         .database(&target.database)
         .username(login)
@@ -141,16 +166,24 @@ async fn has_role(conn: &mut PgConnection, login: &str) -> Result<bool, TargetEr
 impl<'a> PgLogins<'a> {
     /// The manager of `target`.
     #[must_use]
-    pub(crate) fn new(target: &'a PgTarget, password: &'a Secret<Vec<u8>>, now: Time) -> Self {
+    pub(crate) const fn new(
+        target: &'a PgTarget,
+        password: &'a Secret<Vec<u8>>,
+        with: &'a Reachable<'a>,
+    ) -> Self {
         Self {
             target,
             password,
-            now,
+            with,
         }
     }
 
     async fn connect(&self) -> Result<PgConnection, TargetError> {
-        connect(self.target, &self.target.manager_login, self.password).await
+        self.connect_as(&self.target.manager_login, self.password).await
+    }
+
+    async fn connect_as(&self, login: &str, password: &Secret<Vec<u8>>) -> Result<PgConnection, TargetError> {
+        connect((self.target, self.with.sender), login, password).await
     }
 
     fn old(&self) -> &str {
@@ -249,7 +282,7 @@ impl<'a> PgLogins<'a> {
             let mut conn = self.connect().await?;
             run(&mut conn, format!("ALTER ROLE {old} NOLOGIN")).await?;
             let seen = self.seen(&mut conn).await?;
-            if plan::would_cut_off(credential, &seen, self.now) {
+            if plan::would_cut_off(credential, &seen, self.with.now) {
                 let reopen = format!("ALTER ROLE {old} LOGIN PASSWORD '{verifier}'");
                 run(&mut conn, reopen).await?;
                 conn.close().await?;
@@ -303,7 +336,7 @@ impl PgLogins<'_> {
             done
         });
         closed.and(ended.await)?;
-        match within(connect(self.target, self.old(), secret)).await {
+        match within(self.connect_as(self.old(), secret)).await {
             Ok(conn) => {
                 conn.close().await?;
                 Err(TargetError::Unusable("the login still opens"))
@@ -316,32 +349,9 @@ impl PgLogins<'_> {
     }
 }
 
-/// Tries the new secret, which must open, and then the old one, which must not.
-///
-/// # Errors
-/// [`TargetError`] when the new secret does not open, or the old one got no answer.
-async fn probe(
-    target: &PgTarget,
-    old: &Secret<Vec<u8>>,
-    new: &Secret<Vec<u8>>,
-) -> Result<Probed, TargetError> {
-    let open = |turn: Turn, secret| within(connect(target, target.login(turn), secret));
-    open(target.current.next(), new).await?.close().await?;
-    match open(target.current, old).await {
-        Ok(conn) => {
-            conn.close().await?;
-            Ok(Probed::Accepted)
-        }
-        // Class 28 of the SQL standard: invalid authorization specification.
-        Err(TargetError::Refused { code, text }) if code.starts_with("28") => {
-            Ok(Probed::Refused(ProbeAnswer { code, text }))
-        }
-        Err(error) => Err(error),
-    }
-}
-
 impl PgLogins<'_> {
-    /// Tries both secrets from here, see [`Probed`]. Needs no manager; it is here with the other deeds.
+    /// Tries both secrets from here, see [`Probed`]: the new one must open, the old one must not. Needs no manager; it
+    /// is here with the other deeds.
     ///
     /// # Errors
     /// [`TargetError`] when the new secret does not open, or the old one got no answer.
@@ -350,6 +360,20 @@ impl PgLogins<'_> {
         old: &Secret<Vec<u8>>,
         new: &Secret<Vec<u8>>,
     ) -> Result<Probed, TargetError> {
-        probe(self.target, old, new).await
+        within(self.connect_as(self.new_login(), new))
+            .await?
+            .close()
+            .await?;
+        match within(self.connect_as(self.old(), old)).await {
+            Ok(conn) => {
+                conn.close().await?;
+                Ok(Probed::Accepted)
+            }
+            // Class 28 of the SQL standard: invalid authorization specification.
+            Err(TargetError::Refused { code, text }) if code.starts_with("28") => {
+                Ok(Probed::Refused(ProbeAnswer { code, text }))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
