@@ -733,6 +733,12 @@ pub(crate) enum Log {
         /// How many
         #[arg(long, short = 'n', default_value_t = 20)]
         lines: u64,
+        /// In front of this index instead of the end
+        #[arg(long, value_name = "INDEX")]
+        before: Option<u64>,
+        /// Those of every tenant and of the installation, with a column that says whose; so it is without a tenant too
+        #[arg(long)]
+        all_tenants: bool,
     },
 }
 
@@ -758,10 +764,13 @@ pub(crate) enum Token {
 pub(crate) enum Config {
     /// Read the configuration and refuse what the service would refuse
     Check(Serve),
-    /// Print the effective configuration
+    /// Print the effective configuration; it names the places of secrets and holds none
     Show {
         #[command(flatten)]
         serve: Serve,
+        /// What the service would run with: file, environment and flags over the defaults. So it is without this too
+        #[arg(long)]
+        effective: bool,
         /// Tell where each value came from
         #[arg(long)]
         origin: bool,

@@ -11,6 +11,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::args::Cli;
 use crate::output::{Failure, Output, exit};
@@ -40,6 +41,15 @@ fn main() -> ExitCode {
 /// Help and version go to standard output; a wrong word is exit code 2, in JSON mode as a document.
 fn usage(error: &clap::Error) -> ExitCode {
     let wanted = std::env::args_os().any(|word| word == "--json");
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+    {
+        let words = std::env::args_os().skip(1);
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        let output = if wanted { Output::json() } else { Output::plain() };
+        output.failure(&command::unknown(word, &words));
+        return ExitCode::from(exit::USAGE);
+    }
     if !error.use_stderr() || !wanted {
         // A reader that went away is no error of ours.
         let _gone = error.print();

@@ -135,6 +135,14 @@ impl Output {
         }
     }
 
+    /// The same for people.
+    pub(crate) fn plain() -> Self {
+        Self {
+            json: false,
+            color: false,
+        }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
@@ -178,6 +186,13 @@ impl Output {
     }
 }
 
+/// Columns of a line where no terminal tells them.
+const WIDTH: usize = 120;
+/// Columns between two columns of a table.
+const GAP: usize = 2;
+/// Free text is not made shorter than this.
+const TEXT_MIN: usize = 12;
+
 /// Text under construction.
 pub(crate) struct Paper {
     color: bool,
@@ -220,14 +235,67 @@ impl Paper {
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(head.iter().map(|h| h.to_uppercase()));
+        let second = |row: Vec<String>| row.iter().map(|cell| to_the_second(cell).into_owned()).collect();
+        let mut rows: Vec<Vec<String>> = rows.into_iter().map(second).collect();
+        fit(head, &mut rows, table.width().map_or(WIDTH, usize::from));
         for row in rows {
-            table.add_row(row.iter().map(|cell| to_the_second(cell)));
+            table.add_row(row);
         }
         let text = table.to_string();
         for line in text.lines() {
             self.line(line.strip_prefix(' ').unwrap_or(line).trim_end());
         }
     }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Shortens free text until a line fits, the last of it first. What somebody copies has no space in it and stays
+/// whole: ids, names, times.
+fn fit(head: &[&str], rows: &mut [Vec<String>], width: usize) {
+    let mut columns: Vec<(usize, bool)> = Vec::new();
+    for (at, name) in head.iter().enumerate() {
+        let cells = || rows.iter().filter_map(|row| row.get(at));
+        let widest = cells().map(|cell| length(cell)).max().unwrap_or(0);
+        let is_text = cells().any(|cell| cell.contains(' '));
+        columns.push((widest.max(length(name)), is_text));
+    }
+    let between = GAP * columns.len().saturating_sub(1);
+    loop {
+        let total = columns.iter().map(|(wide, _)| wide).sum::<usize>() + between;
+        let mut texts = columns.iter_mut().rev();
+        match texts.find(|(wide, is_text)| *is_text && *wide > TEXT_MIN) {
+            Some((wide, _)) if total > width => *wide -= 1,
+            _ => break,
+        }
+    }
+    for row in rows {
+        for (cell, (wide, is_text)) in row.iter_mut().zip(&columns) {
+            if *is_text && length(cell) > *wide {
+                *cell = cell.chars().take(wide.saturating_sub(1)).chain(['…']).collect();
+            }
+        }
+    }
+}
+
+/// What has a name is called by it; what is gone, by its id.
+pub(crate) fn name_or_id(name: Option<&String>, id: &str) -> String {
+    name.cloned().unwrap_or_else(|| id.to_owned())
+}
+
+/// Both, where there is room.
+pub(crate) fn name_and_id(name: Option<&String>, id: &str) -> String {
+    match name {
+        Some(name) => format!("{name} ({id})"),
+        None => id.to_owned(),
+    }
+}
+
+/// The day of a time, where the hour does not matter.
+pub(crate) fn day(time: &str) -> String {
+    time.get(..10).unwrap_or(time).to_owned()
 }
 
 /// A time for people: microseconds tell them nothing, and their number of digits differs from line to line.
@@ -259,4 +327,47 @@ pub(crate) fn print(text: &str) {
 
 pub(crate) fn tell(text: &str) {
     let _gone = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_fits_by_its_free_text_and_what_is_copied_stays_whole() {
+        let id = "tsk_01h2xcejqtf2nbrexx3vqjhp41".to_owned();
+        let text = "read the invoices of March and write a summary of them for the board of directors";
+        let mut paper = Paper {
+            color: false,
+            text: String::new(),
+        };
+        let row = |purpose: &str| vec![id.clone(), "invoices".to_owned(), purpose.to_owned(), id.clone()];
+        let head = ["task", "identity", "purpose", "grant"];
+        paper.table(&head, vec![row(text), row("short")], "");
+        let lines: Vec<&str> = paper.text.lines().collect();
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{}",
+            paper.text
+        );
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("read the invoices of") && line.contains('…'))
+        );
+        assert_eq!(paper.text.matches(&id).count(), 4);
+        // There is nothing to shorten.
+        let mut rows = vec![vec![id.clone(); 6]];
+        fit(&["a", "b", "c", "d", "e", "f"], &mut rows, 80);
+        assert!(rows.iter().flatten().all(|cell| *cell == id));
+    }
+
+    #[test]
+    fn a_thing_is_called_by_its_name_unless_it_is_gone() {
+        let name = "invoices".to_owned();
+        assert_eq!(name_or_id(Some(&name), "idn_1"), "invoices");
+        assert_eq!(name_or_id(None, "idn_1"), "idn_1");
+        assert_eq!(name_and_id(Some(&name), "idn_1"), "invoices (idn_1)");
+        assert_eq!(day("2026-11-22T13:04:50Z"), "2026-11-22");
+    }
 }

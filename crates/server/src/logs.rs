@@ -39,6 +39,9 @@ pub(crate) struct Logs {
     pub(crate) cell: Arc<SnapshotCell>,
 }
 
+/// Whose payloads are opened; everybody's without.
+type Of<'a> = Option<&'a TenantId>;
+
 /// Index, leaf, and the payload where it opens.
 type Opened = (u64, Vec<u8>, Option<Vec<u8>>);
 
@@ -62,22 +65,27 @@ impl Logs {
             .map(|(t, _)| Some(t.id.clone()))
     }
 
-    fn decision_entries(&self, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
+    fn decision_entries(&self, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LookError> {
         let until = self.log.size().min(from.saturating_add(max as u64));
         let (dir, origin) = (&self.decisions.dir, &self.decisions.origin);
         let page = LogReader::page(dir, origin, &self.passed, from..until, PAGE_MAX).map_err(failed)?;
         let opened = page.into_iter().map(|entry| {
             let owner = self.tenant_of(entry.leaf().map_err(failed)?.tenant_ref);
+            let owner = owner.filter(|owner| of.is_none() || owner.as_ref() == of);
             let payload = owner.and_then(|tenant| entry.open(self.keyring.as_ref(), tenant.as_ref()).ok());
             Ok((entry.index, entry.leaf, payload))
         });
         opened.collect()
     }
 
-    async fn state_entries(&self, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
+    async fn state_entries(&self, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LookError> {
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(10_000);
         let (mut out, mut bytes) = (Vec::new(), 0);
         for entry in self.store.entries(from, max).await.map_err(failed)? {
+            if of.is_some() && self.owner(&entry.leaf).as_ref() != of {
+                out.push((entry.index, entry.leaf, None));
+                continue;
+            }
             let opening = self
                 .store
                 .opening(Reach::DangerAllTenants, entry.index)
@@ -93,11 +101,16 @@ impl Logs {
         Ok(out)
     }
 
-    async fn read(&self, log: &str, from: u64, max: usize) -> Result<Vec<Opened>, LookError> {
+    async fn read(&self, log: &str, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LookError> {
         if log == "state" {
-            return self.state_entries(from, max).await;
+            return self.state_entries(from, max, of).await;
         }
-        tokio::task::block_in_place(|| self.decision_entries(from, max))
+        tokio::task::block_in_place(|| self.decision_entries(from, max, of))
+    }
+
+    /// The tenant that a leaf belongs to.
+    fn owner(&self, leaf: &[u8]) -> Option<TenantId> {
+        self.tenant_of(Leaf::decode(leaf).ok()?.tenant_ref).flatten()
     }
 
     /// The key under which the payload of `leaf` was committed to.
@@ -182,7 +195,7 @@ impl LogDoor for Logs {
             };
             let mut file = tokio::task::block_in_place(prove).map_err(failed)?;
             if disclose {
-                let entry = self.read(log, index, 1).await?.into_iter().next();
+                let entry = self.read(log, index, 1, None).await?.into_iter().next();
                 let Some((_, leaf, Some(payload))) = entry else {
                     return Err(LookError("the payload of this entry cannot be opened".to_owned()));
                 };
@@ -231,11 +244,13 @@ impl LogDoor for Logs {
         log: &'a str,
         from: u64,
         max: usize,
+        of: Of<'a>,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
         Box::pin(async move {
-            let entries = self.read(log, from, max).await?;
+            let entries = self.read(log, from, max, of).await?;
             let shown = entries.into_iter().map(|(index, leaf, payload)| LogEntry {
                 index,
+                tenant: self.owner(&leaf).map(|tenant| tenant.to_string()),
                 leaf: parsed(&leaf).unwrap_or(Value::Null),
                 payload: payload.as_deref().and_then(parsed),
             });
@@ -254,7 +269,7 @@ impl LogDoor for Logs {
             // A page may end early, and payloads of an erased tenant have no line: without a line nothing of what
             // was asked for opens, so that whoever asks may go on behind all of it.
             while out.is_empty() && max > 0 {
-                let page = self.read(log, from, max).await?;
+                let page = self.read(log, from, max, None).await?;
                 if page.is_empty() {
                     break;
                 }

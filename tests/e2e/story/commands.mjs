@@ -149,7 +149,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["verify", file("proof"), "--key", logs.decisions.vkey], { tenant: null });
     await works(["token", "inspect", file("renewed")], { tenant: null });
     await works(["config", "check"], { tenant: null });
-    await works(["config", "show", "--origin"], { tenant: null });
+    await works(["config", "show", "--effective", "--origin"], { tenant: null });
     await works(["doctor", "--data", installation.data], { tenant: null });
     await works(["version"], { tenant: null });
     await works(["codes"], { tenant: null });
@@ -234,7 +234,7 @@ test("a failure is JSON on standard output in JSON mode, and one line with the n
     const plain = await installation.run(["id", "get", "tabel"], { json: false });
     assert.match(plain.stderr, /next: did you mean `table`\?/);
     const usage = await installation.run(["id", "actvate", "table"], { json: false });
-    assert.match(usage.stderr, /'activate'/, "a mistyped command is suggested");
+    assert.match(usage.stderr, /did you mean `bailiwick id activate`\? known here: add, ls, get, compose/, "a mistyped command is suggested");
     assert.equal(usage.code, 2);
 });
 
@@ -326,6 +326,10 @@ test("configuration: flag over environment over file over default, and each tell
     assert.deepEqual([rows["tokens.ttl_secs"].value, rows["tokens.ttl_secs"].origin], [90, "environment"]);
     assert.deepEqual([rows["listen.address"].value, rows["listen.address"].origin], ["127.0.0.1:3", "flag"]);
     assert.equal(rows["log.queue_max"].origin, "default");
+    const covered = { BAILIWICK_TELEMETRY__OTLP_ENDPOINT: "http://collector:canary@127.0.0.1:4318" };
+    const effective = await runBinary(["config", "show", "--effective"], { folder: installation.folder, env: covered });
+    assert.match(effective.stdout, /^telemetry\.otlp_endpoint = "http:\/\/\*\*\*@127\.0\.0\.1:4318"$/m);
+    assert.ok(!effective.stdout.includes("canary"));
 });
 
 test("an unknown key of the configuration stops the start with its name", async ({ installation }) => {
@@ -393,6 +397,69 @@ test("the end of a log is shown in columns with their names", async ({ installat
     const decisions = await installation.run(["log", "tail", "-n", "5"], { json: false });
     assert.equal(decisions.code, 0, decisions.stderr);
     assert.match(decisions.stdout, /^INDEX +TIME +KIND +ANSWER +WHAT +WHO\n|^no entries in the log `decisions`\n/);
+});
+
+test("the end of a log is that of the tenant, and without one it says whose each entry is", async ({ installation }) => {
+    await installation.addTenant("tail-other");
+    await installation.addIdentity("elsewhere", { tenant: "tail-other" });
+    const tail = async (words, tenant) => (await installation.cli(["log", "tail", "--log", "state", "-n", "500", ...words], { tenant })).items;
+    const own = await tail([], "tail-other");
+    assert.ok(own.length > 1 && own.every(entry => entry.tenant === "tail-other"), JSON.stringify(own));
+    assert.deepEqual(await tail(["--before", String(own[1].index)], "tail-other"), own.slice(0, 1));
+    const all = await tail([], null);
+    const whose = new Set(all.map(entry => entry.tenant));
+    assert.ok([undefined, "acme", "tail-other"].every(tenant => whose.has(tenant)), [...whose].join());
+    const paper = await installation.run(["log", "tail", "--log", "state", "-n", "500", "--all-tenants"], { json: false });
+    assert.match(paper.stdout, /^INDEX +TENANT +TIME +KIND +WHAT +WHO +REASON\n/);
+    assert.match(paper.stdout, /\n\d+ +tail-other +2/);
+    assert.match(paper.stdout, /\n\d+ +\(installation\) +2/);
+    assert.equal((await installation.run(["log", "tail"], { tenant: "nobody" })).code, 8);
+});
+
+test("a command that is not there is told with the nearest one and with those that are", async ({ installation }) => {
+    const said = async words => {
+        const result = await runBinary(words, { folder: installation.folder });
+        assert.equal(result.code, 2, result.stdout);
+        return result.stderr;
+    };
+    assert.match(await said(["-t", "task", "trust", "lst"]), /`bailiwick trust` has no command `lst`[\s\S]*did you mean `bailiwick trust ls`\? known here: add, ls, lint, remove/);
+    assert.match(await said(["frobnicate"]), /`bailiwick` has no command `frobnicate`[\s\S]*next: known here: demo, dev, run, serve/);
+    const result = await runBinary(["--json", "consent", "client", "frobnicate"], { folder: installation.folder });
+    assert.equal(result.code, 2);
+    assert.match(oneDocument(result.stdout).hint, /^known here: add, ls, remove$/);
+    const unsealed = await runBinary(["keys", "ceremony", "--data", join(installation.folder, "unsealed")], { folder: installation.folder });
+    assert.equal(unsealed.code, 2);
+    assert.match(unsealed.stderr, /--unseal-file FILE.*--passphrase-file FILE/);
+    assert.ok(!existsSync(join(installation.folder, "unsealed")));
+});
+
+test("lists name identities, fit a line of 120 columns, and say what to do in an empty tenant", async ({ installation }) => {
+    const listed = async (words, tenant = "acme") => (await installation.run(words, { json: false, tenant })).stdout.trimEnd();
+    const { id } = await installation.addIdentity("a-name-for-people");
+    const purpose = "a purpose that is told at some length, so that nobody has to ask what it was that this work was for ".repeat(2).trim();
+    const scope = ["--can", 'files:read_text_file(path under "/srv/in")', "--no-token"];
+    const { task } = await installation.cli(["task", "open", "--identity", id, "--purpose", purpose, ...scope]);
+    await installation.cli(["trust", "add", id, "--method", "github", "--match", "repository_id=987654321", "--match", "repository_owner_id=123456"]);
+    await installation.cli(["suspend", "identity", id, "--reason", purpose]);
+    await installation.cli(["suspend", "task", task.id, "--reason", purpose]);
+    for (const words of [["id", "ls"], ["task", "ls"], ["trust", "ls"], ["client", "ls"], ["consent", "ls"], ["kill", "ls"], ["credential", "ls"]]) {
+        const text = await listed(words);
+        const wide = text.split("\n").filter(line => line.length > 120);
+        assert.deepEqual(wide, [], words.join(" "));
+        assert.ok(words[0] === "id" || !text.includes(id), `${words.join(" ")} has a name for it`);
+    }
+    const tasks = await listed(["task", "ls"]);
+    assert.match(tasks, new RegExp(`${task.id} +a-name-for-people +suspended.* +\\S+Z +a purpose.*…`));
+    const kills = await listed(["kill", "ls"]);
+    assert.match(kills, /suspend +identity a-name-for-people +\S+Z +\d+ +ada +a purpose/);
+    assert.ok(kills.includes(`task ${task.id}`), kills);
+    await installation.cli(["resume", "identity", id]);
+    const long = await installation.refused(["task", "open", "--identity", id, "--purpose", "p", "--for", "30d", ...scope], 1, "task.window-too-long");
+    assert.match(long.message, /open for 30d.*`--for \d+[dh]`/);
+    await installation.addTenant("empty-handed");
+    for (const noun of ["id", "task", "client", "trust", "consent", "server", "credential"]) {
+        assert.match(await listed([noun, "ls"], "empty-handed"), new RegExp(`bailiwick -t empty-handed ${noun} `));
+    }
 });
 
 test("dev gives an empty installation on loopback and takes it away", async ({ installation }) => {

@@ -247,6 +247,19 @@ test("an answer with a length, without a body, or without an end that is asked f
     assert.deepEqual(await outcomes(), asked.map(() => "returned"));
 });
 
+test("a destination on the service's own host is warned of, because NO_PROXY leads past the proxy there", async ({ installation, open, secret }) => {
+    const beside = `http://127.0.0.1:${new URL(open.url).port}`;
+    const words = ["--allow-plaintext", "--method", "GET", "--header", "Authorization: Bearer {secret}"];
+    await destination(installation, "beside", beside, words, secret);
+    const warned = async can => {
+        const run = new Run(installation, ["--identity", "agent", "--task", "neighbours", "--can", can], ["sh", "-c", "exit 0"]);
+        assert.equal((await run.ended).code, 0, run.err.join("\n"));
+        return run.err.filter(line => line.startsWith("warning: ")).join("\n");
+    };
+    assert.match(await warned("beside:GET"), /`beside` is on `127\.0\.0\.1`.*NO_PROXY/);
+    assert.equal(await warned("plain:GET"), "");
+});
+
 /** Everything that one process left in its folder when it crashed, searched. */
 async function crashed(run, pid, home, wanted) {
     const before = readdirSync(home);

@@ -22,12 +22,8 @@ pub(crate) enum Keys {
         /// Data folder; it is made when it is not there
         #[arg(long)]
         data: PathBuf,
-        /// New file for the unseal key (0600), to be kept outside the data folder and its backups
-        #[arg(
-            long,
-            conflicts_with = "passphrase_file",
-            required_unless_present = "passphrase_file"
-        )]
+        /// New file for the unseal key (0600), to be kept outside the data folder and its backups; this or --passphrase-file
+        #[arg(long, conflicts_with = "passphrase_file")]
         unseal_file: Option<PathBuf>,
         /// Seal with the passphrase in this file (0600; - for standard input) instead of a key
         #[arg(long)]

@@ -11,7 +11,7 @@ use super::id::encoded;
 use crate::args::{Client as Command, Global};
 use crate::client::Client;
 use crate::files::{self, NewFile};
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, exit, name_and_id, name_or_id};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -52,26 +52,22 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
                 file.fill(private.reveal().as_bytes())?;
             }
             let added = register(&client, &path, &body, generate.as_deref()).await?;
-            output.result(&added, |paper| {
-                paper.pairs(&[
-                    ("client", paper.strong(&added.client_id)),
-                    ("identity", added.identity.clone()),
-                    ("algorithm", added.algorithm.clone()),
-                    ("proof", added.proof.clone()),
-                    ("expires", added.expires_at.clone()),
-                ]);
-            });
+            output.result(&added, |paper| show(paper, &added));
         }
         Command::Ls => {
             let page: Page<Row> = client.get(&client.path("clients")?).await?;
-            output.result(&page, |paper| list(paper, &page));
+            let tenant = client.tenant()?;
+            output.result(&page, |paper| list(paper, &page, tenant));
         }
         Command::Remove { id, reason } => {
             let path = client.path(&format!("clients/{}/remove", encoded(&id)))?;
             let removed: Row = client.post(&path, &RemoveClient { reason }).await?;
             let pairs = [
                 ("removed", removed.client_id.clone()),
-                ("identity", removed.identity.clone()),
+                (
+                    "identity",
+                    name_and_id(removed.identity_name.as_ref(), &removed.identity),
+                ),
             ];
             output.result(&removed, |paper| paper.pairs(&pairs));
             output.note(&format!(
@@ -85,11 +81,24 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
     Ok(exit::OK)
 }
 
-fn list(paper: &mut Paper, page: &Page<Row>) {
+fn show(paper: &mut Paper, added: &Row) {
+    paper.pairs(&[
+        ("client", paper.strong(&added.client_id)),
+        (
+            "identity",
+            name_and_id(added.identity_name.as_ref(), &added.identity),
+        ),
+        ("algorithm", added.algorithm.clone()),
+        ("proof", added.proof.clone()),
+        ("expires", added.expires_at.clone()),
+    ]);
+}
+
+fn list(paper: &mut Paper, page: &Page<Row>, tenant: &str) {
     let rows = page.items.iter().map(|c| {
         vec![
             c.client_id.clone(),
-            c.identity.clone(),
+            name_or_id(c.identity_name.as_ref(), &c.identity),
             c.algorithm.clone(),
             c.proof.clone(),
             c.expires_at.clone(),
@@ -98,7 +107,7 @@ fn list(paper: &mut Paper, page: &Page<Row>) {
     paper.table(
         &["client", "identity", "algorithm", "proof", "expires"],
         rows.collect(),
-        "no clients yet: bailiwick client add IDENTITY --generate KEYFILE",
+        &format!("no clients yet: bailiwick -t {tenant} client add IDENTITY --generate KEYFILE"),
     );
 }
 

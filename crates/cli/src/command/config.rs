@@ -1,6 +1,7 @@
 //! `bailiwick config`.
 
 use bailiwick_wire::Page;
+use serde_json::Value;
 
 use super::Done;
 use super::serve::sources;
@@ -15,8 +16,14 @@ pub(crate) fn run(command: Config, output: &Output) -> Done {
             config.require_private()?;
             output.result(&serde_json::json!({"valid": true}), |paper| paper.line("valid"));
         }
-        Config::Show { serve, origin } => {
-            let rows = bailiwick_server::Config::effective(&sources(&serve))?;
+        Config::Show {
+            serve,
+            // There is no other configuration to be shown.
+            effective: _,
+            origin,
+        } => {
+            let mut rows = bailiwick_server::Config::effective(&sources(&serve))?;
+            rows.iter_mut().for_each(|row| cover(&mut row.value));
             let page = Page::whole(rows);
             output.result(&page, |paper| {
                 for row in &page.items {
@@ -31,4 +38,14 @@ pub(crate) fn run(command: Config, output: &Output) -> Done {
         }
     }
     Ok(exit::OK)
+}
+
+/// Secrets are named by their files; the user part of an URL is the one place where one could stand.
+fn cover(value: &mut Value) {
+    if let Value::String(text) = value
+        && let Some((scheme, rest)) = text.split_once("://")
+        && let Some((_, place)) = rest.rsplit_once('@')
+    {
+        *text = format!("{scheme}://***@{place}");
+    }
 }

@@ -10,7 +10,7 @@ use super::Done;
 use super::id::encoded;
 use crate::args::{Consent as Command, ConsentAllow, ConsentClient, Global};
 use crate::client::Client;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, day, exit, name_or_id};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -41,7 +41,7 @@ fn show(paper: &mut Paper, waiting: &WaitingConsent) {
     } else {
         &waiting.scope
     };
-    paper.pairs(&[
+    let mut pairs = vec![
         ("client", paper.strong(&waiting.client_name)),
         ("client id", waiting.client_id.clone()),
         ("goes back to", paper.strong(&waiting.redirect_host)),
@@ -49,11 +49,17 @@ fn show(paper: &mut Paper, waiting: &WaitingConsent) {
         ("asks for", scope.to_owned()),
         ("resource", waiting.resource.join(" ")),
         ("since", waiting.began_at.clone()),
-    ]);
+    ];
+    pairs.retain(|(_, value)| !value.is_empty());
+    paper.pairs(&pairs);
 }
 
 async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
     let found: Consents = client.get(&client.path("consents")?).await?;
+    let empty = format!(
+        "nothing was agreed to yet: bailiwick -t {} consent allow CODE --task TASK",
+        client.tenant()?
+    );
     output.result(&found, |paper| {
         for waiting in &found.waiting {
             paper.line(format!(
@@ -62,22 +68,20 @@ async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
             ));
         }
         let rows = found.items.iter().map(|c| {
+            // The token is what `kill token` takes; the ids of consent and task are in the document.
             vec![
-                c.id.clone(),
-                c.state.clone(),
-                c.client_id.clone(),
-                c.redirect_host.clone(),
-                c.task.clone(),
                 c.token.clone(),
-                c.expires_at.clone(),
+                name_or_id(c.identity_name.as_ref(), &c.identity),
+                c.state.clone(),
+                c.redirect_host.clone(),
+                day(&c.expires_at),
+                c.client_id.clone(),
             ]
         });
         paper.table(
-            &[
-                "consent", "state", "client", "back to", "task", "token", "expires",
-            ],
+            &["token", "identity", "state", "back to", "expires", "client"],
             rows.collect(),
-            "nothing was agreed to yet: bailiwick -t TENANT consent allow CODE --task TASK",
+            &empty,
         );
     });
     Ok(())
@@ -159,6 +163,10 @@ async fn clients(client: &Client, command: ConsentClient, output: &Output) -> Re
         }
         ConsentClient::Ls => {
             let page: Page<PublicClient> = client.get(&client.path("public-clients")?).await?;
+            let empty = format!(
+                "no client may ask yet: bailiwick -t {} consent client add NAME --redirect URI",
+                client.tenant()?
+            );
             output.result(&page, |paper| {
                 let rows = page.items.iter().map(|c| {
                     vec![
@@ -171,7 +179,7 @@ async fn clients(client: &Client, command: ConsentClient, output: &Output) -> Re
                 paper.table(
                     &["client", "name", "goes back to", "expires"],
                     rows.collect(),
-                    "no client may ask yet: bailiwick consent client add NAME --redirect URI",
+                    &empty,
                 );
             });
         }

@@ -9,14 +9,21 @@ use crate::output::Paper;
 /// Objects of one command that are named; of more, their number is told.
 const OBJECTS_SHOWN: usize = 2;
 const NONE: &str = "-";
+/// What stands for a tenant where there is none.
+const INSTALLATION: &str = "(installation)";
 
-/// The entries of one log, in the columns that fit it.
-pub(super) fn table(paper: &mut Paper, log: &str, entries: &[LogEntry]) {
+/// The entries of one log, in the columns that fit it; where they are of every tenant, with whose they are.
+pub(super) fn table(paper: &mut Paper, log: &str, entries: &[LogEntry], of_all: bool) {
     let empty = format!("no entries in the log `{log}`");
-    let (head, line): (_, fn(&Value) -> [String; 3]) = match log {
-        "state" => (["index", "time", "kind", "what", "who", "reason"], change),
-        _ => (["index", "time", "kind", "answer", "what", "who"], decision),
+    let (rest, line): (_, fn(&Value) -> [String; 3]) = match log {
+        "state" => (["what", "who", "reason"], change),
+        _ => (["answer", "what", "who"], decision),
     };
+    let mut head = vec!["index", "time", "kind"];
+    if of_all {
+        head.insert(1, "tenant");
+    }
+    head.extend(rest);
     let rows = entries.iter().map(|entry| {
         let micros = entry.leaf.get("at").and_then(Value::as_i64);
         let mut row = vec![
@@ -24,6 +31,10 @@ pub(super) fn table(paper: &mut Paper, log: &str, entries: &[LogEntry]) {
             micros.map_or_else(|| NONE.to_owned(), |at| Time::from_micros(at).to_string()),
             word(&entry.leaf, "kind"),
         ];
+        if of_all {
+            let whose = entry.tenant.as_deref().unwrap_or(INSTALLATION);
+            row.insert(1, whose.to_owned());
+        }
         // A payload whose key was erased, or that is of another's, is not there.
         row.extend(match &entry.payload {
             Some(payload) => line(payload),
@@ -75,7 +86,9 @@ fn change(payload: &Value) -> [String; 3] {
     if what.is_empty() {
         what.push(NONE.to_owned());
     }
-    [what.join(", "), word(payload, "actor"), word(payload, "reason")]
+    let who = word(payload, "actor");
+    let who = who.strip_prefix("operator:").unwrap_or(&who).to_owned();
+    [what.join(", "), who, word(payload, "reason")]
 }
 
 fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {

@@ -1,12 +1,13 @@
 //! The command tree, the codes and the version, for people and for programs.
 
+use bailiwick_base::nearest;
 use bailiwick_wire::Page;
 use clap::{Command, CommandFactory};
 use serde_json::{Value, json};
 
 use super::Done;
 use crate::args::Cli;
-use crate::output::{Output, exit};
+use crate::output::{Failure, Output, exit};
 
 /// What was built, when the build is told: `BAILIWICK_COMMIT=$(git rev-parse HEAD) cargo build`.
 const COMMIT: Option<&str> = option_env!("BAILIWICK_COMMIT");
@@ -66,6 +67,50 @@ pub(crate) fn tree(output: &Output) -> Done {
     let document = node(&root);
     output.result(&document, |_| {});
     Ok(exit::OK)
+}
+
+/// A word that is no command where it stands: the one that is most like it, and all that are there.
+pub(crate) fn unknown(word: &str, words: &[String]) -> Failure {
+    let mut root = Cli::command();
+    root.build();
+    let place = descend(&root, word, words);
+    let commands = place.get_subcommands().filter(|c| !c.is_hide_set());
+    let names: Vec<&str> = commands.map(Command::get_name).collect();
+    // The path of commands, as it is typed.
+    let typed = place.get_bin_name().unwrap_or("bailiwick").to_owned();
+    let shown = bailiwick_base::limits::shown(word);
+    let known = format!("known here: {}", names.join(", "));
+    let failure = Failure::usage(format!("`{typed}` has no command `{shown}`"));
+    failure.hint(match nearest(word, names.into_iter()) {
+        Some(near) => format!("did you mean `{typed} {near}`? {known}"),
+        None => known,
+    })
+}
+
+/// The command under which `word` was looked for: the words before it, without options and their values.
+fn descend<'a>(root: &'a Command, word: &str, words: &[String]) -> &'a Command {
+    let takes_value = |option: &str| {
+        root.get_arguments()
+            .filter(|argument| argument.get_action().takes_values())
+            .any(|argument| {
+                let long = argument.get_long().map(|long| format!("--{long}"));
+                let short = argument.get_short().map(|short| format!("-{short}"));
+                long.as_deref() == Some(option) || short.as_deref() == Some(option)
+            })
+    };
+    let mut place = root;
+    let mut words = words.iter();
+    while let Some(next) = words.next() {
+        if next == word {
+            break;
+        }
+        if takes_value(next) {
+            words.next();
+        } else if let Some(deeper) = place.find_subcommand(next) {
+            place = deeper;
+        }
+    }
+    place
 }
 
 fn node(command: &Command) -> Value {

@@ -5,7 +5,7 @@ use bailiwick_wire::{Activation, Identity, Labels, NewIdentity, Owner, Page, Sta
 use super::{Done, composition};
 use crate::args::{Global, Id, NewIdentity as NewArgs};
 use crate::client::Client;
-use crate::output::{Failure, Output, Paper, exit, state};
+use crate::output::{Failure, Output, Paper, day, exit, state};
 
 pub(crate) async fn run(command: Id, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -17,7 +17,8 @@ pub(crate) async fn run(command: Id, global: &Global, output: &Output) -> Done {
         }
         Id::Ls => {
             let page: Page<Identity> = client.get(&client.path("identities")?).await?;
-            output.result(&page, |paper| list(paper, &page));
+            let tenant = client.tenant()?;
+            output.result(&page, |paper| list(paper, &page, tenant));
         }
         Id::Get { id } => {
             let found: Identity = client
@@ -107,23 +108,28 @@ pub(crate) fn encoded(text: &str) -> String {
     out
 }
 
-fn list(paper: &mut Paper, page: &Page<Identity>) {
+fn list(paper: &mut Paper, page: &Page<Identity>, tenant: &str) {
     let rows = page.items.iter().map(|i| {
-        let why = i.stopped_by.as_ref().or(i.state_reason.as_ref());
+        // That its own mark stops it needs no second id.
+        let mark = i.stopped_by.as_ref().filter(|mark| !mark.contains(&i.id));
+        let why = mark.or(i.state_reason.as_ref());
         vec![
             i.id.clone(),
             i.name.clone(),
             i.kind.clone(),
             state(&i.effective, &i.state, why),
-            i.changed_at.clone(),
+            day(&i.changed_at),
             i.owner.team.clone(),
-            i.expires_at.clone(),
+            day(&i.expires_at),
         ]
     });
     paper.table(
         &["id", "name", "kind", "state", "since", "owner", "expires"],
         rows.collect(),
-        "no identities yet: bailiwick id add NAME --kind agent --owner TEAM --owner-contact ADDRESS --purpose TEXT --expires 90d",
+        &format!(
+            "no identities yet: bailiwick -t {tenant} id add NAME --kind agent --owner TEAM --owner-contact ADDRESS \
+             --purpose TEXT --expires 90d"
+        ),
     );
     if page.total > page.items.len() as u64 {
         paper.line(format!("{} of {}", page.items.len(), page.total));

@@ -102,7 +102,11 @@ fn held(
     let sealed = match (unseal_file, passphrase_file) {
         (Some(file), None) => Sealed::File(file),
         (None, Some(file)) => Sealed::Passphrase(files::read(file)?),
-        _ => return Err(Failure::usage("give --unseal-file or --passphrase-file")),
+        _ => {
+            return Err(Failure::usage("nothing is named to seal the root key with").hint(
+                "give --unseal-file FILE for a new unseal key, or --passphrase-file FILE with a passphrase",
+            ));
+        }
     };
     let plan = Ceremony {
         data,

@@ -7,7 +7,7 @@ use bailiwick_wire::{DryRun, KillReceipt, KillRequest, Mark, Page, SelectorKind}
 use super::Done;
 use crate::args::{Global, Scope, Stop};
 use crate::client::Client;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, exit, name_or_id};
 
 /// Which of the three commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,37 +102,32 @@ async fn list(client: &Client, all: bool, output: &Output) -> Done {
     let page: Page<Mark> = client.get(&path).await?;
     output.result(&page, |paper| {
         let rows = page.items.iter().map(|m| {
-            let scope = match &m.name {
-                Some(name) => format!("{} ({name})", m.scope),
-                None => m.scope.clone(),
-            };
+            // A suspension is what can be lifted, and an operator has a name: the document has all of each.
             vec![
-                m.tenant.clone().unwrap_or_else(|| "(installation)".to_owned()),
+                m.tenant.clone().unwrap_or_else(|| "(all)".to_owned()),
                 m.effect.clone(),
-                scope,
+                scope_of(m),
                 m.since.clone().unwrap_or_else(|| "now".to_owned()),
                 m.epoch.to_string(),
-                m.by.clone().unwrap_or_default(),
-                if m.reversible { "yes" } else { "no" }.to_owned(),
+                name_or_id(m.by_name.as_ref(), m.by.as_deref().unwrap_or_default()),
                 m.reason.clone().unwrap_or_default(),
             ]
         });
         paper.table(
-            &[
-                "tenant",
-                "effect",
-                "scope",
-                "since",
-                "epoch",
-                "by",
-                "reversible",
-                "reason",
-            ],
+            &["tenant", "effect", "scope", "since", "epoch", "by", "reason"],
             rows.collect(),
             "nothing is stopped by a mark",
         );
     });
     Ok(exit::OK)
+}
+
+/// An identity is named as `kill` and `resume` take it; a task by its id, for its purpose may be another's too.
+fn scope_of(mark: &Mark) -> String {
+    match (&mark.name, mark.scope.split_once(' ')) {
+        (Some(name), Some(("identity", _))) => format!("identity {name}"),
+        _ => mark.scope.clone(),
+    }
 }
 
 fn selector(scope: Scope) -> Option<SelectorKind> {

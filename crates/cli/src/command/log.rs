@@ -47,7 +47,12 @@ pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done 
             export(&data_folder(data, global)?, &dir, openings, global, output).await
         }
         Log::Ls => list(global, output).await,
-        Log::Tail { log, lines } => tail(&log, lines, global, output).await,
+        Log::Tail {
+            log,
+            lines,
+            before,
+            all_tenants,
+        } => tail(&log, (lines, before), all_tenants, global, output).await,
     }
 }
 
@@ -198,14 +203,32 @@ async fn list(global: &Global, output: &Output) -> Done {
     Ok(exit::OK)
 }
 
-async fn tail(log: &str, lines: u64, global: &Global, output: &Output) -> Done {
+async fn tail(
+    log: &str,
+    (lines, before): (u64, Option<u64>),
+    all: bool,
+    global: &Global,
+    output: &Output,
+) -> Done {
     let client = Client::connect(global)?;
-    let page: Page<LogEntry> = client
-        .get(&format!("/v1/logs/{}/entries?last={lines}", encoded(log)))
-        .await?;
+    let before = before.map(|index| format!("&before={index}")).unwrap_or_default();
+    let wanted = format!("logs/{}/entries?last={lines}{before}", encoded(log));
+    let of_tenant = client.path(&wanted).ok().filter(|_| !all);
+    let path = of_tenant.clone().unwrap_or_else(|| format!("/v1/{wanted}"));
+    let page: Page<LogEntry> = client.get(&path).await?;
     output.result(&page, |paper| {
-        super::entry::table(paper, log, &page.items);
+        super::entry::table(paper, log, &page.items, of_tenant.is_none());
     });
+    // The search for one tenant's ends somewhere.
+    if of_tenant.is_some()
+        && (page.items.len() as u64) < lines
+        && let Some(next) = &page.next
+    {
+        output.note(&format!(
+            "entries from {next} on were looked through; older ones: bailiwick -t {} log tail --log {log} --before {next}",
+            client.tenant()?
+        ));
+    }
     Ok(exit::OK)
 }
 

@@ -42,6 +42,8 @@ use crate::output::{Failure, Output, exit};
 /// What a command ends with: an exit code, or why it failed.
 pub(crate) type Done = Result<u8, Failure>;
 
+pub(crate) use self::help::unknown;
+
 pub(crate) fn run(cli: Cli, output: &Output) -> Done {
     let global = cli.common;
     let Some(command) = cli.command else {

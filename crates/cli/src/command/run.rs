@@ -22,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 pub(super) use self::child::become_command;
-use self::relay::{Relay, Shown};
+use self::relay::{Relay, Shown, place_of};
 use super::Done;
 use super::id::encoded;
 use super::serve::Folder;
@@ -103,8 +103,10 @@ async fn attend(held: &mut Held<'_>, token: Token, mut told: Signals, command: &
             .await?
         }
     };
-    if relay.is_none() && !command.no_proxy {
-        require_no_way(held, command).await?;
+    match &relay {
+        Some(_) => warn_of_neighbours(held).await,
+        None if command.no_proxy => {}
+        None => require_no_way(held, command).await?,
     }
     let mut child = child::start(command, held, relay.as_ref())?;
     let served = async {
@@ -139,16 +141,37 @@ async fn require_no_way(held: &Held<'_>, command: &Run) -> Result<(), Failure> {
     if let Some(name) = command.placeholders.first() {
         return Err(refused(format!("--placeholder {name} asks for one")));
     }
+    match destinations(held).await?.first() {
+        Some(server) => Err(refused(format!("`{}` is a destination", server.name))),
+        None => Ok(()),
+    }
+}
+
+/// The destinations that the task may go to.
+async fn destinations(held: &Held<'_>) -> Result<Vec<Server>, Failure> {
     let task = held.client.get::<TaskLedger>(&held.path).await?.task;
-    let page: Page<Server> = held.client.get(&held.client.path("servers")?).await?;
-    let granted = |server: &&Server| {
+    let mut page: Page<Server> = held.client.get(&held.client.path("servers")?).await?;
+    page.items.retain(|server| {
         let begin = format!("{}:", server.name);
         server.connection.starts_with(&server.endpoint)
             && task.can.iter().any(|scope| scope.starts_with(&begin))
-    };
-    match page.items.iter().find(granted) {
-        Some(server) => Err(refused(format!("`{}` is a destination", server.name))),
-        None => Ok(()),
+    });
+    Ok(page.items)
+}
+
+/// The service is reached without the proxy, and some clients do not look at the port: they would go to a destination
+/// on its host past the proxy too, where nothing is decided, recorded or put in.
+async fn warn_of_neighbours(held: &Held<'_>) {
+    let (_, host) = place_of(held.client.base_url());
+    // Only a warning: what cannot be asked for now is not waited for again.
+    for server in in_time(destinations(held)).await.unwrap_or_default() {
+        if place_of(&server.endpoint).1.eq_ignore_ascii_case(host) {
+            tell(&format!(
+                "warning: destination `{}` is on `{host}`, as the service is, which NO_PROXY names: some clients go there \
+                 past the egress proxy and get no secret; give one of them another host name",
+                server.name
+            ));
+        }
     }
 }
 

@@ -22,9 +22,12 @@ pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Do
         }
         Server::Ls => {
             let page: Page<Row> = client.get(&client.path("servers")?).await?;
+            let tenant = client.tenant()?;
             output.result(&page, |paper| {
                 if page.items.is_empty() {
-                    paper.line("no servers yet: bailiwick server add NAME --url URL");
+                    paper.line(format!(
+                        "no servers yet: bailiwick -t {tenant} server add NAME --url URL"
+                    ));
                 }
                 for server in &page.items {
                     show(paper, server);

@@ -12,7 +12,7 @@ use super::id::encoded;
 use crate::args::{Global, Task};
 use crate::client::Client;
 use crate::files::{self, NewFile};
-use crate::output::{Failure, Output, Paper, exit, state};
+use crate::output::{Failure, Output, Paper, exit, name_and_id, name_or_id, state};
 
 pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -62,27 +62,36 @@ pub(crate) async fn run(command: Task, global: &Global, output: &Output) -> Done
                 super::lease::ledger(paper, &found);
             });
         }
-        Task::Ls => {
-            let page: Page<Row> = client.get(&client.path("tasks")?).await?;
-            output.result(&page, |paper| {
-                let rows = page.items.iter().map(|t| {
-                    vec![
-                        t.id.clone(),
-                        t.identity.clone(),
-                        state(&t.effective, &t.state, t.stopped_by.as_ref()),
-                        t.closes_at.clone(),
-                        t.purpose.clone(),
-                    ]
-                });
-                paper.table(
-                    &["task", "identity", "state", "closes", "purpose"],
-                    rows.collect(),
-                    "no tasks yet: bailiwick task open --identity NAME --purpose TEXT --can SCOPE",
-                );
-            });
-        }
+        Task::Ls => list(&client, output).await?,
     }
     Ok(exit::OK)
+}
+
+async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
+    let page: Page<Row> = client.get(&client.path("tasks")?).await?;
+    let empty = format!(
+        "no tasks yet: bailiwick -t {} task open --identity NAME --purpose TEXT --can SCOPE",
+        client.tenant()?
+    );
+    output.result(&page, |paper| {
+        let rows = page.items.iter().map(|t| {
+            // That its own mark stops it needs no second id.
+            let mark = t.stopped_by.as_ref().filter(|mark| !mark.contains(&t.id));
+            vec![
+                t.id.clone(),
+                name_or_id(t.identity_name.as_ref(), &t.identity),
+                state(&t.effective, &t.state, mark),
+                t.closes_at.clone(),
+                t.purpose.clone(),
+            ]
+        });
+        paper.table(
+            &["task", "identity", "state", "closes", "purpose"],
+            rows.collect(),
+            &empty,
+        );
+    });
+    Ok(())
 }
 
 async fn tokens(
@@ -174,7 +183,10 @@ fn print_opened(
 fn show(paper: &mut Paper, task: &Row) {
     let mut pairs = vec![
         ("task", paper.strong(&task.id)),
-        ("identity", task.identity.clone()),
+        (
+            "identity",
+            name_and_id(task.identity_name.as_ref(), &task.identity),
+        ),
         ("purpose", task.purpose.clone()),
         (
             "state",

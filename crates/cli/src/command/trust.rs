@@ -10,7 +10,7 @@ use super::id::encoded;
 use crate::args::{Global, Trust as Command, TrustAdd};
 use crate::client::Client;
 use crate::files;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, day, exit, name_and_id, name_or_id};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
     if let Command::Lint(asked) = &command
@@ -26,7 +26,10 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             output.result(&added, |paper| {
                 paper.pairs(&[
                     ("trust", paper.strong(&added.id)),
-                    ("identity", added.identity.clone()),
+                    (
+                        "identity",
+                        name_and_id(added.identity_name.as_ref(), &added.identity),
+                    ),
                     ("issuer", added.issuer.clone()),
                     ("expires", added.expires_at.clone()),
                 ]);
@@ -37,7 +40,8 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
         }
         Command::Ls => {
             let page: Page<Row> = client.get(&client.path("trusts")?).await?;
-            output.result(&page, |paper| list(paper, &page));
+            let tenant = client.tenant()?;
+            output.result(&page, |paper| list(paper, &page, tenant));
         }
         Command::Lint(_) => {
             let page: Page<Row> = client.get(&client.path("trusts")?).await?;
@@ -67,25 +71,28 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
     Ok(exit::OK)
 }
 
-fn list(paper: &mut Paper, page: &Page<Row>) {
+fn list(paper: &mut Paper, page: &Page<Row>, tenant: &str) {
     let rows = page.items.iter().map(|t| {
         vec![
             t.id.clone(),
-            t.identity.clone(),
+            name_or_id(t.identity_name.as_ref(), &t.identity),
             t.method.clone(),
-            shown(&t.attributes),
-            // The kernel says who a peer is: there are no keys.
+            // The kernel says who a peer is: there are no keys. Of keys that were given their digest is in the document.
             match t.method.as_str() {
                 "unix-peer" => "-".to_owned(),
-                _ => t.keys.clone(),
+                _ => t.keys.split(' ').next().unwrap_or_default().to_owned(),
             },
-            t.expires_at.clone(),
+            day(&t.expires_at),
+            shown(&t.attributes),
         ]
     });
     paper.table(
-        &["trust", "identity", "method", "attributes", "keys", "expires"],
+        &["trust", "identity", "method", "keys", "expires", "attributes"],
         rows.collect(),
-        "no trust rules yet: bailiwick trust add IDENTITY --method github --match repository_owner_id=… --match repository_id=…",
+        &format!(
+            "no trust rules yet: bailiwick -t {tenant} trust add IDENTITY --method github \
+             --match repository_owner_id=… --match repository_id=…"
+        ),
     );
 }
 

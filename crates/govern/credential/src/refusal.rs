@@ -307,13 +307,21 @@ pub enum Refusal {
         closes_at: Time,
     },
     /// A window beyond the limit.
-    #[error("task would be open for {seconds} s, more than the {max} s allowed: give an earlier end")]
+    #[error("task would be open for {asked}, more than the {max} allowed: give a shorter one, `--for {max}`")]
     WindowTooLong {
-        /// Asked for.
-        seconds: u64,
+        /// Asked for, as people write it.
+        asked: String,
         /// Allowed.
-        max: u64,
+        max: String,
     },
+}
+
+/// As people write spans: `7d`, `36h`, `90s`, in the largest unit that leaves no rest.
+pub(crate) fn span(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let fits = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = fits.unwrap_or((1, 's'));
+    format!("{}{name}", seconds / unit)
 }
 
 impl Refusal {

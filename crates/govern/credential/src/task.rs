@@ -5,7 +5,7 @@ use bailiwick_base::{IdentityId, TaskId, Time, Transition};
 
 use crate::limits::{Limits, MAY_ACT_MAX};
 use crate::model::{Task, TaskState};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, span};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -52,8 +52,8 @@ pub fn open_task(plan: TaskPlan, limits: &Limits, now: Time) -> Result<Transitio
     }
     let window = plan.closes_at.since(opens_at);
     if window > limits.task_window_max {
-        let (seconds, max) = (window.as_secs(), limits.task_window_max.as_secs());
-        return Err(Refusal::WindowTooLong { seconds, max });
+        let (asked, max) = (span(window.as_secs()), span(limits.task_window_max.as_secs()));
+        return Err(Refusal::WindowTooLong { asked, max });
     }
     if plan.identity_expires_at <= now {
         return Err(Refusal::IdentityEnded(plan.identity_expires_at));

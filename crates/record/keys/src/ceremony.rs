@@ -75,7 +75,6 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
     }
     mark_unused(plan.data)?;
     let root = root_of(plan.data)?.unwrap_or_default();
-    let config = format!("data = \"{}\"; {}", plan.data.display(), keep.setting);
     Ok(Held {
         root,
         tenants: made,
@@ -86,7 +85,10 @@ pub fn hold(plan: Ceremony<'_>) -> Result<Held, KeysError> {
                 "move `{}` to the machine that serves, mode 0700, for the user that serves",
                 plan.data.display()
             ),
-            format!("configure there: {config}"),
+            format!(
+                "configure there, with the places they have on that machine: data = \"FOLDER\"; {}",
+                keep.setting
+            ),
             "start the service, claim it, and add the tenants: the keys made here are taken as they are"
                 .to_owned(),
             "remove what is left of both here".to_owned(),

@@ -138,12 +138,13 @@ pub trait LogDoor: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>>;
     /// The index of the record of a decision.
     fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>>;
-    /// Entries `from..from + max` with opened payloads.
+    /// Entries `from..from + max`, fewer where they are long, with the payloads of `of`, or of everybody.
     fn entries<'a>(
         &'a self,
         log: &'a str,
         from: u64,
         max: usize,
+        of: Option<&'a TenantId>,
     ) -> BoxFuture<'a, Result<Vec<bailiwick_wire::LogEntry>, LookError>>;
     /// Every entry with its payload and its opening key, as JSON lines `{index, key, payload}` (base64).
     fn openings<'a>(

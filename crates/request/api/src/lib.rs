@@ -273,6 +273,7 @@ fn v1_doors(doors: Doors) -> Doors {
         .get("/v1/tenants/{tenant}/count", count::of_tenant)
         .get("/v1/tenants/{tenant}/marks", marks::of_tenant)
         .get("/v1/tenants/{tenant}/egress", egress::find)
+        .get("/v1/tenants/{tenant}/logs/{log}/entries", logs::entries_of)
         .get("/v1/all-tenants/count", count::of_all)
         .get("/v1/all-tenants/marks", marks::of_all)
         .get("/v1/logs", logs::list)

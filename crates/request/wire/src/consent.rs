@@ -102,6 +102,9 @@ pub struct Consent {
     pub task: String,
     /// Identity.
     pub identity: String,
+    /// Its name, for people; absent when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_name: Option<String>,
     /// What its tokens may carry.
     pub scope: String,
     /// Who agreed.

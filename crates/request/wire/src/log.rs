@@ -23,6 +23,9 @@ pub struct NamedLog {
 pub struct LogEntry {
     /// Index.
     pub index: u64,
+    /// Whose it is; absent for the installation's own, and for a tenant that was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The leaf.
     pub leaf: Value,
     /// The payload, for those who may read it.

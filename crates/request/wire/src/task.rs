@@ -43,6 +43,9 @@ pub struct Task {
     pub tenant: String,
     /// Identity.
     pub identity: String,
+    /// Its name, for people; absent when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_name: Option<String>,
     /// Grant.
     pub grant: String,
     /// Purpose.
@@ -161,6 +164,9 @@ pub struct Client {
     pub client_id: String,
     /// Identity.
     pub identity: String,
+    /// Its name, for people; absent when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_name: Option<String>,
     /// Algorithm of its assertions.
     pub algorithm: String,
     /// What its tokens are bound to: `dpop`, `mtls` or `none`.

@@ -51,6 +51,9 @@ pub struct Trust {
     pub id: String,
     /// Identity.
     pub identity: String,
+    /// Its name, for people; absent when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_name: Option<String>,
     /// Kind of issuer.
     pub method: String,
     /// `iss`.

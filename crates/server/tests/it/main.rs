@@ -52,6 +52,7 @@ mod sessions;
 mod signing;
 mod slips;
 mod sweep;
+mod tailing;
 mod telling;
 mod texts;
 mod tokens;

@@ -426,6 +426,11 @@ const CASES: &[Case] = &[
         |names| json!({"scope": "identity", "name": names.identity, "reason": "a drill"}),
     ),
     case("GET /v1/tenants/{tenant}/marks", Door::Operator, none),
+    case(
+        "GET /v1/tenants/{tenant}/logs/{log}/entries",
+        Door::Operator,
+        none,
+    ),
     case("GET /v1/all-tenants/count", Door::Operator, none),
     case("GET /v1/all-tenants/marks", Door::Operator, none),
     case("POST /v1/all-tenants/kill", Door::Operator, all),

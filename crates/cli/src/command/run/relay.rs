@@ -52,6 +52,14 @@ impl Shown {
     }
 }
 
+/// `host:port` of an URL, and its host.
+pub(super) fn place_of(url: &str) -> (&str, &str) {
+    let place = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = place.split_once('/').map_or(place, |(place, _)| place);
+    let port = place.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+    (place, port.map_or(place, |(host, _)| host))
+}
+
 /// A listening relay.
 pub(super) struct Relay {
     listener: TcpListener,
@@ -111,9 +119,7 @@ impl Relay {
             process.env_remove(name);
         }
         // The gateway is reached without the proxy, with the token of the file.
-        let service = client.base_url();
-        let service = service.split_once("://").map_or(service, |(_, rest)| rest);
-        let host = service.rsplit_once(':').map_or(service, |(host, _)| host);
+        let (service, host) = place_of(client.base_url());
         let mut direct = service.to_owned();
         // Of an address some clients do not look at the port.
         if host.parse::<IpAddr>().is_ok() {

@@ -35,7 +35,7 @@ pub(crate) async fn add(
         .ids
         .mint(&tenant)
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let limits = deps.credential_limits.clone();
+    let (doors, limits) = (deps.clone(), deps.credential_limits.clone());
     let receipt = deps
         .command(&session, &tenant, ("clients", &body), async move |tx: &mut Tx| {
             let holder = tx
@@ -55,7 +55,7 @@ pub(crate) async fn add(
                 certificate,
             };
             let transition = credential::register_client(wanted, &limits, tx.now())?;
-            let shown = to_wire(&transition.after);
+            let shown = to_wire(&doors, &transition.after);
             tx.client().apply(transition).await?;
             answer(&shown)
         })
@@ -72,6 +72,7 @@ pub(crate) async fn withdraw(
     let tenant = super::tenant(&deps, &slug)?;
     let id = ClientId::parse(&tenant, &id).map_err(|_| RouteError::not_found("client"))?;
     let (path, reason) = (format!("clients/{id}/remove"), body.reason.clone());
+    let doors = deps.clone();
     let receipt = deps
         .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
             let client = tx
@@ -80,7 +81,7 @@ pub(crate) async fn withdraw(
                 .await?
                 .ok_or_else(|| RouteError::not_found("client"))?;
             let transition = credential::remove_client(client, &reason, tx.now())?;
-            let shown = to_wire(&transition.after);
+            let shown = to_wire(&doors, &transition.after);
             tx.client().apply(transition).await?;
             answer(&shown)
         })
@@ -119,15 +120,16 @@ pub(crate) async fn list(
     let snapshot = deps.cell.load();
     let now = deps.clock.now();
     let alive = snapshot.clients(&tenant).filter(|c| now < c.expires_at);
-    let mut items: Vec<wire::Client> = alive.map(|c| to_wire(c)).collect();
+    let mut items: Vec<wire::Client> = alive.map(|c| to_wire(&deps, c)).collect();
     items.sort_by(|a, b| a.client_id.cmp(&b.client_id));
     Ok(Json(wire::Page::whole(items)))
 }
 
-fn to_wire(client: &Client) -> wire::Client {
+fn to_wire(deps: &Deps, client: &Client) -> wire::Client {
     wire::Client {
         client_id: client.id.to_string(),
         identity: client.identity.to_string(),
+        identity_name: super::name_of(deps, &client.identity),
         algorithm: client.algorithm.to_string(),
         proof: client.proof.as_str().to_owned(),
         certificate: client.certificate.map(|c| c.to_base64url()),

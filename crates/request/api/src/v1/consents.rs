@@ -253,6 +253,7 @@ fn to_wire(deps: &Deps, consent: &Consent) -> Result<wire::Consent, RouteError> 
         redirect_host: host_of(&consent.redirect),
         task: consent.task.to_string(),
         identity: consent.identity.to_string(),
+        identity_name: super::name_of(deps, &consent.identity),
         scope: consent.scopes.to_string(),
         given_by: consent.given_by.clone(),
         created_at: consent.created_at.to_string(),

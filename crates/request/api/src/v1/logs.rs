@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use bailiwick_base::TenantId;
 use bailiwick_wire as wire;
 use http::{HeaderValue, header};
 use serde::Deserialize;
@@ -14,7 +15,11 @@ use crate::problem::RouteError;
 use crate::session::Session;
 
 /// Entries of one answer.
-const ENTRIES_MAX: usize = 1_000;
+const ENTRIES_MAX: u64 = 1_000;
+/// Entries of one answer when no number is asked for.
+const LAST: u64 = 20;
+/// Entries of everybody that are looked at for the last ones of one tenant.
+const LOOKED_MAX: u64 = 100_000;
 /// Openings of one answer.
 const OPENINGS_MAX: usize = 10_000;
 
@@ -84,8 +89,12 @@ pub(crate) struct Range {
     from: Option<u64>,
     #[serde(default)]
     last: Option<u64>,
+    /// In front of this index, instead of the end.
+    #[serde(default)]
+    before: Option<u64>,
 }
 
+/// Entries of every tenant and of the installation; each says whose it is.
 pub(crate) async fn entries(
     State(deps): State<Deps>,
     Path(log): Path<String>,
@@ -93,17 +102,15 @@ pub(crate) async fn entries(
     _: Session,
 ) -> Result<Json<wire::Page<wire::LogEntry>>, RouteError> {
     let info = info(&deps, &log)?;
-    let from = match (range.from, range.last) {
-        (Some(from), _) => from,
-        (None, last) => info
-            .sequenced
-            .saturating_sub(last.unwrap_or(20).min(ENTRIES_MAX as u64)),
+    let until = range.before.unwrap_or(info.sequenced).min(info.sequenced);
+    let last = range.last.unwrap_or(LAST).min(ENTRIES_MAX);
+    let from = range.from.unwrap_or(until.saturating_sub(last));
+    let items = if from < until {
+        let page = deps.logs.entries(&log, from, few(until - from), None).await;
+        page.map_err(|e| broken(&e))?
+    } else {
+        Vec::new()
     };
-    let items = deps
-        .logs
-        .entries(&log, from, ENTRIES_MAX)
-        .await
-        .map_err(|e| broken(&e))?;
     let next = from.saturating_add(items.len() as u64);
     let next = (next < info.sequenced && !items.is_empty()).then(|| next.to_string());
     Ok(Json(wire::Page {
@@ -111,6 +118,81 @@ pub(crate) async fn entries(
         total: info.sequenced,
         next,
     }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Back {
+    #[serde(default)]
+    last: Option<u64>,
+    /// In front of this index, instead of the end.
+    #[serde(default)]
+    before: Option<u64>,
+}
+
+/// The newest entries of one tenant, in order; nothing of anybody else is opened. `next` is the `before` of the page
+/// in front of this one.
+pub(crate) async fn entries_of(
+    State(deps): State<Deps>,
+    Path((slug, log)): Path<(String, String)>,
+    Query(back): Query<Back>,
+    _: Session,
+) -> Result<Json<wire::Page<wire::LogEntry>>, RouteError> {
+    let tenant = super::tenant(&deps, &slug)?;
+    let info = info(&deps, &log)?;
+    let before = back.before.unwrap_or(info.sequenced).min(info.sequenced);
+    let last = few(back.last.unwrap_or(LAST));
+    let (items, until) = newest(&deps, (&log, &tenant), before, last).await?;
+    let first = items.first();
+    let next = match first.map(number) {
+        Some(1) => None,
+        _ if items.len() == last => first.map(|entry| entry.index),
+        _ => Some(until).filter(|until| *until > 0),
+    };
+    Ok(Json(wire::Page {
+        total: items.last().map(number).unwrap_or_default(),
+        next: next.map(|next| next.to_string()),
+        items,
+    }))
+}
+
+/// The last entries of the tenant in front of `before`, and where the search ended: it looks at so many entries of
+/// everybody and no more.
+async fn newest(
+    deps: &Deps,
+    (log, tenant): (&str, &TenantId),
+    before: u64,
+    last: usize,
+) -> Result<(Vec<wire::LogEntry>, u64), RouteError> {
+    let floor = before.saturating_sub(LOOKED_MAX);
+    let (mut found, mut until) = (Vec::new(), before);
+    while until > floor && found.len() < last && found.first().map(number) != Some(1) {
+        let from = until.saturating_sub(ENTRIES_MAX).max(floor);
+        let (mut part, mut at) = (Vec::new(), from);
+        while at < until {
+            let page = deps.logs.entries(log, at, few(until - at), Some(tenant)).await;
+            let page = page.map_err(|e| broken(&e))?;
+            let Some(end) = page.last() else { break };
+            at = end.index + 1;
+            let own = |entry: &wire::LogEntry| entry.tenant.as_deref() == Some(tenant.as_str());
+            part.extend(page.into_iter().filter(own));
+        }
+        part.append(&mut found);
+        (found, until) = (part, from);
+    }
+    let surplus = found.len().saturating_sub(last);
+    found.drain(..surplus);
+    Ok((found, until))
+}
+
+/// The number of an entry within its tenant and log, without gaps from 1 on.
+fn number(entry: &wire::LogEntry) -> u64 {
+    let number = entry.leaf.get("tenant_seq");
+    number.and_then(serde_json::Value::as_u64).unwrap_or_default()
+}
+
+fn few(wanted: u64) -> usize {
+    usize::try_from(wanted.min(ENTRIES_MAX)).unwrap_or(usize::MAX)
 }
 
 #[derive(Deserialize)]

@@ -55,6 +55,7 @@ async fn marks(deps: &Deps, tenant: Option<&TenantId>) -> Result<Vec<wire::Mark>
         let mut item = to_wire(&snapshot, tenant, &set.mark);
         item.since = Some(set.at.to_string());
         if let Some(order) = order {
+            item.by_name = operator_name(deps, &order.actor);
             (item.by, item.reason, item.index) = (Some(order.actor), order.reason, Some(order.index));
         }
         items.push(item);
@@ -68,6 +69,14 @@ async fn marks(deps: &Deps, tenant: Option<&TenantId>) -> Result<Vec<wire::Mark>
         items.push(item);
     }
     Ok(items)
+}
+
+fn operator_name(deps: &Deps, actor: &str) -> Option<String> {
+    let operators = deps.operators.load();
+    let found = operators
+        .iter()
+        .find(|operator| actor.ends_with(&operator.id.to_string()));
+    found.map(|operator| operator.name.clone())
 }
 
 fn owner_of(scope: &MarkScope) -> Option<TenantId> {
@@ -92,6 +101,7 @@ fn to_wire(snapshot: &Snapshot, tenant: Option<&TenantId>, mark: &Mark) -> wire:
         since: None,
         epoch: mark.epoch.0,
         by: None,
+        by_name: None,
         reason: None,
         index: None,
     }

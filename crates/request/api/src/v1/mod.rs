@@ -68,6 +68,14 @@ pub(crate) fn identity(deps: &Deps, tenant: &TenantId, named: &str) -> Result<Id
     }
 }
 
+/// The name of an identity, for people.
+pub(crate) fn name_of(deps: &Deps, id: &IdentityId) -> Option<String> {
+    deps.cell
+        .load()
+        .identity(id)
+        .map(|identity| identity.name.clone())
+}
+
 pub(crate) fn time(field: &str, text: &str) -> Result<Time, RouteError> {
     Time::parse(text).map_err(|e| RouteError::invalid("request.time", format!("`{field}`: {e}")))
 }

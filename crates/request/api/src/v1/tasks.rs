@@ -427,6 +427,7 @@ pub(crate) fn to_wire(view: &View<'_>, task: &Task, granted: &Grant) -> wire::Ta
         id: task.id.to_string(),
         tenant: task.id.tenant().to_string(),
         identity: task.identity.to_string(),
+        identity_name: view.snapshot.identity(&task.identity).map(|i| i.name.clone()),
         grant: granted.id.to_string(),
         purpose: task.purpose.clone(),
         requested_by: task.requested_by.clone(),

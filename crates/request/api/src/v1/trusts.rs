@@ -67,7 +67,7 @@ pub(crate) async fn add(
             };
             let others = others.iter().map(AsRef::as_ref);
             let transition = add_trust(plan, &attestor, others, &limits, tx.now())?;
-            let shown = to_wire(&transition.after, Some(&attestor));
+            let shown = to_wire(&doors, &transition.after, Some(&attestor));
             tx.trust().apply(transition).await?;
             answer(&shown)
         })
@@ -84,6 +84,7 @@ pub(crate) async fn withdraw(
     let tenant = super::tenant(&deps, &slug)?;
     let id = TrustId::parse(&tenant, &id).map_err(|_| RouteError::not_found("trust"))?;
     let (path, reason) = (format!("trusts/{id}/remove"), body.reason.clone());
+    let doors = deps.clone();
     let receipt = deps
         .command(&session, &tenant, (&path, &body), async move |tx: &mut Tx| {
             let trust = tx
@@ -92,7 +93,7 @@ pub(crate) async fn withdraw(
                 .await?
                 .ok_or_else(|| RouteError::not_found("trust"))?;
             let transition = remove_trust(trust, &reason, tx.now())?;
-            let shown = to_wire(&transition.after, None);
+            let shown = to_wire(&doors, &transition.after, None);
             tx.trust().apply(transition).await?;
             answer(&shown)
         })
@@ -107,7 +108,8 @@ pub(crate) async fn list(
 ) -> Result<Json<wire::Page<wire::Trust>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
     let snapshot = deps.cell.load();
-    let shown = |trust: &Trust| to_wire(trust, deps.federation.attester.attestor(trust.issuer.method));
+    let known = |method| deps.federation.attester.attestor(method);
+    let shown = |trust: &Trust| to_wire(&deps, trust, known(trust.issuer.method));
     let items = snapshot.trusts(&tenant).map(|trust| shown(trust)).collect();
     Ok(Json(wire::Page::whole(items)))
 }
@@ -188,13 +190,14 @@ fn require_usable(issuer: &TrustedIssuer) -> Result<(), RouteError> {
     }
 }
 
-fn to_wire(trust: &Trust, attestor: Option<&Attestor>) -> wire::Trust {
+fn to_wire(deps: &Deps, trust: &Trust, attestor: Option<&Attestor>) -> wire::Trust {
     let findings = attestor
         .map(|attestor| lint_trust(trust, attestor))
         .unwrap_or_default();
     wire::Trust {
         id: trust.id.to_string(),
         identity: trust.identity.to_string(),
+        identity_name: super::name_of(deps, &trust.identity),
         method: trust.issuer.method.to_string(),
         issuer: trust.issuer.url.clone(),
         attributes: trust.attributes.clone(),
