@@ -190,6 +190,8 @@ impl Output {
 const WIDTH: usize = 120;
 /// Columns between two columns of a table.
 const GAP: usize = 2;
+/// The longest kind with an id or a name that stays whole.
+const PAIR_MAX: usize = 44;
 /// Free text is not made shorter than this.
 const TEXT_MIN: usize = 12;
 
@@ -252,31 +254,42 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Shortens free text until a line fits, the last of it first. What somebody copies has no space in it and stays
-/// whole: ids, names, times.
+/// Shortens free text until a line fits, the last of it first. What somebody copies is one word, or two with what it
+/// is, and stays whole: ids, names, times.
 fn fit(head: &[&str], rows: &mut [Vec<String>], width: usize) {
-    let mut columns: Vec<(usize, bool)> = Vec::new();
+    // How wide each is, and how narrow it may become.
+    let mut columns: Vec<(usize, usize)> = Vec::new();
     for (at, name) in head.iter().enumerate() {
         let cells = || rows.iter().filter_map(|row| row.get(at));
         let widest = cells().map(|cell| length(cell)).max().unwrap_or(0);
-        let is_text = cells().any(|cell| cell.contains(' '));
-        columns.push((widest.max(length(name)), is_text));
+        let whole = cells().filter(|cell| !is_text(cell)).map(|cell| length(cell));
+        let least = whole.chain([TEXT_MIN, length(name)]).max().unwrap_or(TEXT_MIN);
+        columns.push((widest.max(length(name)), least));
     }
     let between = GAP * columns.len().saturating_sub(1);
     loop {
         let total = columns.iter().map(|(wide, _)| wide).sum::<usize>() + between;
         let mut texts = columns.iter_mut().rev();
-        match texts.find(|(wide, is_text)| *is_text && *wide > TEXT_MIN) {
+        match texts.find(|(wide, least)| wide > least) {
             Some((wide, _)) if total > width => *wide -= 1,
             _ => break,
         }
     }
     for row in rows {
-        for (cell, (wide, is_text)) in row.iter_mut().zip(&columns) {
-            if *is_text && length(cell) > *wide {
+        for (cell, (wide, _)) in row.iter_mut().zip(&columns) {
+            if length(cell) > *wide {
                 *cell = cell.chars().take(wide.saturating_sub(1)).chain(['…']).collect();
             }
         }
+    }
+}
+
+fn is_text(cell: &str) -> bool {
+    let mut words = cell.split(' ');
+    match (words.next(), words.next(), words.next()) {
+        (_, None, _) => false,
+        (_, Some(_), None) => length(cell) > PAIR_MAX,
+        _ => true,
     }
 }
 
@@ -356,6 +369,17 @@ mod tests {
                 .any(|line| line.contains("read the invoices of") && line.contains('…'))
         );
         assert_eq!(paper.text.matches(&id).count(), 4);
+        let what = format!("task {id}");
+        let mut rows = vec![
+            vec![what.clone(), text.to_owned()],
+            vec!["-".to_owned(), id.clone()],
+        ];
+        fit(&["what", "reason"], &mut rows, 60);
+        assert_eq!(
+            (rows[0][0].as_str(), rows[1][1].as_str()),
+            (what.as_str(), id.as_str())
+        );
+        assert_eq!(length(&rows[0][1]), id.len());
         // There is nothing to shorten.
         let mut rows = vec![vec![id.clone(); 6]];
         fit(&["a", "b", "c", "d", "e", "f"], &mut rows, 80);

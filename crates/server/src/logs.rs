@@ -1,5 +1,6 @@
 //! Proofs and entries of this node's two logs, for the doors.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -253,6 +254,7 @@ impl LogDoor for Logs {
                 tenant: self.owner(&leaf).map(|tenant| tenant.to_string()),
                 leaf: parsed(&leaf).unwrap_or(Value::Null),
                 payload: payload.as_deref().and_then(parsed),
+                names: BTreeMap::new(),
             });
             Ok(shown.collect())
         })

@@ -1,5 +1,7 @@
 //! An entry of a log on one line: what a person looks for; `--json` has the payload in full.
 
+use std::collections::BTreeMap;
+
 use bailiwick_base::Time;
 use bailiwick_wire::LogEntry;
 use serde_json::Value;
@@ -9,13 +11,15 @@ use crate::output::Paper;
 /// Objects of one command that are named; of more, their number is told.
 const OBJECTS_SHOWN: usize = 2;
 const NONE: &str = "-";
+/// By id, what something is called.
+type Names = BTreeMap<String, String>;
 /// What stands for a tenant where there is none.
 const INSTALLATION: &str = "(installation)";
 
 /// The entries of one log, in the columns that fit it; where they are of every tenant, with whose they are.
 pub(super) fn table(paper: &mut Paper, log: &str, entries: &[LogEntry], of_all: bool) {
     let empty = format!("no entries in the log `{log}`");
-    let (rest, line): (_, fn(&Value) -> [String; 3]) = match log {
+    let (rest, line): (_, fn(&Value, &Names) -> [String; 3]) = match log {
         "state" => (["what", "who", "reason"], change),
         _ => (["answer", "what", "who"], decision),
     };
@@ -37,7 +41,7 @@ pub(super) fn table(paper: &mut Paper, log: &str, entries: &[LogEntry], of_all: 
         }
         // A payload whose key was erased, or that is of another's, is not there.
         row.extend(match &entry.payload {
-            Some(payload) => line(payload),
+            Some(payload) => line(payload, &entry.names),
             None => [(); 3].map(|()| NONE.to_owned()),
         });
         row
@@ -46,7 +50,7 @@ pub(super) fn table(paper: &mut Paper, log: &str, entries: &[LogEntry], of_all: 
 }
 
 /// A decision, the issue of a token, or how a permitted call ended.
-fn decision(payload: &Value) -> [String; 3] {
+fn decision(payload: &Value, names: &Names) -> [String; 3] {
     if let Some(outcome) = text(payload, "outcome") {
         return [outcome.to_owned(), word(payload, "decision"), NONE.to_owned()];
     }
@@ -68,17 +72,17 @@ fn decision(payload: &Value) -> [String; 3] {
             }
         }
     }
-    [answer, what, word(payload, "nhi")]
+    [answer, what, called(payload, "nhi", names)]
 }
 
 /// A command that changed the state.
-fn change(payload: &Value) -> [String; 3] {
+fn change(payload: &Value, names: &Names) -> [String; 3] {
     let objects = payload.get("objects").and_then(Value::as_array);
     let objects = objects.map(Vec::as_slice).unwrap_or_default();
     let mut what: Vec<String> = objects
         .iter()
         .take(OBJECTS_SHOWN)
-        .map(|object| format!("{} {}", word(object, "type"), word(object, "id")))
+        .map(|object| format!("{} {}", word(object, "type"), called(object, "id", names)))
         .collect();
     if objects.len() > OBJECTS_SHOWN {
         what.push(format!("and {} more", objects.len() - OBJECTS_SHOWN));
@@ -86,13 +90,19 @@ fn change(payload: &Value) -> [String; 3] {
     if what.is_empty() {
         what.push(NONE.to_owned());
     }
-    let who = word(payload, "actor");
+    let who = called(payload, "actor", names);
     let who = who.strip_prefix("operator:").unwrap_or(&who).to_owned();
     [what.join(", "), who, word(payload, "reason")]
 }
 
 fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get(name).and_then(Value::as_str)
+}
+
+/// The name of what is under `member`, or what stands there.
+fn called(object: &Value, member: &str, names: &Names) -> String {
+    let named = text(object, member).and_then(|id| names.get(id));
+    named.cloned().unwrap_or_else(|| word(object, member))
 }
 
 fn word(object: &Value, name: &str) -> String {

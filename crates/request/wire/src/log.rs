@@ -1,5 +1,7 @@
 //! Logs and node health.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +33,9 @@ pub struct LogEntry {
     /// The payload, for those who may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Value>,
+    /// By id, what the identities and operators of the payload are called today.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
 }
 
 /// `/readyz`.

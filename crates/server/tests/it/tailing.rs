@@ -24,6 +24,13 @@ async fn the_tail_of_a_tenant_is_its_own_entries_and_that_of_all_says_whose_each
             let own = of(tenant);
             assert!(own.len() > 2, "{log}: {all:?}");
             assert!(own.iter().all(|entry| entry["payload"].is_object()));
+            let names = own.iter().filter_map(|entry| entry["names"].as_object());
+            assert!(
+                names
+                    .flat_map(|names| names.values())
+                    .any(|name| name == "worker"),
+                "{log}: {own:?}"
+            );
             let path = format!("/v1/tenants/{tenant}/logs/{log}/entries");
             let page = bed.get(&format!("{path}?last=1000")).await.ok();
             let items = page["items"].as_array().unwrap();

@@ -4,10 +4,11 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use bailiwick_base::TenantId;
+use bailiwick_base::{IdentityId, TenantId};
 use bailiwick_wire as wire;
 use http::{HeaderValue, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Deps;
 use crate::deps::LookError;
@@ -20,6 +21,8 @@ const ENTRIES_MAX: u64 = 1_000;
 const LAST: u64 = 20;
 /// Entries of everybody that are looked at for the last ones of one tenant.
 const LOOKED_MAX: u64 = 100_000;
+/// Names beside one entry.
+const NAMES_MAX: usize = 8;
 /// Openings of one answer.
 const OPENINGS_MAX: usize = 10_000;
 
@@ -105,12 +108,13 @@ pub(crate) async fn entries(
     let until = range.before.unwrap_or(info.sequenced).min(info.sequenced);
     let last = range.last.unwrap_or(LAST).min(ENTRIES_MAX);
     let from = range.from.unwrap_or(until.saturating_sub(last));
-    let items = if from < until {
+    let mut items = if from < until {
         let page = deps.logs.entries(&log, from, few(until - from), None).await;
         page.map_err(|e| broken(&e))?
     } else {
         Vec::new()
     };
+    items.iter_mut().for_each(|entry| name(&deps, entry));
     let next = from.saturating_add(items.len() as u64);
     let next = (next < info.sequenced && !items.is_empty()).then(|| next.to_string());
     Ok(Json(wire::Page {
@@ -142,7 +146,8 @@ pub(crate) async fn entries_of(
     let info = info(&deps, &log)?;
     let before = back.before.unwrap_or(info.sequenced).min(info.sequenced);
     let last = few(back.last.unwrap_or(LAST));
-    let (items, until) = newest(&deps, (&log, &tenant), before, last).await?;
+    let (mut items, until) = newest(&deps, (&log, &tenant), before, last).await?;
+    items.iter_mut().for_each(|entry| name(&deps, entry));
     let first = items.first();
     let next = match first.map(number) {
         Some(1) => None,
@@ -185,10 +190,36 @@ async fn newest(
     Ok((found, until))
 }
 
+/// Says what the identities and operators of an entry are called, as far as they are known.
+fn name(deps: &Deps, entry: &mut wire::LogEntry) {
+    let tenant = entry.tenant.as_deref().and_then(|t| TenantId::parse(t).ok());
+    let Some(payload) = &entry.payload else { return };
+    let objects = payload.get("objects").and_then(Value::as_array);
+    let objects = objects
+        .into_iter()
+        .flatten()
+        .filter_map(|object| object.get("id"));
+    let ids = objects.chain(
+        ["actor", "nhi"]
+            .into_iter()
+            .filter_map(|member| payload.get(member)),
+    );
+    for id in ids.filter_map(Value::as_str).take(NAMES_MAX) {
+        let known = |tenant| IdentityId::parse(tenant, id).ok();
+        let called = match tenant.as_ref().and_then(known) {
+            Some(id) => super::name_of(deps, &id),
+            None => super::marks::operator_name(deps, id),
+        };
+        if let Some(called) = called {
+            entry.names.insert(id.to_owned(), called);
+        }
+    }
+}
+
 /// The number of an entry within its tenant and log, without gaps from 1 on.
 fn number(entry: &wire::LogEntry) -> u64 {
     let number = entry.leaf.get("tenant_seq");
-    number.and_then(serde_json::Value::as_u64).unwrap_or_default()
+    number.and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn few(wanted: u64) -> usize {

@@ -71,7 +71,7 @@ async fn marks(deps: &Deps, tenant: Option<&TenantId>) -> Result<Vec<wire::Mark>
     Ok(items)
 }
 
-fn operator_name(deps: &Deps, actor: &str) -> Option<String> {
+pub(super) fn operator_name(deps: &Deps, actor: &str) -> Option<String> {
     let operators = deps.operators.load();
     let found = operators
         .iter()
