@@ -110,7 +110,10 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["consent", "client", "ls"]);
     await works(["consent", "client", "remove", notebook.client_id, "--reason", "r"]);
     const told = await works(["signal", "webhook", "add", `${desk.url}/told`, "--danger-plaintext", "--allow-address", "127.0.0.0/8"]);
-    await works(["signal", "webhook", "rotate", told.id, "--overlap", "1h"]);
+    assert.match(told.secret, /^whsec_/);
+    const rotated = await works(["signal", "webhook", "rotate", told.id, "--overlap", "1h", "--secret-file", file("told")]);
+    assert.match(readFileSync(file("told"), "utf8"), /^whsec_.+\n$/);
+    assert.equal(rotated.secret, undefined, "it is in the file alone");
     await works(["signal", "ls"]);
     await works(["signal", "pause", told.id, "--reason", "r"]);
     await works(["signal", "disable", told.id, "--reason", "r"]);
@@ -457,7 +460,7 @@ test("lists name identities, fit a line of 120 columns, and say what to do in an
     const long = await installation.refused(["task", "open", "--identity", id, "--purpose", "p", "--for", "30d", ...scope], 1, "task.window-too-long");
     assert.match(long.message, /open for 30d.*`--for \d+[dh]`/);
     await installation.addTenant("empty-handed");
-    for (const noun of ["id", "task", "client", "trust", "consent", "server", "credential"]) {
+    for (const noun of ["id", "task", "client", "trust", "consent", "server", "credential", "signal"]) {
         assert.match(await listed([noun, "ls"], "empty-handed"), new RegExp(`bailiwick -t empty-handed ${noun} `));
     }
 });

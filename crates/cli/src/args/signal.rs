@@ -50,7 +50,7 @@ pub(crate) enum Signal {
 
 #[derive(Subcommand)]
 pub(crate) enum Webhook {
-    /// Add a webhook; prints its secret, once
+    /// Add a webhook; prints its secret, once, unless that goes into a file
     Add(WebhookAdd),
     /// Make a new secret; the one before signs too for a while
     Rotate {
@@ -59,6 +59,9 @@ pub(crate) enum Webhook {
         /// How long both secrets sign, e.g. 24h
         #[arg(long, default_value = "24h", value_parser = parse_span)]
         overlap: Duration,
+        /// Write the secret to this new file (0600) instead of printing it
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
     },
 }
 
@@ -78,6 +81,9 @@ pub(crate) struct WebhookAdd {
     /// Send over plain HTTP: whoever listens reads along
     #[arg(long)]
     pub(crate) danger_plaintext: bool,
+    /// Write the secret to this new file (0600) instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

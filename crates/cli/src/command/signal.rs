@@ -1,6 +1,7 @@
 //! `bailiwick signal`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bailiwick_wire::{
     NewTransmitter, NewWebhook, Page, RemoveSubscription, RemoveTransmitter, RotateWebhook, SetStatus,
@@ -12,8 +13,8 @@ use super::Done;
 use super::id::encoded;
 use crate::args::{Global, Signal as Command, Transmitter, TransmitterAdd, Webhook, WebhookAdd};
 use crate::client::Client;
-use crate::files;
-use crate::output::{Failure, Output, exit};
+use crate::files::{self, NewFile};
+use crate::output::{Failure, Output, exit, name_or_id};
 
 pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
@@ -31,13 +32,18 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
             Ok(exit::OK)
         }
         Command::Webhook(Webhook::Add(add)) => webhook(&client, add, output).await,
-        Command::Webhook(Webhook::Rotate { id, overlap }) => {
+        Command::Webhook(Webhook::Rotate {
+            id,
+            overlap,
+            secret_file,
+        }) => {
+            let file = place(secret_file)?;
             let path = client.path(&format!("webhooks/{}/rotate", encoded(&id)))?;
             let body = RotateWebhook {
                 overlap_secs: overlap.as_secs(),
             };
             let made: WebhookSecret = client.post(&path, &body).await?;
-            secret(&made, output);
+            secret(&made, file, output)?;
             Ok(exit::OK)
         }
         Command::Transmitter(transmitter) => transmitters(&client, transmitter, output).await,
@@ -46,12 +52,16 @@ pub(crate) async fn run(command: Command, global: &Global, output: &Output) -> D
 
 async fn list(client: &Client, output: &Output) -> Done {
     let page: Page<Subscription> = client.get(&client.path("subscriptions")?).await?;
+    let empty = format!(
+        "nobody is told yet: bailiwick -t {} signal webhook add URL",
+        client.tenant()?
+    );
     output.result(&page, |paper| {
         let rows = page.items.iter().map(|s| {
             vec![
                 s.id.clone(),
                 s.delivery.clone(),
-                s.url.clone().or_else(|| s.receiver.clone()).unwrap_or_default(),
+                place_of(s),
                 s.status.clone(),
                 s.position.to_string(),
                 s.trouble
@@ -63,10 +73,20 @@ async fn list(client: &Client, output: &Output) -> Done {
         paper.table(
             &["id", "delivery", "where", "status", "told up to", "trouble"],
             rows.collect(),
-            "nobody is told yet: bailiwick signal webhook add URL",
+            &empty,
         );
     });
     Ok(exit::OK)
+}
+
+/// Where it is sent to; who fetches it.
+fn place_of(subscription: &Subscription) -> String {
+    let receiver = subscription.receiver.as_deref();
+    let called = receiver.map(|id| name_or_id(subscription.receiver_name.as_ref(), id));
+    match (&subscription.url, called) {
+        (Some(url), _) => url.clone(),
+        (None, called) => called.unwrap_or_default(),
+    }
 }
 
 async fn status(
@@ -88,6 +108,7 @@ async fn status(
 }
 
 async fn webhook(client: &Client, add: WebhookAdd, output: &Output) -> Done {
+    let file = place(add.secret_file)?;
     let body = NewWebhook {
         url: add.url,
         events: add.events,
@@ -96,24 +117,33 @@ async fn webhook(client: &Client, add: WebhookAdd, output: &Output) -> Done {
         danger_plaintext: add.danger_plaintext,
     };
     let made: WebhookSecret = client.post(&client.path("webhooks")?, &body).await?;
-    secret(&made, output);
+    secret(&made, file, output)?;
     Ok(exit::OK)
 }
 
-fn secret(made: &WebhookSecret, output: &Output) {
-    output.result(made, |paper| {
-        paper.pairs(&[
-            ("webhook", paper.strong(&made.id)),
-            ("secret", made.secret.clone()),
-            (
-                "former secret until",
-                made.former_until
-                    .clone()
-                    .unwrap_or_else(|| "there is none".to_owned()),
-            ),
-        ]);
-        paper.line("the secret is shown this once");
-    });
+/// A new file for a secret, taken before anything is made.
+fn place(path: Option<PathBuf>) -> Result<Option<(NewFile, PathBuf)>, Failure> {
+    path.map(|path| Ok((NewFile::take(&path)?, path))).transpose()
+}
+
+fn secret(made: &WebhookSecret, file: Option<(NewFile, PathBuf)>, output: &Output) -> Result<(), Failure> {
+    let mut pairs = vec![("webhook", made.id.clone())];
+    if let Some(until) = &made.former_until {
+        pairs.push(("former secret until", until.clone()));
+    }
+    let Some((file, path)) = file else {
+        pairs.insert(1, ("secret", made.secret.clone()));
+        output.result(made, |paper| {
+            paper.pairs(&pairs);
+            paper.line("the secret is shown this once");
+        });
+        return Ok(());
+    };
+    file.fill(format!("{}\n", made.secret).as_bytes())?;
+    let shown = json!({"id": made.id, "secret_file": path, "former_until": made.former_until});
+    pairs.insert(1, ("secret in", path.display().to_string()));
+    output.result(&shown, |paper| paper.pairs(&pairs));
+    Ok(())
 }
 
 async fn transmitters(client: &Client, command: Transmitter, output: &Output) -> Done {
@@ -131,6 +161,10 @@ async fn transmitters(client: &Client, command: Transmitter, output: &Output) ->
         }
         Transmitter::Ls => {
             let page: Page<Row> = client.get(&client.path("transmitters")?).await?;
+            let empty = format!(
+                "nobody tells us anything yet: bailiwick -t {} signal transmitter add ISSUER --jwks-url URL",
+                client.tenant()?
+            );
             output.result(&page, |paper| {
                 let rows = page.items.iter().map(|t| {
                     let people = t.people.to_string();
@@ -139,7 +173,7 @@ async fn transmitters(client: &Client, command: Transmitter, output: &Output) ->
                 paper.table(
                     &["transmitter", "issuer", "keys", "people"],
                     rows.collect(),
-                    "nobody tells us anything yet: bailiwick signal transmitter add ISSUER --jwks-url URL",
+                    &empty,
                 );
             });
         }

@@ -68,6 +68,8 @@ impl RouteError {
                 error.hint(format!("list them with `bailiwick -t TENANT {what} ls`"))
             }
             "identity" => error.hint("list them with `bailiwick -t TENANT id ls`"),
+            "subscription" => error.hint("list them with `bailiwick -t TENANT signal ls`"),
+            "transmitter" => error.hint("list them with `bailiwick -t TENANT signal transmitter ls`"),
             _ => error,
         }
     }

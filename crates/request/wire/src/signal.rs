@@ -55,6 +55,9 @@ pub struct Subscription {
     pub delivery: String,
     /// Whose stream it is.
     pub receiver: Option<String>,
+    /// What the receiver is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver_name: Option<String>,
     /// Where it is sent to.
     pub url: Option<String>,
     /// What is told.

@@ -26,7 +26,9 @@ pub(crate) async fn list(
         let mut items = Vec::new();
         for living in reader.subscription().living().await? {
             let progress = reader.subscription().progress(&living.id).await?;
-            items.push(to_wire(&living, &progress));
+            let mut item = to_wire(&living, &progress);
+            item.receiver_name = living.receiver.as_ref().and_then(|id| super::name_of(&deps, id));
+            items.push(item);
         }
         Ok::<_, StoreError>(items)
     };
@@ -96,6 +98,7 @@ pub(super) fn to_wire(subscription: &Subscription, progress: &Progress) -> wire:
         id: subscription.id.to_string(),
         delivery: subscription.delivery.as_str().to_owned(),
         receiver: subscription.receiver.as_ref().map(ToString::to_string),
+        receiver_name: None,
         url: subscription.delivery.place().map(|place| place.url.clone()),
         events: subscription
             .events
