@@ -243,6 +243,7 @@ impl LogDoor for Nothing {
         _: &'a str,
         _: u64,
         _: usize,
+        _: Option<&'a TenantId>,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
         Box::pin(async { Err(Self::refusal()) })
     }

@@ -19,4 +19,4 @@ mod words;
 
 pub use self::http::{DocumentError, HttpDocument};
 pub use driver::{Back, Driver, Ended, Lent, Made, Probed, Reachable, TargetError};
-pub use postgres::postgres_place;
+pub use postgres::server_place;

@@ -1,7 +1,7 @@
 //! Where a third-party secret is accepted, as it comes and as it is shown.
 
 use bailiwick_base::TenantId;
-use bailiwick_connectors::{HttpDocument, postgres_place};
+use bailiwick_connectors::{HttpDocument, server_place};
 use bailiwick_credential::{
     AwsTarget, EndpointOverride, GithubAppTarget, HttpTarget, PgTarget, Refusal, Target, ThirdParty, Turn,
 };
@@ -127,7 +127,7 @@ async fn manager(deps: &Deps, tenant: &TenantId, named: &str) -> Result<ThirdPar
 }
 
 async fn pg(deps: &Deps, tenant: &TenantId, target: &wire::RotationTarget) -> Result<Target, RouteError> {
-    let place = postgres_place(&target.host, target.port).ok_or_else(|| {
+    let place = server_place(&target.host, target.port).ok_or_else(|| {
         let refusal = Refusal::TargetAddress(bailiwick_base::limits::shown(&target.host));
         RouteError::refused(refusal.code(), &refusal)
     })?;

@@ -63,7 +63,7 @@ pub(crate) struct PgLogins<'a> {
 
 /// Where a server is, as the guarded way out judges it; `None` when its host is none.
 #[must_use]
-pub fn postgres_place(host: &str, port: u16) -> Option<Endpoint> {
+pub fn server_place(host: &str, port: u16) -> Option<Endpoint> {
     let host = if host.contains(':') {
         format!("[{host}]")
     } else {
@@ -75,7 +75,7 @@ pub fn postgres_place(host: &str, port: u16) -> Option<Endpoint> {
 /// What is connected to. Every address of the host is judged; without TLS that proves the name, the connection goes to
 /// one that was judged, and with it the name's certificate decides.
 async fn judged(target: &PgTarget, sender: &Sender) -> Result<String, TargetError> {
-    let place = postgres_place(&target.host, target.port)
+    let place = server_place(&target.host, target.port)
         .ok_or(TargetError::Unusable("its host is neither a name nor an address"))?;
     let rule = AddressRule::parse(&target.addresses)?;
     let found = sender.judged_addresses(&place, &rule).await?;
