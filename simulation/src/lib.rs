@@ -1,10 +1,12 @@
 //! What stands in for the machine when an installation is tried from a seed: disks that fail at a chosen call
-//! or forget what was not flushed.
+//! or forget what was not flushed, clocks that are wrong, a network that delays and loses.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`disk`] | [`FaultyDisk`] over any disk, [`MemoryDisk`] whose power can be cut |
+//! | [`disk`] | [`FaultyDisk`] over any disk, [`MemoryDisk`] whose power can be cut, [`FusedDisk`] whose user stops |
 //! | [`chance`] | the numbers drawn from a seed |
+//! | [`contract`] | what nodes rely on of the store they share, for its model and for the real one |
+//! | [`run`](mod@run) | a whole installation, from a seed |
 //!
 //! # What it does not know
 //!
@@ -13,7 +15,9 @@
 #![warn(missing_docs)]
 
 pub mod chance;
+pub mod contract;
 pub mod disk;
+pub mod run;
 
 pub use chance::Chance;
-pub use disk::{Fault, FaultyDisk, MemoryDisk, Step, Verb};
+pub use disk::{Fault, FaultyDisk, FusedDisk, MemoryDisk, Step, Verb};

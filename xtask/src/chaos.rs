@@ -60,7 +60,7 @@ fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {
 }
 
 /// One more than the seed of the last run.
-fn next_seed(results: &str) -> u64 {
+pub(crate) fn next_seed(results: &str) -> u64 {
     let mut seeds = results
         .lines()
         .filter_map(|line| line.split('|').nth(4)?.trim().parse::<u64>().ok());
@@ -157,12 +157,12 @@ fn lane(repo: &Repo, peers: &Peers, binary: &Path, script: &str) -> Outcome<Comm
     Ok(lane)
 }
 
-fn commit(repo: &Repo) -> Outcome<String> {
+pub(crate) fn commit(repo: &Repo) -> Outcome<String> {
     let hash = process::capture(&repo.root, "git", &["rev-parse", "--short=12", "HEAD"])?;
     Ok(hash.trim().to_owned())
 }
 
-fn today(repo: &Repo) -> Outcome<String> {
+pub(crate) fn today(repo: &Repo) -> Outcome<String> {
     let date = process::capture(&repo.root, "date", &["-u", "+%Y-%m-%d"])?;
     Ok(date.trim().to_owned())
 }

@@ -19,6 +19,7 @@ pub mod new;
 pub mod process;
 pub mod repo;
 pub mod rust;
+pub mod sim;
 pub mod test;
 pub mod tidy;
 
@@ -34,6 +35,9 @@ usage: cargo xtask COMMAND
   bench [GOAL ...]   measure floors, peers and Bailiwick; write docs/benchmarks.md
   chaos durability|planted ...
                      long runs; each appends to tests/e2e/results.md
+  sim --seeds N | --seed S | --planted
+                     whole installations from a seed; long runs are appended to
+                     tests/e2e/sim-results.md
   gen [--check | --advisories FOLDER]
                      write the generated documents, or say which differ
   tidy [RULE ...]    check the house rules
@@ -76,6 +80,7 @@ fn dispatch(command: &str, rest: &[String]) -> Outcome<bool> {
             Ok(true)
         }
         "new" => new::command(&repo()?, rest),
+        "sim" => sim::command(&repo()?, rest),
         "test" => test::command(&repo()?, rest),
         "tidy" => tidy::command(&repo()?, rest),
         other => Err(Fail::usage(format!("no command `{other}`"))),

@@ -26,10 +26,19 @@ enum Named {
 struct Content {
     seen: Vec<u8>,
     flushed: Vec<u8>,
+    /// Sectors that may differ between the two, other than those a failed flush left: a flush costs what was
+    /// written and not the whole file.
+    touched: BTreeSet<usize>,
     /// Sectors that a failed flush has left: the system takes them for flushed, and they are not. Linux does so
     /// (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
     dropped: BTreeSet<usize>,
     is_locked: bool,
+}
+
+impl Content {
+    fn longer(&self) -> usize {
+        self.seen.len().max(self.flushed.len())
+    }
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -76,6 +85,7 @@ impl MemoryDisk {
             file.is_locked = false;
             file.flushed = survived(file, chance);
             file.seen = file.flushed.clone();
+            file.touched.clear();
             file.dropped.clear();
         }
         for (path, named) in &state.names {
@@ -105,8 +115,7 @@ impl MemoryDisk {
         let mut state = self.lock();
         let Ok(file) = state.file(path) else { return };
         if let Some(content) = state.files.get_mut(file) {
-            let len = content.seen.len().max(content.flushed.len());
-            for sector in 0..len.div_ceil(SECTOR) {
+            for sector in std::mem::take(&mut content.touched) {
                 if sector_of(&content.seen, sector) != sector_of(&content.flushed, sector) {
                     content.dropped.insert(sector);
                 }
@@ -146,10 +155,9 @@ fn survived(file: &Content, chance: &mut Chance) -> Vec<u8> {
     };
     let mut bytes = file.flushed.clone();
     bytes.resize(len, 0);
-    let longer = file.flushed.len().max(file.seen.len());
-    for sector in 0..longer.div_ceil(SECTOR) {
-        let seen = sector_of(&file.seen, sector);
-        if seen != sector_of(&file.flushed, sector) && chance.once_in(2) {
+    for sector in file.touched.union(&file.dropped) {
+        let seen = sector_of(&file.seen, *sector);
+        if seen != sector_of(&file.flushed, *sector) && chance.once_in(2) {
             copy(&mut bytes, sector * SECTOR, seen);
         }
     }
@@ -249,6 +257,7 @@ impl Disk for MemoryDisk {
         if how == Open::Empty
             && let Some(content) = state.files.get_mut(file)
         {
+            content.touched.extend(0..content.longer().div_ceil(SECTOR));
             content.seen.clear();
             content.dropped.clear();
         }
@@ -345,13 +354,11 @@ impl DiskFile for MemoryFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(|content| {
-            let before = std::mem::replace(&mut content.flushed, content.seen.clone());
-            for sector in &content.dropped {
-                for at in sector * SECTOR..((sector + 1) * SECTOR).min(content.flushed.len()) {
-                    let was = before.get(at).copied().unwrap_or(0);
-                    if let Some(byte) = content.flushed.get_mut(at) {
-                        *byte = was;
-                    }
+            content.flushed.resize(content.seen.len(), 0);
+            for sector in std::mem::take(&mut content.touched) {
+                if !content.dropped.contains(&sector) {
+                    let seen = sector_of(&content.seen, sector);
+                    copy(&mut content.flushed, sector * SECTOR, seen);
                 }
             }
         })
@@ -376,10 +383,13 @@ impl DiskFile for MemoryFile {
         let offset = usize::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         self.with(|content| {
             let end = offset + bytes.len();
+            // A gap behind the old end becomes zeros.
+            let begin = offset.min(content.seen.len());
             if content.seen.len() < end {
                 content.seen.resize(end, 0);
             }
             copy(&mut content.seen, offset, bytes);
+            content.touched.extend(begin / SECTOR..end.div_ceil(SECTOR));
             for sector in offset / SECTOR..end.div_ceil(SECTOR) {
                 content.dropped.remove(&sector);
             }

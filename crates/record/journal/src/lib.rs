@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`payload`] | canonical payloads of decisions, outcomes and issued tokens |
 //! | [`DecisionLog`] | append with group commit, proofs, checkpoints |
+//! | [`SteppedLog`] | the same without threads, for a simulation |
 //! | [`StateTiles`] | the same tiles and checkpoints for the state log, fed by the store |
 //! | [`KillJournal`] | the prewritten file that makes a kill survive a crash |
 //! | [`LogReader`], [`export`] | entries back out of the segments; the log as an auditor gets it |
@@ -51,6 +52,7 @@ mod reader;
 mod replay;
 mod segment;
 mod state;
+mod stepped;
 mod write;
 
 pub use disk::{Disk, DiskFile, Open, OsDisk};
@@ -62,3 +64,4 @@ pub use log::{Appending, DecisionLog, Deps, INSTALLATION_REF, LogConfig, NoteKey
 pub use reader::{LogEntry, LogReader, Passed};
 pub use replay::{Cut, Recovery};
 pub use state::StateTiles;
+pub use stepped::SteppedLog;

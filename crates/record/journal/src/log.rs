@@ -214,6 +214,14 @@ pub struct DecisionLog {
     _lock: Box<dyn DiskFile>,
 }
 
+/// A log that is open, and what works it.
+pub(crate) struct Parts {
+    pub(crate) log: DecisionLog,
+    pub(crate) writer: Writer,
+    pub(crate) publisher: Publisher,
+    pub(crate) recovery: Recovery,
+}
+
 impl DecisionLog {
     /// Opens the log in `dir`, making it if there is none: reads every entry, cuts a torn tail, refuses
     /// damage, starts the writing and the publishing thread.
@@ -221,6 +229,21 @@ impl DecisionLog {
     /// # Errors
     /// [`JournalError`]; nothing of a damaged log is changed.
     pub fn open(dir: &Path, config: LogConfig, deps: Deps) -> Result<(Self, Recovery), JournalError> {
+        let parts = Self::assemble(dir, config, deps, true)?;
+        let (mut log, writer, publisher) = (parts.log, parts.writer, parts.publisher);
+        // Threads of their own, not tasks: both block on the disk by design.
+        log.start("log-publish", move || publisher.run())?;
+        log.start("log-write", move || writer.run())?;
+        Ok((log, parts.recovery))
+    }
+
+    /// The log and what works it. `aside`: the next segment is prepared by a thread of its own.
+    pub(crate) fn assemble(
+        dir: &Path,
+        config: LogConfig,
+        deps: Deps,
+        aside: bool,
+    ) -> Result<Parts, JournalError> {
         let origin = config.require_valid()?;
         let dir = Dir::new(deps.disk, dir);
         dir.make(Path::new(CHECKPOINT))
@@ -252,6 +275,7 @@ impl DecisionLog {
             node: config.node,
             first_bytes: config.first_segment_bytes,
             segment_bytes: config.segment_bytes,
+            aside,
         };
         let writer = Writer::new(
             sizes,
@@ -261,7 +285,7 @@ impl DecisionLog {
             replayed,
         )
         .map_err(JournalError::file("reading", &dir.path))?;
-        let mut log = Self {
+        let log = Self {
             dir,
             clock: deps.clock,
             sealer: deps.sealer,
@@ -273,10 +297,17 @@ impl DecisionLog {
             queue_records_max: config.queue_records_max,
             _lock: lock,
         };
-        // Threads of their own, not tasks: both block on the disk by design.
-        log.start("log-publish", move || publisher.run())?;
-        log.start("log-write", move || writer.run())?;
-        Ok((log, recovery))
+        Ok(Parts {
+            log,
+            writer,
+            publisher,
+            recovery,
+        })
+    }
+
+    /// Nobody publishes by himself: [`DecisionLog::integrate`] fails instead of waiting.
+    pub(crate) fn end_publishing(&self) {
+        self.progress.end();
     }
 
     fn start(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), JournalError> {

@@ -540,7 +540,8 @@ impl Progress {
         !was_last
     }
 
-    fn end(&self) {
+    /// Nobody publishes by himself any more: nobody is to wait for it.
+    pub(crate) fn end(&self) {
         self.lock().ended = true;
         self.changed.notify_all();
     }
@@ -584,6 +585,12 @@ impl Publisher {
                 break;
             }
         }
+    }
+
+    /// Integrates what is durable now, for a log without threads; gives the size of the checkpoint.
+    pub(crate) fn step(&mut self) -> Result<u64, JournalError> {
+        self.publish_to(self.progress.durable_size())?;
+        Ok(self.tiles.size())
     }
 
     /// Where there is much to publish, the last, incomplete tile is left to the next time: under load partial

@@ -165,6 +165,15 @@ impl Queue {
         Some(into)
     }
 
+    /// Takes what waits now, and waits for nothing.
+    pub(crate) fn take_now(&self) -> Vec<Queued> {
+        let mut inside = self.lock();
+        inside.bytes = 0;
+        inside.due = false;
+        self.waiting.store(false, Ordering::Relaxed);
+        std::mem::take(&mut inside.pending)
+    }
+
     /// Refuses from now on, and everything that waits.
     pub(crate) fn refuse(&self, reason: &str) {
         let waiting = {

@@ -51,6 +51,8 @@ pub(crate) struct Writer {
     first_bytes: u64,
     segment_bytes: u64,
     next: Next,
+    /// Whether a thread of its own prepares the next segment.
+    aside: bool,
     /// Why the last attempt to prepare a segment failed, and when the next one may follow.
     failed: Option<String>,
     retry_at: Duration,
@@ -67,6 +69,8 @@ pub(crate) struct WriterConfig {
     pub(crate) node: NodeName,
     pub(crate) first_bytes: u64,
     pub(crate) segment_bytes: u64,
+    /// Whether a thread of its own prepares the next segment; else it is prepared where it is asked for.
+    pub(crate) aside: bool,
 }
 
 /// Why the rest of a batch cannot be written.
@@ -98,6 +102,7 @@ impl Writer {
             first_bytes: config.first_bytes,
             segment_bytes: config.segment_bytes,
             next: replayed.spare.map_or(Next::None, Next::Ready),
+            aside: config.aside,
             failed: None,
             retry_at: Duration::ZERO,
             tenant_seqs: replayed.tenant_seqs,
@@ -114,10 +119,20 @@ impl Writer {
         while let Some(mut taken) = self.queue.take(batch, is_alone) {
             is_alone = taken.iter().filter(|record| record.waiter.is_some()).count() == 1;
             metrics::histogram!("bailiwick_decision_log_batch_records").record(as_f64(taken.len()));
-            if let Err(failure) = self.write_batch(&mut taken) {
-                self.fail(failure, &mut taken);
-            }
+            self.work_off(&mut taken);
             batch = taken;
+        }
+    }
+
+    /// Writes what waits now, for a log without threads.
+    pub(crate) fn step(&mut self) {
+        let mut taken = self.queue.take_now();
+        self.work_off(&mut taken);
+    }
+
+    fn work_off(&mut self, batch: &mut Vec<Queued>) {
+        if let Err(failure) = self.write_batch(batch) {
+            self.fail(failure, batch);
         }
     }
 
@@ -262,6 +277,16 @@ impl Writer {
             grown
         };
         let (dir, ordinal) = (self.dir.clone(), self.place.ordinal + 1);
+        if !self.aside {
+            match segment::prepare(&dir, ordinal, bytes, &AtomicBool::new(true)) {
+                Ok(file) => {
+                    self.failed = None;
+                    self.next = Next::Ready(file);
+                }
+                Err(error) => self.note_failure(&error),
+            }
+            return;
+        }
         let urgent = Arc::new(AtomicBool::new(false));
         let hurry = urgent.clone();
         // A thread of its own: writing 64 MiB of zeros must hold up neither a flush nor a checkpoint.

@@ -15,6 +15,7 @@ mod bed;
 mod cases;
 mod compare;
 mod consent;
+mod contract;
 mod counting;
 mod crash;
 mod files;

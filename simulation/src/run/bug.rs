@@ -1,0 +1,62 @@
+//! Bugs that are planted to show that the simulator would find them.
+
+/// A defect of the installation that is simulated. Each is put beside the product's code, not into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// The door remembers a verified token by its `jti` alone.
+    CacheWithoutTenant,
+    /// The decision log's files are written and never flushed.
+    FlushRemoved,
+    /// The kill journal is written and never flushed.
+    KillFlushRemoved,
+    /// A node that hears from the store again goes on from the newest position and leaves out what it missed.
+    MarkLostOnReconnect,
+    /// The store lets a process write under the name of a newer one.
+    NoFence,
+    /// What is new is read from a copy of the store that lags behind.
+    ReadFromReplica,
+    /// A start serves before the kill journal's stops are in force.
+    ReplayLeftOut,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::CacheWithoutTenant,
+        Self::FlushRemoved,
+        Self::KillFlushRemoved,
+        Self::MarkLostOnReconnect,
+        Self::NoFence,
+        Self::ReadFromReplica,
+        Self::ReplayLeftOut,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CacheWithoutTenant => "cache-without-tenant",
+            Self::FlushRemoved => "flush-removed",
+            Self::KillFlushRemoved => "kill-flush-removed",
+            Self::MarkLostOnReconnect => "mark-lost-on-reconnect",
+            Self::NoFence => "no-fence",
+            Self::ReadFromReplica => "read-from-replica",
+            Self::ReplayLeftOut => "replay-left-out",
+        }
+    }
+
+    /// The bug of this name.
+    #[must_use]
+    pub fn lookup(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.as_str() == name)
+    }
+
+    /// Files that a process with this bug never flushes.
+    pub(crate) const fn unflushed(self) -> &'static [&'static str] {
+        match self {
+            Self::FlushRemoved => &["segments"],
+            Self::KillFlushRemoved => &["kill.journal"],
+            _ => &[],
+        }
+    }
+}

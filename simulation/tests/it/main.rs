@@ -1,0 +1,4 @@
+//! The simulator, and the store it simulates.
+
+mod model;
+mod seeds;
