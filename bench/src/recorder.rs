@@ -80,6 +80,7 @@ impl Recorder for Queued {
         let word = match outcome {
             Outcome::Cancelled => "cancelled",
             Outcome::Failed => "failed",
+            Outcome::Overtaken => "overtaken",
             Outcome::Returned => "returned",
         };
         let appended = self.append(|| {

@@ -8,6 +8,8 @@ import "./story/tokens.mjs";
 import "./story/consent.mjs";
 import "./story/authzen.mjs";
 import "./story/kill.mjs";
+import "./story/containment.mjs";
+import "./story/pressing.mjs";
 import "./story/logs.mjs";
 import "./story/witness.mjs";
 import "./story/commands.mjs";

@@ -2,6 +2,7 @@
 //! results file, so a run that was interrupted is gone on with by starting the next.
 //!
 //! - `durability [--lives N] [--seed S] [--release]`: kill -9 under 64 callers, three lists compared
+//! - `kills [--runs N] [--seed S] [--nodes N] [--release]`: kills under load, each receipt against what was seen outside
 //! - `planted [BUG]`: builds with a planted bug and expects the lanes to catch it
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,10 +13,11 @@ use crate::fail::{Fail, Outcome};
 use crate::generate;
 use crate::process;
 use crate::repo::Repo;
+use crate::results::{RESULTS, next_seed, publish};
 use crate::test::setup::Peers;
 
-const RESULTS: &str = "tests/e2e/results.md";
 const LIVES: &str = "200";
+const KILLS: &str = "1000";
 /// Acknowledged calls that the median life must have for the run to mean something.
 const MEDIAN_MIN: &str = "200";
 const BUGS: [&str; 2] = ["ack-before-flush", "forward-before-record"];
@@ -28,12 +30,23 @@ const CATCHERS: [(&str, &[&str]); 2] = [
 pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     match rest.split_first() {
         Some((run, rest)) if run == "durability" => durability(repo, rest),
+        Some((run, rest)) if run == "kills" => kills(repo, rest),
         Some((run, rest)) if run == "planted" => planted(repo, rest),
-        _ => Err(Fail::usage("the runs are `durability` and `planted`")),
+        _ => Err(Fail::usage("the runs are `durability`, `kills` and `planted`")),
     }
 }
 
 fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    let presets = [("--lives", LIVES), ("--median-min", MEDIAN_MIN)];
+    recorded(repo, rest, "tests/e2e/durability.mjs", &presets)
+}
+
+fn kills(repo: &Repo, rest: &[String]) -> Outcome<bool> {
+    recorded(repo, rest, "tests/e2e/kills.mjs", &[("--runs", KILLS)])
+}
+
+/// A lane with what it is not told otherwise, and its line in the results.
+fn recorded(repo: &Repo, rest: &[String], script: &str, presets: &[(&str, &str)]) -> Outcome<bool> {
     let peers = Peers::prepare(repo);
     let mut arguments: Vec<String> = rest.iter().filter(|word| *word != "--release").cloned().collect();
     let binary = if arguments.len() < rest.len() {
@@ -46,25 +59,15 @@ fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {
             arguments.extend([name.to_owned(), value]);
         }
     };
-    preset("--lives", LIVES.to_owned());
-    preset("--median-min", MEDIAN_MIN.to_owned());
+    for (name, value) in presets {
+        preset(name, (*value).to_owned());
+    }
     preset("--seed", next_seed(&repo.read(RESULTS)?).to_string());
     preset("--results", repo.path(RESULTS).to_string_lossy().into_owned());
-    let mut run = lane(
-        repo,
-        &peers,
-        &binary.join("bailiwick"),
-        "tests/e2e/durability.mjs",
-    )?;
-    process::stream(run.args(arguments))
-}
-
-/// One more than the seed of the last run.
-pub(crate) fn next_seed(results: &str) -> u64 {
-    let mut seeds = results
-        .lines()
-        .filter_map(|line| line.split('|').nth(4)?.trim().parse::<u64>().ok());
-    seeds.next_back().unwrap_or_default() + 1
+    let mut run = lane(repo, &peers, &binary.join("bailiwick"), script)?;
+    let passed = process::stream(run.args(arguments))?;
+    publish(repo)?;
+    Ok(passed)
 }
 
 fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
@@ -104,6 +107,7 @@ fn planted(repo: &Repo, rest: &[String]) -> Outcome<bool> {
         ));
     }
     repo.write(RESULTS, &(repo.read(RESULTS)? + &lines))?;
+    publish(repo)?;
     Ok(all_caught)
 }
 
@@ -165,17 +169,4 @@ pub(crate) fn commit(repo: &Repo) -> Outcome<String> {
 pub(crate) fn today(repo: &Repo) -> Outcome<String> {
     let date = process::capture(&repo.root, "date", &["-u", "+%Y-%m-%d"])?;
     Ok(date.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::next_seed;
-
-    #[test]
-    fn the_next_run_takes_the_next_seed() {
-        let head = "| date | commit | build | seed |\n|---|---|---|---|\n";
-        assert_eq!(next_seed(head), 1);
-        let one = "| 2026-01-01 | abc | debug | 4 | 200 | x | y |\n";
-        assert_eq!(next_seed(&format!("{head}{one}")), 5);
-    }
 }

@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod new;
 pub mod process;
 pub mod repo;
+pub mod results;
 pub mod rust;
 pub mod sim;
 pub mod test;
@@ -33,7 +34,7 @@ usage: cargo xtask COMMAND
   demo [ARGS]        build the binary and run `bailiwick demo`
   test [LANE ...]    set up what is missing, then run every check and test
   bench [GOAL ...]   measure floors, peers and Bailiwick; write docs/benchmarks.md
-  chaos durability|planted ...
+  chaos durability|kills|planted ...
                      long runs; each appends to tests/e2e/results.md
   sim --seeds N | --seed S | --planted
                      whole installations from a seed; long runs are appended to

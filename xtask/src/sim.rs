@@ -8,11 +8,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::chaos::{commit, next_seed, today};
+use crate::chaos::{commit, today};
 use crate::fail::{Fail, Outcome};
 use crate::generate;
 use crate::process;
 use crate::repo::Repo;
+use crate::results::next_seed;
 
 const RESULTS: &str = "tests/e2e/sim-results.md";
 /// Seeds of a run that is worth keeping.
@@ -47,8 +48,9 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
         let date = today(repo)?;
         let outcome = if passed { "clean" } else { "FAILED" };
         // The column of the seed is where the next run looks: the last one that was run.
-        let until = first + seeds.unwrap_or(1) - 1;
-        let line = format!("| {date} | {commit} | {first} | {until} | {last} | {outcome} |\n");
+        let count = seeds.unwrap_or(1);
+        let until = first + count - 1;
+        let line = format!("| {date} | {commit} | release | {until} | {count} | {last} | {outcome} |\n");
         repo.write(RESULTS, &(results + &line))?;
     }
     if !passed {
@@ -82,7 +84,7 @@ fn planted(repo: &Repo, program: &PathBuf) -> Outcome<bool> {
             line.split(" FAILED").next().unwrap_or_default().to_owned()
         });
         lines.push_str(&format!(
-            "| {date} | {commit} | 1 | | planted {bug} | found by {outcome} |\n"
+            "| {date} | {commit} | planted {bug} | up to {FOUND_MAX} | {FOUND_MAX} | {outcome} | planted |\n"
         ));
     }
     repo.write(RESULTS, &(repo.read(RESULTS)? + &lines))?;

@@ -12,6 +12,7 @@ mod node;
 mod run;
 mod serve;
 mod signal;
+mod stop;
 mod trust_lint;
 mod witness;
 
@@ -32,6 +33,7 @@ pub(crate) use self::node::{Node, Stand};
 pub(crate) use self::run::{Run, RunChild};
 pub(crate) use self::serve::{Demo, Dev, Serve};
 pub(crate) use self::signal::{Signal, Transmitter, TransmitterAdd, Webhook, WebhookAdd};
+pub(crate) use self::stop::{Level, Operator, Scope, Stop};
 pub(crate) use self::trust_lint::TrustLint;
 pub(crate) use self::witness::{Witness, WitnessAccept, WitnessServe};
 
@@ -124,8 +126,11 @@ pub(crate) enum Command {
     Kill(Stop),
     /// Like kill, but can be lifted
     Suspend(Stop),
-    /// Lift a suspension
+    /// Lift a suspension, and every milder level
     Resume(Stop),
+    /// Operators: who may command the installation
+    #[command(subcommand)]
+    Operator(Operator),
     /// Tenants
     #[command(subcommand)]
     Tenant(Tenant),
@@ -248,49 +253,6 @@ pub(crate) struct Check {
     /// Argument of the call as NAME=JSON (or NAME=text)
     #[arg(long = "arg")]
     pub(crate) args: Vec<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct Stop {
-    /// Scope; `ls` lists what is stopped now
-    #[arg(value_enum)]
-    pub(crate) scope: Scope,
-    /// Which one; none for tenant and all
-    pub(crate) name: Option<String>,
-    /// Why; recorded
-    #[arg(long, default_value = "operator decision")]
-    pub(crate) reason: String,
-    /// Only tell what would stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    pub(crate) yes: bool,
-    /// Data folder of the running service: go over its socket, which works when the network listener is overrun
-    #[arg(long)]
-    pub(crate) data: Option<PathBuf>,
-    /// With `ls`: every tenant
-    #[arg(long)]
-    pub(crate) all_tenants: bool,
-    /// Waive the second signature for issuer, tenant and all; recorded. The only way for now: there is one operator
-    #[arg(long)]
-    pub(crate) break_glass: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scope {
-    Agent,
-    All,
-    Identity,
-    Issuer,
-    /// No scope: list the marks in force
-    Ls,
-    Owner,
-    Server,
-    Task,
-    Tenant,
-    Token,
-    Tool,
 }
 
 #[derive(Subcommand)]
@@ -558,6 +520,17 @@ pub(crate) enum Server {
         #[arg(long = "tool")]
         tools: Vec<String>,
     },
+    /// Say which pinned tools only read: what may still be called under a read-only mark. Replaces what was said
+    Reads {
+        /// Server name
+        name: String,
+        /// This tool; may be given several times
+        #[arg(long = "tool")]
+        tools: Vec<String>,
+        /// Also the tools whose pinned definition says readOnlyHint
+        #[arg(long)]
+        hinted: bool,
+    },
 }
 
 /// What opens a server.
@@ -646,6 +619,9 @@ pub(crate) enum Log {
         /// How many of the witnesses are enough; all when absent
         #[arg(long, value_name = "K", requires = "witnesses")]
         quorum: Option<usize>,
+        /// A receipt that `kill receipt ID --out DIR` wrote, instead of a whole log
+        #[arg(long, conflicts_with = "data")]
+        receipt: Option<PathBuf>,
     },
     /// Write a .tlog-proof for one entry
     Prove {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bailiwick_api::SignalConfig;
+use bailiwick_api::{KillConfig, SignalConfig};
 use bailiwick_base::{NodeName, limits, nearest};
 use bailiwick_credential::signing_key::{KeyHolder, KeySchedule};
 use bailiwick_holders::HolderConfig;
@@ -68,6 +68,8 @@ pub struct Config {
     pub keys: Keys,
     /// SPIFFE IDs, and the workload API.
     pub spiffe: SpiffeConfig,
+    /// The kill switch.
+    pub kill: KillConfig,
     /// Tokens.
     pub tokens: Tokens,
     /// Decision log.
@@ -359,6 +361,7 @@ impl Default for Config {
                 holder: HolderConfig::default(),
             },
             spiffe: SpiffeConfig::default(),
+            kill: KillConfig::default(),
             tokens: Tokens {
                 ttl_secs: 300,
                 exchange_depth_max: limits::ACT_DEPTH_MAX,
@@ -451,6 +454,7 @@ impl Config {
     pub fn read(sources: &ConfigSources) -> anyhow::Result<Self> {
         let config: Self = figment(sources)?.extract().map_err(|error| describe(&error))?;
         config.validate()?;
+        config.kill.validate()?;
         Ok(config)
     }
 

@@ -147,10 +147,11 @@ pub(crate) async fn silent_tasks(deps: Deps, stop: CancellationToken) {
 pub(crate) async fn reconcile(deps: Deps, stop: CancellationToken) {
     let (reconciler, mut running) = (bailiwick_api::Reconciler::default(), JoinSet::new());
     while beat(RECONCILE, &stop).await {
-        if !deps.nodes.leads() {
-            continue;
+        let mut due = reconciler.own_round(&deps);
+        if deps.nodes.leads() {
+            due.extend(reconciler.round(&deps).await);
         }
-        for work in reconciler.round(&deps).await {
+        for work in due {
             running.spawn(work);
         }
         while running.try_join_next().is_some() {}

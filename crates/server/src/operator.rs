@@ -89,7 +89,9 @@ impl OperatorKey {
         &self.seed
     }
 
-    fn public(&self) -> String {
+    /// The public half, base64url without padding.
+    #[must_use]
+    pub fn public(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.pair.public_key().as_ref())
     }
 }

@@ -66,6 +66,7 @@ impl Recorder for JournalRecorder {
         let word = match outcome {
             Outcome::Cancelled => "cancelled",
             Outcome::Failed => "failed",
+            Outcome::Overtaken => "overtaken",
             Outcome::Returned => "returned",
         };
         let (tenant, tenant_ref) = self.owner(call);

@@ -670,6 +670,7 @@ fn wire(
         signals: bailiwick_api::Signals::new(&config.signals)?,
         unsettled: bailiwick_api::Unsettled::default(),
         nodes: ground.nodes,
+        drills: bailiwick_api::Drills::new(&config.kill),
         heartbeats: bailiwick_api::Heartbeats::default(),
         sessions: bailiwick_api::UsedSessions::default(),
         operators: arc_swap::ArcSwap::default(),

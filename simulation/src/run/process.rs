@@ -724,6 +724,7 @@ impl Recorder for JournalRecorder {
         let word = match outcome {
             Outcome::Cancelled => "cancelled",
             Outcome::Failed => "failed",
+            Outcome::Overtaken => "overtaken",
             Outcome::Returned => "returned",
         };
         let snapshot = self.cell.load();

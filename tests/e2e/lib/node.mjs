@@ -9,7 +9,8 @@ import { Installation, runBinary } from "./installation.mjs";
 import { skip } from "./lane.mjs";
 import { until } from "./wait.mjs";
 
-const SERVER = process.env.BAILIWICK_TEST_POSTGRES;
+/** The test database; a lane may name one of its own before it opens nodes. */
+const server = () => process.env.BAILIWICK_TEST_POSTGRES;
 const DEBIAN = "/usr/lib/postgresql";
 
 /** `psql`, on the path or where Debian keeps it. */
@@ -20,7 +21,7 @@ function psql() {
 
 /** Runs one statement as the role of the service. */
 export function statement(text) {
-    const run = spawnSync(psql(), ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command", text, SERVER], { encoding: "utf8" });
+    const run = spawnSync(psql(), ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command", text, server()], { encoding: "utf8" });
     assert.equal(run.status, 0, run.stderr);
     return run.stdout.trim();
 }
@@ -53,13 +54,14 @@ class Further extends Installation {
 
 /** An installation whose nodes share one schema of the test database. */
 export class Nodes {
-    static async open(name, { refuse = 2 } = {}) {
-        if (SERVER === undefined) {
+    static async open(name, { refuse = 2, more = "" } = {}) {
+        if (server() === undefined) {
             skip("no PostgreSQL: BAILIWICK_TEST_POSTGRES is not set");
         }
         const nodes = new Nodes();
         nodes.schema = `nodes_${randomBytes(6).toString("hex")}`;
         nodes.refuse = refuse;
+        nodes.config = more;
         nodes.more = [];
         nodes.folders = [];
         statement(`CREATE SCHEMA ${nodes.schema}`);
@@ -75,9 +77,9 @@ export class Nodes {
     }
 
     #config(installation, node) {
-        const separator = SERVER.includes("?") ? "&" : "?";
+        const separator = server().includes("?") ? "&" : "?";
         const file = join(installation.folder, "postgres-url");
-        writeFileSync(file, `${SERVER}${separator}options=-c%20search_path%3D${this.schema}\n`, { mode: 0o600 });
+        writeFileSync(file, `${server()}${separator}options=-c%20search_path%3D${this.schema}\n`, { mode: 0o600 });
         const config = join(installation.folder, "config.toml");
         const lines = [
             `node = "${node}"`,
@@ -89,7 +91,7 @@ export class Nodes {
             "warn_secs = 1",
             `refuse_secs = ${this.refuse}`
         ];
-        writeFileSync(config, `${lines.join("\n")}\n`);
+        writeFileSync(config, `${lines.join("\n")}\n${this.config}`);
         return config;
     }
 

@@ -61,6 +61,18 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["server", "show", "files"]);
     desk.tools.push({ name: "extra", description: "new", inputSchema: { type: "object" } });
     await works(["server", "pin", "files"]);
+    await works(["server", "reads", "files", "--tool", "echo"]);
+    const { context: own } = installation;
+    const asSecond = async words => {
+        installation.context = file("second.json");
+        const done = await works(words, { tenant: null });
+        installation.context = own;
+        return done;
+    };
+    const prepared = await asSecond(["operator", "prepare", "--server", installation.url]);
+    const grace = await works(["operator", "add", "--name", "grace", "--public-key", prepared.public_key], { tenant: null });
+    await asSecond(["operator", "accept", grace.id]);
+    await works(["operator", "ls"], { tenant: null });
     const opened = await works(["task", "open", "--identity", "worker", "--purpose", "p", "--can", "files:*"]);
     assert.match(opened.token.access_token, /^ey/);
     await works(["task", "ls"]);

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use crate::fail::{Fail, Outcome};
 use crate::process;
 use crate::repo::Repo;
+use crate::results::{RESULTS, with_long_runs};
 use figures::Figures;
 use plan::Plan;
 use programs::Programs;
@@ -73,6 +74,7 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
             after: Conditions::now(),
         },
     );
+    let text = with_long_runs(&text, &repo.read(RESULTS)?);
     println!("{text}");
     // A part of the goals, or short runs, are for a quick look; the committed table is always the whole.
     if wanted.goals.is_empty() && !wanted.quick {

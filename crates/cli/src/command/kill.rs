@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use bailiwick_wire::{DryRun, KillReceipt, KillRequest, Mark, Page, SelectorKind};
+use bailiwick_wire::{DryRun, KillReceipt, KillRequest, Level, Mark, Page, SelectorKind};
 
-use super::Done;
-use crate::args::{Global, Scope, Stop};
+use super::{Done, receipt};
+use crate::args::{self, Global, Scope, Stop};
 use crate::client::Client;
 use crate::output::{Failure, Output, Paper, exit, name_or_id};
 
@@ -20,10 +20,26 @@ pub(crate) enum Verb {
 pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
     let Some(scope) = selector(stop.scope) else {
-        return list(&client, stop.all_tenants, output).await;
+        return match stop.scope {
+            Scope::Drill => receipt::drill(&stop, &client, output).await,
+            Scope::Receipt => receipt::show(&stop, &client, output).await,
+            Scope::Residue => receipt::residue(&stop, &client, output).await,
+            Scope::Sign => receipt::sign(&stop, &client, output).await,
+            _ => list(&client, stop.all_tenants, output).await,
+        };
     };
     let name = name_of(&stop, &client)?;
-    if verb == Verb::Kill && !stop.dry_run && !stop.yes {
+    let level = match (verb, stop.level) {
+        (Verb::Suspend, None) => Some(Level::Frozen),
+        (Verb::Kill, level) => level.map(to_wire),
+        (Verb::Resume, None) => None,
+        (Verb::Resume | Verb::Suspend, Some(_)) => {
+            return Err(Failure::usage("--level is for `kill` alone")
+                .hint("`suspend` is `kill --level frozen`, and `resume` lifts every level but killed"));
+        }
+    };
+    let is_final = verb == Verb::Kill && matches!(level, None | Some(Level::Killed));
+    if is_final && !stop.dry_run && !stop.yes {
         confirm(&stop, &name)?;
     }
     let path = match (scope, verb) {
@@ -36,7 +52,8 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
         scope,
         name,
         reason: stop.reason,
-        suspend: verb == Verb::Suspend,
+        level,
+        suspend: false,
         dry_run: stop.dry_run,
         break_glass: stop.break_glass,
     };
@@ -50,7 +67,8 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
         Verb::Resume => show_resumed(paper, &receipt),
         Verb::Kill | Verb::Suspend => show(paper, &receipt),
     });
-    let silent = verb != Verb::Resume && (receipt.points.is_empty() || receipt.contained_us.is_none());
+    let stops = verb != Verb::Resume && level != Some(Level::Observe);
+    let silent = stops && (receipt.points.is_empty() || receipt.contained_us.is_none());
     Ok(if silent { exit::UNACKNOWLEDGED } else { exit::OK })
 }
 
@@ -130,6 +148,16 @@ fn scope_of(mark: &Mark) -> String {
     }
 }
 
+fn to_wire(level: args::Level) -> Level {
+    match level {
+        args::Level::Frozen => Level::Frozen,
+        args::Level::Killed => Level::Killed,
+        args::Level::NoEgress => Level::NoEgress,
+        args::Level::Observe => Level::Observe,
+        args::Level::ReadOnly => Level::ReadOnly,
+    }
+}
+
 fn selector(scope: Scope) -> Option<SelectorKind> {
     Some(match scope {
         Scope::Agent => SelectorKind::Agent,
@@ -142,7 +170,7 @@ fn selector(scope: Scope) -> Option<SelectorKind> {
         Scope::Tenant => SelectorKind::Tenant,
         Scope::Token => SelectorKind::Token,
         Scope::Tool => SelectorKind::Tool,
-        Scope::Ls => return None,
+        Scope::Drill | Scope::Ls | Scope::Receipt | Scope::Residue | Scope::Sign => return None,
     })
 }
 
@@ -151,6 +179,8 @@ fn show_dry(paper: &mut Paper, dry: &DryRun) {
         ("identities", dry.identities.len().to_string()),
         ("open tasks it cuts into", dry.tasks.len().to_string()),
         ("calls in flight", dry.calls_in_flight.to_string()),
+        ("calls of the last hour", dry.calls_last_hour.to_string()),
+        ("live tokens", dry.tokens.len().to_string()),
         (
             "reversible",
             if dry.reversible {
@@ -169,6 +199,21 @@ fn show_dry(paper: &mut Paper, dry: &DryRun) {
     }
     for task in &dry.tasks {
         paper.line(format!("would stop  task      {}", named(task)));
+    }
+    for descendant in &dry.descendants {
+        paper.line(format!("would lose  delegation  {}", named(descendant)));
+    }
+    for credential in &dry.credentials {
+        paper.line(format!("would leave without owner  credential  {credential}"));
+    }
+    for (of, calls) in &dry.calls_by {
+        paper.line(format!("called      {of}  {calls} times"));
+    }
+    if !dry.is_whole_hour {
+        paper.line("the log is long: the last hour was read in part");
+    }
+    for item in &dry.unreached {
+        paper.line(format!("NOT REACHED  {} {}: {}", item.kind, item.id, item.detail));
     }
 }
 
@@ -193,9 +238,18 @@ fn contained(receipt: &KillReceipt) -> String {
     }
 }
 
-fn show(paper: &mut Paper, receipt: &KillReceipt) {
+pub(super) fn show(paper: &mut Paper, receipt: &KillReceipt) {
     paper.pairs(&[
         (receipt.effect.as_str(), paper.strong(&receipt.scope)),
+        (
+            "reversible",
+            if receipt.reversible {
+                "yes, by `bailiwick resume`"
+            } else {
+                "no, never"
+            }
+            .to_owned(),
+        ),
         ("epoch", receipt.epoch.to_string()),
         ("log position", receipt.position.to_string()),
         ("denied in memory after", format!("{} µs", receipt.denied_us)),
@@ -218,4 +272,13 @@ fn show(paper: &mut Paper, receipt: &KillReceipt) {
         rows.collect(),
         "no enforcement point answered",
     );
+    if let Some(id) = receipt.receipt {
+        paper.line(format!("receipt: bailiwick kill receipt {id}"));
+    }
+    if receipt.pending {
+        paper.line(format!(
+            "frozen until a second operator signs: bailiwick kill sign {}",
+            receipt.receipt.unwrap_or(receipt.epoch)
+        ));
+    }
 }

@@ -21,10 +21,16 @@ const OPENINGS_MAX: u64 = 10_000;
 pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done {
     match command {
         Log::Verify {
+            receipt: Some(dir),
+            key,
+            ..
+        } => super::receipt::verify(&dir, key.as_deref(), output),
+        Log::Verify {
             data,
             key,
             witnesses,
             quorum,
+            receipt: None,
         } => {
             let quorum =
                 Quorum::parse(&witnesses, quorum).map_err(|error| Failure::usage(format!("{error:#}")))?;

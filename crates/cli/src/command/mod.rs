@@ -22,7 +22,9 @@ mod kill;
 mod lease;
 mod log;
 mod node;
+mod operator;
 mod policy;
+mod receipt;
 mod run;
 mod serve;
 mod server;
@@ -61,6 +63,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Kill(stop) => asynchronous(kill::run(stop, kill::Verb::Kill, &global, output)),
         Command::Suspend(stop) => asynchronous(kill::run(stop, kill::Verb::Suspend, &global, output)),
         Command::Resume(stop) => asynchronous(kill::run(stop, kill::Verb::Resume, &global, output)),
+        Command::Operator(command) => asynchronous(operator::run(command, &global, output)),
         Command::Tenant(tenant) => asynchronous(tenant::run(tenant, &global, output)),
         Command::Id(id) => asynchronous(id::run(id, &global, output)),
         Command::Client(client) => asynchronous(client::run(client, &global, output)),

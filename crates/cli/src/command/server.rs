@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bailiwick_wire::{NewServer, Page, PinRequest, ReplaceServerCredential, Server as Row};
+use bailiwick_wire::{NewServer, Page, PinRequest, ReadsRequest, ReplaceServerCredential, Server as Row};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -58,6 +58,11 @@ pub(crate) async fn run(command: Server, global: &Global, output: &Output) -> Do
             let path = client.path(&format!("servers/{}/pin", encoded(&name)))?;
             let pinned: Row = client.post(&path, &PinRequest { tools }).await?;
             output.result(&pinned, |paper| show(paper, &pinned));
+        }
+        Server::Reads { name, tools, hinted } => {
+            let path = client.path(&format!("servers/{}/reads", encoded(&name)))?;
+            let told: Row = client.post(&path, &ReadsRequest { tools, hinted }).await?;
+            output.result(&told, |paper| show(paper, &told));
         }
     }
     Ok(exit::OK)

@@ -45,6 +45,8 @@ pub enum Door {
     Gateway,
     /// The token endpoint and task tokens.
     Issue,
+    /// The workload API: what proves an identity to others.
+    Spiffe,
 }
 
 impl Door {
@@ -57,6 +59,7 @@ impl Door {
             Self::Egress => "egress",
             Self::Gateway => "gateway",
             Self::Issue => "issue",
+            Self::Spiffe => "spiffe",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The decision, step by step.
 
-use bailiwick_base::limits::ACT_DEPTH_MAX;
+use bailiwick_base::limits::{self, ACT_DEPTH_MAX};
 use bailiwick_base::{IdentityId, ServerName, TaskId, Time};
 use bailiwick_credential::{Claims, TaskState};
 use bailiwick_inventory::{Identity, PinState, State, TenantState};
@@ -12,6 +12,7 @@ use crate::decision::{Decision, Effect, Reasons};
 use crate::judge::{self, Plainly};
 use crate::lineage;
 use crate::mark::Mark;
+use crate::marks::Bounds;
 use crate::reason::DenyReason;
 use crate::snapshot::{ServerEntry, Snapshot, Space, TaskEntry};
 use crate::stop;
@@ -87,6 +88,7 @@ fn decided(snapshot: &Snapshot, call: &Call, now: Time, plainly: Plainly) -> Dec
         lineage::require_granted(&found, plainly)?;
         Ok(granted)
     });
+    let answer = answer.map(|granted| watched(snapshot, call, granted));
     let (effect, reasons) = match answer {
         Ok(granted) => (granted.effect, granted.reasons),
         Err(refused) => (
@@ -106,6 +108,18 @@ fn decided(snapshot: &Snapshot, call: &Call, now: Time, plainly: Plainly) -> Dec
         state_pos: snapshot.state_pos(),
         age_ms: 0,
     }
+}
+
+/// A call that a mark watches over is permitted all the same; its record names the mark.
+fn watched(snapshot: &Snapshot, call: &Call, mut granted: Granted) -> Granted {
+    if let Some(mark) = snapshot.watching(call) {
+        let text = stop::sentence(&mark);
+        let shown = limits::shown(&text);
+        granted.reasons.policies.push(format!("mark:{shown}"));
+        granted.reasons.policies.sort();
+        granted.reasons.text = text;
+    }
+    granted
 }
 
 /// The steps before the policies, for a call that was permitted at `at`.
@@ -278,7 +292,7 @@ pub(crate) fn require_living(id: &IdentityId, identity: Option<&Identity>, now: 
 
 /// An enforcement point outside vouches for what it says only while it lives.
 fn require_pep(snapshot: &Snapshot, space: &Space, pep: &IdentityId, now: Time) -> Result<(), Refused> {
-    if let Some(mark) = stop::identity_mark(snapshot, space, pep, snapshot.epoch()) {
+    if let Some(mark) = stop::identity_mark(snapshot, space, pep, snapshot.epoch(), Bounds::default()) {
         let text = format!("enforcement point: {}", stop::sentence(&mark));
         return Err(Refused::new(DenyReason::IdentitySuspended, text));
     }
@@ -308,7 +322,7 @@ pub(crate) fn require_ancestors(
         if id.tenant() != &claims.tenant {
             return Err(refused(format!("ancestor `{id}` belongs to another tenant")));
         }
-        if let Some(mark) = stop::identity_mark(snapshot, space, id, claims.epoch) {
+        if let Some(mark) = stop::identity_mark(snapshot, space, id, claims.epoch, Bounds::default()) {
             return Err(refused(format!("ancestor `{id}`: {}", stop::sentence(&mark))));
         }
         require_living(id, space.identity(id).map(|e| &*e.identity), now)
@@ -484,7 +498,7 @@ fn require_pin(server: Option<&ServerEntry>, aim: &Aim<'_>) -> Result<(), Refuse
         return Ok(());
     }
     let (reason, why) = match server.tools.get(item.name).map(|t| t.state) {
-        Some(PinState::Pinned) => return Ok(()),
+        Some(PinState::Pinned | PinState::Reads) => return Ok(()),
         Some(PinState::Drifted) => (DenyReason::ToolDrifted, "changed since it was pinned"),
         Some(PinState::New) | None => (DenyReason::ToolNotPinned, "is not pinned"),
     };

@@ -17,6 +17,7 @@
 
 mod call;
 mod composition;
+mod containment;
 mod context;
 mod decide;
 mod decision;

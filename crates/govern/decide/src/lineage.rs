@@ -15,16 +15,17 @@ use crate::decide::{
 use crate::decision::Effect;
 use crate::judge::{self, Plainly};
 use crate::mark::Mark;
-use crate::marks::Standing;
+use crate::marks::{Bounds, Standing};
 use crate::reason::DenyReason;
 use crate::snapshot::{Snapshot, Space};
 use crate::stop;
 use crate::view::{Aim, Caller};
 
 /// The strictest mark on a token that `claims` stands on, or on its task.
-pub(crate) fn marked(snapshot: &Snapshot, claims: &Claims) -> Option<Mark> {
+pub(crate) fn marked(snapshot: &Snapshot, claims: &Claims, bounds: Bounds) -> Option<Mark> {
     claims.lineage.iter().find_map(|link| {
         let mut standing = Standing::of(&claims.tenant, claims.epoch);
+        standing.bounds = bounds;
         (standing.token, standing.task) = (Some(&link.token), Some(&link.task));
         snapshot.strictest(&standing)
     })
@@ -38,7 +39,7 @@ pub(crate) fn require_living(
     now: Time,
 ) -> Result<(), Refused> {
     let refused = |text: String| Refused::new(DenyReason::ActorRevoked, format!("ancestor: {text}"));
-    if let Some(mark) = marked(snapshot, claims) {
+    if let Some(mark) = marked(snapshot, claims, Bounds::default()) {
         return Err(refused(stop::sentence(&mark)));
     }
     for Link { task, .. } in &claims.lineage {

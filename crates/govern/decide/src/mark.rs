@@ -27,13 +27,60 @@ pub enum MarkScope {
     All,
 }
 
-/// Whether the mark can be lifted.
+/// How far a mark contains what it is set on, the mildest first. Everything but a kill is lifted by `resume`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MarkEffect {
-    /// Lifted by `resume`.
+    /// Stops nothing; every decision under it says so in the record.
+    Observe,
+    /// Stops what is not known to only read.
+    ReadOnly,
+    /// Stops what leaves for another machine.
+    NoEgress,
+    /// Frozen: stops everything until it is lifted.
     Suspend,
     /// For ever.
     Kill,
+}
+
+impl MarkEffect {
+    /// Every effect, the mildest first.
+    pub const ALL: [Self; 5] = [
+        Self::Observe,
+        Self::ReadOnly,
+        Self::NoEgress,
+        Self::Suspend,
+        Self::Kill,
+    ];
+
+    /// Its name in rows, journals and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::ReadOnly => "read-only",
+            Self::NoEgress => "no-egress",
+            Self::Suspend => "suspend",
+            Self::Kill => "kill",
+        }
+    }
+
+    /// The effect of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|effect| effect.as_str() == name)
+    }
+
+    /// Whether it stops everything under its scope; a milder one lets a part of it run.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Kill | Self::Suspend)
+    }
+
+    /// Whether `resume` lifts it.
+    #[must_use]
+    pub const fn is_reversible(self) -> bool {
+        !matches!(self, Self::Kill)
+    }
 }
 
 /// A mark.

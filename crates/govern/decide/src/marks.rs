@@ -6,39 +6,67 @@ use bailiwick_base::{AgentLabel, Epoch, IdentityId, ServerName, TaskId, TenantId
 
 use crate::mark::{Mark, MarkEffect, MarkScope};
 
-/// What stands on one scope: the latest kill and the latest suspension.
+/// What stands on one scope: the latest mark of each effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Stop {
-    kill: Option<Epoch>,
-    suspend: Option<Epoch>,
-}
+pub(crate) struct Stop([Option<Epoch>; MarkEffect::ALL.len()]);
 
 impl Stop {
-    fn join(self, effect: MarkEffect, epoch: Epoch) -> Self {
-        match effect {
-            MarkEffect::Kill => Self {
-                kill: self.kill.max(Some(epoch)),
-                ..self
-            },
-            MarkEffect::Suspend => Self {
-                suspend: self.suspend.max(Some(epoch)),
-                ..self
-            },
+    fn join(mut self, effect: MarkEffect, epoch: Epoch) -> Self {
+        for (kept, slot) in MarkEffect::ALL.into_iter().zip(&mut self.0) {
+            if kept == effect {
+                *slot = (*slot).max(Some(epoch));
+            }
         }
+        self
+    }
+
+    /// A kill is never lifted.
+    fn lifted(mut self) -> Self {
+        for (effect, slot) in MarkEffect::ALL.into_iter().zip(&mut self.0) {
+            if effect.is_reversible() {
+                *slot = None;
+            }
+        }
+        self
     }
 
     /// The mark that stops a caller whose credential is of `epoch`.
     ///
     /// A suspension stops everybody while it stands. A kill stops whoever is older than it; where the thing
-    /// killed is not reborn under the same name (`lasting`) it stops everybody.
-    fn stops(self, epoch: Epoch, lasting: bool) -> Option<(MarkEffect, Epoch)> {
-        if let Some(kill) = self.kill
-            && (lasting || kill > epoch)
-        {
-            return Some((MarkEffect::Kill, kill));
-        }
-        self.suspend.map(|suspend| (MarkEffect::Suspend, suspend))
+    /// killed is not reborn under the same name (`lasting`) it stops everybody. A milder mark stops what it is
+    /// there to stop.
+    fn stops(self, epoch: Epoch, lasting: bool, bounds: Bounds) -> Option<(MarkEffect, Epoch)> {
+        let standing = MarkEffect::ALL.into_iter().zip(self.0).rev();
+        standing
+            .filter_map(|(effect, set)| Some((effect, set?)))
+            .find(|(effect, set)| match effect {
+                MarkEffect::Kill => lasting || *set > epoch,
+                MarkEffect::Suspend => true,
+                MarkEffect::NoEgress => bounds.leaves,
+                MarkEffect::ReadOnly => bounds.writes,
+                MarkEffect::Observe => bounds.watched,
+            })
     }
+}
+
+/// What the marks that stop only a part of what a scope does are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Bounds {
+    /// It leaves for another machine, or may.
+    pub(crate) leaves: bool,
+    /// Marks that stop nothing are looked for as well.
+    pub(crate) watched: bool,
+    /// It is not known to only read.
+    pub(crate) writes: bool,
+}
+
+impl Bounds {
+    /// Whatever stands on a thing, however mild.
+    pub(crate) const EVERY: Self = Self {
+        leaves: true,
+        watched: true,
+        writes: true,
+    };
 }
 
 /// The marks of one tenant.
@@ -60,6 +88,8 @@ struct TenantMarks {
 pub(crate) struct Marks {
     all: Stop,
     tenants: imbl::OrdMap<TenantId, TenantMarks>,
+    /// Whether a mark was ever set that only watches: looking for one costs a call more.
+    watch: bool,
 }
 
 /// The issuer that vouched for the workload to which a token was issued.
@@ -77,6 +107,7 @@ pub(crate) struct Standing<'a> {
     pub(crate) tenant: &'a TenantId,
     /// Epoch of the credential.
     pub(crate) epoch: Epoch,
+    pub(crate) bounds: Bounds,
     pub(crate) issuer: Option<&'a str>,
     pub(crate) voucher: Option<Voucher<'a>>,
     pub(crate) token: Option<&'a TokenId>,
@@ -93,6 +124,7 @@ impl<'a> Standing<'a> {
         Self {
             tenant,
             epoch,
+            bounds: Bounds::default(),
             issuer: None,
             voucher: None,
             token: None,
@@ -109,15 +141,19 @@ impl<'a> Standing<'a> {
 impl Marks {
     /// With `mark` joined.
     pub(crate) fn with(&self, mark: &Mark) -> Self {
-        self.changed(&mark.scope, |stop| stop.join(mark.effect, mark.epoch))
+        let mut out = self.changed(&mark.scope, |stop| stop.join(mark.effect, mark.epoch));
+        out.watch |= mark.effect == MarkEffect::Observe;
+        out
     }
 
-    /// Without the suspension on `scope`; a kill stays.
+    /// Whether there may be a mark that only watches.
+    pub(crate) fn watch(&self) -> bool {
+        self.watch
+    }
+
+    /// Without what can be lifted on `scope`; a kill stays.
     pub(crate) fn lifted(&self, scope: &MarkScope) -> Self {
-        self.changed(scope, |stop| Stop {
-            suspend: None,
-            ..stop
-        })
+        self.changed(scope, Stop::lifted)
     }
 
     fn changed(&self, scope: &MarkScope, change: impl Fn(Stop) -> Stop) -> Self {
@@ -160,7 +196,8 @@ impl Marks {
     pub(crate) fn strictest(&self, standing: &Standing<'_>) -> Option<Mark> {
         let mut found: Option<Mark> = None;
         let mut offer = |stop: Option<&Stop>, lasting: bool, scope: &dyn Fn() -> MarkScope| {
-            let Some((effect, epoch)) = stop.and_then(|s| s.stops(standing.epoch, lasting)) else {
+            let Some((effect, epoch)) = stop.and_then(|s| s.stops(standing.epoch, lasting, standing.bounds))
+            else {
                 return;
             };
             let mark = Mark {
@@ -229,10 +266,11 @@ impl Marks {
     }
 }
 
-/// How strict a mark is for a call.
+/// How strict a mark is for a call. One that stops a part of what a credential does refuses a call, as a mark on the
+/// target does.
 fn rank(mark: &Mark) -> (bool, MarkEffect) {
     let on_target = matches!(mark.scope, MarkScope::Server(..) | MarkScope::Tool(..));
-    (!on_target, mark.effect)
+    (!on_target && mark.effect.is_whole(), mark.effect)
 }
 
 fn hashed<K: Hash + Eq + Clone>(map: &mut imbl::HashMap<K, Stop>, key: &K, change: impl Fn(Stop) -> Stop) {

@@ -29,12 +29,16 @@ pub enum DenyReason {
     IdentityUnknown,
     /// The server, tool or resource was stopped by an operator.
     KilledByOperator,
+    /// It leaves for another machine, and a mark lets nothing leave.
+    NoEgress,
     /// Nothing grants it.
     NoGrant,
     /// The decision could not be recorded; nothing happens without a record.
     NotRecorded,
     /// More calls than the grant's rate allows.
     RateExceeded,
+    /// It is not known to only read, and a mark lets nothing else happen.
+    ReadOnly,
     /// The token's scope does not name this server and tool.
     ScopeMissing,
     /// No such upstream server in this tenant.
@@ -65,7 +69,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, for the reference page and for tests.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::ArgumentOutOfScope,
         Self::ActorRevoked,
         Self::CompositionChanged,
@@ -89,9 +93,11 @@ impl DenyReason {
         Self::IdentitySuspended,
         Self::IdentityUnknown,
         Self::KilledByOperator,
+        Self::NoEgress,
         Self::NoGrant,
         Self::NotRecorded,
         Self::RateExceeded,
+        Self::ReadOnly,
         Self::ScopeMissing,
         Self::ServerUnknown,
         Self::SnapshotStale,
@@ -123,9 +129,11 @@ impl DenyReason {
             Self::IdentitySuspended => "identity.suspended",
             Self::IdentityUnknown => "identity.unknown",
             Self::KilledByOperator => "mark.killed",
+            Self::NoEgress => "mark.no-egress",
             Self::NoGrant => "grant.none",
             Self::NotRecorded => "record.unavailable",
             Self::RateExceeded => "grant.rate-exceeded",
+            Self::ReadOnly => "mark.read-only",
             Self::ScopeMissing => "token.scope-missing",
             Self::ServerUnknown => "server.unknown",
             Self::SnapshotStale => "snapshot.stale",
@@ -162,9 +170,11 @@ impl DenyReason {
             Self::IdentitySuspended => "the identity is suspended",
             Self::IdentityUnknown => "no such identity in this tenant",
             Self::KilledByOperator => "the server, tool or resource was stopped by an operator",
+            Self::NoEgress => "it leaves for another machine, and a mark lets nothing leave",
             Self::NoGrant => "nothing grants it",
             Self::NotRecorded => "the decision could not be recorded; nothing happens without a record",
             Self::RateExceeded => "more calls than the grant's rate allows",
+            Self::ReadOnly => "it is not known to only read, and a mark lets nothing else happen",
             Self::ScopeMissing => "the token's scope does not name this server and tool",
             Self::ServerUnknown => "no such upstream server in this tenant",
             Self::SnapshotStale => "this enforcement point's word is older than the bound",

@@ -528,6 +528,16 @@ impl Snapshot {
         crate::stop::marked_anywhere(self, space, call, &caller, &aim_of(call))
     }
 
+    /// The mark that only watches over this call, if there is one.
+    pub(crate) fn watching(&self, call: &Call) -> Option<Mark> {
+        if !(self.marks.watch() || self.pending_marks.watch()) {
+            return None;
+        }
+        let space = self.space(call.tenant())?;
+        let caller = caller_of(call).unwrap_or(Caller::Outside);
+        crate::stop::watched(self, space, call, &caller, &aim_of(call))
+    }
+
     /// The rates the meter must read for this call: position of the scope in the grant, and its rate. Empty
     /// when nothing limits it.
     #[must_use]

@@ -3,7 +3,7 @@
 use bailiwick_base::{Epoch, IdentityId, ServerName, TaskId, TenantId, ToolName};
 
 use crate::mark::{Mark, MarkScope};
-use crate::marks::Standing;
+use crate::marks::{Bounds, Standing};
 use crate::snapshot::Snapshot;
 
 /// A thing that a mark can stop.
@@ -41,6 +41,7 @@ impl Snapshot {
     pub fn mark_on(&self, thing: Thing<'_>, issuer: &str) -> Option<Mark> {
         let mut standing = Standing::of(thing.tenant(), self.epoch());
         standing.issuer = Some(issuer);
+        standing.bounds = Bounds::EVERY;
         let space = self.space(thing.tenant());
         let behind = match thing {
             Thing::Identity(id) => Some(id),
@@ -79,7 +80,7 @@ impl Snapshot {
         let entry = space.identity(id);
         let retired = entry.is_some_and(|e| e.identity.state.as_str() == "retired");
         let epoch = if retired { Epoch(0) } else { self.epoch() };
-        let mark = crate::stop::identity_mark(self, space, id, epoch)?;
+        let mark = crate::stop::identity_mark(self, space, id, epoch, Bounds::EVERY)?;
         // Wider ones are the tenant's, and judged there.
         let own = matches!(
             mark.scope,

@@ -4,8 +4,9 @@ use bailiwick_base::{Epoch, IdentityId, ToolName, TrustId};
 use bailiwick_credential::Claims;
 
 use crate::call::{Call, ItemKind, Target};
+use crate::containment;
 use crate::mark::{Mark, MarkEffect, MarkScope};
-use crate::marks::{Standing, Voucher};
+use crate::marks::{Bounds, Standing, Voucher};
 use crate::reason::DenyReason;
 use crate::snapshot::{Snapshot, Space};
 use crate::view::{Aim, Caller};
@@ -26,9 +27,7 @@ pub(crate) fn marked_anywhere(
         return found;
     }
     if let (Caller::Bearer(claims), Some(space)) = (caller, space)
-        && let Some(mark) = ancestors(claims)
-            .find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
-            .or_else(|| crate::lineage::marked(snapshot, claims))
+        && let Some(mark) = behind(snapshot, space, claims, Bounds::default())
     {
         return Some((DenyReason::ActorRevoked, mark));
     }
@@ -45,6 +44,36 @@ pub(crate) fn marked_anywhere(
         return Some(found);
     }
     found
+}
+
+/// The strictest mark on whoever stands behind a token and on the tokens it stands on.
+fn behind(snapshot: &Snapshot, space: &Space, claims: &Claims, bounds: Bounds) -> Option<Mark> {
+    ancestors(claims)
+        .filter_map(|id| identity_mark(snapshot, space, &id, claims.epoch, bounds))
+        .max_by_key(|mark| mark.effect)
+        .or_else(|| crate::lineage::marked(snapshot, claims, bounds))
+}
+
+/// The mark that stops nothing and lets the record say that the call was watched.
+pub(crate) fn watched(
+    snapshot: &Snapshot,
+    space: &Space,
+    call: &Call,
+    caller: &Caller<'_>,
+    aim: &Aim<'_>,
+) -> Option<Mark> {
+    let bounds = Bounds {
+        watched: true,
+        ..Bounds::default()
+    };
+    let tool = tool_of(Some(space), aim);
+    let mut standing = standing_of(snapshot, Some(space), call, caller, aim);
+    (standing.bounds, standing.tool) = (bounds, tool.as_ref());
+    let own = snapshot.strictest(&standing);
+    own.or_else(|| match caller {
+        Caller::Bearer(claims) => behind(snapshot, space, claims, bounds),
+        _ => None,
+    })
 }
 
 /// The strictest mark on a token, on what it belongs to, and on what it stands on.
@@ -66,10 +95,7 @@ pub(crate) fn credential_marked(
     if let Some(mark) = snapshot.strictest(&standing) {
         return Some((reason(&mark), mark));
     }
-    ancestors(claims)
-        .find_map(|id| identity_mark(snapshot, space, &id, claims.epoch))
-        .or_else(|| crate::lineage::marked(snapshot, claims))
-        .map(|mark| (DenyReason::ActorRevoked, mark))
+    behind(snapshot, space, claims, Bounds::default()).map(|mark| (DenyReason::ActorRevoked, mark))
 }
 
 /// Who vouched for the workload that has this token, if a trust rule gave it.
@@ -97,8 +123,10 @@ pub(crate) fn identity_mark(
     space: &Space,
     id: &IdentityId,
     epoch: Epoch,
+    bounds: Bounds,
 ) -> Option<Mark> {
     let mut standing = Standing::of(id.tenant(), epoch);
+    standing.bounds = bounds;
     standing.identity = Some(id);
     if let Some(entry) = space.identity(id) {
         standing.owner = Some(&entry.identity.owner.team);
@@ -108,7 +136,7 @@ pub(crate) fn identity_mark(
 }
 
 /// The strictest mark on the call itself and on the identity of the server it aims at; act ancestors are
-/// judged apart.
+/// judged apart, but for marks that stop a part of what they do.
 pub(crate) fn marked(
     snapshot: &Snapshot,
     space: Option<&Space>,
@@ -116,6 +144,39 @@ pub(crate) fn marked(
     caller: &Caller<'_>,
     aim: &Aim<'_>,
 ) -> Option<(DenyReason, Mark)> {
+    let bounds = containment::bounds(space, call, aim);
+    let tool = tool_of(space, aim);
+    let mut standing = standing_of(snapshot, space, call, caller, aim);
+    (standing.bounds, standing.tool) = (bounds, tool.as_ref());
+    if let Some(mark) = snapshot.strictest(&standing) {
+        return Some((reason(&mark), mark));
+    }
+    // Older kills of the server's identity are in its state; this is for what is newer than the snapshot, and
+    // for suspensions.
+    let space = space?;
+    let server = aim.server().and_then(|name| space.server(name));
+    let of_server =
+        server.and_then(|s| identity_mark(snapshot, space, &s.server.identity, snapshot.epoch(), bounds));
+    if let Some(mark) = of_server {
+        let reason = partial(&mark).unwrap_or(DenyReason::KilledByOperator);
+        return Some((reason, mark));
+    }
+    // Whoever acts for somebody does no more than he may.
+    let Caller::Bearer(claims) = caller else {
+        return None;
+    };
+    let mark = behind(snapshot, space, claims, bounds)?;
+    partial(&mark).map(|reason| (reason, mark))
+}
+
+/// The scopes that a call falls under, but for its tool.
+fn standing_of<'a>(
+    snapshot: &Snapshot,
+    space: Option<&'a Space>,
+    call: &'a Call,
+    caller: &'a Caller<'a>,
+    aim: &'a Aim<'a>,
+) -> Standing<'a> {
     let mut standing = Standing::of(call.tenant(), snapshot.epoch());
     if let Caller::Bearer(claims) = caller {
         standing.epoch = claims.epoch;
@@ -139,20 +200,14 @@ pub(crate) fn marked(
         standing.agent = entry.identity.labels.agent.as_ref();
     }
     standing.server = aim.server();
-    let tool = match aim {
+    standing
+}
+
+fn tool_of(space: Option<&Space>, aim: &Aim<'_>) -> Option<ToolName> {
+    match aim {
         Aim::Item(item) if item.kind == ItemKind::Tool => known_tool(space, item),
         _ => None,
-    };
-    standing.tool = tool.as_ref();
-    if let Some(mark) = snapshot.strictest(&standing) {
-        return Some((reason(&mark), mark));
     }
-    // Older kills of the server's identity are in its state; this is for what is newer than the snapshot, and
-    // for suspensions.
-    let space = space?;
-    let server = space.server(aim.server()?)?;
-    let mark = identity_mark(snapshot, space, &server.server.identity, snapshot.epoch())?;
-    Some((DenyReason::KilledByOperator, mark))
 }
 
 fn known_tool(space: Option<&Space>, item: &crate::view::Item<'_>) -> Option<ToolName> {
@@ -168,11 +223,14 @@ fn known_tool(space: Option<&Space>, item: &crate::view::Item<'_>) -> Option<Too
 /// A mark on the credential, or on whom it belongs to, kills the credential; one on a server or a tool
 /// refuses the call.
 fn reason(mark: &Mark) -> DenyReason {
+    if let Some(partial) = partial(mark) {
+        return partial;
+    }
     match (&mark.scope, mark.effect) {
         (MarkScope::Identity(_) | MarkScope::Agent(..) | MarkScope::Owner(..), MarkEffect::Kill) => {
             DenyReason::IdentityRevoked
         }
-        (MarkScope::Identity(_) | MarkScope::Agent(..) | MarkScope::Owner(..), MarkEffect::Suspend) => {
+        (MarkScope::Identity(_) | MarkScope::Agent(..) | MarkScope::Owner(..), _) => {
             DenyReason::IdentitySuspended
         }
         (MarkScope::Issuer(..) | MarkScope::Token(_), _) => DenyReason::TokenRevoked,
@@ -182,10 +240,22 @@ fn reason(mark: &Mark) -> DenyReason {
     }
 }
 
+/// The reason of a mark that stops a part of what its scope does; the credential lives on.
+fn partial(mark: &Mark) -> Option<DenyReason> {
+    match mark.effect {
+        MarkEffect::NoEgress => Some(DenyReason::NoEgress),
+        MarkEffect::ReadOnly => Some(DenyReason::ReadOnly),
+        MarkEffect::Kill | MarkEffect::Observe | MarkEffect::Suspend => None,
+    }
+}
+
 /// What a person reads about a mark.
 pub(crate) fn sentence(mark: &Mark) -> String {
     let verb = match mark.effect {
         MarkEffect::Kill => "was killed",
+        MarkEffect::NoEgress => "may reach nothing outside",
+        MarkEffect::Observe => "is observed",
+        MarkEffect::ReadOnly => "may only read",
         MarkEffect::Suspend => "is suspended",
     };
     let what = match &mark.scope {

@@ -18,6 +18,7 @@ mod limits;
 mod model;
 mod names;
 mod operator;
+mod reading;
 mod refusal;
 mod server;
 mod tenant;
@@ -30,7 +31,8 @@ pub use model::{
     Composed, Connection, Identity, Kind, Labels, Origin, Owner, PinState, State, Tenant, TenantState,
     ToolPin, UpstreamServer,
 };
-pub use operator::{Operator, claim};
+pub use operator::{Operator, add_operator, claim};
+pub use reading::say_reads;
 pub use refusal::Refusal;
 pub use server::{
     NewServer, SeenTool, add_server, forget_credential, observe_tools, pin_tools, replace_credential,

@@ -192,6 +192,8 @@ pub enum PinState {
     New,
     /// As an operator saw it when the server was added or pinned.
     Pinned,
+    /// Pinned, and an operator says that it only reads: it may be called where a mark lets nothing else happen.
+    Reads,
 }
 
 /// One tool of an upstream server and the digest of its whole definition.

@@ -43,8 +43,16 @@ words!(Kind, 9, {
     Workload => "workload",
 });
 words!(Origin, 2, { Registered => "registered", Shadow => "shadow" });
-words!(PinState, 3, { Drifted => "drifted", New => "new", Pinned => "pinned" });
+words!(PinState, 4, { Drifted => "drifted", New => "new", Pinned => "pinned", Reads => "reads" });
 words!(TenantState, 2, { Active => "active", Closed => "closed" });
+
+impl PinState {
+    /// Whether the tool may be called as it is pinned.
+    #[must_use]
+    pub const fn is_pinned(self) -> bool {
+        matches!(self, Self::Pinned | Self::Reads)
+    }
+}
 
 impl State {
     /// The stable text of the four states.

@@ -28,13 +28,36 @@ pub fn claim(
     public_key: [u8; 32],
     now: Time,
 ) -> Result<Transition<Operator>, Refusal> {
+    registered("operator.claim", id, name, public_key, now)
+}
+
+/// Registers the key of another operator, on the word of one.
+///
+/// # Errors
+/// As [`claim`].
+pub fn add_operator(
+    id: OperatorId,
+    name: &str,
+    public_key: [u8; 32],
+    now: Time,
+) -> Result<Transition<Operator>, Refusal> {
+    registered("operator.add", id, name, public_key, now)
+}
+
+fn registered(
+    command: &'static str,
+    id: OperatorId,
+    name: &str,
+    public_key: [u8; 32],
+    now: Time,
+) -> Result<Transition<Operator>, Refusal> {
     let name = required(
         name.to_owned(),
         "operator name",
         Refusal::NameMissing("operator name"),
     )?;
     Ok(Transition::made(
-        "operator.claim",
+        command,
         Operator {
             id,
             name,

@@ -145,9 +145,15 @@ pub enum Refusal {
     /// The same tool name twice.
     #[error("tool `{0}` is listed twice by its server: pin nothing until the server is repaired")]
     ToolTwice(String),
-    /// A pin that changes nothing.
+    /// A pin, or what is said of pins, that changes nothing.
     #[error("every tool is as it was pinned: nothing to pin")]
     ToolsUnchanged,
+    /// No such pinned tool.
+    #[error("no tool `{0}` is pinned: see `bailiwick server show`")]
+    ToolUnknown(String),
+    /// A tool whose own definition says that it changes something.
+    #[error("tool `{0}` says in its own pinned definition that it changes something: leave it out")]
+    ToolWrites(String),
     /// Not a usable endpoint.
     #[error("server url `{found}` is refused: {rule}")]
     UrlInvalid {
@@ -197,6 +203,8 @@ impl Refusal {
             Self::TooMany { .. } => "limit.too-many",
             Self::ToolTwice(_) => "server.tool-twice",
             Self::ToolsUnchanged => "server.tools-unchanged",
+            Self::ToolUnknown(_) => "server.tool-unknown",
+            Self::ToolWrites(_) => "server.tool-writes",
             Self::UrlInvalid { .. } => "server.url-invalid",
         }
     }

@@ -111,7 +111,16 @@ pub fn pin_tools(
         .collect();
     for (name, tool) in sorted(seen, limits)? {
         if chosen(&name) {
-            pins.insert(name, pin(tool, PinState::Pinned));
+            // What an operator said of a tool is said of this very definition.
+            let same = server
+                .pins
+                .iter()
+                .find(|p| p.name == name && p.digest == tool.digest);
+            let state = match same.map(|p| p.state) {
+                Some(PinState::Reads) => PinState::Reads,
+                _ => PinState::Pinned,
+            };
+            pins.insert(name, pin(tool, state));
         }
     }
     changed("server.pin", server, pins).ok_or(Refusal::ToolsUnchanged)

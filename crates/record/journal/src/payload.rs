@@ -107,7 +107,7 @@ pub fn decision(call: &Call, decision: &Decision) -> Vec<u8> {
     out
 }
 
-/// The payload of an outcome: how a permitted call ended (`executed`, `returned`, `failed`, `cancelled`).
+/// The payload of an outcome: how a permitted call ended (`executed`, `returned`, `failed`, `cancelled`, `overtaken`).
 #[must_use]
 pub fn outcome(decision: &DecisionId, outcome: &'static str) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bailiwick_base::{
     ClientId, Epoch, IdentityId, SealError, ServerName, StatePos, TaskId, TenantId, TrustId,
 };
-use bailiwick_decide::{Fact, MarkEffect};
+use bailiwick_decide::Fact;
 use serde_json::Value;
 
 use crate::context::Reach;
@@ -215,9 +215,8 @@ impl View {
             "mark" => {
                 if let Some(scope) = mark::scope_from(tenant, id) {
                     let marks = self.mark().lookup(&scope).await?;
-                    if marks.iter().all(|m| m.mark.effect != MarkEffect::Suspend) {
-                        facts.push(Fact::MarkLifted(scope));
-                    }
+                    // What can be lifted is what stands now, and nothing else.
+                    facts.push(Fact::MarkLifted(scope));
                     facts.extend(marks.into_iter().map(|m| Fact::Mark(m.mark)));
                 }
             }

@@ -22,8 +22,8 @@ use crate::store::{Store, StoreDeps};
 use crate::stored::Rows;
 use crate::tx::{Ground, View};
 use crate::{
-    client, consent, credential, identity, lease, mark, operator, policy, public_client, signing_key,
-    subscription, task, tenant, third_party, transmitter, trust,
+    client, consent, credential, identity, kill_receipt, lease, mark, operator, policy, public_client,
+    signing_key, subscription, task, tenant, third_party, transmitter, trust,
 };
 
 /// Entries read at once.
@@ -31,11 +31,12 @@ const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name. Servers, which have their pins in a table of their own,
 /// are read apart.
-static TABLES: [Rows; 17] = [
+static TABLES: [Rows; 18] = [
     client::ROWS,
     consent::ROWS,
     credential::ROWS,
     identity::ROWS,
+    kill_receipt::ROWS,
     lease::ROWS,
     mark::ROWS,
     operator::ROWS,

@@ -11,6 +11,7 @@ use crate::consent::Consents;
 use crate::credential::Credentials;
 use crate::error::StoreError;
 use crate::identity::{self, Identities};
+use crate::kill_receipt::KillReceipts;
 use crate::lease::Leases;
 use crate::mark::{self, Marks};
 use crate::operator::Operators;
@@ -54,6 +55,10 @@ macro_rules! doors {
             /// Trust rules.
             pub fn trust(&mut self) -> Trusts<'_, Self> {
                 Trusts(self)
+            }
+            /// Receipts of kills.
+            pub fn kill_receipt(&mut self) -> KillReceipts<'_, Self> {
+                KillReceipts(self)
             }
             /// Signing keys.
             pub fn signing_key(&mut self) -> SigningKeys<'_, Self> {

@@ -68,7 +68,7 @@ impl Stored for SetMark {
         json!({
             "tenant": tenant_of(&self.mark.scope).as_str(),
             "scope": scope_text(&self.mark.scope),
-            "effect": effect_word(self.mark.effect),
+            "effect": self.mark.effect.as_str(),
             "epoch": self.mark.epoch.0,
             "at": self.at.micros(),
         })
@@ -79,12 +79,12 @@ impl Stored for SetMark {
     }
 
     fn outline(&self) -> Map<String, Value> {
-        members(json!({ "effect": effect_word(self.mark.effect), "epoch": self.mark.epoch.0 }))
+        members(json!({ "effect": self.mark.effect.as_str(), "epoch": self.mark.epoch.0 }))
     }
 }
 
 /// The tenant whose row it is; the mark on everything is the installation's.
-fn tenant_of(scope: &MarkScope) -> TenantId {
+pub(crate) fn tenant_of(scope: &MarkScope) -> TenantId {
     match scope {
         MarkScope::Token(id) => id.tenant().clone(),
         MarkScope::Task(id) => id.tenant().clone(),
@@ -99,8 +99,19 @@ fn tenant_of(scope: &MarkScope) -> TenantId {
     }
 }
 
+/// What the entry of a mark is called.
+const fn command_of(effect: MarkEffect) -> &'static str {
+    match effect {
+        MarkEffect::Kill => "mark.kill",
+        MarkEffect::NoEgress => "mark.no-egress",
+        MarkEffect::Observe => "mark.observe",
+        MarkEffect::ReadOnly => "mark.read-only",
+        MarkEffect::Suspend => "mark.suspend",
+    }
+}
+
 /// `kind:rest`, where the rest is everything behind the first colon.
-fn scope_text(scope: &MarkScope) -> String {
+pub(crate) fn scope_text(scope: &MarkScope) -> String {
     match scope {
         MarkScope::Token(id) => format!("token:{id}"),
         MarkScope::Task(id) => format!("task:{id}"),
@@ -139,15 +150,6 @@ pub(crate) fn scope_from(tenant: &TenantId, text: &str) -> Option<MarkScope> {
     })
 }
 
-const EFFECTS: [(MarkEffect, &str); 2] = [(MarkEffect::Kill, "kill"), (MarkEffect::Suspend, "suspend")];
-
-fn effect_word(effect: MarkEffect) -> &'static str {
-    EFFECTS
-        .iter()
-        .find(|(e, _)| *e == effect)
-        .map_or("", |(_, word)| word)
-}
-
 /// Every row, for the comparison with the log.
 pub(crate) const ROWS: Rows = Rows {
     table: TABLE,
@@ -160,12 +162,7 @@ pub(crate) fn from_row(cells: Cells) -> Result<SetMark, StoreError> {
     let tenant = f.word("tenant", |t| TenantId::parse(t).ok())?;
     let mark = Mark {
         scope: f.word("scope", |s| scope_from(&tenant, s))?,
-        effect: f.word("effect", |e| {
-            EFFECTS
-                .iter()
-                .find(|(_, word)| *word == e)
-                .map(|(effect, _)| *effect)
-        })?,
+        effect: f.word("effect", MarkEffect::parse)?,
         epoch: Epoch(f.number("epoch")?),
     };
     let set = SetMark {
@@ -179,7 +176,7 @@ pub(crate) fn from_row(cells: Cells) -> Result<SetMark, StoreError> {
 pub struct Marks<'a, S>(pub(crate) &'a mut S);
 
 impl<S: Source> Marks<'_, S> {
-    /// The marks on exactly this scope: none, a suspension, a kill, or both.
+    /// The marks on exactly this scope: at most one of each effect.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -219,10 +216,7 @@ impl<S: Source> Marks<'_, S> {
         let view = self.0.view();
         let tenant = tenant_of(&set.mark.scope);
         view.require(&tenant)?;
-        let command = match set.mark.effect {
-            MarkEffect::Kill => "mark.kill",
-            MarkEffect::Suspend => "mark.suspend",
-        };
+        let command = command_of(set.mark.effect);
         let wanted = (scope_text(&set.mark.scope), set.mark.epoch.0);
         for sealed in view
             .at_instant(&tenant, &format!("state.{command}"), set.at, INSTANT_MAX)
@@ -274,7 +268,7 @@ impl Marks<'_, Tx> {
             mark: Mark { scope, effect, epoch },
             at: self.0.now,
         };
-        let (text, word) = (scope_text(&set.mark.scope), effect_word(effect));
+        let (text, word) = (scope_text(&set.mark.scope), effect.as_str());
         let values = args![
             tenant.as_str(),
             text,
@@ -285,40 +279,47 @@ impl Marks<'_, Tx> {
         ];
         self.0.write(PUT, values).await?;
         self.0.head.epoch = epoch.0;
-        let command = match effect {
-            MarkEffect::Kill => "mark.kill",
-            MarkEffect::Suspend => "mark.suspend",
-        };
         self.0
-            .enter(command, Some(reason), vec![object(before.as_ref(), Some(&set))?])
+            .enter(
+                command_of(effect),
+                Some(reason),
+                vec![object(before.as_ref(), Some(&set))?],
+            )
             .await?;
         self.0.facts.push(Fact::Mark(set.mark));
         Ok(epoch)
     }
 
-    /// Lifts a suspension. A kill stays. The epoch stays: this widens.
+    /// Lifts everything on this scope that can be lifted. A kill stays. The epoch stays: this widens.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when there is no suspension on this scope.
+    /// [`StoreError::Conflict`] when there is nothing to lift on this scope.
     pub async fn lift(&mut self, scope: &MarkScope, reason: Option<&str>) -> Result<(), StoreError> {
         let tenant = tenant_of(scope);
         self.0.view.require(&tenant)?;
         let text = scope_text(scope);
-        let before = self
-            .lookup(scope)
-            .await?
-            .into_iter()
-            .find(|m| m.mark.effect == MarkEffect::Suspend);
-        let key = args![tenant.as_str(), text.as_str(), effect_word(MarkEffect::Suspend)];
-        let (Some(before), 1) = (before, self.0.write(DELETE, key).await?) else {
+        let mut objects = Vec::new();
+        for before in self.lookup(scope).await? {
+            let effect = before.mark.effect;
+            if !effect.is_reversible() {
+                continue;
+            }
+            let key = args![tenant.as_str(), text.as_str(), effect.as_str()];
+            if self.0.write(DELETE, key).await? != 1 {
+                return Err(StoreError::Conflict {
+                    table: TABLE,
+                    row: text,
+                });
+            }
+            objects.push(object(Some(&before), None)?);
+        }
+        if objects.is_empty() {
             return Err(StoreError::Conflict {
                 table: TABLE,
                 row: text,
             });
-        };
-        self.0
-            .enter("mark.lift", reason, vec![object(Some(&before), None)?])
-            .await?;
+        }
+        self.0.enter("mark.lift", reason, objects).await?;
         self.0.facts.push(Fact::MarkLifted(scope.clone()));
         Ok(())
     }

@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 31] = [
+const STEPS: [Step; 32] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -72,6 +72,7 @@ const STEPS: [Step; 31] = [
     twin!(35, "create subscription", "0035_create_subscription"),
     shared!(36, "add node word", "0036_add_node_word"),
     twin!(37, "create shared key", "0037_create_shared_key"),
+    twin!(38, "create kill receipt", "0038_create_kill_receipt"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

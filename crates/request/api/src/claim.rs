@@ -30,18 +30,7 @@ async fn claim(
     State(deps): State<Deps>,
     Strict(body): Strict<wire::ClaimRequest>,
 ) -> Result<Response, RouteError> {
-    let key = URL_SAFE_NO_PAD
-        .decode(&body.public_key)
-        .ok()
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-        // A point of low order verifies signatures that nobody made.
-        .filter(|bytes| PublicKey::ed25519(*bytes).is_ok())
-        .ok_or_else(|| {
-            RouteError::invalid(
-                "claim.public-key",
-                "`public_key` is not an Ed25519 key: 32 bytes in base64url without padding",
-            )
-        })?;
+    let key = public_key(&body.public_key)?;
     let id: OperatorId = deps
         .ids
         .mint(&installation())
@@ -80,6 +69,22 @@ async fn claim(
     operators.push(claimed);
     deps.operators.store(Arc::new(operators));
     Ok(committed(&receipt, StatusCode::CREATED))
+}
+
+/// The key of an operator.
+pub(crate) fn public_key(text: &str) -> Result<[u8; 32], RouteError> {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        // A point of low order verifies signatures that nobody made.
+        .filter(|bytes| PublicKey::ed25519(*bytes).is_ok())
+        .ok_or_else(|| {
+            RouteError::invalid(
+                "claim.public-key",
+                "`public_key` is not an Ed25519 key: 32 bytes in base64url without padding",
+            )
+        })
 }
 
 fn already() -> RouteError {

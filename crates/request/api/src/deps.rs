@@ -19,6 +19,7 @@ use crate::nodes::Nodes;
 use crate::oauth::authorize::WaitingList;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
+use crate::receipts::Drills;
 use crate::signals::Signals;
 use crate::signing_keys::Signing;
 use crate::stop::Unsettled;
@@ -80,6 +81,8 @@ pub struct DepsInner {
     pub witness: Arc<Keeper>,
     /// Stops that are in force and that the state log has not taken yet.
     pub unsettled: Unsettled,
+    /// Drills of the kill switch.
+    pub drills: Drills,
     /// Tasks that end unless somebody goes on saying that he is there.
     pub heartbeats: Heartbeats,
     /// Operators' sessions that were used for a change.

@@ -117,10 +117,14 @@ impl<'a> View<'a> {
 }
 
 fn stopped(mark: Option<Mark>, own: &str) -> Effective {
+    // What stops only a part, or nothing, does not overrule a state that stops everything.
+    let runs = matches!(own, "active" | "open" | "pinned" | "probation" | "reads");
+    let mark = mark.filter(|m| m.effect.is_whole() || runs);
     let state = match mark.as_ref().map(|m| m.effect) {
-        None => own,
+        None | Some(MarkEffect::Observe) => own,
         Some(MarkEffect::Kill) => "killed",
         Some(MarkEffect::Suspend) => "suspended",
+        Some(partial @ (MarkEffect::NoEgress | MarkEffect::ReadOnly)) => partial.as_str(),
     };
     Effective {
         state: state.to_owned(),
@@ -132,16 +136,12 @@ fn stopped(mark: Option<Mark>, own: &str) -> Effective {
 pub(crate) fn in_words(mark: &Mark) -> String {
     let what = match mark.effect {
         MarkEffect::Kill => "kill",
+        MarkEffect::NoEgress => "no-egress",
+        MarkEffect::Observe => "observation",
+        MarkEffect::ReadOnly => "read-only",
         MarkEffect::Suspend => "suspension",
     };
     format!("{what} of {}", scope_in_words(&mark.scope))
-}
-
-pub(crate) fn effect_in_words(effect: MarkEffect) -> &'static str {
-    match effect {
-        MarkEffect::Kill => "kill",
-        MarkEffect::Suspend => "suspend",
-    }
 }
 
 pub(crate) fn scope_in_words(scope: &MarkScope) -> String {

@@ -22,6 +22,7 @@ mod opening;
 mod presented;
 mod problem;
 mod rates;
+mod receipts;
 mod received;
 mod reconcile;
 mod rotation;
@@ -48,6 +49,7 @@ pub use oauth::federation::Federation;
 pub use opening::Secrets;
 pub use problem::RouteError;
 pub use rates::recount_rates;
+pub use receipts::{Drills, KillConfig, KillConfigError};
 pub use reconcile::{Reconciler, Work};
 pub use signals::{SignalConfig, SignalConfigError, Signals};
 pub use signing_keys::{Signing, advance_keys};
@@ -221,7 +223,7 @@ fn consent_doors(doors: Doors) -> Doors {
 
 fn v1_doors(doors: Doors) -> Doors {
     use v1::{check, clients, composition, count, egress, identities, keys, logs, marks, policies};
-    use v1::{nodes, server_credential, servers, tasks, tenants, trusts};
+    use v1::{nodes, operators, reads, receipts, server_credential, servers, tasks, tenants, trusts};
     doors
         .get("/v1/nodes", nodes::list)
         .post("/v1/nodes", nodes::invite)
@@ -230,6 +232,8 @@ fn v1_doors(doors: Doors) -> Doors {
         .post("/v1/nodes/{node}/undrain", nodes::undrain)
         .post("/v1/nodes/{node}/fence", nodes::fence)
         .post("/v1/nodes/{node}/readmit", nodes::readmit)
+        .get("/v1/operators", operators::list)
+        .post("/v1/operators", operators::add)
         .get("/v1/tenants", tenants::list)
         .post("/v1/tenants", tenants::add)
         .get("/v1/tenants/{tenant}/identities", identities::list)
@@ -267,6 +271,7 @@ fn v1_doors(doors: Doors) -> Doors {
             "/v1/tenants/{tenant}/servers/{name}/credential",
             server_credential::replace,
         )
+        .post("/v1/tenants/{tenant}/servers/{name}/reads", reads::say)
         .get("/v1/tenants/{tenant}/policies", policies::read)
         .put("/v1/tenants/{tenant}/policies", policies::write)
         .post("/v1/tenants/{tenant}/check", check::handler)
@@ -275,6 +280,12 @@ fn v1_doors(doors: Doors) -> Doors {
         .get("/v1/tenants/{tenant}/egress", egress::find)
         .get("/v1/tenants/{tenant}/logs/{log}/entries", logs::entries_of)
         .get("/v1/all-tenants/count", count::of_all)
+        .get("/v1/tenants/{tenant}/kills", receipts::list)
+        .get("/v1/tenants/{tenant}/kills/{id}", receipts::find)
+        .get("/v1/tenants/{tenant}/drills", receipts::drills)
+        .post("/v1/tenants/{tenant}/drills", receipts::drill)
+        .get("/v1/all-tenants/kills", receipts::list_all)
+        .get("/v1/all-tenants/kills/{id}", receipts::find_all)
         .get("/v1/all-tenants/marks", marks::of_all)
         .get("/v1/logs", logs::list)
         .get("/v1/logs/{log}/proof", logs::prove)
@@ -284,7 +295,7 @@ fn v1_doors(doors: Doors) -> Doors {
 
 /// Stopping, and lifting a stop: served on the data folder's socket too.
 fn stop_doors(doors: Doors) -> Doors {
-    use v1::{identities, kill};
+    use v1::{identities, kill, receipts};
     doors
         .post(
             "/v1/tenants/{tenant}/identities/{id}/suspend",
@@ -294,6 +305,8 @@ fn stop_doors(doors: Doors) -> Doors {
         .post("/v1/tenants/{tenant}/identities/{id}/retire", identities::retire)
         .post("/v1/tenants/{tenant}/kill", kill::kill)
         .post("/v1/tenants/{tenant}/resume", kill::resume)
+        .post("/v1/tenants/{tenant}/kills/{id}/sign", receipts::sign)
+        .post("/v1/all-tenants/kills/{id}/sign", receipts::sign_all)
         .post("/v1/all-tenants/kill", kill::kill_all)
         .post("/v1/all-tenants/resume", kill::resume_all)
 }

@@ -396,13 +396,15 @@ pub async fn health(deps: &Deps, decision_log: bool) -> NodeHealth {
     let keys = snapshot
         .tenants()
         .all(|(tenant, _)| deps.keyring.signer(&tenant.id).is_ok());
-    let fine = store && fresh && decision_log && keys;
+    let kill_switch = deps.drills.trouble().is_none();
+    let fine = store && fresh && decision_log && keys && kill_switch;
     let live = words.nodes.iter().filter(|word| word.standing == Standing::Live);
     NodeHealth {
         status: if fine { READY } else { "not-ready" }.to_owned(),
         store,
         keys,
         decision_log,
+        kill_switch,
         epoch: snapshot.epoch().0,
         position: snapshot.state_pos().0,
         node: deps.nodes.node.to_string(),

@@ -60,9 +60,9 @@ pub(crate) fn require_living(deps: &Deps, bearer: &Bearer, who: &str) -> Result<
             .pep
             .next_id(&bearer.claims.tenant)
             .map_err(|e| RouteError::broken("randomness failed", &e))?,
-        door: Door::Authzen,
+        door: Door::Check,
         principal: Principal::Bearer(bearer.clone()),
-        target: named("evaluate", "", ""),
+        target: named("token.introspect", "", ""),
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };

@@ -7,23 +7,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TokenId};
-use bailiwick_credential::{Claims, ScopeSet, TaskState};
-use bailiwick_decide::{
-    Arguments, Bearer, Call, Door, Effect, ItemKind, Mark, MarkEffect, MarkScope, Principal, Target,
-};
+use bailiwick_base::{Digest, Epoch, IdentityId, TaskId};
+use bailiwick_credential::TaskState;
+use bailiwick_decide::{Mark, MarkEffect, MarkScope};
 use bailiwick_inventory::{self as inventory, State};
 use bailiwick_journal::{KillEntry, KillMark, Slot};
 use bailiwick_pep::PendingMark;
-use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, RequestId, StoreError, Tx};
+use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, ReceiptState, RequestId, StoreError, Tx};
 use bailiwick_wire as wire;
 use http::StatusCode;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Deps;
-use crate::authzen::named;
 use crate::command::{CommandError, answer};
 use crate::problem::RouteError;
+use crate::receipts::{self, Ends};
 use crate::session::Session;
 
 /// Revocations by clients under way at once: a quarter of the kill journal's pages.
@@ -46,6 +45,10 @@ pub(crate) struct Stopped {
     pub(crate) committed: Duration,
     pub(crate) cancelled: u64,
     pub(crate) points: Vec<wire::PointReading>,
+    /// Whether a receipt of it is kept: of what an operator stops.
+    pub(crate) kept: bool,
+    /// When no node permitted any more what it forbids; where a receipt is kept.
+    pub(crate) ends: Ends,
 }
 
 /// Whose entry it is.
@@ -70,6 +73,8 @@ struct Given {
     request: String,
     idempotency: Option<String>,
     share: Option<OwnedSemaphorePermit>,
+    pending: Option<wire::PendingKill>,
+    drill: bool,
 }
 
 /// A stop that is in force in memory.
@@ -81,6 +86,8 @@ struct Held {
     /// Its place in the kill journal, unless that could not be written.
     slot: Option<Slot>,
     pending: PendingMark,
+    /// What its receipt says so far, where one is kept.
+    receipt: Option<wire::ReceiptBody>,
     /// Its place among the revocations, where it is one.
     _share: Option<OwnedSemaphorePermit>,
 }
@@ -91,13 +98,29 @@ pub struct Unsettled {
     held: Mutex<Vec<Held>>,
     /// Clients end tokens of their own in the same journal as operators kill: they must leave room there.
     revocations: Arc<Semaphore>,
+    /// Committed since somebody looked last where stops hold.
+    pressed: Mutex<Vec<Pressed>>,
 }
+
+/// A stop whose receipt is to be completed.
+#[derive(Debug)]
+pub(crate) struct Pressed {
+    pub(crate) reach: Reach,
+    pub(crate) epoch: Epoch,
+    /// How long its commit took.
+    pub(crate) committed: Duration,
+    pub(crate) ends: Ends,
+}
+
+/// Stops that are completed with their own measurement; of more, only what is durable is told.
+const PRESSED_MAX: usize = 4_096;
 
 impl Default for Unsettled {
     fn default() -> Self {
         Self {
             held: Mutex::default(),
             revocations: Arc::new(Semaphore::new(REVOCATIONS_MAX)),
+            pressed: Mutex::default(),
         }
     }
 }
@@ -110,6 +133,28 @@ impl Unsettled {
     fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn press(&self, stop: Pressed) {
+        let mut pressed = self.pressed.lock().unwrap_or_else(PoisonError::into_inner);
+        if pressed.len() < PRESSED_MAX {
+            pressed.push(stop);
+        }
+    }
+
+    /// What was committed since, to be looked at.
+    pub(crate) fn take_pressed(&self) -> Vec<Pressed> {
+        std::mem::take(&mut *self.pressed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The lines of a receipt as the answer to a kill shows them.
+fn readings(lines: &[wire::ReceiptPoint]) -> Vec<wire::PointReading> {
+    let refused = lines
+        .iter()
+        .filter_map(|line| Some((line.point.clone(), line.refusal_us?)));
+    refused
+        .map(|(point, refusal_us)| wire::PointReading { point, refusal_us })
+        .collect()
 }
 
 /// For the histograms of `/metrics`.
@@ -128,13 +173,50 @@ impl Deps {
         request: Digest,
         received: Duration,
     ) -> Result<Stopped, RouteError> {
+        self.stop_for(session, stop, request, received, None).await
+    }
+
+    /// The same; with `pending`, a freeze that stands for a kill until a second operator signs it.
+    pub(crate) async fn stop_for(
+        &self,
+        session: &Session,
+        stop: Stop,
+        request: Digest,
+        received: Duration,
+        pending: Option<wire::PendingKill>,
+    ) -> Result<Stopped, RouteError> {
         let context = self.context(session, reach_of(&stop.scope), request)?;
         let given = Given {
             share: None,
             actor: Actor::Operator(session.operator.clone()).to_string(),
             request: request.to_string(),
             idempotency: session.idempotency.clone(),
+            pending,
+            drill: false,
         };
+        self.stop_given(context, given, stop, received).await
+    }
+
+    /// The kill of a drill's canary, on nobody's order but the schedule's or the operator's who asked for the drill.
+    pub(crate) async fn stop_canary(
+        &self,
+        stop: Stop,
+        actor: Actor,
+        received: Duration,
+    ) -> Result<Stopped, RouteError> {
+        let id = self
+            .ids
+            .uuid()
+            .map_err(|e| RouteError::broken("randomness failed", &e))?;
+        let given = Given {
+            share: None,
+            actor: actor.to_string(),
+            request: Digest::of(id.as_bytes()).to_string(),
+            idempotency: None,
+            pending: None,
+            drill: true,
+        };
+        let context = Context::new(reach_of(&stop.scope), actor, RequestId(id));
         self.stop_given(context, given, stop, received).await
     }
 
@@ -171,6 +253,8 @@ impl Deps {
             actor: actor.to_string(),
             request: Digest::of(id.as_bytes()).to_string(),
             idempotency: None,
+            pending: None,
+            drill: false,
         };
         let context = Context::new(reach_of(&stop.scope), actor, RequestId(id));
         self.stop_given(context, given, stop, received).await
@@ -196,21 +280,47 @@ impl Deps {
             idempotency: given.idempotency,
         };
         let slot = self.journal(&entry);
-        let cancelled = self.in_flight(&stop.scope);
-        let held = self.deny(stop, entry.actor, slot, given.share);
+        let cancelled = self.in_flight(&stop.scope, stop.effect);
+        let is_kept = given.share.is_none();
+        let mut held = self.deny(stop, entry.actor, slot, given.share);
         let denied = self.clock.monotonic().saturating_sub(received);
-        let points = self.probe(&held.stop.scope, received);
+        let lines = self.lines(&held.stop.scope, (held.stop.effect, self.just_before()), received);
+        let points = readings(&lines);
+        held.receipt = is_kept.then(|| wire::ReceiptBody {
+            denied_us: Some(receipts::micros(denied)),
+            cancelled_calls: cancelled,
+            points: lines,
+            pending: given.pending,
+            drill: given.drill,
+            ..receipts::pressed(&held.actor, &held.stop.reason, entry.at)
+        });
+        let reach = reach_of(&held.stop.scope);
         let deps = self.clone();
         let work = async move {
             let receipt = deps.commit_stop(context, held).await?;
             let committed = deps.clock.monotonic().saturating_sub(received);
             measure(denied, committed);
+            let ends = if is_kept {
+                receipts::contained(&deps, receipt.epoch, receipt.pos).await
+            } else {
+                Ends::default()
+            };
+            if is_kept && !receipt.replayed {
+                deps.unsettled.press(Pressed {
+                    reach,
+                    epoch: receipt.epoch,
+                    committed,
+                    ends: ends.clone(),
+                });
+            }
             Ok(Stopped {
                 receipt,
                 denied,
                 committed,
                 cancelled,
                 points,
+                kept: is_kept,
+                ends,
             })
         };
         #[expect(
@@ -225,7 +335,7 @@ impl Deps {
     async fn commit_stop(&self, context: Context, held: Held) -> Result<Arc<Receipt>, RouteError> {
         let (durable, written) = tokio::join!(
             self.flush(held.slot.is_some()),
-            self.write_stop(context, held.stop.clone())
+            self.write_stop(context, held.stop.clone(), held.receipt.clone())
         );
         match written {
             Ok(receipt) => {
@@ -259,6 +369,11 @@ impl Deps {
             .ok()
     }
 
+    /// The epoch of tokens that were issued before a mark that is set now.
+    fn just_before(&self) -> Epoch {
+        receipts::before(self.cell.load().epoch())
+    }
+
     /// In force in memory from here on.
     fn deny(
         &self,
@@ -277,6 +392,7 @@ impl Deps {
             actor,
             slot,
             pending,
+            receipt: None,
             _share: share,
         }
     }
@@ -356,13 +472,24 @@ impl Deps {
             RequestId(id),
         );
         let mut stop = held.stop.clone();
+        let receipt = held.receipt.clone().or_else(|| {
+            let is_kept = held.actor.starts_with("operator:");
+            is_kept.then(|| wire::ReceiptBody {
+                points: self.lines(
+                    &stop.scope,
+                    (stop.effect, self.just_before()),
+                    self.clock.monotonic(),
+                ),
+                ..receipts::pressed(&held.actor, &stop.reason, self.clock.now())
+            })
+        });
         let given = format!("carried out from the kill journal, given by {}", held.actor);
         stop.reason = if stop.reason.is_empty() {
             given
         } else {
             format!("{} ({given})", stop.reason)
         };
-        match self.write_stop(context.lane(Lane::Kill), stop).await {
+        match self.write_stop(context.lane(Lane::Kill), stop, receipt).await {
             // Refused by the room: it was carried out before.
             Ok(_) | Err(CommandError::Route(_)) => Ok(()),
             Err(CommandError::Store(error)) if is_refusal(&error) => Ok(()),
@@ -372,7 +499,15 @@ impl Deps {
 
     /// The mark with the first members in one transaction, so that an answer means the mark is durable; what is
     /// left of a large family follows in batches, because none may hold the writer for long.
-    async fn write_stop(&self, context: Context, stop: Stop) -> Result<Arc<Receipt>, CommandError> {
+    async fn write_stop(
+        &self,
+        context: Context,
+        stop: Stop,
+        receipt: Option<wire::ReceiptBody>,
+    ) -> Result<Arc<Receipt>, CommandError> {
+        let body = receipt
+            .as_ref()
+            .map(|body| (receipts::lenient(body), body.pending.is_some()));
         let members = self.members(&stop.scope);
         let (first, rest) = members.split_at(members.len().min(MEMBERS_MAX));
         let (following, first, whole) = (context.clone().alone(), first.to_vec(), stop.clone());
@@ -380,7 +515,7 @@ impl Deps {
         let receipt = self
             .store
             .transact(context, async move |tx: &mut Tx| {
-                let epoch = write_mark(tx, &whole, &first).await?;
+                let epoch = write_mark(tx, &whole, &first, body.as_ref()).await?;
                 match &whole.scope {
                     MarkScope::Identity(id) => {
                         answer(&crate::v1::identities::to_wire(&deps, &stopped(tx, id).await?))
@@ -423,117 +558,27 @@ impl Deps {
     }
 }
 
-impl Deps {
-    /// One call at each enforcement point that falls under the scope, decided on the present snapshot: when
-    /// the first refusal there could happen, on the clock of this node.
-    fn probe(&self, scope: &MarkScope, received: Duration) -> Vec<wire::PointReading> {
-        let mut points = Vec::new();
-        for door in [Door::Gateway, Door::Authzen, Door::Issue] {
-            let Some(call) = self.probe_call(scope, door) else {
-                continue;
-            };
-            let refused = matches!(self.pep.probe(&call).effect, Effect::Deny(_));
-            if refused && self.cell.load().marked(&call).is_some() {
-                let after = self.clock.monotonic().saturating_sub(received);
-                points.push(wire::PointReading {
-                    point: door.as_str().to_owned(),
-                    refusal_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
-                });
-            }
-        }
-        points
-    }
-
-    /// A call with a token that was issued just before, by somebody the scope names.
-    fn probe_call(&self, scope: &MarkScope, door: Door) -> Option<Call> {
-        let snapshot = self.cell.load();
-        let tenant = match scope {
-            MarkScope::All => snapshot.tenants().next().map(|(t, _)| t.id.clone())?,
-            other => match reach_of(other) {
-                Reach::Tenant(tenant) => tenant,
-                _ => return None,
-            },
-        };
-        let of_task = match scope {
-            MarkScope::Task(id) => snapshot.task(id).map(|(t, _)| t.identity.clone()),
-            _ => None,
-        };
-        let nhi = of_task
-            .or_else(|| self.members(scope).into_iter().next())
-            .or_else(|| snapshot.identities(&tenant).next().map(|i| i.id.clone()))?;
-        let task = match scope {
-            MarkScope::Task(id) => id.clone(),
-            _ => self.ids.mint(&tenant).ok()?,
-        };
-        let token = match scope {
-            MarkScope::Token(id) => id.clone(),
-            _ => self.ids.mint(&tenant).ok()?,
-        };
-        let now = self.clock.now();
-        let claims = Arc::new(Claims {
-            issuer: match scope {
-                MarkScope::Issuer(_, issuer) => issuer.clone(),
-                _ => self.issuer(&tenant),
-            },
-            subject: nhi.to_string(),
-            audience: self.audience(&tenant),
-            client: "probe".to_owned(),
-            issued_at: now,
-            expires_at: now.after(Duration::from_secs(60)),
-            token: token.clone(),
-            tenant: tenant.clone(),
-            nhi,
-            task,
-            epoch: Epoch(snapshot.epoch().0.saturating_sub(1)),
-            scopes: ScopeSet::default(),
-            act: smallvec::SmallVec::new(),
-            may_act: Vec::new(),
-            lineage: Vec::new(),
-            confirmation: None,
-            composition: None,
-        });
-        Some(Call {
-            id: self.ids.mint(&tenant).ok()?,
-            door,
-            target: probe_target(scope, door, &claims, token),
-            principal: Principal::Bearer(Bearer {
-                claims,
-                token_hash: Digest::default(),
-            }),
-            arguments: Arguments::default(),
-            rates: smallvec::SmallVec::new(),
-        })
-    }
-}
-
-fn probe_target(scope: &MarkScope, door: Door, claims: &Arc<Claims>, token: TokenId) -> Target {
-    match (scope, door) {
-        (MarkScope::Server(_, server), _) => Target::Mcp {
-            server: server.clone(),
-            method: "tools/list".to_owned(),
-            item: None,
-        },
-        (MarkScope::Tool(_, server, tool), _) => Target::Mcp {
-            server: server.clone(),
-            method: "tools/call".to_owned(),
-            item: Some((ItemKind::Tool, tool.to_string())),
-        },
-        (_, Door::Issue) => Target::Issue {
-            claims: Arc::clone(claims),
-            tokens: vec![token],
-            subject: None,
-            evidence: None,
-        },
-        _ => named("probe", "", ""),
-    }
-}
-
 /// The mark, and the states of the identities it names, in one transaction.
-async fn write_mark(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<Epoch, CommandError> {
+async fn write_mark(
+    tx: &mut Tx,
+    stop: &Stop,
+    members: &[IdentityId],
+    receipt: Option<&(Value, bool)>,
+) -> Result<Epoch, CommandError> {
     let epoch = tx
         .mark()
         .set(stop.scope.clone(), stop.effect, &stop.reason)
         .await?;
+    if let Some((body, is_pending)) = receipt {
+        let state = if *is_pending {
+            ReceiptState::Pending
+        } else {
+            ReceiptState::Committed
+        };
+        tx.kill_receipt()
+            .begin(stop.scope.clone(), stop.effect, state, body.clone())
+            .await?;
+    }
     if let (MarkScope::Task(id), MarkEffect::Kill) = (&stop.scope, stop.effect) {
         end_task(tx, id, &stop.reason).await?;
     }
@@ -549,12 +594,15 @@ async fn stopped(tx: &mut Tx, id: &IdentityId) -> Result<inventory::Identity, Co
 /// The states of the identities a stop names.
 async fn end_members(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<(), CommandError> {
     let single = matches!(stop.scope, MarkScope::Identity(_));
+    if !stop.effect.is_whole() {
+        return Ok(());
+    }
     for id in members {
         let identity = stopped(tx, id).await?;
         let now = tx.now();
         let transition = match stop.effect {
             MarkEffect::Kill => inventory::retire(identity, &stop.reason, now),
-            MarkEffect::Suspend => inventory::suspend(identity, &stop.reason, now),
+            _ => inventory::suspend(identity, &stop.reason, now),
         };
         match transition {
             Ok(transition) => {
@@ -613,10 +661,10 @@ fn not_committed(error: &StoreError, durable: bool) -> RouteError {
 
 impl Deps {
     /// Open calls that fall under a scope: what a dry run counts and a kill cancels.
-    pub(crate) fn in_flight(&self, scope: &MarkScope) -> u64 {
+    pub(crate) fn in_flight(&self, scope: &MarkScope, effect: MarkEffect) -> u64 {
         let mark = Mark {
             scope: scope.clone(),
-            effect: MarkEffect::Kill,
+            effect,
             epoch: Epoch(u64::MAX),
         };
         let marked = self.cell.load().with_mark(&mark);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bailiwick_base::{Compact, IdentityId, SigningAlgorithm, TaskId, TenantId, TokenId, TrustId};
 use bailiwick_credential::trust::Method;
 use bailiwick_credential::{Claims, TaskState};
-use bailiwick_decide::Call;
+use bailiwick_decide::{Call, Door};
 use bailiwick_inventory::State;
 use bailiwick_pep::{Denial, Outcome, Permit};
 use bailiwick_spiffe::{Authority, BoxFuture, Bundles, JwtSvid, Peer, Refused, X509Svid};
@@ -165,8 +165,11 @@ impl Workloads {
             ..planned
         });
         let principal = requester.principal(&claims);
-        let call =
-            issue::asked(deps, &claims, &tokens, principal, (None, None)).map_err(|e| unavailable(&e))?;
+        let asked = issue::asked(deps, &claims, &tokens, principal, (None, None));
+        let call = Call {
+            door: Door::Spiffe,
+            ..asked.map_err(|e| unavailable(&e))?
+        };
         Ok((call, claims))
     }
 

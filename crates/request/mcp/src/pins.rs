@@ -149,7 +149,7 @@ impl Catalog {
                 Some(_) => report.drifted.push(entry.tool.clone()),
             }
         }
-        let gone = server.pins.iter().filter(|pin| pin.state == PinState::Pinned);
+        let gone = server.pins.iter().filter(|pin| pin.state.is_pinned());
         let gone = gone.filter(|pin| !self.tools.contains_key(pin.name.as_str()));
         report.missing = gone.map(|pin| pin.name.clone()).collect();
         report
@@ -158,7 +158,7 @@ impl Catalog {
     /// Whether the tool of this pin is offered now exactly as it is pinned.
     pub(crate) fn is_as_pinned(&self, pin: &ToolPin) -> bool {
         let entry = self.tools.get(pin.name.as_str());
-        pin.state == PinState::Pinned && entry.is_some_and(|entry| entry.tool.digest == pin.digest)
+        pin.state.is_pinned() && entry.is_some_and(|entry| entry.tool.digest == pin.digest)
     }
 
     pub(crate) fn into_inspection(self, protocol: String, server: Value) -> Inspection {

@@ -4,11 +4,18 @@
 use bailiwick_decide::{Door, Effect};
 use metrics::{Counter, counter};
 
-const DOORS: [Door; 4] = [Door::Authzen, Door::Check, Door::Gateway, Door::Issue];
+const DOORS: [Door; 6] = [
+    Door::Authzen,
+    Door::Check,
+    Door::Egress,
+    Door::Gateway,
+    Door::Issue,
+    Door::Spiffe,
+];
 
 pub(crate) struct Counters {
     /// Per door: deny, hold, permit.
-    decided: [(Door, [Counter; 3]); 4],
+    decided: [(Door, [Counter; 3]); 6],
     unrecorded: Counter,
 }
 

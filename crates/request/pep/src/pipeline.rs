@@ -215,7 +215,7 @@ impl Pep {
         require_permit(recorded.value())?;
         let call = Arc::new(call);
         let number = self.flights.begin(Arc::clone(&call));
-        let flight = Flight {
+        let mut flight = Flight {
             pep: Arc::clone(self),
             call: Arc::clone(&call),
             basis,
@@ -224,6 +224,7 @@ impl Pep {
         };
         // Registered first, looked at second: a kill between the two finds the call in flight.
         if let Some(reason) = self.must_stop(&call, &flight.basis) {
+            flight.outcome = Some(Outcome::Overtaken);
             return Err(stopped(&call, reason));
         }
         Ok(Permit::from_recorded(recorded, flight))
@@ -278,7 +279,7 @@ impl Pep {
     fn is_outdated(&self, call: &Call, basis: &Basis, decision: &Decision) -> bool {
         let outdated = decision.effect == Effect::Permit && self.must_stop(call, basis).is_some();
         if outdated {
-            self.recorder.record_outcome(call, Outcome::Cancelled);
+            self.recorder.record_outcome(call, Outcome::Overtaken);
         }
         outdated
     }

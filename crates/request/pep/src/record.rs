@@ -55,12 +55,14 @@ pub enum NotRecorded {
 /// How a permitted call ended; a separate entry that nobody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Stopped by a kill, or by the caller.
+    /// Stopped by a kill, or by the caller, after it may have gone out.
     Cancelled,
-    /// The upstream server took it and answered.
-    Returned,
     /// The upstream server failed or was not reachable.
     Failed,
+    /// A mark was set while its record was written: it never went out.
+    Overtaken,
+    /// The upstream server took it and answered.
+    Returned,
 }
 
 /// A boxed future, so that the port can be a trait object.

@@ -32,6 +32,22 @@ pub enum SelectorKind {
     Tool,
 }
 
+/// How far a scope is contained, the mildest first. All but `killed` are lifted by a resume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Nothing is stopped; the record of each decision names the mark.
+    Observe,
+    /// What is not known to only read is refused.
+    ReadOnly,
+    /// What leaves for another machine is refused.
+    NoEgress,
+    /// Everything is refused until a resume.
+    Frozen,
+    /// Everything is refused for ever.
+    Killed,
+}
+
 /// `POST /v1/tenants/{tenant}/kill` and `/v1/all-tenants/kill`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +59,10 @@ pub struct KillRequest {
     pub name: String,
     /// Why; recorded.
     pub reason: String,
-    /// Reversible (`suspend`) instead of for ever.
+    /// How far; without it `killed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// The same as `level: frozen`.
     #[serde(default)]
     pub suspend: bool,
     /// Only tell what would stop.
@@ -64,6 +83,27 @@ pub struct DryRun {
     /// Names of the identities and purposes of the tasks, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
+    /// Identities that act by delegation from it, and lose that, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub descendants: Vec<String>,
+    /// Third-party credentials that they prove themselves with, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
+    /// Access tokens issued within the last hour that have not expired, by `jti`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
+    /// Calls permitted within the last hour.
+    #[serde(default)]
+    pub calls_last_hour: u64,
+    /// The same by server, or by action where there is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls_by: BTreeMap<String, u64>,
+    /// Whether the log was read for the whole hour; a long one is read in part.
+    #[serde(default)]
+    pub is_whole_hour: bool,
+    /// What the stop would not reach, or could not be known to have reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<crate::ResidueItem>,
     /// Calls in flight now.
     pub calls_in_flight: u64,
     /// Whether it can be undone.
@@ -84,8 +124,11 @@ pub struct PointReading {
 pub struct KillReceipt {
     /// Scope in words.
     pub scope: String,
-    /// `kill` or `suspend` or `resume`.
+    /// `kill`, `suspend`, `no-egress`, `read-only`, `observe` or `resume`.
     pub effect: String,
+    /// Whether `resume` lifts it.
+    #[serde(default)]
+    pub reversible: bool,
     /// The epoch it holds from.
     pub epoch: u64,
     /// Position in the state log.
@@ -96,6 +139,12 @@ pub struct KillReceipt {
     pub committed_us: u64,
     /// Calls in flight that were cancelled.
     pub cancelled_calls: u64,
+    /// Id of its receipt; there is one of what an operator stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<u64>,
+    /// Frozen, and killed as soon as a second operator signs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
     /// Probes of each enforcement point.
     pub points: Vec<PointReading>,
     /// Committed → no node permits any more what this forbids and the witness outside the data folder has the epoch,
@@ -123,7 +172,7 @@ pub struct Mark {
     /// Name of the identity, or purpose of the task, where the scope is an id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `kill` or `suspend`.
+    /// `kill`, `suspend`, `no-egress`, `read-only` or `observe`.
     pub effect: String,
     /// Whether `resume` lifts it.
     pub reversible: bool,

@@ -20,6 +20,7 @@ mod operator;
 mod page;
 mod policy;
 mod problem;
+mod receipt;
 mod server;
 mod signal;
 mod task;
@@ -40,7 +41,7 @@ pub use credential::{
 pub use egress::Egress;
 pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdentity, Owner, StateChange};
 pub use keys::{KeyRotation, KeyStatus, RotateKey, SigningKey};
-pub use kill::{DryRun, KillReceipt, KillRequest, Mark, PointReading, SelectorKind};
+pub use kill::{DryRun, KillReceipt, KillRequest, Level, Mark, PointReading, SelectorKind};
 pub use lease::{Lease, LedgerFinding, LentSecret, NewLease, ReturnLease, TaskLedger};
 pub use log::{LogEntry, NamedLog, NodeHealth};
 pub use node::{InviteNode, JoinNode, JoinedNode, Node, NodeEnd, NodeInvitation, StandNode};
@@ -48,7 +49,11 @@ pub use operator::{ClaimRequest, Operator};
 pub use page::Page;
 pub use policy::{PolicyText, PolicyWritten};
 pub use problem::Problem;
-pub use server::{NewServer, PinRequest, ReplaceServerCredential, Server, Tool};
+pub use receipt::{
+    Drill, DrillRequest, Drills, Known, LogPlace, PendingKill, PointHistogram, Receipt, ReceiptBody,
+    ReceiptPoint, ResidueItem, SignRequest,
+};
+pub use server::{NewServer, PinRequest, ReadsRequest, ReplaceServerCredential, Server, Tool};
 pub use signal::{
     NewTransmitter, NewWebhook, RemoveSubscription, RemoveTransmitter, RotateWebhook, SetStatus,
     Subscription, Transmitter, WebhookSecret,

@@ -38,6 +38,11 @@ pub struct LogEntry {
     pub names: BTreeMap<String, String>,
 }
 
+/// What an older service, which makes no drills, leaves out.
+const fn sound() -> bool {
+    true
+}
+
 /// `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeHealth {
@@ -49,6 +54,9 @@ pub struct NodeHealth {
     pub keys: bool,
     /// Decision log takes records.
     pub decision_log: bool,
+    /// The last drill of the kill switch, if there was one, saw every enforcement point refuse.
+    #[serde(default = "sound")]
+    pub kill_switch: bool,
     /// Revocation epoch.
     pub epoch: u64,
     /// State-log position.

@@ -65,7 +65,7 @@ pub struct NewServer {
 pub struct Tool {
     /// Name.
     pub name: String,
-    /// `pinned`, `drifted` or `new`.
+    /// `pinned`, `reads` (pinned, and known to only read), `drifted` or `new`.
     pub state: String,
     /// What holds now, stops and times taken into account: the state, or `killed`, `suspended`.
     #[serde(default)]
@@ -130,6 +130,18 @@ pub struct ReplaceServerCredential {
     /// The name of a third-party credential: what its consumers are to use opens it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_from: Option<String>,
+}
+
+/// `POST …/servers/{name}/reads`: which of its pinned tools only read. It replaces what was said before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadsRequest {
+    /// These tools.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// And those whose pinned definition says `readOnlyHint`: the server's word, taken over by the operator.
+    #[serde(default)]
+    pub hinted: bool,
 }
 
 /// `POST …/servers/{name}/pin`.

@@ -125,6 +125,14 @@ impl Bed {
         self.bearing(token, "/access/v1/evaluations", &body).await
     }
 
+    /// What health says of the kill switch; it is red without it.
+    async fn kill_switch(&self) -> bool {
+        let ready = self.send("GET", "/readyz", &[], "").await;
+        let works = ready.json()["kill_switch"].as_bool().unwrap();
+        assert!(works || ready.status == 503, "{}", ready.text());
+        works
+    }
+
     /// Writes decisions until none fits.
     async fn fill_decisions(&self, plan: &Plan) {
         for _ in 0..200 {
@@ -343,7 +351,14 @@ async fn a_kill_that_waits_enters_the_state_log_when_the_store_comes_back() {
 async fn store_full_for_a_while() {
     let Some(plan) = Plan::read() else { return };
     let bed = plan.adopt().await;
+    assert!(bed.kill_switch().await);
     bed.fill_state().await;
+    // Whatever hinders a drill hinders a kill: health is red, and says why.
+    let drilled = bed.post("/v1/tenants/acme/drills", &json!({})).await;
+    assert_eq!(drilled.status, 503, "{}", drilled.text());
+    assert!(!bed.kill_switch().await, "a drill failed, and health is green");
+    let drills = bed.get("/v1/tenants/acme/drills").await.ok();
+    assert!(drills["trouble"].is_string(), "{drills}");
     bed.kill("acme", "identity", &plan.identities[0])
         .await
         .refused(503, "kill.local-only");
@@ -358,6 +373,12 @@ async fn store_full_for_a_while() {
             || bed.get("/v1/tenants/acme/count").await.ok()["retired"] == 1
     })
     .await;
+    let drilled = bed.post("/v1/tenants/acme/drills", &json!({})).await.ok();
+    assert!(drilled["trouble"].is_null(), "{drilled}");
+    assert!(
+        bed.kill_switch().await,
+        "a drill showed that the switch works again"
+    );
     let state = bed
         .get(&format!("/v1/tenants/acme/identities/{}", plan.identities[0]))
         .await

@@ -9,15 +9,15 @@ use tokio::io::AsyncWriteExt;
 use crate::bed::{BASE, Bed, claims_of, identity, until};
 use crate::desk::Desk;
 
-struct World {
-    bed: Bed,
-    desk: Desk,
-    identity: String,
-    task: String,
-    token: String,
+pub(crate) struct World {
+    pub(crate) bed: Bed,
+    pub(crate) desk: Desk,
+    pub(crate) identity: String,
+    pub(crate) task: String,
+    pub(crate) token: String,
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let bed = Bed::start().await;
     let desk = Desk::open().await;
     bed.add_tenant("acme").await;
@@ -37,13 +37,13 @@ async fn world() -> World {
 }
 
 impl World {
-    async fn passes(&self, token: &str) -> bool {
+    pub(crate) async fn passes(&self, token: &str) -> bool {
         let answer = self.bed.call(token, "acme", "files", "echo", json!({})).await;
         answer.status == 200 && answer.json()["result"].is_object()
     }
 
     /// Every scope with the name that selects this world's token.
-    fn scopes(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn scopes(&self) -> Vec<(&'static str, String)> {
         let jti = claims_of(&self.token)["jti"].as_str().unwrap().to_owned();
         vec![
             ("agent", "invoicer".to_owned()),
@@ -69,7 +69,7 @@ impl World {
         page["items"].as_array().unwrap().len()
     }
 
-    async fn order(&self, verb: &str, scope: &str, name: &str, more: Value) -> crate::bed::Answer {
+    pub(crate) async fn order(&self, verb: &str, scope: &str, name: &str, more: Value) -> crate::bed::Answer {
         let path = if scope == "all" {
             format!("/v1/all-tenants/{verb}")
         } else {
@@ -170,7 +170,8 @@ async fn a_kill_reports_a_refusal_at_every_enforcement_point_and_counts_what_it_
             .iter()
             .map(|p| p["point"].as_str().unwrap())
             .collect();
-        assert_eq!(points, ["gateway", "authzen", "issue"], "{killed}");
+        let every = ["gateway", "authzen", "issue", "introspection", "egress", "spiffe"];
+        assert_eq!(points, every, "{killed}");
         assert!(
             killed["denied_us"].as_u64() <= killed["committed_us"].as_u64(),
             "{killed}"
@@ -326,7 +327,9 @@ async fn what_cannot_be_undone_and_is_wide_takes_two_operators_or_broken_glass()
         .ok();
     assert_eq!(killed["effect"], "kill");
     assert!(!world.passes(&world.token).await);
-    let last = world.bed.entries("state").await.pop().unwrap();
+    let entries = world.bed.entries("state").await;
+    let marks = entries.iter().filter(|e| e["payload"]["command"] == "mark.kill");
+    let last = marks.last().unwrap();
     assert!(
         last["payload"]["reason"]
             .as_str()

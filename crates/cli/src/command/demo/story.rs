@@ -340,6 +340,7 @@ async fn kill(
         scope: SelectorKind::Identity,
         name: agent.to_owned(),
         reason: "demo: the agent was talked into something".to_owned(),
+        level: None,
         suspend: false,
         dry_run: false,
         break_glass: false,

@@ -1,8 +1,10 @@
 //! Marks: which call each stops, and that they only ever stop more.
 
 use bailiwick_base::{AgentLabel, Epoch, StatePos, TenantId, TokenId, ToolName};
+use bailiwick_credential::Claims;
 use bailiwick_decide::{
-    Call, DenyReason, Effect, Fact, Mark, MarkEffect, MarkScope, Principal, Snapshot, Target, decide,
+    Call, Connection, DenyReason, Door, Effect, Fact, ItemKind, Mark, MarkEffect, MarkScope, NamedEntity,
+    PinState, Principal, Snapshot, Target, UpstreamServer, decide,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -186,17 +188,11 @@ fn marks_stop_issuing_too() {
 
 fn any_mark() -> impl Strategy<Value = Mark> {
     let all: Vec<MarkScope> = scopes().into_iter().map(|(s, _, _)| s).collect();
-    (prop::sample::select(all), any::<bool>(), 0_u64..12).prop_map(|(scope, kill, epoch)| {
-        let effect = if kill {
-            MarkEffect::Kill
-        } else {
-            MarkEffect::Suspend
-        };
-        Mark {
-            scope,
-            effect,
-            epoch: Epoch(epoch),
-        }
+    let effects = prop::sample::select(MarkEffect::ALL.to_vec());
+    (prop::sample::select(all), effects, 0_u64..12).prop_map(|(scope, effect, epoch)| Mark {
+        scope,
+        effect,
+        epoch: Epoch(epoch),
     })
 }
 
@@ -304,4 +300,203 @@ fn settling_one_stop_leaves_the_others_and_what_is_committed() {
         &two.without_pending(2).without_pending(2).without_pending(1),
         &call(),
     );
+}
+
+/// What each level refuses of one and the same caller, and by which code.
+#[test]
+fn a_milder_mark_stops_a_part_and_ends_no_credential() {
+    use MarkEffect as E;
+    let outside = call();
+    let listing = call_with(claims(&[SCOPE]), method("tools/list"), no_arguments());
+    for (scope, ..) in scopes() {
+        for (effect, writes, reads) in [
+            (E::Observe, None, None),
+            (E::ReadOnly, Some(DenyReason::ReadOnly), None),
+            (
+                E::NoEgress,
+                Some(DenyReason::NoEgress),
+                Some(DenyReason::NoEgress),
+            ),
+        ] {
+            let marked = world(&[SCOPE]).with_mark(&mark(&scope, effect, 6));
+            let found = |call: &Call| match decide(&marked, call, NOW).effect {
+                Effect::Deny(reason) => Some(reason),
+                _ => None,
+            };
+            assert_eq!(found(&outside), writes, "{scope:?} {effect:?}");
+            // A tool's mark says nothing of the server's other methods.
+            let of_tool = matches!(scope, MarkScope::Tool(..));
+            assert_eq!(
+                found(&listing),
+                reads.filter(|_| !of_tool),
+                "{scope:?} {effect:?}"
+            );
+            assert!(writes.is_none_or(|reason| !reason.kills_credential()));
+        }
+    }
+}
+
+#[test]
+fn a_milder_mark_on_an_ancestor_holds_for_whoever_acts_for_it() {
+    let delegated = call_with(
+        Claims {
+            act: [identity_id(2)].into_iter().collect(),
+            ..claims(&[SCOPE])
+        },
+        tool("read_text_file"),
+        arguments(json!({"path": "/srv/invoices/a"})),
+    );
+    let scope = MarkScope::Identity(identity_id(2));
+    for (effect, wanted) in [
+        (MarkEffect::ReadOnly, DenyReason::ReadOnly),
+        (MarkEffect::NoEgress, DenyReason::NoEgress),
+        (MarkEffect::Suspend, DenyReason::ActorRevoked),
+    ] {
+        let marked = world(&[SCOPE]).with_mark(&mark(&scope, effect, 6));
+        assert_eq!(
+            decide(&marked, &delegated, NOW).effect,
+            Effect::Deny(wanted),
+            "{effect:?}"
+        );
+        assert_eq!(
+            marked.marked(&delegated).map(|(reason, _)| reason),
+            Some(wanted),
+            "{effect:?}"
+        );
+    }
+}
+
+#[test]
+fn an_observed_call_names_the_mark_in_its_record_and_every_other_one_does_not() {
+    let scope = MarkScope::Identity(identity_id(1));
+    let marked = world(&[SCOPE]).with_mark(&mark(&scope, MarkEffect::Observe, 6));
+    let watched = |snapshot: &Snapshot| {
+        let decision = decide(snapshot, &call(), NOW);
+        assert_eq!(decision.effect, Effect::Permit);
+        decision.reasons.policies.iter().any(|p| p.starts_with("mark:"))
+    };
+    assert!(watched(&marked));
+    assert!(!watched(&world(&[SCOPE])));
+    let other = MarkScope::Identity(identity_id(2));
+    assert!(!watched(&world(&[SCOPE]).with_mark(&mark(
+        &other,
+        MarkEffect::Observe,
+        6
+    ))));
+}
+
+#[test]
+fn a_kill_beside_a_milder_mark_is_what_is_told() {
+    let scope = MarkScope::Identity(identity_id(1));
+    let marked = world(&[SCOPE])
+        .with_mark(&mark(&scope, MarkEffect::ReadOnly, 6))
+        .with_mark(&mark(
+            &MarkScope::Server(tenant_id(), server_name()),
+            MarkEffect::Kill,
+            7,
+        ))
+        .with_mark(&mark(&MarkScope::Task(task_id(1)), MarkEffect::Kill, 8));
+    assert_eq!(
+        decide(&marked, &call(), NOW).effect,
+        Effect::Deny(DenyReason::TaskClosed)
+    );
+}
+
+/// What a read-only mark lets through: what the protocol says is reading, and what an operator says is.
+#[test]
+fn read_only_knows_reading_by_the_protocol_and_by_an_operators_word() {
+    let told = server(&[
+        ("read_text_file", PinState::Reads),
+        ("write_file", PinState::Pinned),
+    ]);
+    let scope = MarkScope::Identity(identity_id(1));
+    let marked = world(&[SCOPE])
+        .apply([told])
+        .unwrap()
+        .with_mark(&mark(&scope, MarkEffect::ReadOnly, 6));
+    let refused = |call: &Call| decide(&marked, call, NOW).effect == Effect::Deny(DenyReason::ReadOnly);
+    assert!(!refused(&call()));
+    permitted(&marked, &call());
+    assert!(refused(&tool_call(
+        &[SCOPE],
+        "write_file",
+        json!({"path": "/srv/invoices/a"})
+    )));
+    let prompt = call_with(
+        claims(&[SCOPE]),
+        item("prompts/get", ItemKind::Prompt, "p"),
+        no_arguments(),
+    );
+    assert!(!refused(&prompt));
+    let foreign = Target::Named {
+        action: "read".to_owned(),
+        action_properties: serde_json::Map::new(),
+        resource: NamedEntity {
+            kind: "record".to_owned(),
+            id: "r1".to_owned(),
+            properties: serde_json::Map::new(),
+        },
+        context: serde_json::Map::new(),
+    };
+    assert!(
+        refused(&call_with(claims(&[SCOPE]), foreign, no_arguments())),
+        "what it does is not known here"
+    );
+}
+
+/// A token acts where the mark holds; what proves an identity to others acts where nobody asks us.
+#[test]
+fn under_a_milder_mark_tokens_are_issued_and_svids_are_not() {
+    let mut issue = call();
+    let wanted = claims(&[SCOPE]);
+    issue.target = Target::Issue {
+        tokens: vec![wanted.token.clone()],
+        claims: std::sync::Arc::new(wanted),
+        subject: None,
+        evidence: None,
+    };
+    issue.principal = Principal::Identity {
+        id: identity_id(1),
+        task: Some(task_id(1)),
+    };
+    let scope = MarkScope::Identity(identity_id(1));
+    for (effect, wanted) in [
+        (MarkEffect::ReadOnly, DenyReason::ReadOnly),
+        (MarkEffect::NoEgress, DenyReason::NoEgress),
+    ] {
+        let marked = later().with_mark(&mark(&scope, effect, 10));
+        issue.door = Door::Issue;
+        permitted(&marked, &issue);
+        issue.door = Door::Spiffe;
+        assert_eq!(decide(&marked, &issue, NOW).effect, Effect::Deny(wanted));
+    }
+}
+
+/// No-egress decides by the destination: an address that is not public stays, a name leaves.
+#[test]
+fn no_egress_decides_by_the_destination() {
+    let at = |url: &str| {
+        let Fact::Server(known) = server(&[("read_text_file", PinState::Pinned)]) else {
+            panic!("a server")
+        };
+        let connection = Connection::Http {
+            url: url.to_owned(),
+            allow_addresses: vec![],
+            allow_plaintext: true,
+        };
+        let moved = UpstreamServer {
+            connection,
+            ..(*known).clone()
+        };
+        let scope = MarkScope::Identity(identity_id(1));
+        let marked = world(&[SCOPE])
+            .apply([Fact::Server(std::sync::Arc::new(moved))])
+            .unwrap()
+            .with_mark(&mark(&scope, MarkEffect::NoEgress, 6));
+        decide(&marked, &call(), NOW).effect
+    };
+    assert_eq!(at("http://127.0.0.1:8080/mcp"), Effect::Permit);
+    assert_eq!(at("https://10.2.3.4/mcp"), Effect::Permit);
+    assert_eq!(at("https://mcp.example/mcp"), Effect::Deny(DenyReason::NoEgress));
+    assert_eq!(at("https://1.1.1.1/mcp"), Effect::Deny(DenyReason::NoEgress));
 }

@@ -9,5 +9,6 @@
 mod composing;
 mod destinations;
 mod life;
+mod reading;
 mod servers;
 mod texts;

@@ -51,7 +51,7 @@ impl KillEntry {
         }
         object.list("marks", &self.marks, |out, mark| {
             let mut object = Writer::object(out);
-            object.text("effect", effect_name(mark.effect));
+            object.text("effect", mark.effect.as_str());
             object.nested("scope", |inner| write_scope(inner, &mark.scope));
             object.end();
         });
@@ -102,13 +102,6 @@ impl KillEntry {
     }
 }
 
-const fn effect_name(effect: MarkEffect) -> &'static str {
-    match effect {
-        MarkEffect::Kill => "kill",
-        MarkEffect::Suspend => "suspend",
-    }
-}
-
 fn write_scope(object: &mut Writer<'_>, scope: &MarkScope) {
     let mut named = |kind: &'static str, name: &str, tenant: &TenantId| {
         object.text("kind", kind);
@@ -139,16 +132,9 @@ fn write_scope(object: &mut Writer<'_>, scope: &MarkScope) {
 
 fn read_mark(value: &Value) -> Result<KillMark, String> {
     let object = value.as_object().ok_or("a mark is not an object")?;
-    let effect = match text(object, "effect")? {
-        "kill" => MarkEffect::Kill,
-        "suspend" => MarkEffect::Suspend,
-        other => {
-            return Err(format!(
-                "`{}` is not an effect",
-                bailiwick_base::limits::shown(other)
-            ));
-        }
-    };
+    let word = text(object, "effect")?;
+    let effect = MarkEffect::parse(word)
+        .ok_or_else(|| format!("`{}` is not an effect", bailiwick_base::limits::shown(word)))?;
     let scope = object
         .get("scope")
         .and_then(Value::as_object)

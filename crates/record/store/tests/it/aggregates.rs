@@ -629,6 +629,8 @@ pub(crate) async fn another_node_catches_up(bed: Bed) {
     drop(reader);
     let mut heard = told(&follower.store.changes(since).await.unwrap().facts);
     let [stopped, lifted] = scopes;
+    // Whatever milder mark was there before has gone.
+    let stopped_anew = stopped.clone();
     let mut expected = told(&[
         Fact::Identity(changed.into()),
         Fact::Task(task.into(), kept.into()),
@@ -637,6 +639,7 @@ pub(crate) async fn another_node_catches_up(bed: Bed) {
             effect: MarkEffect::Suspend,
             epoch: Epoch(1),
         }),
+        Fact::MarkLifted(stopped_anew),
         Fact::MarkLifted(lifted),
         Fact::Policies(acme, "permit (principal, action, resource);".into()),
         Fact::EpochFloor(Epoch(3)),

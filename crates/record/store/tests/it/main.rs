@@ -19,6 +19,7 @@ mod contract;
 mod counting;
 mod crash;
 mod files;
+mod kill_receipt;
 mod lease;
 mod nodes;
 mod schema;

@@ -3,7 +3,9 @@
 use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
-use crate::{aggregates, cases, consent, crash, lease, nodes, subscription, third_party, trust};
+use crate::{
+    aggregates, cases, consent, crash, kill_receipt, lease, nodes, subscription, third_party, trust,
+};
 
 /// Runs one case, or nothing when the engine is not there.
 async fn on<O, C>(open: impl Fn() -> O, case: impl FnOnce(Bed) -> C)
@@ -81,6 +83,10 @@ both_engines! {
         a_client_asks_until_it_is_removed_for_good,
         a_consent_moves_one_step_at_a_time,
         a_consent_that_is_altered_is_named_at_a_start;
+    kill_receipt:
+        a_receipt_begins_with_its_mark_and_goes_on_from_what_was_read,
+        a_mark_on_everything_has_its_receipt_with_the_installation,
+        lifting_takes_every_milder_mark_along_and_leaves_a_kill;
     crash:
         a_crash_loses_nothing_that_was_answered,
         a_caller_that_goes_away_changes_nothing,

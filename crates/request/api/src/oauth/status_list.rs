@@ -240,7 +240,7 @@ fn standing(
     let marked = snapshot.marked(&call).map(|(_, mark)| mark.effect);
     Ok(match (marked, snapshot.ended(&call, at)) {
         (Some(MarkEffect::Kill), _) => Standing::Invalid,
-        (Some(MarkEffect::Suspend), _) | (None, Some(DenyReason::IdentitySuspended)) => Standing::Suspended,
+        (Some(_), _) | (None, Some(DenyReason::IdentitySuspended)) => Standing::Suspended,
         (None, Some(_)) => Standing::Invalid,
         (None, None) => Standing::Valid,
     })

@@ -19,6 +19,8 @@ use self::owners::Owners;
 use self::turns::{Lane, Taken, Turns, Wanted};
 use crate::deps::BoxFuture;
 use crate::lending::{self, Glance};
+use crate::receipts::drill::by_schedule;
+use crate::receipts::{Tending, complete, tend};
 use crate::rotation;
 use crate::{Deps, advance_keys};
 
@@ -43,6 +45,7 @@ pub struct Reconciler {
     keys: Arc<AtomicBool>,
     owners: Arc<Mutex<Owners>>,
     tenants: Arc<Turns<TenantId>>,
+    receipts: Arc<Tending>,
 }
 
 /// What is due in one tenant.
@@ -52,7 +55,27 @@ struct Due {
 }
 
 impl Reconciler {
-    /// What has to be done now and is not being done yet.
+    /// What each node has to do for itself, whoever leads: nobody else knows its points and its log.
+    pub fn own_round(&self, deps: &Deps) -> Vec<Work> {
+        let now = deps.clock.monotonic();
+        let mut work: Vec<Work> = Vec::new();
+        if self
+            .receipts
+            .is_due((deps.clock.now(), now), deps.cell.load().epoch())
+        {
+            work.push(Box::pin(tend(deps.clone(), Arc::clone(&self.receipts))));
+        }
+        let pressed = deps.unsettled.take_pressed();
+        if !pressed.is_empty() {
+            work.push(Box::pin(complete(deps.clone(), pressed)));
+        }
+        if deps.drills.is_due(now) {
+            work.push(Box::pin(by_schedule(deps.clone())));
+        }
+        work
+    }
+
+    /// What the leader has to do now and is not being done yet.
     pub async fn round(&self, deps: &Deps) -> Vec<Work> {
         let tenants: Vec<TenantId> = deps.cell.load().tenants().map(|(t, _)| t.id.clone()).collect();
         let mut work = crate::signals::due(deps).await;

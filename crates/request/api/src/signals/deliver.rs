@@ -123,6 +123,7 @@ async fn wanted(deps: &Deps, subscription: &Subscription) -> Result<Wanted, Stor
     let snapshot = deps.cell.load();
     let issuer = deps.issuer(subscription.id.tenant());
     let mark = snapshot.mark_on(Thing::Identity(receiver), &issuer);
+    let is_stopped = mark.is_some_and(|mark| mark.effect.is_whole());
     let now = deps.clock.now();
     Ok(
         match snapshot
@@ -132,7 +133,7 @@ async fn wanted(deps: &Deps, subscription: &Subscription) -> Result<Wanted, Stor
             None | Some((State::Retired { .. }, _)) => Wanted::Gone("its receiver has ended"),
             Some((_, expires_at)) if expires_at <= now => Wanted::Gone("its receiver has expired"),
             Some((State::Suspended { .. }, _)) => Wanted::Later,
-            Some((State::Active | State::Probation, _)) if mark.is_some() => Wanted::Later,
+            Some((State::Active | State::Probation, _)) if is_stopped => Wanted::Later,
             Some((State::Active | State::Probation, _)) => Wanted::Now,
         },
     )

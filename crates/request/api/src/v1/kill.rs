@@ -6,12 +6,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{
-    AgentLabel, Digest, Epoch, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, limits, nearest,
+    AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, limits, nearest,
 };
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
 use bailiwick_inventory::{self as inventory, State as IdentityState};
-use bailiwick_node::End;
 use bailiwick_store::{Receipt, Tx};
 use bailiwick_wire::{self as wire, SelectorKind};
 use http::StatusCode;
@@ -19,8 +18,9 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
-use crate::effective::{View, effect_in_words, in_words, scope_in_words};
+use crate::effective::{View, in_words, scope_in_words};
 use crate::problem::RouteError;
+use crate::receipts::{contained, foresee, micros};
 use crate::received::Received;
 use crate::session::Session;
 use crate::stop::{Stop, Stopped, reach_of};
@@ -63,14 +63,11 @@ async fn run(
     command: &Received<wire::KillRequest>,
 ) -> Result<Response, RouteError> {
     let (session, body) = (&command.session, &command.body);
-    let effect = if body.suspend {
-        MarkEffect::Suspend
-    } else {
-        MarkEffect::Kill
-    };
+    let effect = effect_of(body)?;
     let before = deps.cell.load();
     if body.dry_run {
-        let stopped = dry_run(deps, &scope, effect, &before, deps.in_flight(&scope));
+        let mut stopped = dry_run(deps, &scope, effect, &before, deps.in_flight(&scope, effect));
+        foresee(deps, &scope, effect, &mut stopped).await?;
         return Ok(Json(stopped).into_response());
     }
     let stop = Stop {
@@ -78,8 +75,11 @@ async fn run(
         effect,
         reason: reason(body)?,
     };
-    require_second(deps, session, &scope, effect, body.break_glass)?;
+    let second = require_second(deps, session, &scope, effect, body.break_glass)?;
     let request = request_digest("kill", body)?;
+    if second == Second::Awaited {
+        return super::receipts::freeze(deps, session, stop, (request, command.at)).await;
+    }
     let (receipt, done) = match unless_done(deps, session, &stop, request).await? {
         Some(receipt) => (receipt, None),
         None => {
@@ -88,75 +88,73 @@ async fn run(
             (Arc::clone(&done.receipt), Some(done))
         }
     };
+    // Reckoned last: listing a large tenant must not hold up its stop.
+    let answer = told(deps, (&scope, effect), &before, &receipt, done).await;
+    let mut response = Json(answer).into_response();
+    mark_replayed(&mut response, &receipt);
+    Ok(response)
+}
+
+/// The answer to a stop; `done` is not there when it was done before.
+pub(crate) async fn told(
+    deps: &Deps,
+    (scope, effect): (&MarkScope, MarkEffect),
+    before: &Snapshot,
+    receipt: &Receipt,
+    done: Option<Stopped>,
+) -> wire::KillReceipt {
     let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
-    let (contained_us, nodes) = contained(deps, &receipt).await;
-    let mut response = Json(wire::KillReceipt {
-        scope: scope_in_words(&scope),
-        effect: effect_in_words(effect).to_owned(),
+    let ends = match &done {
+        Some(done) => done.ends.clone(),
+        None => contained(deps, receipt.epoch, receipt.pos).await,
+    };
+    wire::KillReceipt {
+        scope: scope_in_words(scope),
+        effect: effect.as_str().to_owned(),
+        reversible: effect.is_reversible(),
         epoch: receipt.epoch.0,
         position: receipt.pos.0,
         denied_us: done.as_ref().map_or(0, |d| micros(d.denied)),
         committed_us: done.as_ref().map_or(0, |d| micros(d.committed)),
         cancelled_calls: cancelled,
+        receipt: done.as_ref().is_none_or(|d| d.kept).then_some(receipt.epoch.0),
+        pending: false,
         points: done.map(|d| d.points).unwrap_or_default(),
-        contained_us,
-        nodes,
+        contained_us: ends.contained_us,
+        nodes: ends.nodes,
         // Reckoned last: listing a large tenant must not hold up its stop.
-        stopped: dry_run(deps, &scope, effect, &before, cancelled),
+        stopped: dry_run(deps, scope, effect, before, cancelled),
         still: Vec::new(),
-    })
-    .into_response();
-    mark_replayed(&mut response, &receipt);
-    Ok(response)
+    }
 }
 
-/// When every node had the stop or could permit nothing any more and this node's witness held it, counted from the
-/// commit; and each node's part. Alone and without a witness, that is at the commit.
-async fn contained(deps: &Deps, receipt: &Receipt) -> (Option<u64>, Vec<wire::NodeEnd>) {
-    let committed = deps.clock.monotonic();
-    let (nodes, held) = tokio::join!(
-        ends(deps, receipt.epoch),
-        deps.witness.hold(receipt.epoch, receipt.pos)
-    );
-    let Some((after, ends)) = nodes else {
-        return (None, Vec::new());
-    };
-    if let Err(error) = held {
-        tracing::error!(%error, "a kill is committed and not contained");
-        return (None, ends);
-    }
-    let witnessed = deps
-        .witness
-        .held()
-        .map_or(0, |_| micros(deps.clock.monotonic().saturating_sub(committed)));
-    (Some(after.max(witnessed)), ends)
-}
-
-/// Each node's part in a stop, and when the last was done.
-async fn ends(deps: &Deps, epoch: Epoch) -> Option<(u64, Vec<wire::NodeEnd>)> {
-    if !deps.store.is_shared() {
-        return Some((0, Vec::new()));
-    }
-    let points = deps.nodes.contained(epoch).await?;
-    let ends = points.iter().map(|point| wire::NodeEnd {
-        node: point.node.to_string(),
-        end: match point.end {
-            End::Acknowledged => "acknowledged",
-            End::Lapsed => "lapsed",
-            End::Left => "left",
+/// How far it is to be contained. `suspend` is the older word for the level `frozen`.
+fn effect_of(body: &wire::KillRequest) -> Result<MarkEffect, RouteError> {
+    let level = match (body.level, body.suspend) {
+        (None, false) => wire::Level::Killed,
+        (None | Some(wire::Level::Frozen), true) => wire::Level::Frozen,
+        (Some(level), false) => level,
+        (Some(_), true) => {
+            return Err(RouteError::invalid(
+                "kill.level",
+                "`level` and `suspend` say different things: send `level` alone",
+            ));
         }
-        .to_owned(),
-        after_us: micros(point.after),
-    });
-    let ends: Vec<wire::NodeEnd> = ends.collect();
-    Some((ends.iter().map(|end| end.after_us).max().unwrap_or(0), ends))
+    };
+    Ok(match level {
+        wire::Level::Frozen => MarkEffect::Suspend,
+        wire::Level::Killed => MarkEffect::Kill,
+        wire::Level::NoEgress => MarkEffect::NoEgress,
+        wire::Level::Observe => MarkEffect::Observe,
+        wire::Level::ReadOnly => MarkEffect::ReadOnly,
+    })
 }
 
 /// What was stopped, its mark, and how long that took, in one line of the log.
-fn note_stop(session: &Session, scope: &MarkScope, effect: MarkEffect, done: &Stopped) {
+pub(crate) fn note_stop(session: &Session, scope: &MarkScope, effect: MarkEffect, done: &Stopped) {
     tracing::info!(
         scope = %limits::shown(&scope_in_words(scope)),
-        effect = effect_in_words(effect),
+        effect = effect.as_str(),
         epoch = done.receipt.epoch.0,
         position = done.receipt.pos.0,
         operator = %session.operator,
@@ -187,7 +185,7 @@ async fn unless_done(
     }
 }
 
-fn reason(body: &wire::KillRequest) -> Result<String, RouteError> {
+pub(crate) fn reason(body: &wire::KillRequest) -> Result<String, RouteError> {
     let given = body.reason.trim();
     if given.is_empty() {
         return Err(RouteError::invalid(
@@ -211,8 +209,13 @@ fn require_plain(code: &str, field: &str, text: &str, max: usize) -> Result<(), 
     Ok(())
 }
 
-fn micros(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+/// Whether a second operator has agreed, or has to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Second {
+    /// Frozen until he has.
+    Awaited,
+    /// Nobody else is needed, or he has.
+    Settled,
 }
 
 /// The irreversible kill of an issuer, a tenant or everything takes two operators; a sole one breaks the glass.
@@ -222,13 +225,13 @@ fn require_second(
     scope: &MarkScope,
     effect: MarkEffect,
     break_glass: bool,
-) -> Result<(), RouteError> {
+) -> Result<Second, RouteError> {
     let wide = matches!(
         scope,
         MarkScope::Issuer(..) | MarkScope::Tenant(_) | MarkScope::All
     );
-    if !wide || effect == MarkEffect::Suspend || session.second.is_some() {
-        return Ok(());
+    if !wide || effect.is_reversible() || session.second.is_some() {
+        return Ok(Second::Settled);
     }
     let sole = deps.operators.load().len() < 2;
     let refused = |hint: &str| {
@@ -240,13 +243,14 @@ fn require_second(
         .hint(hint)
     };
     match (sole, break_glass) {
-        (true, true) => Ok(()),
+        (true, true) => Ok(Second::Settled),
         (true, false) => Err(refused(
             "you are the only operator: add --break-glass, which is recorded; or use suspend",
         )),
-        (false, _) => Err(refused(
-            "send the second operator's session in bailiwick-countersign; or use suspend at once",
+        (false, true) => Err(refused(
+            "breaking the glass is for a sole operator: leave it out, and it is frozen until a second one signs",
         )),
+        (false, false) => Ok(Second::Awaited),
     }
 }
 
@@ -368,13 +372,16 @@ fn dry_run(
     };
     let view = View::new(deps, snapshot);
     let mut out = wire::DryRun {
-        reversible: effect == MarkEffect::Suspend,
+        reversible: effect.is_reversible(),
         calls_in_flight,
         ..wire::DryRun::default()
     };
     for tenant in &tenants {
         for (task, grant) in snapshot.tasks(tenant) {
-            let open = matches!(view.task(task).state.as_str(), "open" | "suspended" | "waiting");
+            let open = matches!(
+                view.task(task).state.as_str(),
+                "no-egress" | "open" | "read-only" | "suspended" | "waiting"
+            );
             let named = names_task(scope, &task.id, grant) || names_identity(snapshot, scope, &task.identity);
             if open && named {
                 out.tasks.push(task.id.to_string());
@@ -400,7 +407,7 @@ fn reach_tenant(scope: &MarkScope) -> TenantId {
 }
 
 /// Whether a stop cuts into a task: by its id, or because it is granted something on what stops.
-fn names_task(scope: &MarkScope, task: &TaskId, grant: &Grant) -> bool {
+pub(crate) fn names_task(scope: &MarkScope, task: &TaskId, grant: &Grant) -> bool {
     match scope {
         MarkScope::Task(named) => named == task,
         MarkScope::Server(_, server) => grant.scopes.iter().any(|s| s.server == *server),
@@ -412,7 +419,11 @@ fn names_task(scope: &MarkScope, task: &TaskId, grant: &Grant) -> bool {
     }
 }
 
-fn names_identity(snapshot: &Snapshot, scope: &MarkScope, id: &bailiwick_base::IdentityId) -> bool {
+pub(crate) fn names_identity(
+    snapshot: &Snapshot,
+    scope: &MarkScope,
+    id: &bailiwick_base::IdentityId,
+) -> bool {
     let Some(identity) = snapshot.identity(id) else {
         return false;
     };
@@ -461,7 +472,7 @@ async fn lift(
 ) -> Result<Response, RouteError> {
     let received = deps.clock.monotonic();
     let context = deps.context(session, reach_of(&scope), request_digest("resume", body)?)?;
-    let (before, calls) = (deps.cell.load(), deps.in_flight(&scope));
+    let (before, calls) = (deps.cell.load(), deps.in_flight(&scope, MarkEffect::Suspend));
     let stopped = dry_run(deps, &scope, MarkEffect::Suspend, &before, calls);
     if body.dry_run {
         return Ok(Json(stopped).into_response());
@@ -483,11 +494,14 @@ async fn lift(
     let mut response = Json(wire::KillReceipt {
         scope: scope_in_words(&scope),
         effect: "resume".to_owned(),
+        reversible: true,
         epoch: receipt.epoch.0,
         position: receipt.pos.0,
         denied_us: 0,
         committed_us: micros(deps.clock.monotonic().saturating_sub(received)),
         cancelled_calls: 0,
+        receipt: None,
+        pending: false,
         points: Vec::new(),
         contained_us: None,
         nodes: Vec::new(),
@@ -532,7 +546,13 @@ async fn lift_in(
     members: &[IdentityId],
     reason: &str,
 ) -> Result<(), CommandError> {
-    if let MarkScope::Identity(id) = scope {
+    let marks = tx.mark().lookup(scope).await?;
+    let suspended = marks.iter().any(|m| m.mark.effect == MarkEffect::Suspend);
+    let liftable = marks.iter().any(|m| m.mark.effect.is_reversible());
+    // Milder marks changed no state; without any mark the room says what is wrong.
+    if let MarkScope::Identity(id) = scope
+        && (suspended || !liftable)
+    {
         let identity = tx
             .identity()
             .lookup(id)
@@ -541,13 +561,7 @@ async fn lift_in(
         let transition = inventory::resume(identity, tx.now())?;
         tx.identity().apply(transition).await?;
     }
-    let suspended = tx
-        .mark()
-        .lookup(scope)
-        .await?
-        .iter()
-        .any(|m| m.mark.effect == MarkEffect::Suspend);
-    if !suspended {
+    if !liftable {
         return Err(RouteError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "resume.not-suspended",
@@ -556,7 +570,7 @@ async fn lift_in(
         .into());
     }
     tx.mark().lift(scope, Some(reason)).await?;
-    for id in members {
+    for id in members.iter().filter(|_| suspended) {
         resume_member(tx, id).await?;
     }
     Ok(())
@@ -622,6 +636,8 @@ fn require_stoppable(
     let planned = match effect {
         MarkEffect::Suspend => inventory::suspend(identity, reason, now),
         MarkEffect::Kill => inventory::retire(identity, reason, now),
+        // No state of it changes, so none is in the way.
+        MarkEffect::NoEgress | MarkEffect::Observe | MarkEffect::ReadOnly => return Ok(()),
     };
     planned
         .map(drop)

@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use bailiwick_base::{Digest, TenantId};
-use bailiwick_decide::{Mark, MarkEffect, MarkScope, Snapshot};
+use bailiwick_decide::{Mark, MarkScope, Snapshot};
 use bailiwick_inventory::installation;
 use bailiwick_store::{Reach, Tx};
 use bailiwick_wire as wire;
 
 use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
-use crate::effective::{effect_in_words, scope_in_words};
+use crate::effective::scope_in_words;
 use crate::problem::RouteError;
 use crate::session::Session;
 
@@ -96,8 +96,8 @@ fn to_wire(snapshot: &Snapshot, tenant: Option<&TenantId>, mark: &Mark) -> wire:
         tenant: tenant.map(ToString::to_string),
         scope: scope_in_words(&mark.scope),
         name,
-        effect: effect_in_words(mark.effect).to_owned(),
-        reversible: mark.effect == MarkEffect::Suspend,
+        effect: mark.effect.as_str().to_owned(),
+        reversible: mark.effect.is_reversible(),
         since: None,
         epoch: mark.epoch.0,
         by: None,

@@ -343,7 +343,7 @@ fn only(known: &UpstreamServer, body: &wire::PinRequest) -> Result<Option<Vec<To
 }
 
 /// `registered` is its identity where the snapshot does not have it yet.
-pub(super) fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) -> wire::Server {
+pub(crate) fn to_wire(deps: &Deps, server: &UpstreamServer, registered: Option<&Identity>) -> wire::Server {
     let snapshot = deps.cell.load();
     let view = View::new(deps, &snapshot);
     let effective = view.server(server);

@@ -112,7 +112,7 @@ async fn a_kill_while_the_record_is_written_wins() {
         assert_eq!(world.log.written(), [(denial.decision.clone(), Effect::Permit)]);
         assert_eq!(
             world.log.outcomes(),
-            [(denial.decision, Outcome::Cancelled)],
+            [(denial.decision, Outcome::Overtaken)],
             "its record says it never ran"
         );
         assert_eq!(world.pep.in_flight(|_| true), 0);
@@ -254,7 +254,7 @@ async fn an_evaluation_overtaken_by_a_kill_is_taken_again() {
         .map(|(_, effect)| effect)
         .collect();
     assert_eq!(effects, [Effect::Permit, recorded.value().effect.clone()]);
-    assert_eq!(world.log.outcomes(), [(id, Outcome::Cancelled)]);
+    assert_eq!(world.log.outcomes(), [(id, Outcome::Overtaken)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,326 @@
+//! What the decision log says about a scope: who was let through last, and what a stop would cut.
+//!
+//! The log is read from its end backwards, within limits: a long log costs no more than a short one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_base::{Epoch, IdentityId, TenantId, Time};
+use bailiwick_decide::{Door, MarkScope};
+use bailiwick_inventory::Identity;
+use bailiwick_store::Reach;
+use bailiwick_wire::{LogEntry, LogPlace};
+use serde_json::Value;
+
+use super::points::PROBE;
+use crate::Deps;
+use crate::problem::RouteError;
+use crate::stop::reach_of;
+
+/// Entries that are looked at for a dry run, at most.
+pub(crate) const FORESEEN_MAX: u64 = 50_000;
+/// Entries that are looked at for a receipt, at most: a thousand kills must not keep a node busy with its own log.
+pub(crate) const LOOKED_MAX: u64 = 5_000;
+/// Entries of one page.
+const PAGE: u64 = 250;
+/// How far back is looked.
+pub(crate) const LOOK_BACK: Duration = Duration::from_secs(3_600);
+/// Outcome of a permit that a mark overtook.
+const OVERTAKEN: &str = "overtaken";
+/// Names kept of each kind.
+const NAMES_MAX: usize = 1_000;
+
+/// What falls under a scope, as records name it.
+pub(crate) struct Scoped {
+    scope: MarkScope,
+    tenant: Option<TenantId>,
+    members: BTreeSet<String>,
+    rules: BTreeSet<String>,
+    /// The scope is the tenant's own issuer.
+    own_issuer: bool,
+    /// Nothing of it is older, where that is known.
+    born: Option<Time>,
+}
+
+impl Scoped {
+    pub(crate) fn of(deps: &Deps, scope: &MarkScope) -> Self {
+        let tenant = match reach_of(scope) {
+            Reach::Tenant(tenant) => Some(tenant),
+            _ => None,
+        };
+        let snapshot = deps.cell.load();
+        let (mut rules, mut own_issuer) = (BTreeSet::new(), false);
+        if let MarkScope::Issuer(tenant, url) = scope {
+            own_issuer = *url == deps.issuer(tenant);
+            let of_issuer = snapshot.trusts(tenant).filter(|rule| rule.issuer.url == *url);
+            rules.extend(of_issuer.map(|rule| rule.id.to_string()));
+        }
+        // Who is retired by now had the label all the same.
+        let found: Vec<&Arc<Identity>> = match scope {
+            MarkScope::Identity(id) => snapshot.identity(id).into_iter().collect(),
+            MarkScope::Agent(tenant, label) => snapshot
+                .identities(tenant)
+                .filter(|i| i.labels.agent.as_ref() == Some(label))
+                .collect(),
+            MarkScope::Owner(tenant, team) => snapshot
+                .identities(tenant)
+                .filter(|i| i.owner.team == *team)
+                .collect(),
+            MarkScope::Task(id) => {
+                let whose = snapshot
+                    .task(id)
+                    .and_then(|(task, _)| snapshot.identity(&task.identity));
+                whose.into_iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        let born = found.iter().map(|identity| identity.created_at).min();
+        let mut members: BTreeSet<String> = found.iter().map(|identity| identity.id.to_string()).collect();
+        match scope {
+            MarkScope::Identity(id) => {
+                members.insert(id.to_string());
+            }
+            MarkScope::Task(_) => members.clear(),
+            _ => {}
+        }
+        Self {
+            scope: scope.clone(),
+            tenant,
+            members,
+            rules,
+            own_issuer,
+            born,
+        }
+    }
+
+    /// Whether a record is of a call that falls under the scope.
+    pub(crate) fn holds(&self, record: &Value) -> bool {
+        let text = |name: &str| record.get(name).and_then(Value::as_str);
+        if self
+            .tenant
+            .as_ref()
+            .is_some_and(|t| text("tenant") != Some(t.as_str()))
+        {
+            return false;
+        }
+        match &self.scope {
+            MarkScope::All | MarkScope::Tenant(_) => true,
+            MarkScope::Agent(..) | MarkScope::Identity(_) | MarkScope::Owner(..) => {
+                actors(record).any(|id| self.members.contains(id))
+            }
+            MarkScope::Issuer(..) => {
+                self.own_issuer && (text("jti").is_some() || record.get("issue").is_some())
+                    || text("client").is_some_and(|client| self.rules.contains(client))
+            }
+            MarkScope::Server(_, server) => text("server") == Some(server.as_str()),
+            MarkScope::Task(id) => text("task") == Some(&id.to_string()),
+            MarkScope::Token(id) => text("jti") == Some(&id.to_string()),
+            MarkScope::Tool(_, server, tool) => {
+                let named = record.pointer("/resource/id").and_then(Value::as_str);
+                text("server") == Some(server.as_str())
+                    && (named == Some(tool.as_str()) || text("action") == Some(tool.as_str()))
+            }
+        }
+    }
+}
+
+/// Everybody who acts in a record, the subject included.
+fn actors(record: &Value) -> impl Iterator<Item = &str> {
+    let chain = |pointer: &str| record.pointer(pointer).and_then(Value::as_array);
+    let chains = [chain("/act"), chain("/issue/act")];
+    // At an AuthZEN point nobody shows a token: the record has whom it was asked about.
+    let single = ["/nhi", "/sub", "/subject/id", "/issue/nhi", "/issue/sub"];
+    let single = single
+        .into_iter()
+        .filter_map(|at| record.pointer(at).and_then(Value::as_str));
+    let chained = chains.into_iter().flatten().flatten().filter_map(Value::as_str);
+    single.chain(chained)
+}
+
+/// Tokens and certificates that prove an identity to others until they end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Svid {
+    pub(crate) id: String,
+    pub(crate) expires_at: Time,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Reckoned {
+    /// By enforcement point, the newest permitted call under the scope.
+    pub(crate) last: BTreeMap<String, LogPlace>,
+    /// By enforcement point, permitted calls after the moment that was asked about.
+    pub(crate) after: BTreeMap<String, u64>,
+    /// Permitted calls of the last hour, by what they were made to.
+    pub(crate) calls: BTreeMap<String, u64>,
+    /// Identities that acted by delegation under the scope, and are not of it themselves.
+    pub(crate) descendants: BTreeSet<String>,
+    /// Tokens that were issued under the scope and have not expired.
+    pub(crate) tokens: BTreeSet<String>,
+    pub(crate) svids: Vec<Svid>,
+    /// Whether SVIDs were issued at all, under whatever scope.
+    pub(crate) are_svids_issued: bool,
+    /// Index back to which was looked.
+    pub(crate) from: u64,
+    /// Whether the whole hour was looked at.
+    pub(crate) is_whole: bool,
+}
+
+/// Reads the decision log of this node back from its end. `stop` is the epoch of a stop, and when it was durable if
+/// that was at this node: what was permitted under it is counted apart.
+pub(crate) async fn reckon(
+    deps: &Deps,
+    scope: &MarkScope,
+    stop: Option<(Epoch, Option<Time>)>,
+    max: u64,
+) -> Result<Reckoned, RouteError> {
+    let scoped = Scoped::of(deps, scope);
+    let now = deps.clock.now();
+    let hour = Time::from_micros(now.micros().saturating_sub(micros(LOOK_BACK)));
+    let oldest = scoped.born.map_or(hour, |born| born.max(hour));
+    let size = deps
+        .logs
+        .list()
+        .into_iter()
+        .find(|log| log.log == "decisions")
+        .map_or(0, |log| log.sequenced);
+    let mut found = Reckoned {
+        from: size,
+        ..Reckoned::default()
+    };
+    let mut outcomes = BTreeMap::new();
+    while found.from > 0 && size - found.from < max {
+        let from = found.from.saturating_sub(PAGE);
+        let wanted = usize::try_from(found.from - from).unwrap_or(usize::MAX);
+        let entries = whole_page(deps, scoped.tenant.as_ref(), from, wanted).await?;
+        for entry in entries.iter().rev() {
+            let at = Time::from_micros(entry.leaf.get("at").and_then(Value::as_i64).unwrap_or(0));
+            if at < oldest {
+                found.is_whole = true;
+                return Ok(found);
+            }
+            take(&mut found, &scoped, entry, at, (now, stop), &mut outcomes);
+        }
+        found.from = from;
+    }
+    found.is_whole = found.from == 0;
+    Ok(found)
+}
+
+/// A page is bounded in bytes too: the rest of it is asked for until it is there.
+async fn whole_page(
+    deps: &Deps,
+    of: Option<&TenantId>,
+    from: u64,
+    max: usize,
+) -> Result<Vec<LogEntry>, RouteError> {
+    let mut out = Vec::with_capacity(max);
+    while out.len() < max {
+        let next = deps
+            .logs
+            .entries("decisions", from + out.len() as u64, max - out.len(), of)
+            .await
+            .map_err(|e| RouteError::broken("the decision log could not be read", &e))?;
+        if next.is_empty() {
+            break;
+        }
+        out.extend(next);
+    }
+    Ok(out)
+}
+
+fn take(
+    found: &mut Reckoned,
+    scoped: &Scoped,
+    entry: &LogEntry,
+    at: Time,
+    (now, stop): (Time, Option<(Epoch, Option<Time>)>),
+    outcomes: &mut BTreeMap<String, String>,
+) {
+    let Some(record) = &entry.payload else {
+        return;
+    };
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    let decision = text("decision").unwrap_or_default();
+    if let Some(outcome) = text("outcome") {
+        outcomes.insert(decision.to_owned(), outcome.to_owned());
+        return;
+    }
+    let door = text("door").unwrap_or_default();
+    found.are_svids_issued |= door == Door::Spiffe.as_str();
+    let made_up = text("client") == Some(PROBE) || door == Door::Check.as_str();
+    if text("effect") != Some("permit") || made_up || !scoped.holds(record) {
+        return;
+    }
+    // What was overtaken by a stop was recorded, and did not happen.
+    let outcome = outcomes.remove(decision);
+    if outcome.as_deref() != Some(OVERTAKEN) {
+        if stop.is_some_and(|stop| is_under(entry, at, stop)) {
+            *found.after.entry(door.to_owned()).or_default() += 1;
+        }
+        found.last.entry(door.to_owned()).or_insert_with(|| LogPlace {
+            log: "decisions".to_owned(),
+            index: entry.index,
+            at: at.to_string(),
+            decision: Some(decision.to_owned()),
+            outcome,
+        });
+    }
+    let of = text("server").or_else(|| text("action")).unwrap_or("?");
+    if found.calls.len() < NAMES_MAX || found.calls.contains_key(of) {
+        *found.calls.entry(of.to_owned()).or_default() += 1;
+    }
+    if found.descendants.len() < NAMES_MAX {
+        let subject = || record.pointer("/subject/id").and_then(Value::as_str);
+        let acting = text("nhi")
+            .or_else(subject)
+            .filter(|id| !scoped.members.is_empty() && !scoped.members.contains(*id));
+        found.descendants.extend(acting.map(str::to_owned));
+    }
+    issued(found, record, door, now);
+}
+
+/// Whether a decision was taken when the stop was in force: with its mark in memory, or after it was durable.
+fn is_under(entry: &LogEntry, at: Time, (epoch, committed): (Epoch, Option<Time>)) -> bool {
+    let known = entry.leaf.get("epoch").and_then(Value::as_u64).unwrap_or(0);
+    known >= epoch.0 || committed.is_some_and(|committed| at > committed)
+}
+
+/// What a record says was issued and still lives.
+fn issued(found: &mut Reckoned, record: &Value, door: &str, now: Time) {
+    let Some(issue) = record.get("issue") else {
+        return;
+    };
+    let expires = issue.get("expires_at").and_then(Value::as_i64).unwrap_or(0);
+    let expires_at = Time::from_secs(expires);
+    if expires_at <= now {
+        return;
+    }
+    let ids = issue.get("jti").and_then(Value::as_array).into_iter().flatten();
+    for id in ids.filter_map(Value::as_str) {
+        if door == Door::Spiffe.as_str() {
+            if found.svids.len() < NAMES_MAX {
+                found.svids.push(Svid {
+                    id: id.to_owned(),
+                    expires_at,
+                });
+            }
+        } else if found.tokens.len() < NAMES_MAX {
+            found.tokens.insert(id.to_owned());
+        }
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The identities among `ids` that this tenant knows.
+pub(crate) fn known(deps: &Deps, tenant: &TenantId, ids: &BTreeSet<String>) -> Vec<IdentityId> {
+    let snapshot = deps.cell.load();
+    ids.iter()
+        .filter_map(|id| IdentityId::parse(tenant, id).ok())
+        .filter(|id| snapshot.identity(id).is_some())
+        .collect()
+}
