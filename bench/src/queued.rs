@@ -155,6 +155,7 @@ pub(crate) async fn open_store(
         clock: Arc::clone(clock),
         sealer: Arc::clone(keyring) as _,
         node: NodeName::parse("node-1")?,
+        seat: None,
         observer: None,
         shelf: None,
     };

@@ -15,6 +15,7 @@ import "./story/witness.mjs";
 import "./story/commands.mjs";
 import "./story/postgres.mjs";
 import "./story/registering.mjs";
+import "./story/apart.mjs";
 import "./story/nodes.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";

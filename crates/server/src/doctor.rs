@@ -80,6 +80,7 @@ async fn compare(data: &Path, store: PathBuf, unseal: PathBuf) -> anyhow::Result
         sealer: Arc::new(keyring),
         node: NodeName::parse("doctor")?,
         shelf: None,
+        seat: None,
         observer: None,
     };
     let checkpoint = crate::evidence::signed_state(data)?;

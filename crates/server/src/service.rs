@@ -453,6 +453,7 @@ async fn ground(
         clock: Arc::clone(&clock),
         sealer: Arc::clone(&keyring) as _,
         shelf: Some(Arc::clone(&keyring) as _),
+        seat: bailiwick_journal::seat(&config.data),
         node: NodeName::parse(&config.node)?,
         observer: Some(observer(&cell, &keyring, &issuers, base_url, entries)),
     };

@@ -70,13 +70,30 @@ export class Cluster {
         });
         assert.equal(made.status, 0, made.stderr);
         writeFileSync(join(at, "pg_hba.conf"), HBA);
-        const args = ["-D", at, "-k", cluster.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "log_statement=all"];
-        cluster.server = spawn(join(cluster.bin, "postgres"), args, { cwd: cluster.folder, ...cluster.owner, stdio: ["ignore", "ignore", "pipe"] });
-        cluster.log = "";
-        cluster.server.stderr.on("data", chunk => (cluster.log += chunk));
-        await until("the cluster to be ready", () => cluster.log.includes("ready to accept connections"));
+        cluster.args = ["-D", at, "-k", cluster.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "log_statement=all"];
+        await cluster.begin();
         await cluster.#listen();
         return cluster;
+    }
+
+    /** Starts the server, as well after [`Cluster.end`]. */
+    async begin() {
+        this.log = "";
+        this.server = spawn(join(this.bin, "postgres"), this.args, { cwd: this.folder, ...this.owner, stdio: ["ignore", "ignore", "pipe"] });
+        this.server.stderr.on("data", chunk => (this.log += chunk));
+        await until("the cluster to be ready", () => this.log.includes("ready to accept connections"));
+    }
+
+    /** Stops the server; its files stay. */
+    async end(signal = "SIGINT") {
+        const ended = new Promise(done => this.server.on("close", done));
+        this.server.kill(signal);
+        await ended;
+    }
+
+    /** The socket of the server, past the door. */
+    get socket() {
+        return join(this.folder, ".s.PGSQL.5432");
     }
 
     async #listen() {
@@ -125,9 +142,7 @@ export class Cluster {
 
     async stop() {
         this.door.close();
-        const ended = new Promise(done => this.server.on("close", done));
-        this.server.kill("SIGINT");
-        await ended;
+        await this.end();
         rmSync(this.folder, { recursive: true, force: true });
     }
 }

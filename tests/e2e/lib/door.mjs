@@ -6,7 +6,7 @@ export class Door {
     /** A door to what `far` connects to. */
     static async open(far) {
         const door = new Door();
-        Object.assign(door, { held: undefined, judge: undefined, pairs: new Set() });
+        Object.assign(door, { held: undefined, judge: undefined, isCut: false, pairs: new Set() });
         door.listener = createServer(near => door.#join(near, far()));
         await new Promise(done => door.listener.listen(0, "127.0.0.1", done));
         door.port = door.listener.address().port;
@@ -14,7 +14,7 @@ export class Door {
     }
 
     #join(near, far) {
-        const pair = { near, far, mute: false };
+        const pair = { near, far, mute: this.isCut };
         this.pairs.add(pair);
         near.on("data", bytes => {
             const hold = this.held;
@@ -55,9 +55,15 @@ export class Door {
         return held;
     }
 
+    /** From now on nothing passes, and nobody is told: neither side sees an end. */
+    cut() {
+        this.isCut = true;
+        this.pairs.forEach(pair => (pair.mute = true));
+    }
+
     /** Nothing is held any more; what was held is lost. */
     release() {
-        this.held = undefined;
+        Object.assign(this, { held: undefined, isCut: false });
         for (const pair of this.pairs) {
             if (pair.mute) {
                 pair.near.destroy();

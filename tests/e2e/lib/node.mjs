@@ -27,7 +27,7 @@ export function statement(text) {
 }
 
 /** A port that nobody listens on: the base URL of several nodes is known before the first of them starts. */
-function freePort() {
+export function freePort() {
     return new Promise((done, fail) => {
         const probe = createServer();
         probe.on("error", fail);
@@ -54,17 +54,21 @@ class Further extends Installation {
 
 /** An installation whose nodes share one schema of the test database. */
 export class Nodes {
-    static async open(name, { refuse = 2, more = "" } = {}) {
-        if (server() === undefined) {
+    /** `store` gives the URL for a node, by its name, of a database that is theirs alone; `more` ends the configuration. */
+    static async open(name, { refuse = 2, store, more = "" } = {}) {
+        if (server() === undefined && store === undefined) {
             skip("no PostgreSQL: BAILIWICK_TEST_POSTGRES is not set");
         }
         const nodes = new Nodes();
+        nodes.store = store;
         nodes.schema = `nodes_${randomBytes(6).toString("hex")}`;
         nodes.refuse = refuse;
         nodes.config = more;
         nodes.more = [];
         nodes.folders = [];
-        statement(`CREATE SCHEMA ${nodes.schema}`);
+        if (store === undefined) {
+            statement(`CREATE SCHEMA ${nodes.schema}`);
+        }
         nodes.first = new Installation(name);
         nodes.first.port = await freePort();
         nodes.base = `http://127.0.0.1:${nodes.first.port}`;
@@ -77,9 +81,8 @@ export class Nodes {
     }
 
     #config(installation, node) {
-        const separator = server().includes("?") ? "&" : "?";
         const file = join(installation.folder, "postgres-url");
-        writeFileSync(file, `${server()}${separator}options=-c%20search_path%3D${this.schema}\n`, { mode: 0o600 });
+        writeFileSync(file, `${this.store?.(node) ?? this.#shared()}\n`, { mode: 0o600 });
         const config = join(installation.folder, "config.toml");
         const lines = [
             `node = "${node}"`,
@@ -93,6 +96,11 @@ export class Nodes {
         ];
         writeFileSync(config, `${lines.join("\n")}\n${this.config}`);
         return config;
+    }
+
+    #shared() {
+        const separator = server().includes("?") ? "&" : "?";
+        return `${server()}${separator}options=-c%20search_path%3D${this.schema}`;
     }
 
     /** What an invitation for `node` writes: the file with its token. */
@@ -175,6 +183,8 @@ export class Nodes {
         }
         await this.first.stop();
         this.folders.forEach(folder => rmSync(folder, { recursive: true, force: true }));
-        statement(`DROP SCHEMA ${this.schema} CASCADE`);
+        if (this.store === undefined) {
+            statement(`DROP SCHEMA ${this.schema} CASCADE`);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bailiwick_base::{Epoch, NodeName};
 
-use crate::word::{Standing, Word};
+use crate::word::{Standing, Word, talk_max};
 
 /// Why a node can permit nothing any more that a stop forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +29,25 @@ pub struct PointEnd {
     pub after: Duration,
 }
 
-/// When the present beat of a node was first seen here.
-#[derive(Debug, Clone, Copy)]
+/// The last word of a node, and when its beat was first seen here.
+#[derive(Debug, Clone)]
 struct Seen {
-    fence: u64,
-    beat: u64,
+    word: Word,
     at: Duration,
+}
+
+impl Seen {
+    fn order(word: &Word) -> (u64, u64) {
+        (word.fence, word.beat)
+    }
+
+    /// What holds of the node when its row is gone, or older than before: it said nothing since.
+    fn silent(&self) -> Word {
+        Word {
+            epoch: Epoch(0),
+            ..self.word.clone()
+        }
+    }
 }
 
 /// Beats of all nodes, and the stops that are not contained yet.
@@ -51,9 +64,9 @@ struct Open {
     ends: BTreeMap<NodeName, PointEnd>,
 }
 
-/// A lease on somebody else's clock, as long as it can be on ours.
-fn stretched(lease: Duration) -> Duration {
-    lease + lease / 50
+/// A span on somebody else's clock, as long as it can be on ours.
+fn stretched(span: Duration) -> Duration {
+    span + span / 50
 }
 
 impl Watch {
@@ -77,6 +90,32 @@ impl Watch {
             .is_some_and(|seen| now >= seen.at + stretched(word.lease))
     }
 
+    /// The rows, as far as they go on from what was seen: words only rise, and no node is taken away.
+    fn words_after(&mut self, words: &[Word], now: Duration) -> Vec<Word> {
+        let mut silent: BTreeMap<NodeName, Word> = self
+            .seen
+            .iter()
+            .map(|(node, seen)| (node.clone(), seen.silent()))
+            .collect();
+        let mut heard = Vec::new();
+        for word in words {
+            let at = match self.seen.get(&word.node) {
+                Some(seen) if Seen::order(word) < Seen::order(&seen.word) => continue,
+                Some(seen) if Seen::order(word) == Seen::order(&seen.word) => seen.at,
+                _ => now,
+            };
+            silent.remove(&word.node);
+            heard.push(word.clone());
+            let seen = Seen {
+                word: word.clone(),
+                at,
+            };
+            self.seen.insert(word.node.clone(), seen);
+        }
+        heard.extend(silent.into_values());
+        heard
+    }
+
     /// Takes rows that were read between `asked` and `now`; gives the stops that are contained.
     pub(crate) fn take(
         &mut self,
@@ -84,21 +123,11 @@ impl Watch {
         asked: Duration,
         now: Duration,
     ) -> Vec<(u64, Vec<PointEnd>)> {
-        for word in words {
-            let is_same = |seen: &Seen| seen.fence == word.fence && seen.beat == word.beat;
-            if !self.seen.get(&word.node).is_some_and(is_same) {
-                let seen = Seen {
-                    fence: word.fence,
-                    beat: word.beat,
-                    at: now,
-                };
-                self.seen.insert(word.node.clone(), seen);
-            }
-        }
+        let words = &self.words_after(words, now);
         let mut contained = Vec::new();
         for (stop, open) in &mut self.open {
             // Rows from before the commit say nothing of it.
-            if asked >= open.committed && open.is_contained(words, &self.seen, now) {
+            if asked >= open.committed && open.is_contained(words, &self.seen, (asked, now)) {
                 contained.push(*stop);
             }
         }
@@ -111,19 +140,33 @@ impl Watch {
 }
 
 impl Open {
-    fn is_contained(&mut self, words: &[Word], seen: &BTreeMap<NodeName, Seen>, now: Duration) -> bool {
+    /// Whether `word`, read after `asked`, cannot be fresh any more, nor any that its node began before the stop.
+    ///
+    /// Whatever the node began to read after the commit brings the stop. What it began before lasts for its lease from
+    /// the commit at most. A node that was silent for long is done earlier: once a conversation that it began just
+    /// before the commit would have counted by now, and did not, its last word is the one that was seen.
+    fn is_lapsed(&self, word: &Word, seen: Option<&Seen>, (asked, now): (Duration, Duration)) -> bool {
+        let lease = stretched(word.lease);
+        let talks_are_over = asked >= self.committed + stretched(talk_max(word.lease));
+        now >= self.committed + lease || talks_are_over && seen.is_some_and(|seen| now >= seen.at + lease)
+    }
+
+    fn is_contained(
+        &mut self,
+        words: &[Word],
+        seen: &BTreeMap<NodeName, Seen>,
+        (asked, now): (Duration, Duration),
+    ) -> bool {
         let mut all = true;
         for word in words {
             if self.ends.contains_key(&word.node) {
                 continue;
             }
-            let first = seen.get(&word.node).map_or(self.committed, |seen| seen.at);
-            let until = first.min(self.committed) + stretched(word.lease);
             let end = match word.standing {
                 Standing::Invited => continue,
                 Standing::Left => End::Left,
                 _ if word.epoch >= self.epoch => End::Acknowledged,
-                _ if now >= until => End::Lapsed,
+                _ if self.is_lapsed(word, seen.get(&word.node), (asked, now)) => End::Lapsed,
                 _ => {
                     all = false;
                     continue;

@@ -7,9 +7,11 @@
 //! not hold, and a node that cannot write its beat grows stale like one that cannot read.
 //!
 //! **Containment.** A node is done with a stop of epoch `e` when its row names `e` or more, or when it cannot be fresh
-//! any more: whatever it read before the commit lets it answer for its lease at most, from the commit or from the
-//! moment its last beat was first seen, whichever was earlier. No clock is compared with another; a span is
-//! lengthened by a fiftieth, because clocks do not run alike.
+//! any more: whatever it began to read before the commit lets it answer for its lease from the commit at most. A
+//! conversation with the store that takes longer than two seconds, or the lease, counts as none, though its beat may
+//! stand in the row; so a node whose row did not move for that long after the commit is done a lease after its last
+//! beat was first seen. No clock is compared with another; a span is lengthened by a fiftieth, because clocks do not
+//! run alike.
 //!
 //! **Lead.** One node holds the lead: it publishes the state log and looks after what is due. Another takes it by
 //! comparing and setting when the holder left, is drained or fenced, or its word is over. The term rises with each

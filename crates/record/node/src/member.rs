@@ -102,6 +102,8 @@ pub struct Member {
     fence: u64,
     bounds: Bounds,
     every: Duration,
+    /// How long a conversation may take.
+    talk_max: Duration,
     talk: Talk,
     /// When the next reading is due.
     due: Duration,
@@ -125,6 +127,7 @@ impl Member {
             fence,
             bounds,
             every: READ_EVERY,
+            talk_max: bounds.talk_max(),
             talk: Talk::Quiet,
             due: asked,
             again: false,
@@ -157,8 +160,12 @@ impl Member {
             Happened::Tick => {}
             Happened::Took { epoch } => {
                 if let Talk::Reading(asked) = self.talk {
-                    self.talk = Talk::Beating(asked);
-                    out.push(Action::Beat { epoch });
+                    if self.is_late(asked, now) {
+                        self.talk = Talk::Quiet;
+                    } else {
+                        self.talk = Talk::Beating(asked);
+                        out.push(Action::Beat { epoch });
+                    }
                 }
             }
             Happened::Unwanted => self.end(&mut out),
@@ -197,11 +204,18 @@ impl Member {
         self.leading
     }
 
-    /// The same, reading every so often when nothing brings it forward.
+    /// The same for a node that nobody waits for: it reads every so often when nothing brings it forward, and a slow
+    /// store makes its word old, but not void.
     #[must_use]
-    pub fn reading_every(mut self, every: Duration) -> Self {
+    pub fn alone(mut self, every: Duration) -> Self {
         self.every = every;
+        self.talk_max = self.bounds.refuse();
         self
+    }
+
+    /// Others may believe that a conversation which began at `asked` never counted.
+    fn is_late(&self, asked: Duration, now: Duration) -> bool {
+        now.saturating_sub(asked) > self.talk_max
     }
 
     fn pace(&self) -> Duration {
@@ -221,6 +235,9 @@ impl Member {
         match own {
             Some(own) if own.fence == self.fence && own.standing != Standing::Fenced => {}
             _ => return self.end(out),
+        }
+        if self.is_late(asked, now) {
+            return;
         }
         self.heard = self.heard.max(asked);
         (self.warned, self.woken) = (false, false);

@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use bailiwick_base::{Epoch, NodeName};
 
+/// How long one conversation with the store may take: reading, then the beat. A later answer counts as none.
+const TALK_MAX: Duration = Duration::from_secs(2);
+
+/// The same for a node of this lease.
+pub(crate) fn talk_max(lease: Duration) -> Duration {
+    lease.min(TALK_MAX)
+}
+
 /// How old a node's word may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -60,6 +68,12 @@ impl Bounds {
     #[must_use]
     pub fn warn(self) -> Duration {
         self.warn
+    }
+
+    /// How long one conversation with a store that others share may take; a later one counts as none.
+    #[must_use]
+    pub fn talk_max(self) -> Duration {
+        talk_max(self.refuse)
     }
 
     /// The age at which a node refuses: its lease.

@@ -127,6 +127,7 @@ async fn opened(config: StoreConfig, tenant: &str) -> Result<Arc<Bench>, Failure
             sealer,
             node,
             shelf: None,
+            seat: Some("suite".to_owned()),
             observer: None,
         },
     )

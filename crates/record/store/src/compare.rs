@@ -92,6 +92,7 @@ impl Inspection {
                 sealer: deps.sealer,
                 shelf: None,
                 node: deps.node,
+                seat: None,
             }),
         })
     }

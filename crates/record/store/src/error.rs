@@ -88,6 +88,14 @@ pub enum StoreError {
         /// What does not fit.
         what: &'static str,
     },
+    /// Another process serves under the name of this node.
+    #[error(
+        "another process serves as node `{node}` on this store: stop it, or give this one a place of its own with `bailiwick node invite`"
+    )]
+    NodeRuns {
+        /// Node.
+        node: String,
+    },
     /// The node was fenced by an operator, or was invited and did not join.
     #[error(
         "node `{node}` may not start: an operator fenced it, or it has not joined; `bailiwick node ls` on another node tells"
@@ -269,6 +277,7 @@ impl StoreError {
             Self::EntryWithoutChange => "store.entry-without-change",
             Self::FileCorrupt { .. } => "store.file-corrupt",
             Self::Fenced { .. } => "store.fenced",
+            Self::NodeRuns { .. } => "store.node-runs",
             Self::NotAdmitted { .. } => "store.not-admitted",
             Self::NotLeading => "store.not-leading",
             Self::IdempotencyReused => "idempotency.reused",

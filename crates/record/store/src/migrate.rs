@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 32] = [
+const STEPS: [Step; 34] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -73,6 +73,8 @@ const STEPS: [Step; 32] = [
     shared!(36, "add node word", "0036_add_node_word"),
     twin!(37, "create shared key", "0037_create_shared_key"),
     twin!(38, "create kill receipt", "0038_create_kill_receipt"),
+    shared!(39, "add node seat", "0039_add_node_seat"),
+    twin!(40, "create used once", "0040_create_used_once"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

@@ -1,6 +1,6 @@
 //! Nodes: their words, the lead among them, invitations, and the keys they share.
 
-use bailiwick_base::{Digest, Epoch, NodeName, SharedKey, TenantId, Time};
+use bailiwick_base::{Digest, Epoch, NodeName, Sealer, SharedKey, TenantId, Time};
 use bailiwick_inventory::installation;
 use bailiwick_node::{Lead, Standing, Word, Words};
 use serde_json::json;
@@ -10,21 +10,23 @@ use crate::error::StoreError;
 use crate::row::{Cells, Fields, args, signed};
 use crate::store::Store;
 use crate::tx::{Source, Tx, View};
+use crate::vouch;
 
 const TABLE: &str = "node";
 /// The only lease there is: who publishes the state log and looks after what is due.
 const LEAD: &str = "lead";
 
 const EVERY: &str =
-    "SELECT node, fence, beat, epoch, lease_ms, standing, started_at, vkey FROM node ORDER BY node";
+    "SELECT node, fence, beat, epoch, lease_ms, standing, started_at, vkey, vouched FROM node ORDER BY node";
 const LEADER: &str = "SELECT node, fence, term FROM lease WHERE name = 'lead'";
-const BEAT: &str = "UPDATE node SET beat = beat + 1, epoch = $1, lease_ms = $2 \
-                    WHERE node = $3 AND fence = $4 AND standing <> 'fenced'";
+const BEAT: &str = "UPDATE node SET beat = $5, epoch = $1, lease_ms = $2, vouched = $6 \
+                    WHERE node = $3 AND fence = $4 AND standing <> 'fenced' AND beat < $5";
 const TAKE_FIRST: &str = "INSERT INTO lease (name, node, fence, expires_at, term) VALUES ($1, $2, $3, 0, 1) \
                           ON CONFLICT (name) DO NOTHING";
 const TAKE_NEXT: &str =
     "UPDATE lease SET node = $2, fence = $3, term = term + 1 WHERE name = $1 AND term = $4";
-const LEAVE: &str = "UPDATE node SET standing = 'left' WHERE node = $1 AND fence = $2 AND standing = 'live'";
+const LEAVE: &str = "UPDATE node SET standing = 'left', vouched = $4 \
+                     WHERE node = $1 AND fence = $2 AND beat = $3 AND standing = 'live'";
 const INVITE: &str = "INSERT INTO node (node, fence, started_at, standing, invite, invite_until) \
                       VALUES ($1, 0, 0, 'invited', $2, $3) ON CONFLICT (node) DO UPDATE \
                       SET invite = excluded.invite, invite_until = excluded.invite_until \
@@ -35,7 +37,8 @@ const STAND: &str = "UPDATE node SET standing = $2 WHERE node = $1 AND standing 
 /// The fence rises, so whatever runs under the name cannot write from here on.
 const FENCE: &str =
     "UPDATE node SET standing = 'fenced', fence = fence + 1 WHERE node = $1 AND standing <> 'fenced'";
-const READMIT: &str = "UPDATE node SET standing = 'left' WHERE node = $1 AND standing = 'fenced'";
+const READMIT: &str = "UPDATE node SET standing = 'left', epoch = 0, beat = $2, fence = $3, vouched = $4, lease_ms = $5 \
+                       WHERE node = $1 AND standing = 'fenced' AND fence = $3 - 1";
 const SHOW_KEY: &str = "UPDATE node SET vkey = $2 WHERE node = $1";
 
 /// Whoever streams the log of the database. A role without rights of its own sees that they are there, not how they
@@ -77,7 +80,8 @@ pub fn standing_word(standing: Standing) -> &'static str {
         .map_or("", |(_, word)| word)
 }
 
-fn from_row(cells: Cells) -> Result<NodeRow, StoreError> {
+/// A row as far as it is vouched for.
+pub(crate) fn from_row(sealer: &dyn Sealer, cells: Cells) -> Result<NodeRow, StoreError> {
     let mut f = Fields::of(TABLE, cells);
     let word = Word {
         node: f.word("node", |n| NodeName::parse(n).ok())?,
@@ -92,11 +96,14 @@ fn from_row(cells: Cells) -> Result<NodeRow, StoreError> {
                 .map(|(standing, _)| *standing)
         })?,
     };
-    Ok(NodeRow {
+    let mut row = NodeRow {
         word,
         started_at: f.time("started_at")?,
         vkey: f.text_or_null("vkey")?,
-    })
+    };
+    let vouched = f.text_or_null("vouched")?;
+    row.word = vouch::believed(sealer, row.word, vouched.as_deref())?;
+    Ok(row)
 }
 
 fn lead_from(rows: Vec<Cells>) -> Result<Option<Lead>, StoreError> {
@@ -171,30 +178,36 @@ impl Store {
         if !self.is_shared() {
             return self.words_alone(epoch, lease).await;
         }
-        let mut slot = self.beats().lock().await;
-        let mut conn = match slot.take() {
+        let mut beats = self.beats().lock().await;
+        let mut conn = match beats.conn.take() {
             Some(conn) => conn,
             None => self.engine().connect().await?,
         };
-        let words = self.beat_on(&mut conn, epoch, lease).await;
-        match words {
+        beats.last += 1;
+        let word = Word {
+            node: self.name().clone(),
+            fence: self.fence(),
+            beat: beats.last,
+            epoch,
+            lease,
+            standing: Standing::Live,
+        };
+        match self.beat_on(&mut conn, &word).await {
             Ok(words) => {
-                *slot = Some(conn);
+                beats.conn = Some(conn);
                 Ok(words)
             }
             Err(failure) => Err(failure.into_error()),
         }
     }
 
-    async fn beat_on(
-        &self,
-        conn: &mut Conn,
-        epoch: Epoch,
-        lease: std::time::Duration,
-    ) -> Result<Option<Words>, Failure> {
-        let ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    async fn beat_on(&self, conn: &mut Conn, word: &Word) -> Result<Option<Words>, Failure> {
+        let sealer = &*self.ground().sealer;
+        let code = vouch::code(sealer, word).map_err(|e| Failure::plain(e.into()))?;
+        let ms = i64::try_from(word.lease.as_millis()).unwrap_or(i64::MAX);
         conn.begin_quick().await?;
-        let values = args![signed(epoch.0), ms, self.name().as_str(), signed(self.fence())];
+        let (name, fence) = (word.node.as_str(), signed(word.fence));
+        let values = args![signed(word.epoch.0), ms, name, fence, signed(word.beat), code];
         let written = conn.execute(BEAT, values).await?;
         let rows = conn.fetch(EVERY, Vec::new()).await?;
         let lead = conn.fetch(LEADER, Vec::new()).await?;
@@ -202,7 +215,10 @@ impl Store {
         if written != 1 {
             return Ok(None);
         }
-        let nodes: Result<Vec<_>, _> = rows.into_iter().map(|cells| Ok(from_row(cells)?.word)).collect();
+        let nodes: Result<Vec<_>, _> = rows
+            .into_iter()
+            .map(|cells| Ok(from_row(sealer, cells)?.word))
+            .collect();
         Ok(Some(Words {
             nodes: nodes.map_err(Failure::plain)?,
             lead: lead_from(lead).map_err(Failure::plain)?,
@@ -217,7 +233,8 @@ impl Store {
     ) -> Result<Option<Words>, StoreError> {
         let mut view = self.quick_view().await?;
         let rows = view.fetch(EVERY, Vec::new()).await?;
-        let rows: Result<Vec<_>, _> = rows.into_iter().map(from_row).collect();
+        let sealer = &*self.ground().sealer;
+        let rows: Result<Vec<_>, _> = rows.into_iter().map(|cells| from_row(sealer, cells)).collect();
         let own = rows?.into_iter().find(|row| row.word.node == *self.name());
         let Some(mut word) = own.map(|row| row.word).filter(|word| word.fence == self.fence()) else {
             return Ok(None);
@@ -254,11 +271,27 @@ impl Store {
         if !self.is_shared() {
             return Ok(());
         }
+        let beats = self.beats().lock().await;
         let mut conn = self.engine().connect().await?;
-        let values = args![self.name().as_str(), signed(self.fence())];
-        let done = conn.execute(LEAVE, values).await;
+        let done = self.leave_on(&mut conn, beats.last).await;
         conn.close().await;
-        done.map(drop).map_err(Failure::into_error)
+        done
+    }
+
+    /// The last word of this node: as the one before, and that it left.
+    async fn leave_on(&self, conn: &mut Conn, beat: u64) -> Result<(), StoreError> {
+        let rows = conn.fetch(EVERY, Vec::new()).await.map_err(Failure::into_error)?;
+        let sealer = &*self.ground().sealer;
+        for cells in rows {
+            let mut word = from_row(sealer, cells)?.word;
+            if word.node == *self.name() && word.fence == self.fence() {
+                word.standing = Standing::Left;
+                let code = vouch::code(sealer, &word)?;
+                let values = args![self.name().as_str(), signed(word.fence), signed(beat), code];
+                conn.execute(LEAVE, values).await.map_err(Failure::into_error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Every node.
@@ -268,7 +301,8 @@ impl Store {
     pub async fn nodes(&self) -> Result<(Vec<NodeRow>, Option<Lead>), StoreError> {
         let mut view = self.every().await?;
         let rows = view.fetch(EVERY, Vec::new()).await?;
-        let rows: Result<Vec<_>, _> = rows.into_iter().map(from_row).collect();
+        let sealer = &*self.ground().sealer;
+        let rows: Result<Vec<_>, _> = rows.into_iter().map(|cells| from_row(sealer, cells)).collect();
         Ok((rows?, lead_from(view.fetch(LEADER, Vec::new()).await?)?))
     }
 
@@ -384,8 +418,20 @@ impl Nodes<'_> {
     /// # Errors
     /// [`StoreError`].
     pub async fn readmit(&mut self, node: &NodeName, reason: &str) -> Result<bool, StoreError> {
-        self.change(node, ("node.readmit", READMIT), args![node.as_str()], reason)
-            .await
+        let rows = self.0.view().fetch(EVERY, Vec::new()).await?;
+        let ground = std::sync::Arc::clone(&self.0.view().ground);
+        for cells in rows {
+            let mut word = from_row(&*ground.sealer, cells)?.word;
+            if word.node == *node && word.standing == Standing::Fenced {
+                (word.standing, word.epoch) = (Standing::Left, Epoch(0));
+                (word.fence, word.beat) = (word.fence + 1, word.beat + 1);
+                let code = vouch::code(&*ground.sealer, &word)?;
+                let ms = i64::try_from(word.lease.as_millis()).unwrap_or(i64::MAX);
+                let values = args![node.as_str(), signed(word.beat), signed(word.fence), code, ms];
+                return self.change(node, ("node.readmit", READMIT), values, reason).await;
+            }
+        }
+        Ok(false)
     }
 }
 

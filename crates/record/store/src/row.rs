@@ -46,6 +46,11 @@ impl From<Option<&str>> for Arg {
         Self::TextOrNull(value.map(str::to_owned))
     }
 }
+impl From<Option<String>> for Arg {
+    fn from(value: Option<String>) -> Self {
+        Self::TextOrNull(value)
+    }
+}
 impl From<&[u8]> for Arg {
     fn from(value: &[u8]) -> Self {
         Self::Bytes(value.to_vec())

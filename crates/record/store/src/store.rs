@@ -19,8 +19,10 @@ pub struct StoreDeps {
     pub clock: Arc<dyn Clock>,
     /// Encryption under the tenants' keys.
     pub sealer: Arc<dyn Sealer>,
-    /// This node's name; two processes with one name fence each other.
+    /// This node's name.
     pub node: NodeName,
+    /// Where this process runs, if only one of this node can run there at a time: whoever ran there before has ended.
+    pub seat: Option<String>,
     /// The keys that nodes share, where there may be several.
     pub shelf: Option<Arc<dyn KeyShelf>>,
     /// Told of every commit in order, before the caller is answered: the place to publish facts.
@@ -48,11 +50,16 @@ struct Inner {
     stats: Arc<Stats>,
     /// The fence of this start.
     fence: u64,
-    /// The connection of beats, which wait for nobody.
-    beats: tokio::sync::Mutex<Option<Conn>>,
+    beats: tokio::sync::Mutex<Beats>,
     audience: Arc<Audience>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     done: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+/// The connection of beats, which wait for nobody, and the number of the last one.
+pub(crate) struct Beats {
+    pub(crate) conn: Option<Conn>,
+    pub(crate) last: u64,
 }
 
 const SELECT_HEAD: &str = "SELECT epoch, epoch_floor, log_size, log_at, id FROM epoch WHERE id = 1";
@@ -69,6 +76,7 @@ impl Store {
             sealer: deps.sealer,
             shelf: deps.shelf.filter(|_| engine.is_shared()),
             node: deps.node,
+            seat: deps.seat,
         });
         let (kills, kill_queue) = mpsc::channel(QUEUE_MAX);
         let (others, other_queue) = mpsc::channel(QUEUE_MAX);
@@ -98,7 +106,7 @@ impl Store {
             runtime.block_on(async move {
                 match Writer::start(writer_engine, writer_ground, writer_audience, writer_stats).await {
                     Ok(writer) => {
-                        drop(started.send(Ok(writer.fence())));
+                        drop(started.send(Ok(writer.begun())));
                         writer.work(queues).await;
                     }
                     Err(e) => drop(started.send(Err(e))),
@@ -113,7 +121,7 @@ impl Store {
             .map_err(|e| StoreError::Unavailable {
                 detail: e.to_string(),
             })?;
-        let fence = starting.await.map_err(|_| StoreError::Stopped)??;
+        let (fence, beat) = starting.await.map_err(|_| StoreError::Stopped)??;
         let inner = Inner {
             pulse: engine.apart(),
             engine,
@@ -122,7 +130,10 @@ impl Store {
             others,
             stats,
             fence,
-            beats: tokio::sync::Mutex::default(),
+            beats: tokio::sync::Mutex::new(Beats {
+                conn: None,
+                last: beat,
+            }),
             audience,
             stop: Mutex::new(Some(stop)),
             done: tokio::sync::Mutex::new(Some(finished)),
@@ -236,7 +247,11 @@ impl Store {
         &self.inner.engine
     }
 
-    pub(crate) fn beats(&self) -> &tokio::sync::Mutex<Option<Conn>> {
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.inner.ground
+    }
+
+    pub(crate) fn beats(&self) -> &tokio::sync::Mutex<Beats> {
         &self.inner.beats
     }
 

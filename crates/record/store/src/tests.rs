@@ -40,6 +40,7 @@ async fn store(folder: &tempfile::TempDir) -> Store {
             sealer: Arc::new(Open),
             node,
             shelf: None,
+            seat: Some("suite".to_owned()),
             observer: None,
         },
     )

@@ -122,6 +122,7 @@ pub(crate) struct Ground {
     /// Where other nodes may be on the store.
     pub(crate) shelf: Option<Arc<dyn KeyShelf>>,
     pub(crate) node: NodeName,
+    pub(crate) seat: Option<String>,
 }
 
 /// Rows as one transaction or one reader sees them.

@@ -21,6 +21,7 @@ use crate::idempotency;
 use crate::log;
 use crate::node;
 use crate::row::{Cell, Fields, args, signed};
+use crate::seat;
 use crate::tx::{Audience, Entry, Ground, Head, Receipt, StagedEntry, Tx, View};
 
 /// Called for every committed transaction, in the order of positions, before its caller gets the answer.
@@ -87,6 +88,8 @@ pub(crate) struct Writer {
     audience: Arc<Audience>,
     conn: Option<Conn>,
     fence: u64,
+    /// The last beat under this name when it started.
+    beat: u64,
     /// Last sequence number and pseudonym of tenants, valid while the log has `known_size` entries.
     seqs: BTreeMap<TenantId, u64>,
     references: BTreeMap<TenantId, Arc<str>>,
@@ -106,9 +109,6 @@ const SELECT_HEAD: &str = "SELECT epoch.epoch, epoch.epoch_floor, epoch.log_size
                            AND lease.fence = node.fence) \
                            FROM epoch, node WHERE epoch.id = 1 AND node.node = $1";
 const UPDATE_HEAD: &str = "UPDATE epoch SET epoch = $1, epoch_floor = $2, log_size = $3, log_at = $4 WHERE id = 1 AND log_size = $5";
-const REGISTER_NODE: &str = "INSERT INTO node (node, fence, started_at) VALUES ($1, 1, $2) \
-                             ON CONFLICT (node) DO UPDATE SET fence = node.fence + 1, started_at = excluded.started_at, \
-                             standing = 'live' WHERE node.standing NOT IN ('fenced', 'invited') RETURNING fence";
 const SIZE: &str = "SELECT log_size FROM epoch WHERE id = 1";
 
 impl Writer {
@@ -120,22 +120,13 @@ impl Writer {
         stats: Arc<Stats>,
     ) -> Result<Self, StoreError> {
         let mut conn = engine.connect().await?;
-        let started = args![ground.node.as_str(), ground.clock.now()];
+        let before = seat::require_free(&mut conn, &ground, engine.is_shared()).await?;
         conn.begin().await.map_err(Failure::into_error)?;
-        let rows = conn
-            .fetch(REGISTER_NODE, started)
-            .await
-            .map_err(Failure::into_error)?;
+        let (fence, beat) = seat::begin(&mut conn, &ground, before).await?;
         let size = conn.fetch(SIZE, Vec::new()).await.map_err(Failure::into_error)?;
         conn.execute("COMMIT", Vec::new())
             .await
             .map_err(Failure::into_error)?;
-        let Some(cells) = rows.into_iter().next() else {
-            return Err(StoreError::NotAdmitted {
-                node: ground.node.to_string(),
-            });
-        };
-        let fence = Fields::of("node", cells).number("fence")?;
         let size = Fields::of("epoch", size.into_iter().next().unwrap_or_default()).number("log_size")?;
         audience.start_at(size);
         Ok(Self {
@@ -145,6 +136,7 @@ impl Writer {
             audience,
             conn: Some(conn),
             fence,
+            beat,
             seqs: BTreeMap::new(),
             references: BTreeMap::new(),
             known_size: 0,
@@ -152,8 +144,9 @@ impl Writer {
         })
     }
 
-    pub(crate) fn fence(&self) -> u64 {
-        self.fence
+    /// The fence of this start, and the last beat before it.
+    pub(crate) fn begun(&self) -> (u64, u64) {
+        (self.fence, self.beat)
     }
 
     /// Works until the store is closed and the queues are empty.

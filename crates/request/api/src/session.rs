@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use axum::extract::FromRequestParts;
 use bailiwick_base::{Digest, OperatorId, Sha256, Time, json, limits};
 use bailiwick_inventory::{Operator, installation};
+use bailiwick_store::{Once, OnceKind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
@@ -57,6 +58,11 @@ struct Claims {
 }
 
 /// A session whose signature and times hold.
+/// How long the store that nodes share may take to say whether another one took a session.
+const SHARED_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How long a session is kept there past its end.
+const KEPT: Duration = Duration::from_secs(60);
+
 struct Verified {
     operator: OperatorId,
     jti: String,
@@ -120,6 +126,9 @@ impl FromRequestParts<Deps> for Session {
                 deps.sessions
                     .take(used, asked, now)
                     .map_err(|taken| used_up(&taken))?;
+                if !only_stops(&parts.uri) {
+                    require_first(deps, session, asked, now).await?;
+                }
             }
         }
         Ok(Self {
@@ -139,6 +148,42 @@ fn asked(parts: &Parts, idempotency: Option<&str>) -> Option<Digest> {
     sha.update_field(parts.uri.path().as_bytes());
     sha.update_field(key.as_bytes());
     Some(sha.finish())
+}
+
+/// Whether a command can do nothing but stop something. It does not wait for the store that nodes share, which may be
+/// what is away: within its minute such a session may stop the same and more at another node.
+fn only_stops(uri: &http::Uri) -> bool {
+    let path = uri.path();
+    path.starts_with("/v1/") && (path.ends_with("/kill") || path.ends_with("/suspend"))
+}
+
+/// Uses a session up at every node; this one has looked at its own memory before.
+async fn require_first(
+    deps: &Deps,
+    session: &Verified,
+    asked: Option<Digest>,
+    now: Time,
+) -> Result<(), RouteError> {
+    let mut sha = Sha256::new();
+    sha.update_field(session.operator.to_string().as_bytes());
+    sha.update_field(session.jti.as_bytes());
+    let what = Once {
+        kind: OnceKind::Session,
+        once: sha.finish(),
+        asked,
+        ends_at: session.expires.after(KEPT),
+    };
+    let tenant = installation();
+    let taking = deps.store.take_once(&tenant, what, now);
+    match tokio::time::timeout(SHARED_ANSWER_MAX, taking).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(used_up(&Taken::Used)),
+        Ok(Err(_)) | Err(_) => Err(RouteError::unavailable(
+            "session.unknown",
+            "the store that all nodes share does not answer: nobody can tell whether this session was used",
+        )
+        .hint("ask again; what only stops, `kill` and `suspend`, does not wait for it")),
+    }
 }
 
 fn used_up(taken: &Taken) -> RouteError {

@@ -195,6 +195,9 @@ pub async fn advance_keys(deps: &Deps) {
 
 /// The same for one tenant.
 pub(crate) async fn advance(deps: &Deps, tenant: &TenantId) -> Result<(), RouteError> {
+    if !deps.has_duty() {
+        return Ok(());
+    }
     let keys = deps.cell.load().signing_keys(tenant).to_vec();
     if keys.is_empty() {
         return record_first(deps, tenant).await;
@@ -220,11 +223,11 @@ fn context(deps: &Deps, tenant: &TenantId) -> Result<Context, RouteError> {
         .ids
         .uuid()
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    Ok(Context::new(
+    Ok(deps.duty(Context::new(
         Reach::from(tenant),
         Actor::System("key-schedule"),
         RequestId(id),
-    ))
+    )))
 }
 
 /// Keys that were made before there was a record of them.

@@ -227,6 +227,20 @@ impl Engine {
         }
     }
 
+    /// A transaction beside the writer's, on a connection that is kept for the next; ends with [`Conn::keep`].
+    pub(crate) async fn short(&self) -> Result<Conn, StoreError> {
+        match self {
+            Self::Postgres { readers, .. } => {
+                let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+                let begun = readers.begin_with(begin).await;
+                Ok(Conn::PostgresRead(
+                    begun.map_err(|e| postgres::error(e).into_error())?,
+                ))
+            }
+            Self::Sqlite { .. } => self.connect().await,
+        }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Postgres { readers, .. } => readers.close().await,
@@ -312,6 +326,17 @@ impl Conn {
     /// every statement names its tenant itself.
     pub(crate) async fn name_tenant(&mut self, tenant: &str) -> Result<(), Failure> {
         on!(self, _c => Ok(()), c => postgres::name_tenant(c, tenant).await)
+    }
+
+    /// Commits a transaction of [`Engine::short`].
+    pub(crate) async fn keep(self) -> Result<(), Failure> {
+        match self {
+            Self::PostgresRead(tx) => tx.commit().await.map_err(postgres::error),
+            other => {
+                other.close().await;
+                Ok(())
+            }
+        }
     }
 
     pub(crate) async fn close(self) {

@@ -417,6 +417,25 @@ pub(crate) async fn open(
     sealer: &Arc<TestSealer>,
     seen: Option<&Arc<Mutex<Vec<Receipt>>>>,
 ) -> Result<Store, StoreError> {
+    opened(place, (node, "suite"), (clock, sealer), seen).await
+}
+
+/// The same process name at another place.
+pub(crate) async fn seated(
+    place: &Place,
+    who: (&str, &str),
+    clock: &Arc<ManualClock>,
+    sealer: &Arc<TestSealer>,
+) -> Result<Store, StoreError> {
+    opened(place, who, (clock, sealer), None).await
+}
+
+async fn opened(
+    place: &Place,
+    (node, seat): (&str, &str),
+    (clock, sealer): (&Arc<ManualClock>, &Arc<TestSealer>),
+    seen: Option<&Arc<Mutex<Vec<Receipt>>>>,
+) -> Result<Store, StoreError> {
     let observer = seen
         .cloned()
         .map(|seen| -> Observer { Box::new(move |receipt| seen.lock().unwrap().push(receipt.clone())) });
@@ -425,6 +444,7 @@ pub(crate) async fn open(
         sealer: sealer.clone(),
         node: NodeName::parse(node).unwrap(),
         shelf: None,
+        seat: Some(seat.to_owned()),
         observer,
     };
     Store::open(place.config.clone(), deps).await

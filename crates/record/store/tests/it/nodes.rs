@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bailiwick_base::{Clock, Digest, Epoch, NodeName};
 use bailiwick_node::Standing;
-use bailiwick_store::{Reach, StoreError, Tx};
+use bailiwick_store::{Once, OnceKind, Reach, StoreError, Tx};
 
 use crate::bed::{self, Bed};
 
@@ -205,4 +205,203 @@ pub(crate) async fn a_node_that_left_says_so(bed: Bed) {
         Standing::Live
     };
     assert_eq!(standing(&bed, "node-2").await, expected);
+}
+
+/// What another node hears of `node-2`.
+async fn heard(bed: &Bed) -> bailiwick_node::Word {
+    let words = bed.store.beat(Epoch(1), LEASE).await.unwrap().unwrap();
+    words
+        .nodes
+        .into_iter()
+        .find(|word| word.node == name("node-2"))
+        .unwrap()
+}
+
+pub(crate) async fn a_word_is_believed_only_as_a_node_said_it(bed: Bed) {
+    let other = beside(&bed).await;
+    if !other.store.is_shared() {
+        return;
+    }
+    assert_eq!(heard(&bed).await.epoch, Epoch(0), "it has said nothing yet");
+    other.store.beat(Epoch(5), LEASE).await.unwrap();
+    let said = heard(&bed).await;
+    assert_eq!(
+        (said.epoch, said.lease, said.standing),
+        (Epoch(5), LEASE, Standing::Live)
+    );
+    let mut raw = bed.raw().await;
+    for change in [
+        "epoch = 9",
+        "beat = beat + 1",
+        "lease_ms = 1",
+        "standing = 'left'",
+        "standing = 'invited'",
+        "fence = 0",
+        "vouched = NULL",
+        "vouched = (SELECT vouched FROM node WHERE node = 'node-1')",
+    ] {
+        raw.run("CREATE TEMP TABLE kept AS SELECT * FROM node WHERE node = 'node-2'")
+            .await
+            .unwrap();
+        raw.run(&format!("UPDATE node SET {change} WHERE node = 'node-2'"))
+            .await
+            .unwrap();
+        let altered = heard(&bed).await;
+        assert_eq!(
+            (altered.epoch, altered.standing),
+            (Epoch(0), Standing::Live),
+            "{change}"
+        );
+        assert_eq!(altered.lease, Duration::from_secs(30), "{change}");
+        raw.run(
+            "UPDATE node SET (epoch, beat, fence, lease_ms, standing, vouched) = \
+                 (SELECT epoch, beat, fence, lease_ms, standing, vouched FROM kept) WHERE node = 'node-2'",
+        )
+        .await
+        .unwrap();
+        raw.run("DROP TABLE kept").await.unwrap();
+        assert_eq!(heard(&bed).await, said, "{change}");
+    }
+    // What an operator says of it has an entry, and changes nothing of what it said itself.
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .drain(&name("node-2"), true, "upgrade")
+            .await)
+        .await
+    );
+    assert_eq!(heard(&bed).await.epoch, Epoch(5));
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .drain(&name("node-2"), false, "done")
+            .await)
+        .await
+    );
+    assert!(changed(&bed, async |tx| tx.node().fence(&name("node-2"), "stolen").await).await);
+    let fenced = heard(&bed).await;
+    assert_eq!(
+        (fenced.epoch, fenced.lease, fenced.standing),
+        (Epoch(0), LEASE, Standing::Fenced)
+    );
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .readmit(&name("node-2"), "looked at")
+            .await)
+        .await
+    );
+    assert_eq!(heard(&bed).await.standing, Standing::Left);
+}
+
+pub(crate) async fn a_second_process_under_a_name_is_refused_while_the_first_lives(bed: Bed) {
+    let other = beside(&bed).await;
+    if !other.store.is_shared() {
+        return;
+    }
+    let lease = Duration::from_secs(1);
+    other.store.beat(Epoch(0), lease).await.unwrap();
+    let elsewhere = || bed::seated(&bed.place, ("node-2", "elsewhere"), &bed.clock, &bed.sealer);
+    let beating = async {
+        loop {
+            drop(tokio::time::timeout(Duration::from_millis(100), std::future::pending::<()>()).await);
+            assert!(
+                other.store.beat(Epoch(0), lease).await.unwrap().is_some(),
+                "it goes on"
+            );
+        }
+    };
+    let refused = tokio::select! {
+        refused = elsewhere() => refused,
+        () = beating => unreachable!("it beats for ever"),
+    };
+    assert_eq!(refused.err().unwrap().code(), "store.node-runs");
+    // Silent for as long as it may answer: it cannot any more, and writes nothing from here on.
+    let second = elsewhere().await.unwrap();
+    assert_eq!(other.store.beat(Epoch(0), lease).await.unwrap(), None);
+    assert!(second.beat(Epoch(0), lease).await.unwrap().is_some());
+    // Whoever left said so, and is followed at once, from anywhere.
+    second.leave().await.unwrap();
+    second.close().await;
+    bed::seated(&bed.place, ("node-2", "third"), &bed.clock, &bed.sealer)
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn what_one_node_took_works_at_no_other(bed: Bed) {
+    let acme = bed.tenant("acme").await;
+    let globex = bed.tenant("globex").await;
+    let other = beside(&bed).await;
+    let now = bed.clock.now();
+    let once = |text: &str, asked: Option<&str>| Once {
+        kind: OnceKind::Assertion,
+        once: Digest::of(text.as_bytes()),
+        asked: asked.map(|asked| Digest::of(asked.as_bytes())),
+        ends_at: now.after(Duration::from_secs(60)),
+    };
+    let shared = other.store.is_shared();
+    assert!(bed.store.take_once(&acme, once("a", None), now).await.unwrap());
+    assert_eq!(
+        other.store.take_once(&acme, once("a", None), now).await.unwrap(),
+        !shared
+    );
+    assert_eq!(
+        other
+            .store
+            .take_once(&acme, once("a", Some("x")), now)
+            .await
+            .unwrap(),
+        !shared
+    );
+    // Another tenant's, another kind's, or another one.
+    assert!(
+        other
+            .store
+            .take_once(&globex, once("a", None), now)
+            .await
+            .unwrap()
+    );
+    let session = Once {
+        kind: OnceKind::Session,
+        ..once("a", None)
+    };
+    assert!(other.store.take_once(&acme, session, now).await.unwrap());
+    assert!(
+        bed.store
+            .take_once(&acme, once("b", Some("x")), now)
+            .await
+            .unwrap()
+    );
+    assert!(
+        other
+            .store
+            .take_once(&acme, once("b", Some("x")), now)
+            .await
+            .unwrap(),
+        "the same again"
+    );
+    assert_eq!(
+        other
+            .store
+            .take_once(&acme, once("b", Some("y")), now)
+            .await
+            .unwrap(),
+        !shared
+    );
+    if shared {
+        // What is over goes with the next that comes.
+        let later = now.after(Duration::from_secs(61));
+        let next = Once {
+            ends_at: later.after(Duration::from_secs(60)),
+            ..once("c", None)
+        };
+        assert!(bed.store.take_once(&acme, next, later).await.unwrap());
+        let mut raw = bed.raw().await;
+        raw.see("acme").await;
+        assert_eq!(
+            raw.number("SELECT count(*) FROM used_once WHERE tenant = 'acme'")
+                .await,
+            1
+        );
+    }
 }

@@ -60,7 +60,10 @@ both_engines! {
         a_leaders_duty_is_refused_under_an_older_term,
         an_invitation_is_used_once_and_in_time,
         what_others_committed_is_told_first_and_once,
-        a_node_that_left_says_so;
+        a_node_that_left_says_so,
+        a_word_is_believed_only_as_a_node_said_it,
+        a_second_process_under_a_name_is_refused_while_the_first_lives,
+        what_one_node_took_works_at_no_other;
     cases:
         the_log_has_no_gap,
         a_repeated_command_is_one_command,

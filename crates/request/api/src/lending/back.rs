@@ -116,11 +116,11 @@ async fn take(deps: &Deps, lease: &Lease, step: LeaseStep) -> Result<Lease, Stop
 
 fn context(deps: &Deps, lease: &Lease) -> Result<Context, Stopped> {
     let request = RequestId(deps.ids.uuid()?);
-    Ok(Context::new(
+    Ok(deps.duty(Context::new(
         Reach::from(lease.id.tenant()),
         Actor::System("lease"),
         request,
-    ))
+    )))
 }
 
 async fn write(deps: &Deps, t: Transition<Lease>) -> Result<Lease, Stopped> {

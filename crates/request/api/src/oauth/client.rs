@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::error::OauthError;
 use super::form::Form;
+use super::once;
 use crate::Deps;
 use crate::effective::View;
 use crate::issue::Requester;
@@ -22,7 +23,7 @@ fn by_certificate(deps: &Deps, tenant: &TenantId, form: &Form, shown: Digest) ->
 }
 
 /// The client of the form, once it proved to hold its key.
-pub(super) fn authenticate(
+pub(super) async fn authenticate(
     deps: &Deps,
     tenant: &TenantId,
     form: &Form,
@@ -55,27 +56,31 @@ pub(super) fn authenticate(
             "`client_id` and the assertion name different clients".to_owned(),
         ));
     }
-    let snapshot = deps.cell.load();
-    let client = snapshot
-        .client(assertion.untrusted_client())
-        .ok_or(AssertionError::Client)
-        .map_err(refused)?;
-    let verified = deps
-        .assertions
-        .verify(&assertion, client, &deps.issuer(tenant), deps.clock.now())
-        .map_err(refused)?;
-    let identity = client.identity.clone();
+    let (verified, identity) = {
+        let snapshot = deps.cell.load();
+        let client = snapshot
+            .client(assertion.untrusted_client())
+            .ok_or(AssertionError::Client)
+            .map_err(refused)?;
+        let verified = deps
+            .assertions
+            .verify(&assertion, client, &deps.issuer(tenant), deps.clock.now())
+            .map_err(refused)?;
+        (verified, client.identity.clone())
+    };
+    let used = (verified.token_hash, verified.expires_at);
+    once::require_first(deps, tenant, used, || refused(AssertionError::Replayed)).await?;
     Ok(Requester::Client(verified.client, identity, verified.composition))
 }
 
 /// The client of the form, whose identity may act now. Where a token is asked for, the decision says that.
-pub(super) fn authenticate_living(
+pub(super) async fn authenticate_living(
     deps: &Deps,
     tenant: &TenantId,
     form: &Form,
     certificate: Option<Digest>,
 ) -> Result<Requester, OauthError> {
-    let requester = authenticate(deps, tenant, form, certificate)?;
+    let requester = authenticate(deps, tenant, form, certificate).await?;
     if let Requester::Client(_, identity, _) = &requester {
         require_living(deps, identity)?;
     }

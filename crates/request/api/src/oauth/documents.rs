@@ -13,6 +13,7 @@ use bailiwick_outbound::{AddressRule, Destination, FetchConfig, FetchError, Need
 use serde_json::Value;
 
 use super::error::OauthError;
+use super::federation::UsedError;
 use super::public::Known;
 use crate::Deps;
 
@@ -256,5 +257,8 @@ pub(super) async fn proven(
     let once = (Some(asserted.once), Some(asserted.issued_at), asserted.expires_at);
     deps.federation
         .take_once(tenant, client, once, keys.since, now)
-        .map_err(|e| super::public::invalid(e.to_string()))
+        .map_err(|e| super::public::invalid(e.to_string()))?;
+    let used = (super::once::of_issuer(client, asserted.once), asserted.expires_at);
+    let replayed = || super::public::invalid(UsedError::Before.to_string());
+    super::once::require_first(deps, tenant, used, replayed).await
 }

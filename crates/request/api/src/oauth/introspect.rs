@@ -38,8 +38,9 @@ pub(crate) async fn handler(
 ) -> Result<Response, Response> {
     let tenant = served(&deps, &slug).map_err(IntoResponse::into_response)?;
     let form = form::read(&parts.headers, body).await?;
-    let (client, answer) =
-        introspected(&deps, &tenant, &parts, &form).map_err(IntoResponse::into_response)?;
+    let (client, answer) = introspected(&deps, &tenant, &parts, &form)
+        .await
+        .map_err(IntoResponse::into_response)?;
     if !is_signed_wanted(&parts.headers) {
         return Ok(no_store((StatusCode::OK, axum::Json(answer)).into_response()));
     }
@@ -47,14 +48,14 @@ pub(crate) async fn handler(
     signed.map_err(IntoResponse::into_response)
 }
 
-fn introspected(
+async fn introspected(
     deps: &Deps,
     tenant: &TenantId,
     parts: &Parts,
     form: &Form,
 ) -> Result<(ClientId, Value), OauthError> {
     let Requester::Client(client, identity, _) =
-        authenticate_living(deps, tenant, form, Presented::of(parts).certificate)?
+        authenticate_living(deps, tenant, form, Presented::of(parts).certificate).await?
     else {
         return Err(bad("invalid_request", "tokens are introspected by a client"));
     };

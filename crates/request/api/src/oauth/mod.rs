@@ -8,6 +8,7 @@ pub(crate) mod federation;
 mod form;
 pub(crate) mod introspect;
 pub(crate) mod metadata;
+mod once;
 mod proof;
 mod public;
 pub(crate) mod revoke;

@@ -117,7 +117,7 @@ pub(super) async fn caller(
         {
             return described(deps, tenant, form, &url).await;
         }
-        return keyed(deps, tenant, form, certificate);
+        return keyed(deps, tenant, form, certificate).await;
     };
     if documents::is_url(id) {
         return described(deps, tenant, form, id).await;
@@ -125,7 +125,7 @@ pub(super) async fn caller(
     match known(deps, tenant, id).await {
         Ok(known) => Ok(Caller::Public(known.id)),
         // A client of an identity may be known by the certificate of its connection.
-        Err(_) if certificate.is_some() => keyed(deps, tenant, form, certificate),
+        Err(_) if certificate.is_some() => keyed(deps, tenant, form, certificate).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -148,13 +148,13 @@ pub(super) async fn ending(
     caller(deps, tenant, form, certificate).await
 }
 
-fn keyed(
+async fn keyed(
     deps: &Deps,
     tenant: &TenantId,
     form: &Form,
     certificate: Option<Digest>,
 ) -> Result<Caller, OauthError> {
-    match authenticate(deps, tenant, form, certificate)? {
+    match authenticate(deps, tenant, form, certificate).await? {
         Requester::Client(client, identity, _) => Ok(Caller::Keyed(client, identity)),
         _ => Err(invalid("a client is needed here".to_owned())),
     }

@@ -219,7 +219,7 @@ async fn write(deps: &Deps, subscription: &Subscription, progress: Progress) -> 
         Ok(Vec::new())
     };
     deps.store
-        .transact(context(deps, subscription)?, work)
+        .transact(deps.duty(context(deps, subscription)?), work)
         .await
         .map(drop)
 }
@@ -267,7 +267,10 @@ async fn give_up(deps: &Deps, subscription: &Subscription, why: &str) -> Result<
         }
         Ok(Vec::new())
     };
-    let done = deps.store.transact(context(deps, subscription)?, work).await;
+    let done = deps
+        .store
+        .transact(deps.duty(context(deps, subscription)?), work)
+        .await;
     match done {
         Ok(_) | Err(CommandError::Route(_)) => Ok(()),
         Err(CommandError::Store(error)) => Err(error),

@@ -62,6 +62,6 @@ async fn workload(
     let mut after = rules(deps);
     after.retain(|rule| rule.issuer == first.issuer);
     let (rule, since) = chosen(deps, &after, &attested)?;
-    let requester = taken(deps, tenant, &attested, (rule, since))?;
+    let requester = taken(deps, tenant, &attested, (rule, since)).await?;
     Ok((requester, attested))
 }

@@ -20,7 +20,7 @@ pub(super) async fn granted(
     form: &Form,
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
-    let requester = authenticate(deps, tenant, form, shown.certificate())?;
+    let requester = authenticate(deps, tenant, form, shown.certificate()).await?;
     composition::settle(deps, &requester).await?;
     require_resource(deps, tenant, form)?;
     let task = task_of(deps, tenant, form, &requester)?;

@@ -15,7 +15,9 @@ use super::{details, id_jag, require_resource};
 use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::oauth::error::{OauthError, bad, refused};
+use crate::oauth::federation::UsedError;
 use crate::oauth::form::Form;
+use crate::oauth::once;
 use crate::oauth::proof::Shown;
 
 /// Rules that the log tells of, for one workload that none admits.
@@ -98,7 +100,7 @@ async fn workload(
         .collect();
     let (rule, since) = chosen(deps, &rules, &attested)?;
     id_jag::require_client(deps, tenant, (form, shown), &attested, rule).await?;
-    let requester = taken(deps, tenant, &attested, (rule, since))?;
+    let requester = taken(deps, tenant, &attested, (rule, since)).await?;
     Ok((requester, attested))
 }
 
@@ -130,7 +132,7 @@ pub(super) fn chosen<'a>(
 }
 
 /// Uses the evidence up.
-pub(super) fn taken(
+pub(super) async fn taken(
     deps: &Deps,
     tenant: &TenantId,
     attested: &Attested,
@@ -139,6 +141,14 @@ pub(super) fn taken(
     deps.federation
         .take(tenant, attested, since, deps.clock.now())
         .map_err(|e| bad("invalid_grant", e.to_string()))?;
+    if let Some(token) = attested.once {
+        let used = (
+            once::of_issuer(&attested.issuer.issuer, token),
+            attested.expires_at,
+        );
+        let replayed = || bad("invalid_grant", UsedError::Before.to_string());
+        once::require_first(deps, tenant, used, replayed).await?;
+    }
     Ok(Requester::Workload(
         rule.id.clone(),
         rule.identity.clone(),

@@ -50,7 +50,7 @@ pub(super) async fn granted(
     form: &Form,
     shown: &Shown,
 ) -> Result<wire::Token, OauthError> {
-    let requester = authenticate(deps, tenant, form, shown.certificate())?;
+    let requester = authenticate(deps, tenant, form, shown.certificate()).await?;
     composition::settle(deps, &requester).await?;
     let bound = bound(deps, tenant, &requester, shown)?;
     let Requester::Client(client, identity, _) = requester else {
