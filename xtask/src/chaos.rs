@@ -3,6 +3,7 @@
 //!
 //! - `durability [--lives N] [--seed S] [--release]`: kill -9 under 64 callers, three lists compared
 //! - `kills [--runs N] [--seed S] [--nodes N] [--release]`: kills under load, each receipt against what was seen outside
+//! - `faults`: every call of the service's disk with every fault, in process
 //! - `planted [BUG]`: builds with a planted bug and expects the lanes to catch it
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,10 +31,23 @@ const CATCHERS: [(&str, &[&str]); 2] = [
 pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
     match rest.split_first() {
         Some((run, rest)) if run == "durability" => durability(repo, rest),
+        Some((run, [])) if run == "faults" => faults(repo),
         Some((run, rest)) if run == "kills" => kills(repo, rest),
         Some((run, rest)) if run == "planted" => planted(repo, rest),
-        _ => Err(Fail::usage("the runs are `durability`, `kills` and `planted`")),
+        _ => Err(Fail::usage("the runs are `durability`, `faults`, `kills` and `planted`")),
     }
+}
+
+fn faults(repo: &Repo) -> Outcome<bool> {
+    let (date, commit) = (today(repo)?, commit(repo)?);
+    let results = repo.read(RESULTS)?;
+    let of_commit = results.lines().filter(|line| line.contains(&commit));
+    let begun: Vec<&str> = of_commit.collect();
+    crate::fault_loop::run(repo, &begun.join("\n"), |range, figures, outcome| {
+        let seed = next_seed(&repo.read(RESULTS)?);
+        let line = format!("| {date} | {commit} | debug | {seed} | {range} | {figures} | {outcome} |\n");
+        repo.write(RESULTS, &(repo.read(RESULTS)? + &line))
+    })
 }
 
 fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {

@@ -13,6 +13,7 @@ pub mod chaos;
 pub mod ci;
 pub mod demo;
 pub mod fail;
+mod fault_loop;
 pub mod generate;
 pub mod metadata;
 pub mod new;
@@ -34,7 +35,7 @@ usage: cargo xtask COMMAND
   demo [ARGS]        build the binary and run `bailiwick demo`
   test [LANE ...]    set up what is missing, then run every check and test
   bench [GOAL ...]   measure floors, peers and Bailiwick; write docs/benchmarks.md
-  chaos durability|kills|planted ...
+  chaos durability|faults|kills|planted ...
                      long runs; each appends to tests/e2e/results.md
   sim --seeds N | --seed S | --planted
                      whole installations from a seed; long runs are appended to

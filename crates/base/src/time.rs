@@ -99,6 +99,12 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Time;
     /// Time since some fixed start; never goes back.
     fn monotonic(&self) -> Duration;
+    /// Whether the wall clock has just leapt, so that nobody can tell what has expired.
+    fn is_doubted(&self) -> bool {
+        false
+    }
+    /// `past` has been: time goes on from there at least.
+    fn go_on_from(&self, _past: Time) {}
 }
 
 /// A clock that moves only when told to, for tests and simulation.

@@ -60,6 +60,8 @@ pub struct Config {
     pub base_url: String,
     /// Name of this node; part of its decision log's origin.
     pub node: String,
+    /// Start although the clock is more than 10 minutes behind the last record: recorded, and every token is dead.
+    pub danger_clock_set_back: bool,
     /// Listener.
     pub listen: Listen,
     /// Store.
@@ -333,6 +335,7 @@ impl Default for Config {
             data: PathBuf::from("bailiwick-data"),
             base_url: String::new(),
             node: "node-1".to_owned(),
+            danger_clock_set_back: false,
             listen: Listen {
                 address: "127.0.0.1:8787".to_owned(),
                 insecure: false,

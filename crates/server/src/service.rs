@@ -478,6 +478,9 @@ async fn ground(
     }
     let (logs, witness) =
         open_logs(config, base_url, (&clock, disk), (&keyring, &ids), &store, &cell).await?;
+    let past = store.last_at().await.context("store")?.max(logs.log.last_at()?);
+    let is_accepted = config.danger_clock_set_back;
+    bailiwick_api::go_on_from(past.unwrap_or_default(), &*clock, (&store, &ids), is_accepted).await?;
     bailiwick_keys::ceremony::mark_used(&config.data).context("keys")?;
     let origin = logs.state.origin.clone();
     Ok(Ground {

@@ -4,6 +4,7 @@ mod advisories;
 mod arrows;
 mod caps;
 pub mod coverage;
+pub mod degraded;
 mod dependencies;
 mod documents;
 mod invariants;
@@ -19,6 +20,7 @@ use std::fmt;
 
 pub use advisories::{SNAPSHOT, snapshot};
 pub use coverage::{Coverage, Paragraph, Section};
+pub use degraded::{Degraded, DegradedCell, DegradedMode};
 pub use documents::RECORDS;
 
 use self::dependencies::Reached;
@@ -80,11 +82,12 @@ impl House {
 
 type Rule = fn(&House) -> Outcome<Vec<Finding>>;
 
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 18] = [
     ("advisories", advisories::advisories),
     ("arrows", arrows::arrows),
     ("caps", caps::caps),
     ("coverage", coverage::coverage),
+    ("degraded", degraded::degraded),
     ("drift", generate::drift),
     ("duplicates", dependencies::duplicates),
     ("engine", sql::engine),

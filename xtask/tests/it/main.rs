@@ -10,6 +10,8 @@ mod caps;
 #[cfg(test)]
 mod coverage;
 #[cfg(test)]
+mod degraded;
+#[cfg(test)]
 mod dependencies;
 #[cfg(test)]
 mod documents;

@@ -10,3 +10,4 @@ mod composition;
 mod hostile_names;
 mod json_suite;
 mod public_key;
+mod steady;

@@ -9,6 +9,8 @@ pub enum DenyReason {
     ArgumentOutOfScope,
     /// An ancestor in the act chain is dead.
     ActorRevoked,
+    /// The clock of this enforcement point has just leapt, and what has expired is not known.
+    ClockUntrusted,
     /// The token says another composition than the one its identity has declared.
     CompositionChanged,
     /// The identity has declared a composition, and whoever asks for a token states none.
@@ -69,9 +71,10 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, for the reference page and for tests.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::ArgumentOutOfScope,
         Self::ActorRevoked,
+        Self::ClockUntrusted,
         Self::CompositionChanged,
         Self::CompositionMissing,
         Self::EvaluationFailed,
@@ -119,6 +122,7 @@ impl DenyReason {
         match self {
             Self::ArgumentOutOfScope => "grant.argument-out-of-scope",
             Self::ActorRevoked => "token.actor-revoked",
+            Self::ClockUntrusted => "clock.untrusted",
             Self::CompositionChanged => "composition.changed",
             Self::CompositionMissing => "composition.missing",
             Self::EvaluationFailed => "policy.evaluation-failed",
@@ -156,6 +160,9 @@ impl DenyReason {
         match self {
             Self::ArgumentOutOfScope => "a condition on an argument of the call does not hold",
             Self::ActorRevoked => "an ancestor in the act chain is dead",
+            Self::ClockUntrusted => {
+                "the clock of this enforcement point has just leapt, and what has expired is not known"
+            }
             Self::CompositionChanged => {
                 "the token says another composition than the one its identity has declared"
             }

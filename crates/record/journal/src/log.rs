@@ -474,6 +474,17 @@ impl DecisionLog {
         Ok(cursor.frame()?.map(|(frame, _)| LogEntry::from_frame(&frame)))
     }
 
+    /// When the newest entry was recorded.
+    ///
+    /// # Errors
+    /// As [`DecisionLog::entry`].
+    pub fn last_at(&self) -> Result<Option<Time>, JournalError> {
+        let last = self.size().checked_sub(1);
+        let entry = last.map(|last| self.entry(last)).transpose()?.flatten();
+        let at = entry.map(|entry| entry.leaf().map(|leaf| leaf.at)).transpose()?;
+        Ok(at.map(|at| Time::from_micros(i64::try_from(at).unwrap_or(i64::MAX))))
+    }
+
     /// Hands `each` the newest entries in order: every one from `since` on and a few before it, of the last
     /// `entries_max` at most. `true` when entries since then were left out.
     ///

@@ -132,6 +132,24 @@ impl Opening {
 }
 
 impl Store {
+    /// When the newest entry was recorded.
+    ///
+    /// # Errors
+    /// As [`Store::entries`]; [`StoreError::LogCorrupt`] when it cannot be read.
+    pub async fn last_at(&self) -> Result<Option<Time>, StoreError> {
+        let last = self.position().await?.0.0.saturating_sub(1);
+        let Some(entry) = self.entries(last, 1).await?.pop() else {
+            return Ok(None);
+        };
+        let leaf = Leaf::decode(&entry.leaf).map_err(|_| StoreError::LogCorrupt {
+            index: last,
+            what: "it is no leaf",
+        })?;
+        Ok(Some(Time::from_micros(
+            i64::try_from(leaf.at).unwrap_or(i64::MAX),
+        )))
+    }
+
     /// Leaves from index `from` on, at most `max` (≤ 10,000), without gaps: what a publisher of tiles reads.
     ///
     /// # Errors

@@ -105,7 +105,9 @@ impl Requester {
 /// A dead token is told so with 401; what the decision refuses otherwise is 403.
 fn denied(denial: &Denial, by_holder: bool) -> RouteError {
     let status = match denial.reason {
-        DenyReason::NotRecorded | DenyReason::SnapshotStale => StatusCode::SERVICE_UNAVAILABLE,
+        DenyReason::ClockUntrusted | DenyReason::NotRecorded | DenyReason::SnapshotStale => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         DenyReason::NoGrant | DenyReason::ForbiddenByPolicy | DenyReason::EvaluationFailed => {
             StatusCode::FORBIDDEN
         }

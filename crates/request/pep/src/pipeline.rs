@@ -328,10 +328,12 @@ impl Pep {
     fn decide(&self, call: &mut Call) -> (Decision, Basis) {
         let snapshot = self.cell.load();
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        let mut decision = if self.cell.is_fresh(monotonic) {
-            self.decide_metered(&snapshot, call, now)
+        let mut decision = if !self.cell.is_fresh(monotonic) {
+            unsure(&snapshot, call, DenyReason::SnapshotStale)
+        } else if self.clock.is_doubted() {
+            unsure(&snapshot, call, DenyReason::ClockUntrusted)
         } else {
-            stale(&snapshot, call)
+            self.decide_metered(&snapshot, call, now)
         };
         decision.age_ms = self.cell.age_ms(monotonic);
         self.counters.decided(call.door, &decision.effect);
@@ -478,12 +480,17 @@ fn stopped(call: &Call, reason: DenyReason) -> Denial {
     }
 }
 
-fn stale(snapshot: &Snapshot, call: &Call) -> Decision {
+/// This node does not know enough to say yes.
+fn unsure(snapshot: &Snapshot, call: &Call, reason: DenyReason) -> Decision {
+    let text = match reason {
+        DenyReason::ClockUntrusted => "the clock of this node has just leapt: try again in a minute",
+        _ => "this node has not heard from its store in time",
+    };
     Decision {
         id: call.id.clone(),
-        effect: Effect::Deny(DenyReason::SnapshotStale),
+        effect: Effect::Deny(reason),
         reasons: Reasons {
-            text: "this node has not heard from its store in time".to_owned(),
+            text: text.to_owned(),
             ..Reasons::default()
         },
         obligations: SmallVec::new(),

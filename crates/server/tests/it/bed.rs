@@ -177,7 +177,8 @@ impl Bed {
         bed
     }
 
-    fn idle(folder: PathBuf, operator: Operator, change: fn(&mut Config)) -> Self {
+    /// Not running yet.
+    pub(crate) fn idle(folder: PathBuf, operator: Operator, change: fn(&mut Config)) -> Self {
         Self {
             folder,
             _own: None,
@@ -220,12 +221,18 @@ impl Bed {
     }
 
     pub(crate) async fn run(&mut self) {
+        self.try_serve().await.unwrap();
+    }
+
+    /// Starts and serves, or says why it does not.
+    pub(crate) async fn try_serve(&mut self) -> Result<(), String> {
         let machine = Machine {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             disk: Arc::clone(&self.disk),
             launcher: None,
         };
-        let service = Service::start_on(machine, self.config()).await.unwrap();
+        let started = Service::start_on(machine, self.config()).await;
+        let service = started.map_err(|error| format!("{error:#}"))?;
         let (address, stopper) = (service.address().unwrap(), service.stopper());
         let done = crate::spawn(service.run());
         self.running = Some(Running {
@@ -233,6 +240,7 @@ impl Bed {
             stopper,
             done,
         });
+        Ok(())
     }
 
     /// Why it does not start.

@@ -1,6 +1,6 @@
 //! The machine's clock with a shift that tests turn.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bailiwick_base::{Clock, Time};
@@ -14,6 +14,7 @@ pub(crate) struct ShiftedClock {
     shift: AtomicI64,
     /// The machine's time that it stands at, in microseconds.
     held: AtomicI64,
+    is_doubted: AtomicBool,
 }
 
 impl ShiftedClock {
@@ -22,6 +23,7 @@ impl ShiftedClock {
             start: bailiwick_server::now(),
             shift: AtomicI64::new(0),
             held: AtomicI64::new(RUNS),
+            is_doubted: AtomicBool::new(false),
         }
     }
 
@@ -34,6 +36,11 @@ impl ShiftedClock {
     /// Runs again.
     pub(crate) fn release(&self) {
         self.held.store(RUNS, Ordering::SeqCst);
+    }
+
+    /// As after a leap of the wall clock, or no more.
+    pub(crate) fn doubt(&self, is_doubted: bool) {
+        self.is_doubted.store(is_doubted, Ordering::SeqCst);
     }
 
     /// Moves forward at once.
@@ -54,5 +61,9 @@ impl Clock for ShiftedClock {
 
     fn monotonic(&self) -> Duration {
         self.now().since(self.start)
+    }
+
+    fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::SeqCst)
     }
 }

@@ -32,6 +32,7 @@ const WITHOUT_AUTHORITY: [(&str, &str); 3] = [
     ),
 ];
 
+/// A folder with all in it but sockets.
 pub(crate) fn copy_of(from: &Path, to: &Path) {
     drop(fs::remove_dir_all(to));
     fs::create_dir(to).unwrap();
