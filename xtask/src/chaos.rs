@@ -34,7 +34,9 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
         Some((run, [])) if run == "faults" => faults(repo),
         Some((run, rest)) if run == "kills" => kills(repo, rest),
         Some((run, rest)) if run == "planted" => planted(repo, rest),
-        _ => Err(Fail::usage("the runs are `durability`, `faults`, `kills` and `planted`")),
+        _ => Err(Fail::usage(
+            "the runs are `durability`, `faults`, `kills` and `planted`",
+        )),
     }
 }
 

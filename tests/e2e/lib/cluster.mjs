@@ -84,7 +84,7 @@ export class Cluster {
         await until("the cluster to be ready", () => this.log.includes("ready to accept connections"));
     }
 
-    /** Stops the server; its files stay. */
+    /** Ends the server, its files stay: fast with `SIGINT`, at once and without a checkpoint with `SIGQUIT`. */
     async end(signal = "SIGINT") {
         const ended = new Promise(done => this.server.on("close", done));
         this.server.kill(signal);

@@ -1,22 +1,39 @@
 // A port of ours in front of a service, that can hold a message back, or its
-// answer, at a chosen word, or answer in the service's place.
+// answer, at a chosen word, answer in the service's place, or be a bad line.
 import { connect, createServer } from "node:net";
 
 export class Door {
     /** A door to what `far` connects to. */
     static async open(far) {
         const door = new Door();
-        Object.assign(door, { held: undefined, judge: undefined, isCut: false, pairs: new Set() });
+        Object.assign(door, { held: undefined, judge: undefined, line: "good", pairs: new Set() });
         door.listener = createServer(near => door.#join(near, far()));
         await new Promise(done => door.listener.listen(0, "127.0.0.1", done));
         door.port = door.listener.address().port;
         return door;
     }
 
+    /** Whether these bytes do not go on now: the line is not good. */
+    #strays(pair, to, bytes) {
+        if (typeof this.line === "number") {
+            setTimeout(() => to.destroyed || pair.mute || to.write(bytes), this.line);
+            return true;
+        }
+        pair.mute ||= this.line === "silent";
+        return pair.mute;
+    }
+
     #join(near, far) {
-        const pair = { near, far, mute: this.isCut };
+        const pair = { near, far, mute: false };
         this.pairs.add(pair);
+        if (this.line === "cut") {
+            near.destroy();
+            far.destroy();
+        }
         near.on("data", bytes => {
+            if (this.line !== "good" && this.#strays(pair, far, bytes)) {
+                return;
+            }
             const hold = this.held;
             const own = pair.mute ? undefined : this.judge?.(bytes.toString("latin1"));
             if (own !== undefined) {
@@ -36,7 +53,7 @@ export class Door {
                 far.write(bytes);
             }
         });
-        far.on("data", bytes => pair.mute || near.write(bytes));
+        far.on("data", bytes => (this.line !== "good" && this.#strays(pair, near, bytes)) || pair.mute || near.write(bytes));
         const end = () => {
             near.destroy();
             far.destroy();
@@ -55,15 +72,21 @@ export class Door {
         return held;
     }
 
-    /** From now on nothing passes, and nobody is told: neither side sees an end. */
-    cut() {
-        this.isCut = true;
-        this.pairs.forEach(pair => (pair.mute = true));
+    /**
+     * What becomes of every connection from now on: "good"; "cut", closed at once; "silent", open, and nothing comes
+     * through any more; a number, that many milliseconds late. What fell silent stays so until it is closed.
+     */
+    become(line) {
+        this.line = line;
+        for (const { near, far } of line === "cut" ? this.pairs : []) {
+            near.destroy();
+            far.destroy();
+        }
     }
 
-    /** Nothing is held any more; what was held is lost. */
+    /** Nothing is held any more and the line is good; what was held, or fell silent, is lost. */
     release() {
-        Object.assign(this, { held: undefined, isCut: false });
+        Object.assign(this, { held: undefined, line: "good" });
         for (const pair of this.pairs) {
             if (pair.mute) {
                 pair.near.destroy();

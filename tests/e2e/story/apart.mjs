@@ -135,7 +135,7 @@ test("a node that is cut off from the database refuses when its word is over, an
     const task = await nodes.first.openTask("invoices", [SCOPE]);
     await nodes.level(second);
     await permitted(nodes.endpoint(second, "files"), task.token, "read_text_file", ARGUMENT);
-    door.cut();
+    door.become("silent");
     // It answers on the word that it has: nobody tells it of the kill.
     await permitted(nodes.endpoint(second, "files"), task.token, "read_text_file", ARGUMENT);
     const killing = nodes.first.kill("task", task.id);

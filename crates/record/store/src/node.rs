@@ -162,6 +162,18 @@ impl View {
     }
 }
 
+/// How long connecting and beating may take each: a broken connection must not keep this node from the next one.
+const BEAT_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(BEAT_MAX, work).await {
+        Ok(done) => done,
+        Err(_) => Err(StoreError::Unavailable {
+            detail: "no answer to a beat within 2 s".to_owned(),
+        }),
+    }
+}
+
 impl Store {
     /// The fence of this start.
     #[must_use]
@@ -181,7 +193,7 @@ impl Store {
         let mut beats = self.beats().lock().await;
         let mut conn = match beats.conn.take() {
             Some(conn) => conn,
-            None => self.engine().connect().await?,
+            None => in_time(self.engine().connect()).await?,
         };
         beats.last += 1;
         let word = Word {
@@ -192,7 +204,9 @@ impl Store {
             lease,
             standing: Standing::Live,
         };
-        match self.beat_on(&mut conn, &word).await {
+        // Each step has its own time: a store that is slow to take a connection is heard on it nevertheless.
+        let beating = async { Ok(self.beat_on(&mut conn, &word).await) };
+        match in_time(beating).await? {
             Ok(words) => {
                 beats.conn = Some(conn);
                 Ok(words)

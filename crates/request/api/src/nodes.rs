@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Deps;
 
 /// How long one exchange with the store may take before it counts as silence.
-const STORE_TIME_MAX: Duration = Duration::from_secs(1);
+const STORE_TIME_MAX: Duration = Duration::from_secs(4);
 /// The same where much may have to be read.
 const READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Attempts at a first word.

@@ -208,12 +208,9 @@ impl Engine {
         match self {
             Self::Postgres { readers, .. } => {
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                let mut conn = Conn::PostgresRead(
-                    readers
-                        .begin_with(begin)
-                        .await
-                        .map_err(|e| postgres::error(e).into_error())?,
-                );
+                let beginning = async { readers.begin_with(begin).await.map_err(postgres::error) };
+                let began = postgres::answered(beginning).await.map_err(Failure::into_error)?;
+                let mut conn = Conn::PostgresRead(began);
                 conn.name_tenant(tenant).await.map_err(Failure::into_error)?;
                 Ok(conn)
             }

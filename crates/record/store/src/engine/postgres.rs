@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode};
-use sqlx::{ConnectOptions, Decode, Executor, PgConnection, PgPool, Postgres, Row, TypeInfo, ValueRef};
+use sqlx::{
+    ConnectOptions, Connection, Decode, Executor, PgConnection, PgPool, Postgres, Row, TypeInfo, ValueRef,
+};
 
 use super::Failure;
 use crate::error::StoreError;
@@ -38,6 +40,22 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .disable_statement_logging())
 }
 
+/// How long an answer may take. The server ends a statement by itself before that, so that a later answer means
+/// that there is nobody at the other end any more.
+const ANSWER_MAX: Duration = Duration::from_secs(6);
+/// How long a connection that comes back to the pool may take to say that it can be used again.
+const RETURN_MAX: Duration = Duration::from_secs(1);
+
+/// Ends what waits for an answer that does not come.
+pub(super) async fn answered<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::time::timeout(ANSWER_MAX, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Failure::of_connection(StoreError::Unavailable {
+            detail: "no answer within 6 s".to_owned(),
+        })),
+    }
+}
+
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let connecting = options.connect();
     match tokio::time::timeout(Duration::from_secs(5), connecting).await {
@@ -53,6 +71,15 @@ pub(super) fn pool(options: &PgConnectOptions, size: u32) -> PgPool {
         .max_connections(size)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(5))
+        .after_release(|conn, _| {
+            // Without this a connection that nobody answers on keeps its place for ever.
+            Box::pin(async move {
+                tokio::time::timeout(RETURN_MAX, conn.ping())
+                    .await
+                    .map_err(|_| sqlx::Error::PoolTimedOut)?
+                    .map(|()| true)
+            })
+        })
         .connect_lazy_with(options.clone())
 }
 
@@ -150,7 +177,9 @@ pub(super) async fn name_tenant(conn: &mut PgConnection, tenant: &str) -> Result
 
 /// Several statements in one message; no parameters.
 pub(super) async fn script(conn: &mut PgConnection, sql: &'static str) -> Result<(), Failure> {
-    conn.execute(sqlx::raw_sql(sql)).await.map(drop).map_err(error)
+    answered(async { conn.execute(sqlx::raw_sql(sql)).await.map_err(error) })
+        .await
+        .map(drop)
 }
 
 pub(super) async fn execute(
@@ -158,10 +187,8 @@ pub(super) async fn execute(
     sql: &'static str,
     args: Vec<Arg>,
 ) -> Result<u64, Failure> {
-    let done = conn
-        .execute(sqlx::query_with(sql, bound(args)?))
-        .await
-        .map_err(error)?;
+    let statement = sqlx::query_with(sql, bound(args)?);
+    let done = answered(async { conn.execute(statement).await.map_err(error) }).await?;
     Ok(done.rows_affected())
 }
 
@@ -186,7 +213,7 @@ pub(super) async fn each(
     mut take: impl FnMut(Cells) -> Result<(), StoreError>,
 ) -> Result<(), Failure> {
     let mut rows = conn.fetch(sqlx::query_with(sql, bound(args)?));
-    while let Some(row) = rows.try_next().await.map_err(error)? {
+    while let Some(row) = answered(async { rows.try_next().await.map_err(error) }).await? {
         take(cells(&row)?).map_err(Failure::plain)?;
     }
     Ok(())
