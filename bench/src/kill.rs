@@ -92,6 +92,7 @@ async fn kill(installation: &Installation, victim: &Victim) -> anyhow::Result<wi
         scope: wire::SelectorKind::Identity,
         name: victim.identity.clone(),
         reason: "measured".to_owned(),
+        level: None,
         suspend: false,
         dry_run: false,
         break_glass: false,

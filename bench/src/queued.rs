@@ -111,6 +111,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
             "bench.invalid/state".to_owned(),
         ),
         signals: bailiwick_api::Signals::new(&bailiwick_api::SignalConfig::default())?,
+        drills: bailiwick_api::Drills::new(&bailiwick_api::KillConfig::default()),
         signing: bailiwick_api::Signing::new(bailiwick_credential::signing_key::KeySchedule::default()),
         sender: bailiwick_outbound::Sender::new(
             bailiwick_outbound::Dialer::of_system(),

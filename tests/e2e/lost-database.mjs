@@ -1,4 +1,4 @@
-// The database is gone, silent or has no place left: calls go on from the
+// The database is gone, too slow, silent, stopped or has no place left: calls go on from the
 // last fresh word for as long as the bound says and are refused then, a kill
 // holds at once and is durable here, and all of it comes back by itself.
 //
@@ -114,5 +114,11 @@ test("a database without a place for another connection: calls until the bound, 
     };
     return through(context, "full", lose, () => limit(-1));
 });
+
+test("a database that takes two seconds for a packet: calls until the bound, kills at once, and everything comes back", context =>
+    through(context, "too-slow", () => context.cluster.door.become(2_000), () => context.cluster.door.become("good")));
+
+test("a database that was stopped and started: calls until the bound, kills at once, and everything comes back", context =>
+    through(context, "stopped", () => context.cluster.halt(), () => context.cluster.begin()));
 
 await run("lost database");

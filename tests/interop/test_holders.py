@@ -164,8 +164,8 @@ class AwsKms(unittest.TestCase):
 
     def test_a_service_that_is_down_stops_issuing_and_nothing_else(self):
         moto, installation = self.installed("RS256")
-        identity = installation.worker()
-        token = token_of(installation, identity)
+        identity, victim = installation.worker(), installation.worker("victim")
+        token, theirs = token_of(installation, identity), token_of(installation, victim)
         moto.close()
         code, answer, _ = open_task(installation, identity)
         self.assertNotEqual(code, 0)
@@ -178,6 +178,14 @@ class AwsKms(unittest.TestCase):
         self.assertEqual((answered, json.loads(said)["code"]), (503, "keys.holder"))
         answered, _ = installation.post(renewal, {"count": 1}, token[:-8] + "AAAAAAAA")
         self.assertEqual(answered, 401)
+        # Killing and reading need no signature.
+        installation.run("kill", "identity", victim, "--reason", "drill", "--yes")
+        theirs_renewed = f"/v1/tenants/acme/tasks/{jwt.decode(theirs, options={'verify_signature': False})['task']}/tokens"
+        answered, _ = installation.post(theirs_renewed, {"count": 1}, theirs)
+        self.assertEqual(answered, 401)
+        states = {each["id"]: each["state"] for each in installation.run("id", "ls")["items"]}
+        self.assertEqual(states[victim], "retired")
+        self.assertNotEqual(states[identity], "retired")
         again = Moto(moto.port)
         self.addCleanup(again.close)
         # The service is back without its keys: moto forgets them. A key that is gone is an error and no token.

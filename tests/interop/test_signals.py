@@ -365,6 +365,37 @@ class Suffers(Told):
         self.assertLess(hostile["refuses"][0].calls, 12)
         self.assertEqual(rows.keys() >= {entry[1]["stream_id"] for entry in hostile.values()}, True)
 
+    def test_a_sink_that_is_away_stops_nothing_and_what_waits_for_it_is_shown(self):
+        _, token, _ = self.receiver()
+        door = Door(lambda _, body: (202, ""))
+        closed = door.url
+        door.close()
+        stream = self.stream(token, {"method": PUSH, "endpoint_url": closed})["stream_id"]
+        victim, asker = (self.installation.worker(self.name("agent")) for _ in range(2))
+        tokens = [self.token(agent, "authzen:evaluate") for agent in (victim, asker)]
+        self.installation.run("kill", "identity", victim, "--yes", "--reason", "drill")
+
+        def shown():
+            return next(row for row in self.installation.run("signal", "ls")["items"] if row["id"] == stream)
+
+        until(lambda: shown()["failing_since"])
+        # What it misses stays: the position stands still, and the log goes on.
+        missed = shown()["position"]
+        question = {
+            "subject": {"type": "identity", "id": asker}, "action": {"name": "read"},
+            "resource": {"type": "document", "id": "1"},
+        }
+        for given, expected in zip(tokens, (401, 200)):
+            status, answer = self.installation.post("/access/v1/evaluation", question, given)
+            self.assertEqual(status, expected, answer)
+        self.token(asker, "authzen:evaluate")
+        states = {each["id"]: each["state"] for each in self.installation.run("id", "ls")["items"]}
+        self.assertEqual(states[victim], "retired")
+        logs = {log["log"]: log["sequenced"] for log in self.installation.run("log", "ls")["items"]}
+        self.assertEqual(shown()["position"], missed)
+        self.assertLess(missed, logs["state"])
+        self.assertEqual(shown()["status"], "enabled")
+
     def test_one_set_that_is_never_usable_is_put_aside_and_the_next_ones_come(self):
         _, token, verifier = self.receiver()
         first = []

@@ -18,7 +18,7 @@ use bailiwick_outbound::{Dialer, SendConfig, Sender};
 use bailiwick_pep::token::{AssertionConfig, AssertionVerifier, KeySource, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
 use bailiwick_proxy::Proxy;
-use bailiwick_store::{Actor, Entry, Reach, RequestId, Store, StoreConfig, StoreDeps, StoreError, Tx};
+use bailiwick_store::{Entry, Reach, Store, StoreConfig, StoreDeps};
 use bailiwick_witness::{Examined, Keeper, LogFolder};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::Mode;
@@ -172,7 +172,7 @@ impl Service {
         let workloads = bailiwick_spiffe::bind(config.spiffe.socket.as_deref())?;
         let insecure = listener.scheme() == "http" && !config.socket()?.ip().is_loopback();
         if insecure {
-            note_insecure(&parts.deps, &config.listen.address).await?;
+            bailiwick_api::note_insecure(&parts.deps, &config.listen.address).await?;
         }
         let listening = Listening {
             base_url,
@@ -407,25 +407,6 @@ fn note_start(
         decision_entries = decisions.checkpoint().checkpoint().size,
         "started"
     );
-    Ok(())
-}
-
-/// Plaintext beyond loopback is somebody's decision: it stands in the state log.
-async fn note_insecure(deps: &Deps, address: &str) -> anyhow::Result<()> {
-    let request = deps.ids.uuid().context("randomness failed")?;
-    let context = bailiwick_store::Context::new(
-        Reach::Installation,
-        Actor::System("insecure-listen"),
-        RequestId(request),
-    );
-    let detail = serde_json::json!({ "address": address });
-    deps.store
-        .transact(context, async move |tx: &mut Tx| {
-            tx.note("insecure-listen", detail.clone()).await?;
-            Ok::<_, StoreError>(Vec::new())
-        })
-        .await
-        .context("plaintext beyond loopback could not be recorded")?;
     Ok(())
 }
 

@@ -64,6 +64,32 @@ pub(crate) struct Beats {
 
 const SELECT_HEAD: &str = "SELECT epoch, epoch_floor, log_size, log_at, id FROM epoch WHERE id = 1";
 
+/// The writer's thread: it says how its start went, and then works.
+fn work(
+    starting: impl Future<Output = Result<Writer, StoreError>>,
+    started: oneshot::Sender<Result<(u64, u64), StoreError>>,
+    queues: Queues,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            drop(started.send(Err(StoreError::Unavailable {
+                detail: e.to_string(),
+            })));
+            return;
+        }
+    };
+    runtime.block_on(async move {
+        match starting.await {
+            Ok(writer) => {
+                drop(started.send(Ok(writer.begun())));
+                writer.work(queues).await;
+            }
+            Err(e) => drop(started.send(Err(e))),
+        }
+    });
+}
+
 impl Store {
     /// Opens the store, brings the schema up to date and starts the writer.
     ///
@@ -94,24 +120,8 @@ impl Store {
         let (writer_engine, writer_ground, writer_stats) =
             (Arc::clone(&engine), Arc::clone(&ground), Arc::clone(&stats));
         let body = move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(e) => {
-                    drop(started.send(Err(StoreError::Unavailable {
-                        detail: e.to_string(),
-                    })));
-                    return;
-                }
-            };
-            runtime.block_on(async move {
-                match Writer::start(writer_engine, writer_ground, writer_audience, writer_stats).await {
-                    Ok(writer) => {
-                        drop(started.send(Ok(writer.begun())));
-                        writer.work(queues).await;
-                    }
-                    Err(e) => drop(started.send(Err(e))),
-                }
-            });
+            let writer = Writer::start(writer_engine, writer_ground, writer_audience, writer_stats);
+            work(writer, started, queues);
             // Nobody waits when the store was dropped without being closed.
             let _ = done.send(());
         };

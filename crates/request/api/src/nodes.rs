@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bailiwick_base::{Clock, Epoch, NodeName, SealError};
+use bailiwick_base::{Clock, Epoch, NodeName};
 use bailiwick_decide::SnapshotError;
 use bailiwick_inventory::Operator;
 use bailiwick_keys::{Keyring, KeysError};
 use bailiwick_node::{Action, Bounds, Happened, Member, PointEnd, Standing, Words};
 use bailiwick_pep::SnapshotCell;
-use bailiwick_store::{Actor, Context, Hints, Reach, RequestId, Store, StoreError, Tx};
+use bailiwick_store::{Context, Hints, Reach, Store, StoreError};
 use bailiwick_wire::NodeHealth;
 use tokio::sync::{mpsc, oneshot};
 
@@ -108,31 +108,6 @@ pub async fn first_word(
         }
     }
     Err(NodeStartError::Slow(bounds.talk_max()))
-}
-
-/// That a replica which follows late may take over is somebody's decision: it stands in the state log.
-///
-/// # Errors
-/// When it cannot be recorded.
-pub async fn note_waiver(deps: &Deps, waiver: Option<&str>) -> Result<(), StoreError> {
-    let Some(text) = waiver.filter(|_| deps.store.is_shared()) else {
-        return Ok(());
-    };
-    let detail = serde_json::json!({ "waiver": text });
-    let request = deps
-        .ids
-        .uuid()
-        .map_err(|_| StoreError::Seal(SealError::NotOpen))?;
-    let context = Context::new(
-        Reach::Installation,
-        Actor::System("async-replica"),
-        RequestId(request),
-    );
-    let noted = deps.store.transact(context, async move |tx: &mut Tx| {
-        tx.note("async-replica-waived", detail.clone()).await?;
-        Ok::<_, StoreError>(Vec::new())
-    });
-    noted.await.map(drop)
 }
 
 /// A stop whose giver waits.

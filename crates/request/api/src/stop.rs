@@ -294,34 +294,10 @@ impl Deps {
             drill: given.drill,
             ..receipts::pressed(&held.actor, &held.stop.reason, entry.at)
         });
-        let reach = reach_of(&held.stop.scope);
         let deps = self.clone();
         let work = async move {
-            let receipt = deps.commit_stop(context, held).await?;
-            let committed = deps.clock.monotonic().saturating_sub(received);
-            measure(denied, committed);
-            let ends = if is_kept {
-                receipts::contained(&deps, receipt.epoch, receipt.pos).await
-            } else {
-                Ends::default()
-            };
-            if is_kept && !receipt.replayed {
-                deps.unsettled.press(Pressed {
-                    reach,
-                    epoch: receipt.epoch,
-                    committed,
-                    ends: ends.clone(),
-                });
-            }
-            Ok(Stopped {
-                receipt,
-                denied,
-                committed,
-                cancelled,
-                points,
-                kept: is_kept,
-                ends,
-            })
+            deps.carry(context, held, (received, denied, cancelled), points)
+                .await
         };
         #[expect(
             clippy::disallowed_methods,
@@ -329,6 +305,43 @@ impl Deps {
         )]
         let done = tokio::spawn(work).await;
         done.map_err(|e| RouteError::broken("a stop ended before it was written", &e))?
+    }
+
+    /// A stop that is in force, until it is committed and, where a receipt is kept, contained.
+    async fn carry(
+        &self,
+        context: Context,
+        held: Held,
+        (received, denied, cancelled): (Duration, Duration, u64),
+        points: Vec<wire::PointReading>,
+    ) -> Result<Stopped, RouteError> {
+        let reach = reach_of(&held.stop.scope);
+        let kept = held.receipt.is_some();
+        let receipt = self.commit_stop(context, held).await?;
+        let committed = self.clock.monotonic().saturating_sub(received);
+        measure(denied, committed);
+        let ends = if kept {
+            receipts::contained(self, receipt.epoch, receipt.pos).await
+        } else {
+            Ends::default()
+        };
+        if kept && !receipt.replayed {
+            self.unsettled.press(Pressed {
+                reach,
+                epoch: receipt.epoch,
+                committed,
+                ends: ends.clone(),
+            });
+        }
+        Ok(Stopped {
+            receipt,
+            denied,
+            committed,
+            cancelled,
+            points,
+            kept,
+            ends,
+        })
     }
 
     /// Brings a stop that is in force into the state log.

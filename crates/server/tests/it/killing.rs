@@ -328,8 +328,8 @@ async fn what_cannot_be_undone_and_is_wide_takes_two_operators_or_broken_glass()
     assert_eq!(killed["effect"], "kill");
     assert!(!world.passes(&world.token).await);
     let entries = world.bed.entries("state").await;
-    let marks = entries.iter().filter(|e| e["payload"]["command"] == "mark.kill");
-    let last = marks.last().unwrap();
+    let mut marks = entries.iter().filter(|e| e["payload"]["command"] == "mark.kill");
+    let last = marks.next_back().unwrap();
     assert!(
         last["payload"]["reason"]
             .as_str()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{Clock, Digest, Epoch, NodeName};
+use bailiwick_base::{Clock, Digest, Epoch, NodeName, TenantId, Time};
 use bailiwick_node::Standing;
 use bailiwick_store::{Once, OnceKind, Reach, StoreError, Tx};
 
@@ -262,36 +262,40 @@ pub(crate) async fn a_word_is_believed_only_as_a_node_said_it(bed: Bed) {
         raw.run("DROP TABLE kept").await.unwrap();
         assert_eq!(heard(&bed).await, said, "{change}");
     }
-    // What an operator says of it has an entry, and changes nothing of what it said itself.
+    an_operator_says_the_rest(&bed).await;
+}
+
+/// What an operator says of a node has an entry, and changes nothing of what it said itself.
+async fn an_operator_says_the_rest(bed: &Bed) {
     assert!(
-        changed(&bed, async |tx| tx
+        changed(bed, async |tx| tx
             .node()
             .drain(&name("node-2"), true, "upgrade")
             .await)
         .await
     );
-    assert_eq!(heard(&bed).await.epoch, Epoch(5));
+    assert_eq!(heard(bed).await.epoch, Epoch(5));
     assert!(
-        changed(&bed, async |tx| tx
+        changed(bed, async |tx| tx
             .node()
             .drain(&name("node-2"), false, "done")
             .await)
         .await
     );
-    assert!(changed(&bed, async |tx| tx.node().fence(&name("node-2"), "stolen").await).await);
-    let fenced = heard(&bed).await;
+    assert!(changed(bed, async |tx| tx.node().fence(&name("node-2"), "stolen").await).await);
+    let fenced = heard(bed).await;
     assert_eq!(
         (fenced.epoch, fenced.lease, fenced.standing),
         (Epoch(0), LEASE, Standing::Fenced)
     );
     assert!(
-        changed(&bed, async |tx| tx
+        changed(bed, async |tx| tx
             .node()
             .readmit(&name("node-2"), "looked at")
             .await)
         .await
     );
-    assert_eq!(heard(&bed).await.standing, Standing::Left);
+    assert_eq!(heard(bed).await.standing, Standing::Left);
 }
 
 pub(crate) async fn a_second_process_under_a_name_is_refused_while_the_first_lives(bed: Bed) {
@@ -329,8 +333,7 @@ pub(crate) async fn a_second_process_under_a_name_is_refused_while_the_first_liv
 }
 
 pub(crate) async fn what_one_node_took_works_at_no_other(bed: Bed) {
-    let acme = bed.tenant("acme").await;
-    let globex = bed.tenant("globex").await;
+    let (acme, globex) = (bed.tenant("acme").await, bed.tenant("globex").await);
     let other = beside(&bed).await;
     let now = bed.clock.now();
     let once = |text: &str, asked: Option<&str>| Once {
@@ -339,55 +342,24 @@ pub(crate) async fn what_one_node_took_works_at_no_other(bed: Bed) {
         asked: asked.map(|asked| Digest::of(asked.as_bytes())),
         ends_at: now.after(Duration::from_secs(60)),
     };
+    let take = async |of: &Bed, tenant: &TenantId, once: Once, at: Time| {
+        of.store.take_once(tenant, once, at).await.unwrap()
+    };
     let shared = other.store.is_shared();
-    assert!(bed.store.take_once(&acme, once("a", None), now).await.unwrap());
-    assert_eq!(
-        other.store.take_once(&acme, once("a", None), now).await.unwrap(),
-        !shared
-    );
-    assert_eq!(
-        other
-            .store
-            .take_once(&acme, once("a", Some("x")), now)
-            .await
-            .unwrap(),
-        !shared
-    );
+    assert!(take(&bed, &acme, once("a", None), now).await);
+    assert_eq!(take(&other, &acme, once("a", None), now).await, !shared);
+    assert_eq!(take(&other, &acme, once("a", Some("x")), now).await, !shared);
     // Another tenant's, another kind's, or another one.
-    assert!(
-        other
-            .store
-            .take_once(&globex, once("a", None), now)
-            .await
-            .unwrap()
-    );
+    assert!(take(&other, &globex, once("a", None), now).await);
     let session = Once {
         kind: OnceKind::Session,
         ..once("a", None)
     };
-    assert!(other.store.take_once(&acme, session, now).await.unwrap());
-    assert!(
-        bed.store
-            .take_once(&acme, once("b", Some("x")), now)
-            .await
-            .unwrap()
-    );
-    assert!(
-        other
-            .store
-            .take_once(&acme, once("b", Some("x")), now)
-            .await
-            .unwrap(),
-        "the same again"
-    );
-    assert_eq!(
-        other
-            .store
-            .take_once(&acme, once("b", Some("y")), now)
-            .await
-            .unwrap(),
-        !shared
-    );
+    assert!(take(&other, &acme, session, now).await);
+    assert!(take(&bed, &acme, once("b", Some("x")), now).await);
+    let again = take(&other, &acme, once("b", Some("x")), now).await;
+    assert!(again, "the same again");
+    assert_eq!(take(&other, &acme, once("b", Some("y")), now).await, !shared);
     if shared {
         // What is over goes with the next that comes.
         let later = now.after(Duration::from_secs(61));
