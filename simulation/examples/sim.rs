@@ -17,8 +17,6 @@ use bailiwick_simulation::run::{Bug, Plan, Summary, run};
 
 /// Failures after which no more seeds are run.
 const FAILURES_MAX: u64 = 10;
-/// Lines of a trace that are shown from its end.
-const SHOWN: usize = 80;
 
 struct Wish {
     plan: Plan,
@@ -100,7 +98,7 @@ fn main() -> ExitCode {
                         ..wish.plan
                     };
                     let done = run(&plan);
-                    for line in done.trace.iter().rev().take(SHOWN).rev() {
+                    for line in &done.trace {
                         println!("{line}");
                     }
                     if let Some(violation) = done.violation {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bailiwick_base::Clock as _;
 
 use super::{HEALED, Happening, MILLI, Simulation};
+
 use crate::disk::FusedDisk;
 use crate::run::bug::Bug;
 use crate::run::clock::ProcessClock;
+use crate::run::database::Refused;
 use crate::run::history::Violation;
 use crate::run::machine::Crash;
 use crate::run::process::{Ground, Process, open};
@@ -46,18 +48,24 @@ impl Simulation {
             bug: self.plan.bug,
         };
         let opened = open(&ground);
+        let opened = opened
+            .map_err(|why| Violation {
+                at: now,
+                rule: "a node starts again whatever happened to it",
+                detail: format!("node {node}: {why}"),
+            })
+            .and_then(|opened| {
+                machine.require_records(now, opened.log())?;
+                Ok(opened)
+            });
+        // What was not found on a disk that has stopped may well be there.
         if disk.has_stopped() {
             let how = machine.fused;
             drop(opened);
             self.crash(node, how);
             return Ok(());
         }
-        let opened = opened.map_err(|why| Violation {
-            at: now,
-            rule: "a node starts again whatever happened to it",
-            detail: format!("node {node}: {why}"),
-        })?;
-        machine.require_records(now, opened.log())?;
+        let opened = opened?;
         let Some(fence) = self.database.start(&machine.name, self.bounds.refuse()) else {
             // Fenced by an operator: the process ends with that word.
             self.push(now + 500 * MILLI, Happening::Start(node));
@@ -91,6 +99,12 @@ impl Simulation {
         for (slot, pending, change) in process.replays() {
             let (told, _) = process.position();
             let news = self.database.commit(by, told, &change, now);
+            if matches!(news, Err(Refused::Fenced)) {
+                // The start fails, and what the kill journal holds waits for the next.
+                let how = machine.fused;
+                self.crash(node, how);
+                return Ok(());
+            }
             process.replayed(slot, pending, news);
         }
         let epoch = process.cell.load().epoch();
