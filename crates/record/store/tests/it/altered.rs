@@ -13,7 +13,7 @@ use bailiwick_credential::signing_key::{KeyHolder, SigningKey};
 use bailiwick_store::{Compared, Inspection, Signed, StoreConfig, StoreDeps, StoreError};
 
 use crate::bed::{self, Bed, Raw, TestSealer};
-use crate::{aggregates, consent, lease, subscription, third_party, trust};
+use crate::{aggregates, consent, kill_receipt, lease, subscription, third_party, trust};
 
 /// Tables that say nothing about what is permitted: who writes, answers to repeated commands, how far somebody was
 /// told, and the schema, whose version every start looks at by itself.
@@ -207,6 +207,11 @@ async fn no_column_of_any_row_is_altered_unnoticed() {
     alter(aggregates::tasks, &mut done).await;
     alter(consent::a_client_asks_until_it_is_removed_for_good, &mut done).await;
     alter(consent::a_consent_moves_one_step_at_a_time, &mut done).await;
+    alter(
+        kill_receipt::a_receipt_begins_with_its_mark_and_goes_on_from_what_was_read,
+        &mut done,
+    )
+    .await;
     alter(lease::a_lease_keeps_its_secret_until_it_opens_nothing, &mut done).await;
     alter(
         subscription::a_transmitter_speaks_until_it_is_removed_and_for_one_tenant,
