@@ -38,7 +38,7 @@ const TRACE_MAX: usize = 4_000;
 /// Nodes of a run, at most.
 const NODES_MAX: usize = 3;
 /// How far behind a replica is, where one is planted.
-const REPLICA_LAG: u64 = 800 * MILLI;
+const REPLICA_LAG: u64 = 3_000 * MILLI;
 
 #[derive(Debug)]
 enum Happening {
