@@ -2,7 +2,8 @@
 // all, a kill at one is contained at all, and a node that does not hear refuses.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { createPrivateKey } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Cluster } from "../lib/cluster.mjs";
 import { Desk } from "../lib/desk.mjs";
@@ -10,6 +11,7 @@ import { Installation } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
 import { callTool, deadToken, permitted } from "../lib/mcp.mjs";
 import { Nodes } from "../lib/node.mjs";
+import { ASSERTION_TYPE, assertion, decode, requestToken } from "../lib/oauth.mjs";
 import { until } from "../lib/wait.mjs";
 
 const SCOPE = 'files:read_text_file(path under "/srv/in")';
@@ -147,6 +149,87 @@ test("a third node joins; drained, it never leads, until it is drained no more",
     figure("nodes: three, kill committed → contained, µs", receipt.contained_us);
     await nodes.first.cli(["node", "undrain", "node-c", "--reason", "upgraded"], { tenant: null });
     assert.equal((await nodes.list())["node-c"].standing, "live");
+});
+
+const MATRIX = join(import.meta.dirname, "../../../../shared/data/vectors/deactivation-matrix/cells.json");
+const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+
+/** What stands for an object of the matrix: the scope and name of what stops it, and the token that is shown later. */
+const OBJECTS = {
+    tenant: ({ token }) => ["tenant", undefined, token],
+    owner: ({ owner, token }) => ["owner", owner, token],
+    agent: ({ agent, token }) => ["agent", agent, token],
+    agent_instance: ({ identity, token }) => ["identity", identity.id, token],
+    client: ({ identity, token }) => ["identity", identity.id, token],
+    delegation_parent: ({ identity, derived }) => ["identity", identity.id, derived],
+    credential: ({ token }) => ["token", decode(token).claims.jti, token],
+    grant: ({ id, token }) => ["task", id, token],
+    session: ({ id, token }) => ["task", id, token],
+    mcp_server: ({ token }) => ["server", "files", token],
+    tool_pin: ({ token }) => ["tool", "files:read_text_file", token]
+};
+
+/** An identity with a task, and what another one got for its token. */
+async function party(nodes, n) {
+    const names = { owner: `team-${n}`, agent: `agent-${n}` };
+    const identity = await nodes.first.addIdentity(`party-${n}`, names);
+    const clerk = await nodes.first.addIdentity(`clerk-${n}`, { owner: `clerks-${n}` });
+    const opened = await nodes.ask(nodes.first, "POST", "/v1/tenants/acme/tasks", { identity: identity.id, purpose: "a cell", can: ["files:*"], may_act: [clerk.id], for_secs: 900, issue: true });
+    assert.ok(opened.status < 300, JSON.stringify(opened.body));
+    const token = opened.body.token.access_token;
+    await nodes.first.openTask(clerk.id, ["files:*", "token:exchange"]);
+    const file = join(nodes.first.folder, `clerk-${n}.pem`);
+    const { client_id: clientId } = await nodes.first.cli(["client", "add", clerk.id, "--generate", file, "--algorithm", "ES256", "--proof", "none"]);
+    const client = { jwk: { ...createPrivateKey(readFileSync(file)).export({ format: "jwk" }), alg: "ES256" }, clientId, audience: `${nodes.base}/t/acme` };
+    const ask = async form => {
+        const given = await requestToken(`${nodes.base}/t/acme/token`, { client_assertion_type: ASSERTION_TYPE, client_assertion: await assertion(client), ...form });
+        assert.equal(given.status, 200, given.text);
+        return given.body.access_token;
+    };
+    const actor = await ask({ grant_type: "client_credentials" });
+    const derived = await ask({
+        grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
+        subject_token: token,
+        subject_token_type: ACCESS_TOKEN,
+        actor_token: actor,
+        actor_token_type: ACCESS_TOKEN,
+        audience: `${nodes.base}/t/acme/mcp`,
+        scope: "files:read_text_file"
+    });
+    return { ...names, identity, id: opened.body.task.id, token, derived };
+}
+
+test("what is suspended or killed at one node is refused at the other: every cell of the matrix", async ({ nodes }) => {
+    if (!existsSync(MATRIX)) {
+        assert.notEqual(process.env.CI, "true", "no vectors beside the project");
+        return;
+    }
+    const stops = ["suspend", "kill"];
+    const cells = JSON.parse(readFileSync(MATRIX, "utf8")).filter(cell => stops.includes(cell.action) && cell.then_use === "on_other_node" && cell.object in OBJECTS);
+    assert.ok(cells.length >= 10, `${cells.length} cells`);
+    const permittedAt = (node, token) => permitted(nodes.endpoint(node, "files"), token, "read_text_file", ARGUMENT);
+    for (const [n, { object, action }] of cells.entries()) {
+        const [scope, name, token] = OBJECTS[object](await party(nodes, n));
+        await nodes.level(nodes.second);
+        await permittedAt(nodes.second, token);
+        const words = [scope, ...(name === undefined ? [] : [name]), "--reason", "a cell"];
+        const receipt = await nodes.first.cli([action, ...words, "--yes"]);
+        assert.ok(receipt.contained_us > 0, `${object} ${action}: ${JSON.stringify(receipt)}`);
+        const { result } = await callTool(nodes.endpoint(nodes.second, "files"), token, "read_text_file", ARGUMENT);
+        assert.equal(result, undefined, `${object} ${action}`);
+        if (action === "suspend") {
+            await nodes.first.cli(["resume", ...words]);
+            await nodes.level(nodes.second);
+            await permittedAt(nodes.second, token);
+        }
+    }
+    const entries = [];
+    for (let page; page === undefined || page.length > 0; entries.push(...page)) {
+        page = (await nodes.ask(nodes.second, "GET", `/v1/logs/decisions/entries?from=${entries.length}`)).body.items;
+    }
+    const refused = entries.filter(({ leaf, payload }) => leaf.kind === "decision" && payload?.effect === "deny");
+    assert.ok(refused.length >= cells.length, `${refused.length} records of ${cells.length} refusals`);
+    figure("deactivation-matrix: cells on another node that held", cells.length);
 });
 
 /** A replica that follows late: the log of the database, streamed and written down, with nobody who waits for it. */

@@ -10,7 +10,7 @@ use bailiwick_base::{
 use bailiwick_credential::consent::PublicClient;
 use bailiwick_credential::{self as credential, Claims, Confirmation, IssuePlan, Link, ScopeSet, Task};
 use bailiwick_decide::{
-    Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, Principal, Snapshot, Target,
+    Arguments, Bearer, Call, DenyReason, Door, Effect, Fact, NamedEntity, Principal, Snapshot, Target,
 };
 use bailiwick_grant::Grant;
 use bailiwick_inventory::Identity;
@@ -19,7 +19,7 @@ use bailiwick_pep::{Denial, Outcome};
 use bailiwick_wire as wire;
 use http::StatusCode;
 use http::request::Parts;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::Deps;
@@ -135,20 +135,84 @@ pub(crate) async fn for_task(
         .map(|_| deps.ids.mint(tenant))
         .collect::<Result<_, _>>()
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let claims = Arc::new(plan(
+    let planned = plan(
         deps,
         &deps.cell.load(),
         task,
         &tokens,
         &requester,
         (requested, bound),
-    )?);
+    );
+    let claims = match planned {
+        Ok(claims) => Arc::new(claims),
+        Err(error) => return Err(unplanned(deps, task, requester, error).await),
+    };
     let by_holder = matches!(requester, Requester::Holder(_));
     let evidence = requester.evidence();
     let principal = requester.principal(&claims);
     decided(deps, claims, tokens, principal, (None, evidence))
         .await
         .map_err(|stopped| stopped.into_route(by_holder))
+}
+
+/// Whoever proved who it is and gets nothing hears it after it was recorded; an operator's own mistake is no decision.
+async fn unplanned(deps: &Deps, task: &TaskId, requester: Requester, error: RouteError) -> RouteError {
+    let reason = match error.code() {
+        "identity.expired" => DenyReason::IdentityExpired,
+        "task.already-closed" => DenyReason::TaskClosed,
+        "task.ended" | "task.not-open" => DenyReason::TaskOutsideWindow,
+        "task.nothing-granted" => DenyReason::NoGrant,
+        "task.scope-not-granted" => DenyReason::ScopeMissing,
+        "request.not-found" => DenyReason::TaskUnknown,
+        "token.client-ended" => DenyReason::TokenRevoked,
+        _ => return error,
+    };
+    // In the tenant of whoever asks, whosever task it named.
+    let (tenant, principal) = match requester {
+        Requester::Operator => return error,
+        Requester::Client(_, id, _) | Requester::Workload(_, id, _) => {
+            let task = Some(task.clone());
+            (id.tenant().clone(), Principal::Identity { id, task })
+        }
+        Requester::Consent(bearer, _) | Requester::Holder(bearer) => {
+            (bearer.claims.tenant.clone(), Principal::Bearer(bearer))
+        }
+    };
+    let call = match deps.mint(&tenant) {
+        Ok(id) => about(id, principal, "token.issue", ("task", task.to_string())),
+        Err(error) => return error,
+    };
+    let denial = deps.pep.refuse(&call, reason, error.detail().to_owned()).await;
+    if denial.reason == reason {
+        return error;
+    }
+    denied(&denial, false)
+}
+
+/// A call that came to nothing before there was a token to decide about, as it is recorded.
+pub(crate) fn about(
+    id: DecisionId,
+    principal: Principal,
+    action: &str,
+    (kind, name): (&str, String),
+) -> Call {
+    Call {
+        id,
+        door: Door::Issue,
+        principal,
+        target: Target::Named {
+            action: action.to_owned(),
+            action_properties: Map::new(),
+            resource: NamedEntity {
+                kind: kind.to_owned(),
+                id: name,
+                properties: Map::new(),
+            },
+            context: Map::new(),
+        },
+        arguments: Arguments::default(),
+        rates: SmallVec::new(),
+    }
 }
 
 /// Why tokens were not issued.

@@ -24,6 +24,7 @@ mod containing;
 mod cosigning;
 mod counting;
 mod crashing;
+mod deactivating;
 mod degraded;
 mod describing;
 mod desk;

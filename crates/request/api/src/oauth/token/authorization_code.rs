@@ -6,13 +6,9 @@
 use bailiwick_base::{ConsentId, Digest, TenantId};
 use bailiwick_credential::consent::{self, Consent, ConsentFault};
 use bailiwick_credential::{Confirmation, ExchangeRule};
-use bailiwick_decide::{
-    Arguments, Bearer, Call, DenyReason, Door, MarkEffect, MarkScope, NamedEntity, Principal, Target,
-};
+use bailiwick_decide::{Bearer, DenyReason, MarkEffect, MarkScope, Principal};
 use bailiwick_store::{Actor, Context, Reach, RequestId, Tx};
 use bailiwick_wire as wire;
-use serde_json::Map;
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::client_credentials::bound;
@@ -118,26 +114,11 @@ async fn unproven(deps: &Deps, consent: &Consent) -> OauthError {
         Ok(id) => id,
         Err(error) => return refused(&error),
     };
-    let call = Call {
-        id,
-        door: Door::Issue,
-        principal: Principal::Identity {
-            id: consent.identity.clone(),
-            task: Some(consent.task.clone()),
-        },
-        target: Target::Named {
-            action: "consent.use".to_owned(),
-            action_properties: Map::new(),
-            resource: NamedEntity {
-                kind: "consent".to_owned(),
-                id: consent.id.to_string(),
-                properties: Map::new(),
-            },
-            context: Map::new(),
-        },
-        arguments: Arguments::default(),
-        rates: SmallVec::new(),
+    let principal = Principal::Identity {
+        id: consent.identity.clone(),
+        task: Some(consent.task.clone()),
     };
+    let call = issue::about(id, principal, "consent.use", ("consent", consent.id.to_string()));
     metrics::counter!("bailiwick_consents_misused_total").increment(1);
     let text = "code or refresh token is bound to another key or certificate";
     let reason = DenyReason::Exchange(ExchangeRule::Proof);
