@@ -34,6 +34,7 @@ pub(crate) struct Peers {
     pub(super) postgres: Outcome<Server>,
     pub(super) softhsm: Outcome<PathBuf>,
     pub(super) strace: Outcome<PathBuf>,
+    pub(super) faketime: Outcome<PathBuf>,
 }
 
 impl Peers {
@@ -47,6 +48,7 @@ impl Peers {
                 .ok_or_else(|| Fail::missing("no `go` on the PATH: install Go 1.24 or newer")),
             softhsm: tool("softhsm2-util", "softhsm2"),
             strace: tool("strace", "strace"),
+            faketime: tool("faketime", "faketime"),
         }
     }
 
@@ -72,6 +74,7 @@ impl Peers {
     /// What keeps a lane from running, if anything.
     pub(crate) fn lacks(&self, need: &str) -> Option<Fail> {
         match need {
+            "faketime" => self.faketime.as_ref().err().map(Fail::again),
             "go" => self.go.as_ref().err().map(Fail::again),
             "node" => self.node.as_ref().err().map(Fail::again),
             "postgres" => self.postgres.as_ref().err().map(Fail::again),

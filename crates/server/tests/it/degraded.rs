@@ -147,6 +147,22 @@ async fn while_the_store_is_silent_refusals_are_recorded_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_the_witness_cannot_be_written_everything_works_and_no_kill_counts_as_contained() {
+    let world = world().await;
+    // A folder where its draft has to go.
+    let draft = world.bed.folder().join("data.witness.new");
+    std::fs::create_dir(&draft).unwrap();
+    assert!(world.is_served().await);
+    world.kill_and_read().await;
+    let again = world.bed.kill("acme", "identity", &world.worker.0).await.ok();
+    assert!(
+        again["committed_us"].is_u64() && again["contained_us"].is_null(),
+        "{again}"
+    );
+    std::fs::remove_dir(&draft).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_clock_is_doubted_nothing_is_permitted_and_everything_else_works() {
     let world = world().await;
     assert!(world.is_served().await);
