@@ -5,6 +5,7 @@
 //! - `kills [--runs N] [--seed S] [--nodes N] [--release]`: kills under load, each receipt against what was seen outside
 //! - `faults`: every call of the service's disk with every fault, in process
 //! - `planted [BUG]`: builds with a planted bug and expects the lanes to catch it
+//! - `schedules [--runs N] [--seed S]`: kills among bad days of every kind, judged by what an observer outside saw
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,20 @@ const LIVES: &str = "200";
 const KILLS: &str = "1000";
 /// Acknowledged calls that the median life must have for the run to mean something.
 const MEDIAN_MIN: &str = "200";
+/// Runs that are asked for when nobody says, and runs in one part.
+const RUNS: u64 = 200;
+const PART: u64 = 50;
+/// Scripts that take `--runs` and `--seed`, and the programs that they need.
+struct Script {
+    name: &'static str,
+    file: &'static str,
+    needs: &'static [&'static str],
+}
+const SCRIPTS: [Script; 1] = [Script {
+    name: "schedules",
+    file: "tests/e2e/schedules.mjs",
+    needs: &["faketime", "postgres", "strace"],
+}];
 const BUGS: [&str; 2] = ["ack-before-flush", "forward-before-record"];
 /// What is run against a planted bug; one of them must fail.
 const CATCHERS: [(&str, &[&str]); 2] = [
@@ -34,8 +49,11 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
         Some((run, [])) if run == "faults" => faults(repo),
         Some((run, rest)) if run == "kills" => kills(repo, rest),
         Some((run, rest)) if run == "planted" => planted(repo, rest),
+        Some((name, rest)) if let Some(script) = SCRIPTS.iter().find(|script| script.name == name) => {
+            in_parts(repo, rest, script)
+        }
         _ => Err(Fail::usage(
-            "the runs are `durability`, `faults`, `kills` and `planted`",
+            "the runs are `durability`, `faults`, `kills`, `planted` and `schedules`",
         )),
     }
 }
@@ -50,6 +68,52 @@ fn faults(repo: &Repo) -> Outcome<bool> {
         let line = format!("| {date} | {commit} | debug | {seed} | {range} | {figures} | {outcome} |\n");
         repo.write(RESULTS, &(repo.read(RESULTS)? + &line))
     })
+}
+
+/// In parts with a seed and a line of their own. A run that was interrupted lost its last part alone: with the same
+/// words it goes on with the parts that this commit has no line of.
+fn in_parts(repo: &Repo, rest: &[String], script: &Script) -> Outcome<bool> {
+    let peers = Peers::prepare(repo);
+    if let Some(lack) = script.needs.iter().find_map(|need| peers.lacks(need)) {
+        return Err(lack);
+    }
+    let binary = build(repo, &[], None)?.join("debug").join("bailiwick");
+    let commit = commit(repo)?;
+    let mut left = option(rest, "--runs")?.unwrap_or(RUNS);
+    let mut seed = option(rest, "--seed")?.unwrap_or(next_seed(&repo.read(RESULTS)?));
+    let mut all_passed = true;
+    while left > 0 {
+        let now = left.min(PART);
+        let done = format!("| {commit} | debug, {} | {seed} | {now} |", script.name);
+        if repo.read(RESULTS)?.contains(&done) {
+            println!("{}: seed {seed} was run", script.name);
+        } else {
+            let mut run = lane(repo, &peers, &binary, script.file)?;
+            run.args([
+                "--runs",
+                &now.to_string(),
+                "--seed",
+                &seed.to_string(),
+                "--results",
+            ])
+            .arg(repo.path(RESULTS));
+            all_passed &= process::stream(&mut run)?;
+        }
+        (left, seed) = (left - now, seed + 1);
+    }
+    publish(repo)?;
+    Ok(all_passed)
+}
+
+/// The number behind a word.
+fn option(rest: &[String], word: &str) -> Outcome<Option<u64>> {
+    let Some(at) = rest.iter().position(|given| given == word) else {
+        return Ok(None);
+    };
+    let number = rest.get(at + 1).and_then(|value| value.parse().ok());
+    number
+        .map(Some)
+        .ok_or_else(|| Fail::usage(format!("`{word}` takes a number")))
 }
 
 fn durability(repo: &Repo, rest: &[String]) -> Outcome<bool> {

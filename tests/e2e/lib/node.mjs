@@ -176,7 +176,7 @@ export class Nodes {
 
     async stop() {
         for (const installation of this.more) {
-            if (installation.service?.child.signalCode === null) {
+            if (installation.service?.child.signalCode === null && installation.service.child.exitCode === null) {
                 process.kill(installation.service.pid, "SIGCONT");
             }
             await installation.stop();
