@@ -10,7 +10,7 @@ import { Desk } from "../lib/desk.mjs";
 import { Installation } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
 import { callTool, deadToken, permitted } from "../lib/mcp.mjs";
-import { Nodes } from "../lib/node.mjs";
+import { Nodes, statement } from "../lib/node.mjs";
 import { ASSERTION_TYPE, assertion, decode, requestToken } from "../lib/oauth.mjs";
 import { until } from "../lib/wait.mjs";
 
@@ -230,6 +230,36 @@ test("what is suspended or killed at one node is refused at the other: every cel
     const refused = entries.filter(({ leaf, payload }) => leaf.kind === "decision" && payload?.effect === "deny");
     assert.ok(refused.length >= cells.length, `${refused.length} records of ${cells.length} refusals`);
     figure("deactivation-matrix: cells on another node that held", cells.length);
+});
+
+test("a database that fails to serialise: commands are done once or told to come again, and a kill holds", async ({ nodes }) => {
+    const { schema } = nodes;
+    const words = name => ({ name, kind: "agent", owner: { team: "serial", contact: "s@acme.example" }, purpose: "turns", expires_at: new Date(Date.now() + 86_400_000).toISOString() });
+    const worker = await nodes.first.addIdentity("serialised");
+    const task = await nodes.first.openTask(worker.id, [SCOPE]);
+    await nodes.level(nodes.second);
+    // A sequence counts on in transactions that fail: so many of each three are refused.
+    const failing = of => statement(`
+        DROP TRIGGER IF EXISTS unserial ON ${schema}.log_entry;
+        CREATE SEQUENCE IF NOT EXISTS ${schema}.unserial;
+        CREATE OR REPLACE FUNCTION ${schema}.unserial() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF nextval('${schema}.unserial') % 3 < ${of} THEN RAISE EXCEPTION 'not serialised' USING ERRCODE = '40001'; END IF; RETURN NULL; END $$;
+        CREATE TRIGGER unserial BEFORE INSERT ON ${schema}.log_entry FOR EACH STATEMENT EXECUTE FUNCTION ${schema}.unserial()`);
+    failing(1);
+    for (let n = 0; n < 8; n += 1) {
+        const added = await nodes.ask(n % 2 ? nodes.second : nodes.first, "POST", "/v1/tenants/acme/identities", words(`serial-${n}`));
+        assert.equal(added.status, 201, JSON.stringify(added.body));
+    }
+    failing(3);
+    const refused = await nodes.ask(nodes.first, "POST", "/v1/tenants/acme/identities", words("never"));
+    assert.equal(refused.status, 503, JSON.stringify(refused.body));
+    const killed = await nodes.ask(nodes.first, "POST", "/v1/tenants/acme/kill", { scope: "task", name: task.id, reason: "end-to-end test" });
+    assert.equal(killed.body.code, "kill.local-only", JSON.stringify(killed.body));
+    await deadToken(nodes.endpoint(nodes.first, "files"), task.token);
+    statement(`DROP TRIGGER unserial ON ${schema}.log_entry`);
+    await until("the other node to hold the kill", async () => (await callTool(nodes.endpoint(nodes.second, "files"), task.token, "read_text_file", ARGUMENT)).status === 401, 20_000);
+    const { body } = await nodes.ask(nodes.second, "GET", "/v1/tenants/acme/identities/never");
+    assert.equal(body.code, "request.not-found", JSON.stringify(body));
 });
 
 /** A replica that follows late: the log of the database, streamed and written down, with nobody who waits for it. */
