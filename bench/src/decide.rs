@@ -1,4 +1,4 @@
-//! Decisions in process (goals b1 and b2).
+//! Decisions in process (goals b1, b2 and c5).
 //!
 //! `known` and `fresh` take the whole way of a call: body parsed, token verified (remembered, or for the
 //! first time), decided against all policies and grants, record sealed and queued, marks looked at again,
@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bailiwick_base::{Clock, Ids, NodeName, Sealer, Secret, SigningAlgorithm, TenantId, json, limits};
-use bailiwick_decide::{Arguments, Call, Door, Effect, ItemKind, Principal, Target, decide};
+use bailiwick_base::{
+    Clock, Epoch, Ids, NodeName, Sealer, Secret, SigningAlgorithm, StatePos, TenantId, Time, json, limits,
+};
+use bailiwick_decide::{
+    Arguments, Call, Door, Effect, Fact, ItemKind, Mark, MarkEffect, MarkScope, Principal, Target, decide,
+};
 use bailiwick_journal::{DecisionLog, LogConfig};
 use bailiwick_keys::{Keyring, SystemEntropy, Unseal, jws};
 use bailiwick_pep::token::{KeySource, Verifier, VerifierConfig};
@@ -28,6 +32,8 @@ const SPAN: Duration = Duration::from_millis(120);
 /// Calls of one sample of the whole way.
 const CALLS: usize = 4_000;
 const SAMPLES: usize = 5;
+/// Identities of the tenant that is stopped as a whole.
+const CROWD: usize = 100_000;
 
 pub(crate) fn run(folder: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,6 +65,38 @@ pub(crate) fn run(folder: &Path) -> anyhow::Result<()> {
         });
         let room = Room::open(&folder.join(format!("world-{n}")), &world)?;
         runtime.block_on(room.measure(&world, n))?;
+    }
+    width(now)
+}
+
+/// What a call costs that a stop refuses, by how much the stop covers (goal c5): one identity, the identities of one
+/// owner (a twentieth), a tenant of so many.
+fn width(now: Time) -> anyhow::Result<()> {
+    let world = World::crowd("acme", CROWD, now)?;
+    let snapshot = world.snapshot()?;
+    let n = world.middle();
+    let call = call_of(&world, n, &body(n))?;
+    let owner = format!("team-{}", n % 20);
+    for (name, scope) in [
+        ("identity", MarkScope::Identity(world.id(n))),
+        ("owner", MarkScope::Owner(world.tenant.clone(), owner)),
+        ("tenant", MarkScope::Tenant(world.tenant.clone())),
+    ] {
+        let mark = Mark {
+            scope,
+            effect: MarkEffect::Kill,
+            epoch: Epoch(6),
+        };
+        let stopped = snapshot.apply([Fact::Mark(mark), Fact::Position(StatePos(8), Epoch(6))])?;
+        let decision = decide(&stopped, &call, now);
+        anyhow::ensure!(
+            matches!(decision.effect, Effect::Deny(_)),
+            "a killed {name} is let through: {}",
+            decision.reasons.text
+        );
+        gauge::cpu(&format!("refuse {name}"), SAMPLES, SPAN, || {
+            black_box(decide(&stopped, &call, now));
+        });
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) tenant: TenantId,
     pub(crate) now: Time,
     n: usize,
+    /// How many policies there are, of any world.
+    ruled: usize,
 }
 
 pub(crate) fn tool(n: usize) -> String {
@@ -56,6 +58,15 @@ impl World {
             tenant: TenantId::parse(tenant)?,
             now,
             n,
+            ruled: n,
+        })
+    }
+
+    /// `n` identities under no more policies than a small world has.
+    pub(crate) fn crowd(tenant: &str, n: usize, now: Time) -> anyhow::Result<Self> {
+        Ok(Self {
+            ruled: 1_000,
+            ..Self::new(tenant, n, now)?
         })
     }
 
@@ -69,7 +80,7 @@ impl World {
     }
 
     /// Spread like a UUIDv7 minted over a day, so that ids do not share all their leading bytes.
-    fn id<K: IdKind>(&self, n: usize) -> Id<K> {
+    pub(crate) fn id<K: IdKind>(&self, n: usize) -> Id<K> {
         let n = n as u128;
         Id::from_parts(
             self.tenant.clone(),
@@ -183,7 +194,7 @@ impl World {
                 "@id(\"{name}\") forbid (principal, action == Action::\"tools/call\", resource == Tool::\"{SERVER}/{name}\");"
             );
         }
-        for k in 3..self.n {
+        for k in 3..self.ruled {
             let identity: IdentityId = self.id(k);
             let _ = writeln!(
                 text,
