@@ -6,6 +6,8 @@
 //! - `faults`: every call of the service's disk with every fault, in process
 //! - `planted [BUG]`: builds with a planted bug and expects the lanes to catch it
 //! - `schedules [--runs N] [--seed S]`: kills among bad days of every kind, judged by what an observer outside saw
+//! - `small-disk [--runs N] [--seed S]`: a small disk that is filled at random moments under load
+//! - `strace [--runs N] [--seed S]`: one system call on one file goes wrong, on the real binary
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,18 +26,30 @@ const KILLS: &str = "1000";
 const MEDIAN_MIN: &str = "200";
 /// Runs that are asked for when nobody says, and runs in one part.
 const RUNS: u64 = 200;
-const PART: u64 = 50;
+const PART: u64 = 100;
 /// Scripts that take `--runs` and `--seed`, and the programs that they need.
 struct Script {
     name: &'static str,
     file: &'static str,
     needs: &'static [&'static str],
 }
-const SCRIPTS: [Script; 1] = [Script {
-    name: "schedules",
-    file: "tests/e2e/schedules.mjs",
-    needs: &["faketime", "postgres", "strace"],
-}];
+const SCRIPTS: [Script; 3] = [
+    Script {
+        name: "schedules",
+        file: "tests/e2e/schedules.mjs",
+        needs: &["faketime", "postgres", "strace"],
+    },
+    Script {
+        name: "small-disk",
+        file: "tests/e2e/small-disk.mjs",
+        needs: &[],
+    },
+    Script {
+        name: "strace",
+        file: "tests/e2e/disk-faults.mjs",
+        needs: &["strace"],
+    },
+];
 const BUGS: [&str; 2] = ["ack-before-flush", "forward-before-record"];
 /// What is run against a planted bug; one of them must fail.
 const CATCHERS: [(&str, &[&str]); 2] = [
@@ -53,7 +67,7 @@ pub fn command(repo: &Repo, rest: &[String]) -> Outcome<bool> {
             in_parts(repo, rest, script)
         }
         _ => Err(Fail::usage(
-            "the runs are `durability`, `faults`, `kills`, `planted` and `schedules`",
+            "the runs are `durability`, `faults`, `kills`, `planted`, `schedules`, `small-disk` and `strace`",
         )),
     }
 }
