@@ -186,6 +186,18 @@ class AwsKms(unittest.TestCase):
         states = {each["id"]: each["state"] for each in installation.run("id", "ls")["items"]}
         self.assertEqual(states[victim], "retired")
         self.assertNotEqual(states[identity], "retired")
+        # The logs are signed with keys of their own, which no holder has: the kill comes under a checkpoint.
+        def state():
+            return next(each for each in installation.run("log", "ls")["items"] if each["log"] == "state")
+
+        entries = state()["sequenced"]
+        until(lambda: state()["integrated"] >= entries)
+        last = installation.run("log", "tail", "--log", "state", "-n", "20")["items"]
+        self.assertIn("state.mark.kill", [each["leaf"]["kind"] for each in last])
+        reports = installation.run("log", "verify")
+        self.assertTrue(reports["sound"], reports)
+        sizes = {report["origin"].rsplit("/", 1)[-1]: report["size"] for report in reports["logs"]}
+        self.assertGreaterEqual(max(sizes.values()), entries)
         again = Moto(moto.port)
         self.addCleanup(again.close)
         # The service is back without its keys: moto forgets them. A key that is gone is an error and no token.

@@ -72,6 +72,10 @@ class Told(unittest.TestCase):
         """Everything that waits, verified, without acknowledging it."""
         return [verifier.verify(text) for text in self.poll(token, stream)["sets"].values()]
 
+    def again(self, claims):
+        """What is the same however often a SET is issued: everything but the time at which it was (`iat`)."""
+        return [{name: value for name, value in one.items() if name != "iat"} for one in claims]
+
     def kinds(self, claims):
         return [next(iter(one["events"])).rsplit("/", 1)[1] for one in claims]
 
@@ -223,14 +227,14 @@ class Transmits(Told):
         self.installation.run("suspend", "identity", agent, "--reason", "one")
         first = self.waiting(verifier, token, stream)
         self.assertEqual(self.kinds(first), ["session-revoked", "risk-level-change"])
-        self.assertEqual(self.waiting(verifier, token, stream), first)
+        self.assertEqual(self.again(self.waiting(verifier, token, stream)), self.again(first))
         # One is acknowledged, out of order; the other one comes again, after a crash too, with the same jti.
         rest = self.poll(token, stream, ack=[first[1]["jti"]])["sets"]
         self.assertEqual(list(rest), [first[0]["jti"]])
         self.installation.stop(signal.SIGKILL)
         self.installation.start()
         token = self.token(identity)
-        self.assertEqual(self.waiting(verifier, token, stream), first[:1])
+        self.assertEqual(self.again(self.waiting(verifier, token, stream)), self.again(first[:1]))
         self.installation.run("resume", "identity", agent)
         one = self.poll(token, stream, maxEvents=1)
         self.assertEqual((list(one["sets"]), one["moreAvailable"]), ([first[0]["jti"]], True))
@@ -239,10 +243,20 @@ class Transmits(Told):
         self.assertEqual(self.kinds(last), ["risk-level-change"])
         # What cannot be used is put aside on record.
         errors = {last[0]["jti"]: {"err": "invalid_request", "description": "not ours"}}
-        self.assertEqual(self.poll(token, stream, setErrs=errors)["sets"], {})
+        # What was said before is not on record again, while something in front of it waits.
+        self.installation.run("suspend", "identity", agent, "--reason", "three")
+        before, after = self.waiting(verifier, token, stream)[-2:]
+        errors[after["jti"]] = {"err": "invalid_request", "description": "not ours"}
+        for _ in range(3):
+            left = self.poll(token, stream, setErrs=errors)["sets"]
+            self.assertEqual(list(left), [before["jti"]])
         entries = json.dumps(self.installation.run("log", "tail", "--log", "state", "-n", "20"))
-        self.assertIn("subscription.put-aside", entries)
-        self.assertEqual(self.poll(token, stream)["sets"], {})
+        self.assertEqual(entries.count('"state.subscription.put-aside"'), 2, entries)
+        self.assertEqual(self.poll(token, stream, ack=[before["jti"]])["sets"], {})
+        many = {str(n): {"err": "invalid_request"} for n in range(65)}
+        asked = {"returnImmediately": True, "setErrs": many}
+        status, _, problem = ask("POST", stream["delivery"]["endpoint_url"], token, asked)
+        self.assertEqual((status, problem["code"]), (400, "signal.limit"), problem)
         # A poll that may wait is answered when something happens.
         heard = []
         waits = threading.Thread(target=lambda: heard.append(self.poll(token, stream, returnImmediately=False)))
@@ -486,6 +500,7 @@ class Hears(Told):
             (idp.set(ours, RISC + "account-disabled", email, jti=None), "invalid_request"),
             (idp.set(ours, RISC + "account-disabled", None), "invalid_request"),
             (idp.set(ours, RISC + "account-disabled", email, iat=1), "invalid_request"),
+            (idp.set(ours, RISC + "account-disabled", email, event="gone"), "invalid_request"),
         ]
         for text, code in refused:
             status, _, problem = send(door, text)
@@ -496,7 +511,13 @@ class Hears(Told):
         # The same again does nothing, also after somebody resumed it; the same name for something else is refused.
         self.installation.run("resume", "identity", owned)
         self.assertEqual(send(door, gone)[0], 202)
+        # Nor does the same when its transmitter, who heard no answer, issues it anew.
+        says = json.loads(base64.urlsafe_b64decode(gone.split(".")[1] + "=="))
+        anew = lambda **other: idp.set(ours, RISC + "account-disabled", email, **{"jti": says["jti"], **other})
+        self.assertEqual(send(door, anew(iat=says["iat"] + 1))[0], 202)
         self.assertNotEqual(state(owned), "suspended")
+        status, _, problem = send(door, anew(sub_id={"format": "email", "email": "ben@acme.example"}))
+        self.assertEqual((status, problem["err"]), (400, "invalid_request"))
         session = idp.set(ours, CAEP + "session-revoked", {"format": "iss_sub", "iss": idp.issuer, "sub": "u-7"})
         self.assertEqual(send(door, session)[0], 202)
         self.assertEqual(state(also), "suspended")

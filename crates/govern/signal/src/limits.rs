@@ -9,6 +9,8 @@ pub struct Limits {
     pub transmitters_max: usize,
     /// Subjects a stream leaves out. Default 1,000.
     pub left_out_max: usize,
+    /// Bytes of all of them: every stream is looked through whenever something happens. Default 64 KiB.
+    pub left_out_bytes_max: usize,
     /// Subjects of a transmitter with the person each one is. Default 10,000.
     pub people_max: usize,
 }
@@ -19,6 +21,7 @@ impl Default for Limits {
             subscriptions_max: 64,
             transmitters_max: 32,
             left_out_max: 1_000,
+            left_out_bytes_max: 64 * 1024,
             people_max: 10_000,
         }
     }

@@ -162,6 +162,8 @@ pub fn leave_out(
     require_living(&before)?;
     within("subject", subject.len(), SUBJECT_MAX)?;
     within("subjects", before.left_out.len() + 1, limits.left_out_max)?;
+    let bytes = before.left_out.iter().map(String::len).sum::<usize>() + subject.len();
+    within("bytes of subjects", bytes, limits.left_out_bytes_max)?;
     let mut after = before.clone();
     if !after.left_out.insert(subject) {
         return Err(Refusal::Unchanged("removed"));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{Digest, Time};
-use serde_json::{Map, Value};
+use bailiwick_base::{Digest, Time, canonical};
+use serde_json::{Map, Value, json};
 
 use crate::claims::{self, wrong};
 use crate::error::AttestError;
@@ -20,6 +20,9 @@ const AGE_MAX: Duration = Duration::from_secs(23 * 3_600);
 pub struct Told {
     /// Its name, for this transmitter alone.
     pub once: Digest,
+    /// What it says, however often it is signed: a transmitter that heard no answer sends the same with another
+    /// signature, from another key or at another time.
+    pub content: Digest,
     /// `jti`.
     pub jti: String,
     /// About whom.
@@ -69,16 +72,24 @@ impl Attester {
         let events = members
             .get("events")
             .and_then(Value::as_object)
-            .filter(|events| events.len() == 1)
-            .ok_or_else(|| wrong("events", "it has to be an object of one event"))?;
+            .filter(|events| events.len() == 1 && events.values().all(Value::is_object))
+            .ok_or_else(|| {
+                wrong(
+                    "events",
+                    "it has to be an object of one event, which is an object",
+                )
+            })?;
         let subject = members
             .get("sub_id")
             .filter(|subject| subject.is_object())
             .ok_or_else(|| wrong("sub_id", "it has to be a subject identifier"))?;
         let key = self.key_of(evidence, transmitter).await?;
         evidence.token.verify(&key)?;
+        let content = canonical::to_vec(&json!({"jti": jti, "sub_id": subject, "events": events}))
+            .map_err(|_| wrong("events", "it has no canonical form"))?;
         Ok(Told {
             once: hash(transmitter, jti.as_bytes()),
+            content: Digest::of(&content),
             jti: jti.to_owned(),
             subject: subject.clone(),
             events: events.clone(),

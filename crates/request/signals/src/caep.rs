@@ -45,6 +45,7 @@ pub fn is_told(kind: &str) -> bool {
         family,
         "client"
             | "credential"
+            | "epoch"
             | "identity"
             | "key"
             | "lease"
@@ -52,6 +53,7 @@ pub fn is_told(kind: &str) -> bool {
             | "public-client"
             | "subscription"
             | "task"
+            | "trust"
     )
 }
 
@@ -66,6 +68,7 @@ pub fn signals(record: &Record, subscription: &Subscription, issuer: &str) -> Ve
     };
     let found = match told.command().split('.').next().unwrap_or_default() {
         "subscription" => told.of_stream(&subscription.id).into_iter().collect(),
+        "epoch" => told.of_epoch().into_iter().collect(),
         "mark" => told.of_mark().into_iter().collect(),
         "identity" => told.of_identity(),
         "task" => told.of_task().into_iter().collect(),
@@ -201,32 +204,90 @@ impl About<'_> {
         (self.id() == Some(own.as_str())).then_some((EventKind::StreamUpdated, sub, event))
     }
 
-    /// A kill or suspension. What names an identity is told by the identity's own entry, and the kill of a task by
-    /// its end.
+    /// Every token from before is dead: somebody went on from an older state, or time was set back.
+    fn of_epoch(&self) -> Option<Found> {
+        let is_raised = self.command() == "epoch.raise-floor";
+        is_raised.then(|| {
+            let event = self.said("every token from before is dead");
+            (EventKind::SessionRevoked, self.tenant(), event)
+        })
+    }
+
+    /// A mark, or its end. A kill or suspension of an identity is told by the identity's own entry, and the kill of a
+    /// task by its end. A milder mark ends no session: what it says is that somebody sees a risk (CAEP 1.0 §3.8), and
+    /// how far the subject is held meanwhile is its reason.
     fn of_mark(&self) -> Option<Found> {
-        let kill = match self.command() {
-            "mark.kill" => true,
-            "mark.suspend" => false,
-            _ => return None,
-        };
         let (kind, rest) = self.id()?.split_once(':')?;
-        let group = || {
-            json!({
-                "format": "complex",
-                "group": opaque(&format!("{kind}:{rest}")),
-                "tenant": opaque(self.tenant.as_str()),
-            })
+        let risk = |now: &str, before: Option<&str>, what: &str| {
+            let (principal, subject) = self.of_scope(kind, rest);
+            (
+                EventKind::RiskLevelChange,
+                subject,
+                self.risk((now, before), principal, what),
+            )
         };
-        let subject = match kind {
-            "identity" => return None,
-            "task" if kill => return None,
-            "task" => self.session(rest, None),
-            "token" => json!({"format": "jwt_id", "iss": self.issuer, "jti": rest}),
-            "tenant" | "all" => self.tenant(),
-            _ => group(),
+        let revoked = |what: &str| {
+            let (_, subject) = self.of_scope(kind, rest);
+            (EventKind::SessionRevoked, subject, self.said(what))
         };
-        let what = if kill { "killed" } else { "suspended" };
-        Some((EventKind::SessionRevoked, subject, self.said(what)))
+        match (self.command(), kind) {
+            ("mark.kill" | "mark.suspend", "identity") | ("mark.kill", "task") => None,
+            ("mark.kill", _) => Some(revoked("killed")),
+            ("mark.suspend", _) => Some(revoked("suspended")),
+            ("mark.observe", _) => Some(risk("MEDIUM", None, "observed")),
+            ("mark.no-egress", _) => Some(risk("MEDIUM", None, "nothing may leave")),
+            ("mark.read-only", _) => Some(risk("MEDIUM", None, "only reading is permitted")),
+            ("mark.lift", _) => {
+                let is_suspended = self.lifted().any(|effect| effect == "suspend");
+                match kind {
+                    "identity" if is_suspended => None,
+                    _ => {
+                        let before = if is_suspended { "HIGH" } else { "MEDIUM" };
+                        Some(risk("LOW", Some(before), "lifted"))
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The effects that a lift ended.
+    fn lifted(&self) -> impl Iterator<Item = &str> {
+        let objects = self.record.payload.get("objects").and_then(Value::as_array);
+        let objects = objects.into_iter().flatten();
+        objects.filter_map(|object| object.pointer("/before/effect")?.as_str())
+    }
+
+    /// What a scope names, and which kind of principal that is (CAEP 1.0 §3.8.1).
+    fn of_scope(&self, kind: &str, rest: &str) -> (&'static str, Value) {
+        match kind {
+            "identity" => ("USER", self.identity(rest)),
+            "task" => ("SESSION", self.session(rest, None)),
+            "token" => {
+                let subject = json!({"format": "jwt_id", "iss": self.issuer, "jti": rest});
+                ("SESSION", subject)
+            }
+            "tenant" | "all" => ("TENANT", self.tenant()),
+            _ => {
+                let subject = json!({
+                    "format": "complex",
+                    "group": opaque(&format!("{kind}:{rest}")),
+                    "tenant": opaque(self.tenant.as_str()),
+                });
+                ("GROUP", subject)
+            }
+        }
+    }
+
+    fn risk(&self, (now, before): (&str, Option<&str>), principal: &str, what: &str) -> Map<String, Value> {
+        let mut event = self.said(what);
+        event.insert("principal".to_owned(), json!(principal));
+        event.insert("current_level".to_owned(), json!(now));
+        if let Some(before) = before {
+            event.insert("previous_level".to_owned(), json!(before));
+        }
+        event.insert("risk_reason".to_owned(), json!(what));
+        event
     }
 
     fn of_identity(&self) -> Vec<Found> {
@@ -235,11 +296,7 @@ impl About<'_> {
         };
         let subject = self.identity(id);
         let risk = |now: &str, before: &str, what: &str| {
-            let mut event = self.said(what);
-            event.insert("principal".to_owned(), json!("USER"));
-            event.insert("current_level".to_owned(), json!(now));
-            event.insert("previous_level".to_owned(), json!(before));
-            event.insert("risk_reason".to_owned(), json!(what));
+            let event = self.risk((now, Some(before)), "USER", what);
             (EventKind::RiskLevelChange, subject.clone(), event)
         };
         let revoked = |what: &str| (EventKind::SessionRevoked, subject.clone(), self.said(what));
@@ -285,10 +342,15 @@ impl About<'_> {
             | "key.add"
             | "credential.register"
             | "credential.add-upstream"
-            | "lease.hold" => ("create", "made"),
+            | "lease.hold"
+            | "trust.add" => ("create", "made"),
             "key.rotate" | "credential.replace" | "credential.rotation-complete" => ("update", "replaced"),
             "key.withdraw" | "credential.revoke" | "lease.return" => ("revoke", "revoked"),
-            "key.remove" | "public-client.remove" | "credential.remove" => ("delete", "removed"),
+            "key.remove"
+            | "public-client.remove"
+            | "credential.remove"
+            | "client.remove"
+            | "trust.remove" => ("delete", "removed"),
             _ => return None,
         };
         let outline = self.outline()?;

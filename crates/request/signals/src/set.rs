@@ -1,6 +1,6 @@
 //! Security Event Tokens (RFC 8417), as the CAEP interoperability profile wants them.
 
-use bailiwick_base::{Sha256, SubscriptionId};
+use bailiwick_base::{Sha256, SubscriptionId, Time};
 use serde_json::{Map, Value, json};
 
 use crate::caep::Signal;
@@ -19,17 +19,24 @@ pub fn jti(subscription: &SubscriptionId, index: u64, part: u32) -> String {
     sha.finish().to_base64url()
 }
 
-/// The claims of its SET.
+/// The claims of its SET, which is issued at `now` (`iat`) about what happened before (`toe`; RFC 8417 §2.2): a receiver
+/// that asks how old a SET is takes also what waited for days.
 #[must_use]
-pub fn claims(signal: &Signal, subscription: &SubscriptionId, issuer: &str, audience: &str) -> Vec<u8> {
+pub fn claims(
+    signal: &Signal,
+    subscription: &SubscriptionId,
+    (issuer, audience): (&str, &str),
+    now: Time,
+) -> Vec<u8> {
     let mut events = Map::new();
     events.insert(signal.kind.uri().to_owned(), Value::Object(signal.event.clone()));
     let mut claims = json!({
         "iss": issuer,
         "aud": audience,
-        "iat": signal.at.secs(),
+        "iat": now.secs(),
         "jti": jti(subscription, signal.index, signal.part),
         "sub_id": signal.subject,
+        "toe": signal.at.secs(),
         "events": events,
     });
     if let (Some(txn), Some(members)) = (&signal.txn, claims.as_object_mut()) {

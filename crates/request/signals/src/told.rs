@@ -39,11 +39,18 @@ pub fn consequences(
 ) -> Vec<Consequence> {
     let mut out = Vec::new();
     for (uri, event) in events {
-        // A person who logs out is neither gone nor robbed.
-        let is_logout = event.get("initiating_entity").and_then(Value::as_str) == Some("user");
+        let text = |member: &str| event.get(member).and_then(Value::as_str);
         let stops = match (uri.strip_prefix(CAEP), uri.strip_prefix(RISC)) {
-            (Some("session-revoked"), _) => !is_logout,
-            (_, Some(event)) => matches!(event, "account-disabled" | "account-purged" | "sessions-revoked"),
+            // Of a person or a session in danger; a device or a group in danger is not the person.
+            (Some("risk-level-change"), _) => {
+                text("current_level") == Some("HIGH") && matches!(text("principal"), Some("SESSION" | "USER"))
+            }
+            // A person who logs out is neither gone nor robbed.
+            (Some("session-revoked"), _) => text("initiating_entity") != Some("user"),
+            (_, Some(event)) => matches!(
+                event,
+                "account-disabled" | "account-purged" | "credential-compromise" | "sessions-revoked"
+            ),
             _ => false,
         };
         if stops {

@@ -149,6 +149,18 @@ fn subjects_are_left_out_within_a_limit_and_taken_in_again() {
             max: 1
         }
     );
+    let short = Limits {
+        left_out_bytes_max: 12,
+        ..Limits::default()
+    };
+    let long = leave_out(one.clone(), "{\"a\":2}".to_owned(), &short, now);
+    assert_eq!(
+        long.unwrap_err(),
+        Refusal::Limit {
+            field: "bytes of subjects",
+            max: 12
+        }
+    );
     let back = take_in(one, "{\"a\":1}", now).unwrap().after;
     assert!(back.left_out.is_empty());
     assert_eq!(

@@ -42,8 +42,11 @@ type Places = BTreeMap<(TenantId, u64), BTreeMap<u32, TaskId>>;
 pub(crate) struct StatusLists {
     places: Mutex<Places>,
     epochs: Mutex<VecDeque<(Duration, Epoch)>>,
-    /// Lists as they were made. Held while one is made: they are made one after the other, whoever asks.
-    made: tokio::sync::Mutex<BTreeMap<(TenantId, u64), (Duration, String)>>,
+    /// Lists as they were made.
+    made: Mutex<BTreeMap<(TenantId, u64), (Duration, String)>>,
+    /// Held while one of a tenant is made: those of a tenant are made one after the other, whoever asks. The key of
+    /// another tenant may be with a holder that is slow.
+    making: Mutex<BTreeMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,6 +59,10 @@ impl StatusLists {
         let place = place(task);
         let mut places = locked(&self.places);
         let key = (task.tenant().clone(), place.list);
+        if !places.contains_key(&key) {
+            // Once in an hour and tenant, whether or not anybody reads lists.
+            keep_known(&mut places, snapshot);
+        }
         let list = places
             .entry(key)
             .or_insert_with(|| known(snapshot, task.tenant(), place.list));
@@ -65,13 +72,32 @@ impl StatusLists {
     /// The tasks of a list that are still known; without any there is no list.
     fn tasks(&self, snapshot: &Snapshot, tenant: &TenantId, list: u64) -> BTreeMap<u32, TaskId> {
         let mut places = locked(&self.places);
-        places.retain(|_, tasks| {
-            tasks.retain(|_, task| snapshot.task(task).is_some());
-            !tasks.is_empty()
-        });
+        keep_known(&mut places, snapshot);
         match places.get(&(tenant.clone(), list)) {
             Some(tasks) => tasks.clone(),
             None => known(snapshot, tenant, list),
+        }
+    }
+
+    /// The turn of a tenant; those of tenants that nobody asks for are forgotten.
+    fn making(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut making = locked(&self.making);
+        making.retain(|other, turn| other == tenant || Arc::strong_count(turn) > 1);
+        Arc::clone(making.entry(tenant.clone()).or_default())
+    }
+
+    /// A list that is not too old to be given out again.
+    fn kept(&self, key: &(TenantId, u64), now: Duration) -> Option<String> {
+        let made = locked(&self.made);
+        let (at, text) = made.get(key)?;
+        (now.saturating_sub(*at) < MADE_EVERY).then(|| text.clone())
+    }
+
+    fn keep(&self, key: (TenantId, u64), now: Duration, text: &str) {
+        let mut made = locked(&self.made);
+        made.retain(|_, (at, _)| now.saturating_sub(*at) < MADE_EVERY);
+        if made.len() < KEPT_MAX {
+            made.insert(key, (now, text.to_owned()));
         }
     }
 
@@ -98,6 +124,14 @@ impl StatusLists {
             _ => Epoch(0),
         }
     }
+}
+
+/// Without the tasks that nobody has to know any more.
+fn keep_known(places: &mut Places, snapshot: &Snapshot) {
+    places.retain(|_, tasks| {
+        tasks.retain(|_, task| snapshot.task(task).is_some());
+        !tasks.is_empty()
+    });
 }
 
 /// The tasks of one list, the older one where two have a place.
@@ -157,13 +191,11 @@ pub(crate) async fn handler(
 async fn made(deps: &Deps, tenant: &TenantId, list: u64) -> Result<String, RouteError> {
     let lists = &deps.signals.lists;
     let key = (tenant.clone(), list);
-    let mut kept = lists.made.lock().await;
+    let making = lists.making(tenant);
+    let _one_by_one = making.lock().await;
     let now = deps.clock.monotonic();
-    if let Some((_, text)) = kept
-        .get(&key)
-        .filter(|(at, _)| now.saturating_sub(*at) < MADE_EVERY)
-    {
-        return Ok(text.clone());
+    if let Some(text) = lists.kept(&key, now) {
+        return Ok(text);
     }
     let snapshot = deps.cell.load();
     let tasks = lists.tasks(&snapshot, tenant, list);
@@ -186,10 +218,7 @@ async fn made(deps: &Deps, tenant: &TenantId, list: u64) -> Result<String, Route
     );
     let signed = crate::signing_keys::sign_all(deps, tenant, STATUS_LIST, vec![said]).await?;
     let text = signed.into_iter().next().unwrap_or_default();
-    kept.retain(|_, (at, _)| now.saturating_sub(*at) < MADE_EVERY);
-    if kept.len() < KEPT_MAX {
-        kept.insert(key, (now, text.clone()));
-    }
+    lists.keep(key, now, &text);
     Ok(text)
 }
 
@@ -244,4 +273,50 @@ fn standing(
         (None, Some(_)) => Standing::Invalid,
         (None, None) => Standing::Valid,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bailiwick_base::{TaskId, TenantId};
+    use bailiwick_decide::Snapshot;
+    use uuid::Uuid;
+
+    use super::{StatusLists, locked};
+
+    fn task(hour: u128) -> TaskId {
+        let tenant = TenantId::parse("acme").unwrap();
+        TaskId::from_parts(tenant, Uuid::from_u128(((hour * 3_600_000) << 80) | 7))
+    }
+
+    /// Tokens are issued, and nobody ever reads a list.
+    #[test]
+    fn places_of_tasks_that_are_over_are_forgotten_without_a_reader() {
+        let (lists, nobody) = (StatusLists::default(), Snapshot::empty());
+        for hour in 0..50 {
+            assert!(lists.claim(&nobody, &task(hour)));
+        }
+        let places = locked(&lists.places);
+        assert_eq!(places.values().map(|tasks| tasks.len()).sum::<usize>(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_whose_key_is_slow_keeps_no_list_of_another() {
+        let lists = StatusLists::default();
+        let tenant = |name: &str| TenantId::parse(name).unwrap();
+        let slow = lists.making(&tenant("acme"));
+        let held = slow.lock().await;
+        assert!(lists.making(&tenant("globex")).try_lock().is_ok());
+        assert!(lists.making(&tenant("acme")).try_lock().is_err());
+        drop(held);
+        assert!(Arc::ptr_eq(&slow, &lists.making(&tenant("acme"))));
+        drop(slow);
+        lists.making(&tenant("globex"));
+        assert_eq!(
+            locked(&lists.making).len(),
+            1,
+            "nobody makes one of acme any more"
+        );
+    }
 }

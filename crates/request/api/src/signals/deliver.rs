@@ -1,6 +1,8 @@
 //! Sending to one subscription, until nothing is left or something fails.
 
-use bailiwick_base::{Secret, Time, json, limits};
+use std::time::Duration;
+
+use bailiwick_base::{Secret, SubscriptionId, Time, json, limits};
 use bailiwick_decide::Thing;
 use bailiwick_inventory::State;
 use bailiwick_outbound::{AddressRange, AddressRule, Endpoint, Message};
@@ -19,6 +21,8 @@ use crate::command::CommandError;
 const ENTRIES: u32 = 1_000;
 /// Messages of one turn: then others have theirs.
 const MESSAGES: usize = 32;
+/// How long a turn lasts before others have theirs: a receiver may be slow with each message.
+const TURN_MAX: Duration = Duration::from_secs(10);
 /// Entries without anything to tell, after which the position is written all the same.
 const QUIET_MAX: u64 = 10_000;
 /// How often one SET is offered to somebody who says that it is not usable.
@@ -70,8 +74,10 @@ async fn turn(
     };
     let mut now = before.clone();
     let (mut told, mut heard) = (0, Heard::Taken);
+    let began = deps.clock.monotonic();
+    let is_over = || deps.clock.monotonic().saturating_sub(began) >= TURN_MAX;
     for signal in waiting.iter().take(MESSAGES) {
-        if told > 0 && wanted(deps, subscription).await? != Wanted::Now {
+        if told > 0 && (is_over() || wanted(deps, subscription).await? != Wanted::Now) {
             break;
         }
         heard = send(deps, subscription, signal, secret.as_ref()).await;
@@ -232,18 +238,14 @@ fn context(deps: &Deps, subscription: &Subscription) -> Result<Context, StoreErr
     Ok(Context::new(reach, Actor::System("signals"), RequestId(request)))
 }
 
+/// What is on record of a SET that somebody cannot use.
+pub(crate) fn not_usable(subscription: &SubscriptionId, jti: &str, why: &str) -> serde_json::Value {
+    json!({"subscription": subscription.to_string(), "jti": jti, "why": limits::shown(why)})
+}
+
 /// Goes on without it, on record.
-pub(crate) async fn put_aside(
-    deps: &Deps,
-    subscription: &Subscription,
-    jti: &str,
-    why: &str,
-) -> Result<(), StoreError> {
-    let detail = json!({
-        "subscription": subscription.id.to_string(),
-        "jti": jti,
-        "why": limits::shown(why),
-    });
+async fn put_aside(deps: &Deps, subscription: &Subscription, jti: &str, why: &str) -> Result<(), StoreError> {
+    let detail = not_usable(&subscription.id, jti, why);
     let work = async move |tx: &mut Tx| -> Result<Vec<u8>, StoreError> {
         tx.note("subscription.put-aside", detail.clone()).await?;
         Ok(Vec::new())

@@ -5,34 +5,42 @@
 
 mod config;
 mod deliver;
+mod turns;
 
 pub use config::{SignalConfig, SignalConfigError};
-pub(crate) use deliver::{destination, put_aside};
+pub(crate) use deliver::{destination, not_usable};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bailiwick_base::{SubscriptionId, TenantId, Time};
+use bailiwick_base::SubscriptionId;
 use bailiwick_inventory::TenantState;
-use bailiwick_outbound::AddressRule;
+use bailiwick_outbound::{AddressRule, LaneConfig, Lanes};
 use bailiwick_signal::{Delivery, Limits, Status, Subscription};
 use bailiwick_signals::{Record, Signal, is_told, signals};
 use bailiwick_store::StoreError;
-use tokio::sync::Semaphore;
 
 use crate::Deps;
 use crate::oauth::status_list::StatusLists;
 use crate::reconcile::Work;
+use turns::{Turn, Turns};
 
-/// Places of one tenant: what hangs in one receiver keeps nobody else's.
-const TENANT_PLACES: usize = 8;
-/// Places of everybody.
-const PLACES: usize = 128;
-/// Polls that are answered at once, of everybody: each may cost dozens of signatures.
-const ANSWERS_MAX: usize = 8;
-/// Polls that wait for something to happen, of everybody.
-const POLLS_MAX: usize = 64;
+/// Polls that are answered at once: each may cost dozens of signatures. One tenant has a quarter of the places, and no
+/// queue of its own that others would wait behind.
+const ANSWERS: LaneConfig = LaneConfig {
+    all_max: 8,
+    each_max: 2,
+    waiting_each_max: 32,
+    wait_max: Duration::from_secs(5),
+};
+/// Polls that wait for something to happen.
+const POLLS: LaneConfig = LaneConfig {
+    all_max: 128,
+    each_max: 16,
+    waiting_each_max: 0,
+    wait_max: Duration::ZERO,
+};
 
 /// What is kept in memory; without it, as after a start, everything is looked at once.
 pub struct Signals {
@@ -40,25 +48,10 @@ pub struct Signals {
     pub(crate) danger_push_plaintext: bool,
     pub(crate) give_up_after: Duration,
     pub(crate) limits: Limits,
-    pub(crate) polls: Arc<Semaphore>,
-    pub(crate) answers: Arc<Semaphore>,
+    pub(crate) polls: Lanes,
+    pub(crate) answers: Lanes,
     pub(crate) lists: StatusLists,
     turns: Arc<Mutex<Turns>>,
-}
-
-#[derive(Default)]
-struct Turns {
-    of: BTreeMap<SubscriptionId, Turn>,
-    /// The end of the log at the last look, when nothing was left to do then.
-    quiet_at: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Turn {
-    running: bool,
-    /// Nothing before this entry is to be told.
-    position: u64,
-    retry_at: Time,
 }
 
 impl Signals {
@@ -72,8 +65,8 @@ impl Signals {
             danger_push_plaintext: config.danger_push_plaintext,
             give_up_after: Duration::from_secs(config.give_up_hours.saturating_mul(3_600)),
             limits: Limits::default(),
-            polls: Arc::new(Semaphore::new(POLLS_MAX)),
-            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
+            polls: Lanes::new(POLLS),
+            answers: Lanes::new(ANSWERS),
             lists: StatusLists::default(),
             turns: Arc::default(),
         })
@@ -94,20 +87,14 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.of.insert(
-            self.id.clone(),
-            Turn {
-                running: false,
-                ..self.next
-            },
-        );
+        turns.end(self.id.clone(), self.next);
     }
 }
 
 /// Who is to be told something now and is not being told already.
 pub(crate) async fn due(deps: &Deps) -> Vec<Work> {
     let head = deps.cell.load().state_pos().0;
-    if deps.signals.turns().quiet_at == Some(head) {
+    if deps.signals.turns().is_quiet_at(head) {
         return Vec::new();
     }
     let living = match deps.store.subscriptions().await {
@@ -130,40 +117,28 @@ pub(crate) async fn due(deps: &Deps) -> Vec<Work> {
 fn take(deps: &Deps, living: Vec<Subscription>, head: u64) -> Vec<(Subscription, Running)> {
     let (now, snapshot) = (deps.clock.now(), deps.cell.load());
     let mut turns = deps.signals.turns();
-    let ids: std::collections::BTreeSet<_> = living.iter().map(|s| s.id.clone()).collect();
-    turns.of.retain(|id, turn| turn.running || ids.contains(id));
-    let mut running: BTreeMap<TenantId, usize> = BTreeMap::new();
-    for (id, _) in turns.of.iter().filter(|(_, turn)| turn.running) {
-        *running.entry(id.tenant().clone()).or_default() += 1;
-    }
-    let mut everywhere: usize = running.values().sum();
-    let (mut taken, mut left) = (Vec::new(), false);
-    for subscription in living {
-        let is_served = snapshot
-            .tenant(subscription.id.tenant())
-            .is_some_and(|(tenant, _)| tenant.state == TenantState::Active);
-        if !is_served || subscription.status != Status::Enabled || subscription.delivery == Delivery::Poll {
-            continue;
-        }
-        let turn = turns.of.entry(subscription.id.clone()).or_default();
-        if !turn.running && turn.position >= head {
-            continue;
-        }
-        left = true;
-        let of_tenant = running.entry(subscription.id.tenant().clone()).or_default();
-        if turn.running || turn.retry_at > now || *of_tenant >= TENANT_PLACES || everywhere >= PLACES {
-            continue;
-        }
-        (*of_tenant, everywhere, turn.running) = (*of_tenant + 1, everywhere + 1, true);
+    let ids: BTreeSet<_> = living.iter().map(|s| s.id.clone()).collect();
+    turns.keep(&ids);
+    let mut wanted: BTreeMap<SubscriptionId, Subscription> = living
+        .into_iter()
+        .filter(|subscription| {
+            let is_served = snapshot
+                .tenant(subscription.id.tenant())
+                .is_some_and(|(tenant, _)| tenant.state == TenantState::Active);
+            is_served && subscription.status == Status::Enabled && subscription.delivery != Delivery::Poll
+        })
+        .map(|subscription| (subscription.id.clone(), subscription))
+        .collect();
+    let admitted = turns.admit(wanted.keys(), head, now);
+    let taken = admitted.into_iter().filter_map(|(id, next)| {
         let running = Running {
             turns: Arc::clone(&deps.signals.turns),
-            id: subscription.id.clone(),
-            next: *turn,
+            id: id.clone(),
+            next,
         };
-        taken.push((subscription, running));
-    }
-    turns.quiet_at = (!left).then_some(head);
-    taken
+        Some((wanted.remove(&id)?, running))
+    });
+    taken.collect()
 }
 
 /// What a subscription is to be told of the entries in `[from, to)`, and the index up to which that is all.
@@ -205,9 +180,10 @@ pub(crate) async fn signed(
         .as_ref()
         .map(ToString::to_string)
         .unwrap_or_default();
+    let now = deps.clock.now();
     let claims = told
         .iter()
-        .map(|signal| bailiwick_signals::claims(signal, &subscription.id, &issuer, &audience))
+        .map(|signal| bailiwick_signals::claims(signal, &subscription.id, (&issuer, &audience), now))
         .collect();
     crate::signing_keys::sign_all(deps, tenant, bailiwick_signals::SECURITY_EVENT, claims).await
 }

@@ -111,8 +111,7 @@ async fn taken(
         .verify_event(&evidence, &profile, &own, deps.clock.now())
         .await;
     let told = told.map_err(|error| refused(&error))?;
-    let request = Digest::of(&text);
-    if heard_before(deps, tenant, &told, request).await? {
+    if heard_before(deps, tenant, &told).await? {
         return Ok(());
     }
     let mut stopped = Vec::new();
@@ -122,7 +121,8 @@ async fn taken(
             carry_out(deps, stop, received).await?;
         }
     }
-    note(deps, tenant, &transmitter, &told, (request, stopped)).await?;
+    let set = Digest::of(&text);
+    note(deps, tenant, &transmitter, &told, (set, stopped)).await?;
     Ok(())
 }
 
@@ -160,7 +160,7 @@ fn refused(error: &AttestError) -> Wrong {
 }
 
 /// What was told before is taken again, and does nothing.
-async fn heard_before(deps: &Deps, tenant: &TenantId, told: &Told, request: Digest) -> Result<bool, Wrong> {
+async fn heard_before(deps: &Deps, tenant: &TenantId, told: &Told) -> Result<bool, Wrong> {
     enum Asked {
         First,
         Store(StoreError),
@@ -170,7 +170,7 @@ async fn heard_before(deps: &Deps, tenant: &TenantId, told: &Told, request: Dige
             Self::Store(error)
         }
     }
-    let context = context(deps, tenant, told, request)?;
+    let context = context(deps, tenant, told)?;
     let asked = deps
         .store
         .transact(context, async move |_: &mut Tx| Err(Asked::First))
@@ -186,13 +186,13 @@ async fn heard_before(deps: &Deps, tenant: &TenantId, told: &Told, request: Dige
     }
 }
 
-fn context(deps: &Deps, tenant: &TenantId, told: &Told, request: Digest) -> Result<Context, RouteError> {
+fn context(deps: &Deps, tenant: &TenantId, told: &Told) -> Result<Context, RouteError> {
     let id = deps
         .ids
         .uuid()
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
     let context = Context::new(Reach::from(tenant), Actor::System("transmitter"), RequestId(id));
-    Ok(context.idempotent(&told.once.to_string(), request))
+    Ok(context.idempotent(&told.once.to_string(), told.content))
 }
 
 fn stops(
@@ -263,17 +263,17 @@ async fn note(
     tenant: &TenantId,
     transmitter: &Transmitter,
     told: &Told,
-    (request, stopped): (Digest, Vec<String>),
+    (set, stopped): (Digest, Vec<String>),
 ) -> Result<(), RouteError> {
     let detail = Arc::new(json!({
         "transmitter": transmitter.id.to_string(),
         "jti": limits::shown(&told.jti),
         "events": told.events.keys().map(|uri| limits::shown(uri)).collect::<Vec<_>>(),
-        "set": request.to_string(),
+        "set": set.to_string(),
         "stopped": stopped.len(),
         "first": stopped.get(..stopped.len().min(SHOWN_MAX)),
     }));
-    let context = context(deps, tenant, told, request)?;
+    let context = context(deps, tenant, told)?;
     let work = async move |tx: &mut Tx| -> Result<Vec<u8>, CommandError> {
         tx.note("transmitter.told", detail.as_ref().clone()).await?;
         Ok(Vec::new())

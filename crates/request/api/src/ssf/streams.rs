@@ -46,8 +46,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Response, RouteError> {
     let receiver = Receiver::managing(&deps, &slug, &parts)?;
-    let asked: StreamRequest = read(&parts, body).await?;
-    let (delivery, secret) = delivery(&deps, &asked)?.unwrap_or((Delivery::Poll, None));
+    let (asked, delivery, secret) = whole(&deps, &parts, body).await?;
     let plan = NewSubscription {
         id: deps.mint(&receiver.tenant)?,
         receiver: Some(receiver.identity.clone()),
@@ -130,8 +129,7 @@ pub(crate) async fn replace(
     body: Body,
 ) -> Result<Response, RouteError> {
     let receiver = Receiver::managing(&deps, &slug, &parts)?;
-    let asked: StreamRequest = read(&parts, body).await?;
-    let (delivery, secret) = delivery(&deps, &asked)?.unwrap_or((Delivery::Poll, None));
+    let (asked, delivery, secret) = whole(&deps, &parts, body).await?;
     let wanted = Change {
         secret: Some(secret.is_some()),
         delivery: Some(delivery),
@@ -187,6 +185,17 @@ async fn changed(
         })
         .await?;
     Ok(committed(&receipt, StatusCode::OK))
+}
+
+/// A configuration of which nothing is left as it was: without a delivery it is polled.
+async fn whole(
+    deps: &Deps,
+    parts: &Parts,
+    body: Body,
+) -> Result<(StreamRequest, Delivery, Option<Secret<Vec<u8>>>), RouteError> {
+    let asked = read(parts, body).await?;
+    let (delivery, secret) = delivery(deps, &asked)?.unwrap_or((Delivery::Poll, None));
+    Ok((asked, delivery, secret))
 }
 
 async fn read(parts: &Parts, body: Body) -> Result<StreamRequest, RouteError> {

@@ -11,4 +11,5 @@ mod keys;
 mod methods;
 mod sts;
 mod times;
+mod told;
 mod vendors;

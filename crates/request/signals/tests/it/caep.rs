@@ -1,4 +1,5 @@
-use bailiwick_signals::{claims, is_told, jti, signals};
+use bailiwick_base::Time;
+use bailiwick_signals::{Signal, claims, is_told, jti, signals};
 use serde_json::{Value, json};
 
 use crate::{ISSUER, record, stream};
@@ -53,7 +54,6 @@ fn every_mark_is_told_about_what_it_stops() {
         ("mark.kill", "tool:files:read", Some(group("tool:files:read"))),
         ("mark.kill", "tenant:", Some(whole.clone())),
         ("mark.kill", "all:", Some(whole)),
-        ("mark.lift", "all:", None),
     ];
     for (command, id, expected) in cases {
         let found = told(command, one(command, id, &json!({})));
@@ -65,9 +65,9 @@ fn every_mark_is_told_about_what_it_stops() {
     }
 }
 
-#[test]
-fn every_change_of_a_credential_and_of_risk_has_its_type() {
-    let cases = [
+/// Command, what is there after it, and what is told.
+fn changes() -> Vec<(&'static str, Value, Vec<&'static str>)> {
+    vec![
         (
             "identity.suspend",
             json!({}),
@@ -116,14 +116,87 @@ fn every_change_of_a_credential_and_of_risk_has_its_type() {
         ("key.rotate", json!({}), vec!["credential-change"]),
         ("key.withdraw", json!({}), vec!["credential-change"]),
         ("public-client.remove", json!({}), vec!["credential-change"]),
-    ];
-    for (command, after, expected) in cases {
+        (
+            "client.remove",
+            json!({"identity": "idn_1"}),
+            vec!["credential-change"],
+        ),
+        (
+            "trust.add",
+            json!({"identity": "idn_1"}),
+            vec!["credential-change"],
+        ),
+        (
+            "trust.remove",
+            json!({"identity": "idn_1"}),
+            vec!["credential-change"],
+        ),
+        ("epoch.raise-floor", json!({"floor": 9}), vec!["session-revoked"]),
+    ]
+}
+
+#[test]
+fn every_change_of_a_credential_and_of_risk_has_its_type() {
+    for (command, after, expected) in changes() {
         let found = told(command, one(command, "idn_1", &after));
         let kinds: Vec<&str> = found.iter().map(|(kind, _)| kind.as_str()).collect();
         assert_eq!(kinds, expected, "{command}");
     }
     assert!(!is_told("state.policy.replace"));
     assert!(!is_told("state.tenant.add"));
+}
+
+/// A mark that ends no session is a risk that somebody sees, and its end is the end of the risk.
+#[test]
+fn a_milder_mark_and_its_end_are_told_as_a_change_of_risk() {
+    let of = |command: &str, id: &str, lifted: &[&str]| {
+        let objects: Vec<Value> = match lifted {
+            [] => vec![json!({"type": "mark", "id": id, "before": null, "after": {"effect": "x"}})],
+            lifted => lifted
+                .iter()
+                .map(|effect| json!({"type": "mark", "id": id, "before": {"effect": effect}, "after": null}))
+                .collect(),
+        };
+        let payload = json!({"actor": "operator:opr_x", "reason": "why", "objects": objects});
+        signals(&record(7, command, payload), &stream(), ISSUER)
+    };
+    let levels = |signal: &Signal| {
+        let text = |member: &str| {
+            signal
+                .event
+                .get(member)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        (text("principal"), text("previous_level"), text("current_level"))
+    };
+    let said = |principal: &str, before: Option<&str>, now: &str| {
+        (
+            Some(principal.to_owned()),
+            before.map(str::to_owned),
+            Some(now.to_owned()),
+        )
+    };
+    for command in ["mark.observe", "mark.no-egress", "mark.read-only"] {
+        for (scope, principal) in [
+            ("identity:idn_1", "USER"),
+            ("task:tsk_1", "SESSION"),
+            ("agent:bot", "GROUP"),
+            ("tenant:", "TENANT"),
+        ] {
+            let found = of(command, scope, &[]);
+            assert_eq!(found.len(), 1, "{command} {scope}");
+            assert_eq!(found[0].kind.as_str(), "risk-level-change");
+            assert_eq!(levels(&found[0]), said(principal, None, "MEDIUM"), "{scope}");
+        }
+    }
+    let milder = of("mark.lift", "agent:bot", &["observe", "read-only"]);
+    assert_eq!(levels(&milder[0]), said("GROUP", Some("MEDIUM"), "LOW"));
+    let whole = of("mark.lift", "task:tsk_1", &["suspend", "observe"]);
+    assert_eq!(levels(&whole[0]), said("SESSION", Some("HIGH"), "LOW"));
+    // The entry of the identity tells the end of its suspension.
+    assert!(of("mark.lift", "identity:idn_1", &["suspend"]).is_empty());
+    assert_eq!(of("mark.lift", "identity:idn_1", &["observe"]).len(), 1);
 }
 
 #[test]
@@ -135,9 +208,11 @@ fn a_set_has_one_event_one_subject_and_neither_sub_nor_exp() {
         one("identity.suspend", "idn_1", &json!({})),
     );
     let found = signals(&entry, &stream, ISSUER);
+    // Three days later, when the receiver is there again.
+    let now = Time::from_secs(1_700_259_200);
     let sets: Vec<Value> = found
         .iter()
-        .map(|signal| serde_json::from_slice(&claims(signal, &stream.id, ISSUER, "idn_r")).unwrap())
+        .map(|signal| serde_json::from_slice(&claims(signal, &stream.id, (ISSUER, "idn_r"), now)).unwrap())
         .collect();
     for set in &sets {
         assert_eq!(set["events"].as_object().unwrap().len(), 1);
@@ -150,6 +225,10 @@ fn a_set_has_one_event_one_subject_and_neither_sub_nor_exp() {
             (&json!(ISSUER), &json!("idn_r"), &json!("r-1"))
         );
         assert!(set.get("sub").is_none() && set.get("exp").is_none());
+        assert_eq!(
+            (&set["iat"], &set["toe"]),
+            (&json!(1_700_259_200), &json!(1_700_000_000))
+        );
         let event = set["events"].as_object().unwrap().values().next().unwrap();
         assert_eq!(event["event_timestamp"], json!(1_700_000_000));
         assert_eq!(event["reason_admin"], json!({"en": "why"}));
@@ -159,8 +238,8 @@ fn a_set_has_one_event_one_subject_and_neither_sub_nor_exp() {
     // Worked out again it is the same, byte for byte.
     let again = signals(&entry, &stream, ISSUER);
     assert_eq!(
-        claims(&again[1], &stream.id, ISSUER, "idn_r"),
-        claims(&found[1], &stream.id, ISSUER, "idn_r")
+        claims(&again[1], &stream.id, (ISSUER, "idn_r"), now),
+        claims(&found[1], &stream.id, (ISSUER, "idn_r"), now)
     );
     assert_eq!(sets[1]["jti"], json!(jti(&stream.id, 7, 1)));
     assert_ne!(jti(&stream.id, 7, 1), jti(&stream.id, 8, 1));

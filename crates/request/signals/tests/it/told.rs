@@ -34,6 +34,28 @@ fn somebody_who_logs_out_stops_nothing() {
 }
 
 #[test]
+fn a_person_in_danger_stops_and_a_device_in_danger_does_not() {
+    let email = json!({"format": "email", "email": "a@b"});
+    let mail = Consequence::Owned(Person::Email("a@b".to_owned()));
+    let level = |level: &str, of: &str| {
+        let event = json!({"current_level": level, "principal": of});
+        [(format!("{CAEP}risk-level-change"), event)]
+            .into_iter()
+            .collect()
+    };
+    for (now, of, expected) in [
+        ("HIGH", "USER", mail.clone()),
+        ("HIGH", "SESSION", mail.clone()),
+        ("HIGH", "DEVICE", Consequence::Nothing),
+        ("MEDIUM", "USER", Consequence::Nothing),
+    ] {
+        let found = consequences(&level(now, of), &email, IDP, ISSUER);
+        assert_eq!(found, [expected], "{now} {of}");
+    }
+    assert_eq!(follows(&format!("{RISC}credential-compromise"), &email), [mail]);
+}
+
+#[test]
 fn what_is_told_stops_what_it_names() {
     let mail = || Consequence::Owned(Person::Email("a@b".to_owned()));
     let person = || Consequence::Owned(Person::Subject("u-1".to_owned()));
