@@ -115,9 +115,16 @@ impl Context {
     /// The same with an idempotency key; `request` is the digest of what was asked (method, path, body). The
     /// key itself is never stored, only its SHA-256. Keys are kept per tenant and actor.
     #[must_use]
-    pub fn idempotent(mut self, key: &str, request: Digest) -> Self {
+    pub fn idempotent(self, key: &str, request: Digest) -> Self {
+        let actor = self.actor.to_string();
+        self.idempotent_of(&actor, key, request)
+    }
+
+    /// The same for a command of `actor` that somebody else carries out: `actor`, who repeats it, hears what came of it.
+    #[must_use]
+    pub fn idempotent_of(mut self, actor: &str, key: &str, request: Digest) -> Self {
         let mut sha = bailiwick_base::Sha256::new();
-        sha.update_field(self.actor.to_string().as_bytes());
+        sha.update_field(actor.as_bytes());
         sha.update_field(key.as_bytes());
         self.idempotency = Some(Idempotency {
             key: sha.finish(),

@@ -51,6 +51,12 @@ pub(crate) struct Stopped {
     pub(crate) ends: Ends,
 }
 
+/// What the kill journal knows of the command: its key, and what was asked under it.
+fn asked(entry: &KillEntry) -> Option<(String, Digest)> {
+    let key = entry.idempotency.clone()?;
+    Some((key, Digest::from_hex(&entry.request)?))
+}
+
 /// Whose entry it is.
 pub(crate) fn reach_of(scope: &MarkScope) -> Reach {
     match scope {
@@ -83,6 +89,8 @@ struct Held {
     stop: Stop,
     /// Who gave it.
     actor: String,
+    /// Its idempotency key, and the digest of what was asked under it.
+    asked: Option<(String, Digest)>,
     /// Its place in the kill journal, unless that could not be written.
     slot: Option<Slot>,
     pending: PendingMark,
@@ -282,7 +290,8 @@ impl Deps {
         let slot = self.journal(&entry);
         let cancelled = self.in_flight(&stop.scope, stop.effect);
         let is_kept = given.share.is_none();
-        let mut held = self.deny(stop, entry.actor, slot, given.share);
+        let asked = asked(&entry);
+        let mut held = self.deny(stop, (entry.actor, asked), slot, given.share);
         let denied = self.clock.monotonic().saturating_sub(received);
         let lines = self.lines(&held.stop.scope, (held.stop.effect, self.just_before()), received);
         let points = readings(&lines);
@@ -391,7 +400,7 @@ impl Deps {
     fn deny(
         &self,
         stop: Stop,
-        actor: String,
+        (actor, asked): (String, Option<(String, Digest)>),
         slot: Option<Slot>,
         share: Option<OwnedSemaphorePermit>,
     ) -> Held {
@@ -403,6 +412,7 @@ impl Deps {
         Held {
             stop,
             actor,
+            asked,
             slot,
             pending,
             receipt: None,
@@ -457,6 +467,7 @@ impl Deps {
     /// When the store does not take it; the service must not start then.
     pub async fn replay_kills(&self, entries: Vec<(Slot, KillEntry)>) -> Result<(), RouteError> {
         for (slot, entry) in entries {
+            let asked = asked(&entry);
             let mut marks = entry.marks.into_iter().peekable();
             while let Some(mark) = marks.next() {
                 let stop = Stop {
@@ -466,7 +477,8 @@ impl Deps {
                 };
                 // The entry is settled with the last of its marks.
                 let slot = marks.peek().is_none().then_some(slot);
-                let held = self.deny(stop, entry.actor.clone(), slot, None);
+                let given = (entry.actor.clone(), asked.clone());
+                let held = self.deny(stop, given, slot, None);
                 self.write_held(&held).await?;
                 self.settle(held);
             }
@@ -479,11 +491,15 @@ impl Deps {
             .ids
             .uuid()
             .map_err(|e| RouteError::broken("randomness failed", &e))?;
-        let context = Context::new(
+        let mut context = Context::new(
             reach_of(&held.stop.scope),
             Actor::System("kill-journal"),
             RequestId(id),
         );
+        // Its giver repeats the command and hears what came of it; what was committed before is not done again.
+        if let Some((key, request)) = &held.asked {
+            context = context.idempotent_of(&held.actor, key, *request);
+        }
         let mut stop = held.stop.clone();
         let receipt = held.receipt.clone().or_else(|| {
             let is_kept = held.actor.starts_with("operator:");
@@ -502,7 +518,18 @@ impl Deps {
         } else {
             format!("{} ({given})", stop.reason)
         };
-        match self.write_stop(context.lane(Lane::Kill), stop, receipt).await {
+        let context = context.lane(Lane::Kill);
+        let written = self
+            .write_stop(context.clone(), stop.clone(), receipt.clone())
+            .await;
+        let written = match written {
+            // Its giver used the key for something else meanwhile: that is no reason to let anybody run.
+            Err(CommandError::Store(StoreError::IdempotencyReused)) => {
+                self.write_stop(context.alone(), stop, receipt).await
+            }
+            written => written,
+        };
+        match written {
             // Refused by the room: it was carried out before.
             Ok(_) | Err(CommandError::Route(_)) => Ok(()),
             Err(CommandError::Store(error)) if is_refusal(&error) => Ok(()),
