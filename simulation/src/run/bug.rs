@@ -5,7 +5,7 @@
 pub enum Bug {
     /// The door remembers a verified token by its `jti` alone.
     CacheWithoutTenant,
-    /// The decision log's files are written and never flushed.
+    /// The decision log's entries are written and never flushed.
     FlushRemoved,
     /// The kill journal is written and never flushed.
     KillFlushRemoved,
@@ -45,13 +45,49 @@ impl Bug {
         }
     }
 
+    /// The promises that it breaks: found by another one, it was not found.
+    #[must_use]
+    pub const fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Self::CacheWithoutTenant => &["a permit is for who called"],
+            // What is lost is shorter than its own checkpoint, which a start refuses.
+            Self::FlushRemoved => &[
+                "a node starts again whatever happened to it",
+                "all logs verify",
+                "nothing acknowledged is lost",
+            ],
+            // Half of a page that was lost is damage, which a start refuses as well.
+            Self::KillFlushRemoved => &[
+                "a node starts again whatever happened to it",
+                "no call that began after the acknowledgement is permitted there",
+                "nothing acknowledged is lost",
+            ],
+            Self::MarkLostOnReconnect => &[
+                "no call that began after `contained` is permitted",
+                "no call that began after the acknowledgement is permitted there",
+            ],
+            Self::NoFence => &[
+                "one process leads under a term",
+                "a fenced node permits nothing once its word is over",
+            ],
+            Self::ReadFromReplica => &[
+                "no call that began after `contained` is permitted",
+                "no node answers below an epoch that it acknowledged",
+            ],
+            Self::ReplayLeftOut => &[
+                "no call that began after the acknowledgement is permitted there",
+                "nothing acknowledged is lost",
+            ],
+        }
+    }
+
     /// The bug of this name.
     #[must_use]
     pub fn lookup(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|bug| bug.as_str() == name)
     }
 
-    /// Files that a process with this bug never flushes.
+    /// Files whose data a process with this bug never flushes.
     pub(crate) const fn unflushed(self) -> &'static [&'static str] {
         match self {
             Self::FlushRemoved => &["segments"],
