@@ -164,6 +164,8 @@ pub(crate) struct Client {
     context: Context,
     key: OperatorKey,
     tenant: Option<String>,
+    /// The node that is asked, where that is not the address of the installation.
+    at: Option<String>,
 }
 
 impl Client {
@@ -179,7 +181,14 @@ impl Client {
             context,
             key,
             tenant,
+            at: None,
         })
+    }
+
+    /// The same, asking the node at this URL.
+    pub(crate) fn at(self, node: Option<String>) -> Self {
+        let at = node.map(|url| url.trim_end_matches('/').to_owned());
+        Self { at, ..self }
     }
 
     /// The tenant of this command.
@@ -276,7 +285,10 @@ impl Client {
             .map_err(|error| Failure::new(exit::ERROR, "cli.session", error.to_string()))?;
         let mut request = Request::builder()
             .method(method.clone())
-            .uri(format!("{}{path}", self.context.server))
+            .uri(format!(
+                "{}{path}",
+                self.at.as_ref().unwrap_or(&self.context.server)
+            ))
             .header(header::AUTHORIZATION, format!("Bearer {session}"))
             .header(header::CONTENT_TYPE, "application/json");
         if *method != Method::GET {

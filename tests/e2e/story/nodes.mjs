@@ -94,6 +94,31 @@ test("a kill at one node is contained when the other acknowledged, and the recei
     figure("nodes: two, kill committed → contained, µs", receipt.contained_us);
 });
 
+test("a receipt is proven in the logs of every node, each exported at its node into one folder", async ({ nodes }) => {
+    const { id } = await nodes.first.addIdentity("proven");
+    const { token } = await nodes.first.openTask("proven", [SCOPE]);
+    await nodes.level(nodes.second);
+    for (const node of [nodes.first, nodes.second]) {
+        await permitted(nodes.endpoint(node, "files"), token, "read_text_file", ARGUMENT);
+    }
+    const killed = await nodes.first.kill("identity", id);
+    const named = receipt => new Set(receipt.body.points.filter(line => line.last_permitted !== undefined).map(line => line.node));
+    await until("both nodes to have their lines", async () => {
+        const { body } = await nodes.ask(nodes.first, "GET", `/v1/tenants/acme/kills/${killed.receipt}`);
+        return body.state === "closed" && named(body).size === 2;
+    }, 60_000);
+    const folder = join(nodes.first.folder, "proven-at-both");
+    const exported = at => nodes.first.run(["kill", "receipt", String(killed.receipt), "--out", folder, ...at]);
+    const verified = () => nodes.first.cli(["log", "verify", "--receipt", folder], { tenant: null });
+    await until("the first to prove its entries", async () => (await exported([])).code === 0, 60_000);
+    const one = await verified();
+    assert.deepEqual(Object.keys(one.unproven).map(origin => origin.split("/").at(-1)), ["node-b"]);
+    await until("the second to prove its entries", async () => (await exported(["--at", nodes.second.url])).code === 0, 60_000);
+    const both = await verified();
+    assert.deepEqual(both.unproven, {});
+    assert.ok(both.proofs > one.proofs, `${both.proofs} and ${one.proofs} proofs`);
+});
+
 test("one node leads; a kill -9 of the leader hands the lead on, and a restart keeps what is dead dead", async ({ nodes }) => {
     const before = await until("a leader", async () => (await nodes.health(nodes.first)).leader);
     assert.equal(before, "node-a");

@@ -32,6 +32,9 @@ pub(crate) struct Stop {
     /// With `receipt ID`: folder to write the receipt and a proof of every log entry it names, for `log verify`
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// With `receipt ID`: base URL of the node to ask, where there are several; each proves its own entries
+    #[arg(long)]
+    pub(crate) at: Option<String>,
     /// Waive the second signature for issuer, tenant and all; recorded. Only where there is one operator
     #[arg(long)]
     pub(crate) break_glass: bool,

@@ -3,26 +3,25 @@
 use std::collections::BTreeMap;
 
 use bailiwick_server::evidence::{self, LOGS, OpeningLine, Pack};
-use http::Method;
-use hyper::body::Bytes;
+use bailiwick_wire::{NamedLog, Node, Page};
 
 use super::Done;
-use super::log::data_folder;
+use super::log::{data_folder, each_page_of_openings};
 use crate::args::{Evidence, Global};
 use crate::client::Client;
 use crate::output::{Failure, Output, Paper, exit};
-
-/// Entries asked for at once.
-const PAGE_MAX: u64 = 10_000;
 
 pub(crate) async fn run(command: Evidence, global: &Global, output: &Output) -> Done {
     let Evidence::Pack { out, data } = command;
     let client = Client::connect(global)?;
     let tenant = client.tenant()?.to_owned();
     let data = data_folder(data, global)?;
+    let logs: Page<NamedLog> = client.get("/v1/logs").await?;
     let mut openings = BTreeMap::new();
     for log in LOGS {
-        openings.insert(log, openings_of(&client, log).await?);
+        let known = logs.items.iter().find(|known| known.log == log);
+        let size = known.map_or(0, |known| known.sequenced);
+        openings.insert(log, openings_of(&client, (log, size)).await?);
     }
     let pack = evidence::pack(&data, &out, &tenant, &openings)
         .map_err(|error| Failure::new(exit::ERROR, "evidence.pack", format!("{error:#}")))?;
@@ -33,6 +32,7 @@ pub(crate) async fn run(command: Evidence, global: &Global, output: &Output) -> 
             out.display()
         ));
     });
+    note_other_nodes(&client, output).await?;
     Ok(exit::OK)
 }
 
@@ -47,7 +47,10 @@ pub(crate) fn show(paper: &mut Paper, pack: &Pack) {
 }
 
 /// Every payload of a log that this operator may read, by index.
-async fn openings_of(client: &Client, log: &str) -> Result<BTreeMap<u64, OpeningLine>, Failure> {
+async fn openings_of(
+    client: &Client,
+    (log, size): (&str, u64),
+) -> Result<BTreeMap<u64, OpeningLine>, Failure> {
     let malformed = |_| {
         Failure::new(
             exit::ERROR,
@@ -56,18 +59,33 @@ async fn openings_of(client: &Client, log: &str) -> Result<BTreeMap<u64, Opening
         )
     };
     let mut found: BTreeMap<u64, OpeningLine> = BTreeMap::new();
-    let mut from = 0;
-    loop {
-        let path = format!("/v1/logs/{log}/openings?from={from}&max={PAGE_MAX}");
-        let page = client.bytes(Method::GET, &path, Bytes::new()).await?;
-        let before = from;
+    each_page_of_openings(client, (log, size), |page| {
         for line in page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: OpeningLine = serde_json::from_slice(line).map_err(malformed)?;
-            from = from.max(line.index + 1);
             found.insert(line.index, line);
         }
-        if from == before {
-            return Ok(found);
-        }
+        Ok(())
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Says whose decisions are not in a pack: each node has its own log, and gives out its own.
+async fn note_other_nodes(client: &Client, output: &Output) -> Result<(), Failure> {
+    let nodes: Page<Node> = client.get("/v1/nodes").await?;
+    let logs: Page<NamedLog> = client.get("/v1/logs").await?;
+    let is_own = |node: &Node| logs.items.iter().any(|log| node.vkey.as_ref() == Some(&log.vkey));
+    let others: Vec<&str> = nodes
+        .items
+        .iter()
+        .filter(|node| node.vkey.is_some() && !is_own(node))
+        .map(|node| node.node.as_str())
+        .collect();
+    if !others.is_empty() {
+        output.note(&format!(
+            "the decisions of {} are in logs of their own: make a pack there too",
+            others.join(", ")
+        ));
     }
+    Ok(())
 }

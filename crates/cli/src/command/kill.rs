@@ -22,7 +22,7 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
     let Some(scope) = selector(stop.scope) else {
         return match stop.scope {
             Scope::Drill => receipt::drill(&stop, &client, output).await,
-            Scope::Receipt => receipt::show(&stop, &client, output).await,
+            Scope::Receipt => receipt::show(&stop, &client.at(stop.at.clone()), output).await,
             Scope::Residue => receipt::residue(&stop, &client, output).await,
             Scope::Sign => receipt::sign(&stop, &client, output).await,
             _ => list(&client, stop.all_tenants, output).await,

@@ -95,8 +95,13 @@ fn verify(data: &Path, key: Option<&str>, quorum: &Quorum, output: &Output) -> D
                 KeyFrom::Given => "the key given with --key",
             };
             paper.line(format!("  by {} ({from})", report.vkey));
-            for cosigned in report.witnessed.iter().flat_map(|seen| &seen.by) {
-                paper.line(format!("  seen by {} at {}", cosigned.witness, cosigned.at));
+            if let Some(seen) = &report.witnessed {
+                for cosigned in &seen.by {
+                    paper.line(format!(
+                        "  its first {} entries were seen by {} at {}",
+                        seen.size, cosigned.witness, cosigned.at
+                    ));
+                }
             }
             for finding in &report.findings {
                 paper.line(format!("  {finding}"));
@@ -153,21 +158,40 @@ async fn export(data: &Path, dir: &Path, openings: bool, global: &Global, output
 /// The payloads of what was exported, page by page.
 async fn export_openings(client: &Client, log: &ExportedLog, dir: &Path) -> Result<PathBuf, Failure> {
     let mut lines = Vec::new();
-    let mut from = 0;
-    while from < log.size {
-        let max = OPENINGS_MAX.min(log.size - from);
-        let path = format!("/v1/logs/{}/openings?from={from}&max={max}", encoded(&log.log));
-        let page = client.bytes(Method::GET, &path, Bytes::new()).await?;
-        // A page ends early when it is large: go on behind its last line. Without a line nothing in it opens.
-        from = match last_index(&page)? {
-            Some(index) if index >= from => index + 1,
-            _ => from + max,
-        };
-        lines.extend_from_slice(&page);
-    }
+    each_page_of_openings(client, (&log.log, log.size), |page| {
+        lines.extend_from_slice(page);
+        Ok(())
+    })
+    .await?;
     let file = dir.join(&log.log).join("openings.jsonl");
     files::replace_private(&file, &lines)?;
     Ok(file)
+}
+
+/// The payloads of the first `size` entries of a log that open, page by page.
+pub(crate) async fn each_page_of_openings(
+    client: &Client,
+    (log, size): (&str, u64),
+    mut see: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut from = 0;
+    while from < size {
+        let max = OPENINGS_MAX.min(size - from);
+        let path = format!("/v1/logs/{}/openings?from={from}&max={max}", encoded(log));
+        let page = client.bytes(Method::GET, &path, Bytes::new()).await?;
+        from = behind(&page, from, max)?;
+        see(&page)?;
+    }
+    Ok(())
+}
+
+/// Where to go on behind a page. It ends early when it is large: behind its last line. Without a line nothing that was
+/// asked for opens, as with a tenant whose key is gone: behind all of it.
+fn behind(page: &[u8], from: u64, max: u64) -> Result<u64, Failure> {
+    Ok(match last_index(page)? {
+        Some(index) if index >= from => index + 1,
+        _ => from + max,
+    })
 }
 
 /// The index in the last of these JSON lines.
@@ -285,4 +309,19 @@ fn verify_pack(command: &Verify, output: &Output) -> Done {
         super::evidence::show(paper, &pack);
     });
     Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::behind;
+
+    #[test]
+    fn a_page_in_which_nothing_opens_is_not_the_end() {
+        assert!(matches!(behind(b"", 10_000, 10_000), Ok(20_000)));
+        let lines = b"{\"index\":7}\n{\"index\":9}\n";
+        assert!(matches!(behind(lines, 5, 100), Ok(10)));
+        // What is in front of what was asked for leads nowhere.
+        assert!(matches!(behind(lines, 50, 100), Ok(150)));
+        assert!(behind(b"{}\n", 0, 10).is_err());
+    }
 }

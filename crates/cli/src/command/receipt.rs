@@ -5,13 +5,14 @@ use std::path::Path;
 
 use bailiwick_base::{Digest, canonical};
 use bailiwick_server::evidence;
-use bailiwick_wire::{Drill, Drills, KillReceipt, Known, LogPlace, NamedLog, Page, Receipt, SignRequest};
+use bailiwick_wire::{
+    Drill, Drills, KillReceipt, Known, LogPlace, NamedLog, Node, Page, Receipt, SignRequest,
+};
 use http::Method;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::Done;
-use super::id::encoded;
 use crate::args::Stop;
 use crate::client::Client;
 use crate::files;
@@ -19,6 +20,7 @@ use crate::output::{Failure, Output, Paper, exit};
 
 /// The log in which a node records its decisions.
 const DECISIONS: &str = "decisions";
+const STATE: &str = "state";
 /// The receipt itself, in an exported folder.
 const RECEIPT: &str = "receipt.json";
 /// The keys that the checkpoints are signed with, as the service told them.
@@ -325,18 +327,58 @@ pub(crate) async fn sign(stop: &Stop, client: &Client, output: &Output) -> Done 
     Ok(exit::OK)
 }
 
-/// Every place in a log that a receipt names, with what its record has to say. Of decisions those of the node whose log
-/// `node` is: each node gives out its own.
-fn places(receipt: &Receipt, node: &str) -> BTreeMap<(String, u64), Option<(String, &'static str)>> {
+/// The state log, or the decision log of this origin: each node has its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Decisions(String, u64),
+    State(u64),
+}
+
+impl Place {
+    /// Its proof in the folder.
+    fn file(&self) -> String {
+        match self {
+            Self::Decisions(origin, index) => {
+                let node = origin.rsplit('/').next().unwrap_or_default();
+                format!("decisions-{node}-{index}.tlog-proof")
+            }
+            Self::State(index) => format!("state-{index}.tlog-proof"),
+        }
+    }
+
+    /// The name of its log's key in the folder.
+    fn key(&self) -> &str {
+        match self {
+            Self::Decisions(origin, _) => origin,
+            Self::State(_) => STATE,
+        }
+    }
+
+    const fn index(&self) -> u64 {
+        match self {
+            Self::Decisions(_, index) | Self::State(index) => *index,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "entry {} of {}", self.index(), self.key())
+    }
+}
+
+/// Every place in a log that a receipt names, with what its record has to say.
+fn places(receipt: &Receipt) -> BTreeMap<Place, Option<(String, &'static str)>> {
     let mut out = BTreeMap::from([
-        (("state".to_owned(), receipt.position), None),
-        (("state".to_owned(), receipt.told), None),
+        (Place::State(receipt.position), None),
+        (Place::State(receipt.told), None),
     ]);
-    for line in receipt.body.points.iter().filter(|line| line.node == node) {
+    for line in &receipt.body.points {
         for (place, effect) in [(&line.refusal, "deny"), (&line.last_permitted, "permit")] {
             if let Some(place) = place {
                 let decision = place.decision.clone().unwrap_or_default();
-                out.insert((place.log.clone(), place.index), Some((decision, effect)));
+                let at = Place::Decisions(line.node.clone(), place.index);
+                out.insert(at, Some((decision, effect)));
             }
         }
     }
@@ -348,29 +390,58 @@ fn origin(vkey: &str) -> String {
     vkey.split('+').next().unwrap_or_default().to_owned()
 }
 
-fn proof_name(log: &str, index: u64) -> String {
-    format!("{log}-{index}.tlog-proof")
-}
-
+/// Writes the receipt, the proofs that this node gives out, and the keys of every node's log. Proofs of other nodes that
+/// are in the folder stay: exported at each node into one folder, the receipt has all of them.
 async fn export(receipt: &Receipt, dir: &Path, client: &Client) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).map_err(|error| Failure::io("make", dir, &error))?;
+    require_same(receipt, dir)?;
     let logs: Page<NamedLog> = client.get("/v1/logs").await?;
-    let node = logs.items.iter().find(|log| log.log == DECISIONS);
-    let node = node.map(|log| origin(&log.vkey)).unwrap_or_default();
-    for (log, index) in places(receipt, &node).into_keys() {
-        let path = format!("/v1/logs/{}/proof?entry={index}&disclose=true", encoded(&log));
-        let proof = client.bytes(Method::GET, &path, Bytes::new()).await?;
-        files::replace_private(&dir.join(proof_name(&log, index)), &proof)?;
-    }
-    let keys: BTreeMap<&str, &str> = logs
+    let nodes: Page<Node> = client.get("/v1/nodes").await?;
+    let mut keys: BTreeMap<String, String> = nodes
         .items
-        .iter()
-        .map(|log| (log.log.as_str(), log.vkey.as_str()))
+        .into_iter()
+        .filter_map(|node| node.vkey)
+        .map(|vkey| (origin(&vkey), vkey))
         .collect();
+    let mut own = String::new();
+    for log in logs.items {
+        if log.log == DECISIONS {
+            own = origin(&log.vkey);
+            keys.insert(own.clone(), log.vkey);
+        } else {
+            keys.insert(log.log, log.vkey);
+        }
+    }
+    for place in places(receipt).into_keys() {
+        let log = match &place {
+            Place::Decisions(origin, _) if *origin != own => continue,
+            Place::Decisions(..) => DECISIONS,
+            Place::State(_) => STATE,
+        };
+        let path = format!("/v1/logs/{log}/proof?entry={}&disclose=true", place.index());
+        let proof = client.bytes(Method::GET, &path, Bytes::new()).await?;
+        files::replace_private(&dir.join(place.file()), &proof)?;
+    }
     for (name, value) in [(KEYS, json!(keys)), (RECEIPT, json!(receipt))] {
         files::replace_private(&dir.join(name), value.to_string().as_bytes())?;
     }
     Ok(())
+}
+
+/// A folder is of one receipt.
+fn require_same(receipt: &Receipt, dir: &Path) -> Result<(), Failure> {
+    if !dir.join(RECEIPT).exists() {
+        return Ok(());
+    }
+    let there: Receipt = read(dir, RECEIPT)?;
+    if (there.id, there.position) == (receipt.id, receipt.position) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "`{}` holds receipt {}: give another folder",
+        dir.display(),
+        there.id
+    )))
 }
 
 fn unsound(what: impl Into<String>) -> Failure {
@@ -388,57 +459,63 @@ pub(crate) fn verify(dir: &Path, key: Option<&str>, output: &Output) -> Done {
     let receipt: Receipt = read(dir, RECEIPT)?;
     let keys: BTreeMap<String, String> = read(dir, KEYS)?;
     let mut proven = 0_u64;
-    let node = keys.get(DECISIONS).map(|vkey| origin(vkey)).unwrap_or_default();
-    for ((log, index), said) in places(&receipt, &node) {
+    let mut unproven: BTreeMap<String, u64> = BTreeMap::new();
+    for (place, said) in places(&receipt) {
+        let file = dir.join(place.file());
+        if let Place::Decisions(origin, _) = &place
+            && !file.exists()
+        {
+            *unproven.entry(origin.clone()).or_default() += 1;
+            continue;
+        }
         let own = keys
-            .get(&log)
-            .ok_or_else(|| unsound(format!("`{KEYS}` has no key of the log `{log}`")))?;
+            .get(place.key())
+            .ok_or_else(|| unsound(format!("`{KEYS}` has no key of the log `{}`", place.key())))?;
         let vkey = key.filter(|key| origin(key) == origin(own)).unwrap_or(own);
-        let bytes = files::read(&dir.join(proof_name(&log, index)))?;
-        let entry = evidence::verify_proof(&bytes, vkey)
-            .map_err(|error| unsound(format!("entry {index} of {log}: {error:#}")))?;
+        let entry = evidence::verify_proof(&files::read(&file)?, vkey)
+            .map_err(|error| unsound(format!("{place}: {error:#}")))?;
         let payload = entry.payload.clone().unwrap_or_default();
-        if entry.index != index {
+        if entry.index != place.index() {
             return Err(unsound(format!(
-                "the proof for entry {index} of {log} is of entry {}",
+                "the proof for {place} is of entry {}",
                 entry.index
             )));
         }
-        require_said(&receipt, (&log, index), said, &payload)?;
+        if matches!(&place, Place::Decisions(origin, _) if entry.origin != *origin) {
+            return Err(unsound(format!(
+                "the proof for {place} is of the log `{}`",
+                entry.origin
+            )));
+        }
+        require_said(&receipt, &place, said, &payload)?;
         proven += 1;
     }
     require_document(&receipt)?;
-    let others = receipt
-        .body
-        .points
-        .iter()
-        .filter(|line| line.node != node)
-        .count();
-    output.result(
-        &json!({"sound": true, "receipt": receipt.id, "proofs": proven, "unproven_points": others, "known": receipt.known}),
-        |paper| {
+    let result = json!({
+        "sound": true, "receipt": receipt.id, "proofs": proven, "unproven": unproven, "known": receipt.known,
+    });
+    output.result(&result, |paper| {
+        paper.line(format!(
+            "{}: receipt {} ({} {}), {proven} entries proven",
+            paper.strong("verified"),
+            receipt.id,
+            receipt.effect,
+            receipt.scope
+        ));
+        paper.line(format!("known: {}", word(receipt.known)));
+        for (node, entries) in &unproven {
             paper.line(format!(
-                "{}: receipt {} ({} {}), {proven} entries proven",
-                paper.strong("verified"),
-                receipt.id,
-                receipt.effect,
-                receipt.scope
+                "{entries} entries of {node} are not proven: export the receipt there (--at URL), into the same folder"
             ));
-            paper.line(format!("known: {}", word(receipt.known)));
-            if others > 0 {
-                paper.line(format!(
-                    "{others} lines are of other nodes: export the receipt there to have their proofs"
-                ));
-            }
-        },
-    );
+        }
+    });
     Ok(exit::OK)
 }
 
 /// The record at a place is of that decision, with that effect; the entries of the state log are of this receipt.
 fn require_said(
     receipt: &Receipt,
-    (log, index): (&str, u64),
+    place: &Place,
     said: Option<(String, &'static str)>,
     payload: &Value,
 ) -> Result<(), Failure> {
@@ -452,27 +529,23 @@ fn require_said(
         return if text("/decision") == decision && text("/effect") == effect {
             Ok(())
         } else {
-            Err(unsound(format!(
-                "entry {index} of {log} is no {effect} of {decision}"
-            )))
+            Err(unsound(format!("{place} is no {effect} of {decision}")))
         };
     }
     let objects = payload.pointer("/objects").and_then(Value::as_array);
     let objects: Vec<&Value> = objects.into_iter().flatten().collect();
     let after = |object: &Value, name: &str| object.pointer(&format!("/after/{name}")).cloned();
-    if index == receipt.position
+    if place.index() == receipt.position
         && !objects.iter().any(|o| {
             after(o, "epoch") == Some(json!(receipt.id)) && o.get("id") == receipt.document.get("scope")
         })
     {
-        return Err(unsound(format!("entry {index} of {log} sets no such mark")));
+        return Err(unsound(format!("{place} sets no such mark")));
     }
     let bytes = canonical::to_vec(&receipt.document).map_err(|error| unsound(error.to_string()))?;
     let digest = Digest::of(&bytes).to_string();
-    if index == receipt.told && !objects.iter().any(|o| after(o, "digest") == Some(json!(digest))) {
-        return Err(unsound(format!(
-            "entry {index} of {log} names another receipt than this one"
-        )));
+    if place.index() == receipt.told && !objects.iter().any(|o| after(o, "digest") == Some(json!(digest))) {
+        return Err(unsound(format!("{place} names another receipt than this one")));
     }
     Ok(())
 }

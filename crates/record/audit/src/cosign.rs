@@ -64,18 +64,13 @@ impl WitnessKey {
     /// # Errors
     /// [`NoteError`] when the form, the type or the key id is wrong.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        let (name, id, kind, public_key) = parse_vkey(vkey)?;
-        if kind != COSIGNATURE_TYPE {
-            return Err(NoteError::WitnessKeyType { name, kind });
-        }
-        let key = Self::new(&name, public_key)?;
-        if key.key_id == id {
-            Ok(key)
-        } else {
-            Err(NoteError::KeyMalformed {
-                vkey: vkey.to_owned(),
-            })
-        }
+        parse_vkey(vkey, |name, kind, public_key| match kind {
+            COSIGNATURE_TYPE => Self::new(name, public_key).map(|key| (key.key_id, key)),
+            kind => Err(NoteError::WitnessKeyType {
+                name: name.to_owned(),
+                kind,
+            }),
+        })
     }
 
     /// The key as [`WitnessKey::parse`] takes it.

@@ -136,8 +136,12 @@ pub(crate) fn vkey_of(name: &str, id: u32, kind: u8, public_key: &[u8; 32]) -> S
     format!("{name}+{id:08x}+{}", base64::encode(&key))
 }
 
-/// Name, key id, type and public key of a text in the form of a verifier key. The id is not compared.
-pub(crate) fn parse_vkey(vkey: &str) -> Result<(String, u32, u8, [u8; 32]), NoteError> {
+/// The key that `make` makes of name, type and public key of a text in the form of a verifier key, if it has the key id
+/// that stands there.
+pub(crate) fn parse_vkey<K>(
+    vkey: &str,
+    make: impl FnOnce(&str, u8, [u8; 32]) -> Result<(u32, K), NoteError>,
+) -> Result<K, NoteError> {
     let malformed = || NoteError::KeyMalformed {
         vkey: vkey.to_owned(),
     };
@@ -161,7 +165,8 @@ pub(crate) fn parse_vkey(vkey: &str) -> Result<(String, u32, u8, [u8; 32]), Note
         Err(_) if ![ED25519_TYPE, COSIGNATURE_TYPE].contains(kind) => [0; 32],
         Err(_) => return Err(malformed()),
     };
-    Ok((name.to_owned(), id, *kind, public_key))
+    let (found, key) = make(name, *kind, public_key)?;
+    (found == id).then_some(key).ok_or_else(malformed)
 }
 
 fn is_key_name(name: &str) -> bool {
@@ -208,18 +213,13 @@ impl NoteVerifier {
     /// # Errors
     /// [`NoteError`] when the form, the type or the key id is wrong.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        let (name, id, kind, public_key) = parse_vkey(vkey)?;
-        if kind != ED25519_TYPE {
-            return Err(NoteError::KeyType { name, kind });
-        }
-        let verifier = Self::new(&name, public_key)?;
-        if verifier.key_id == id {
-            Ok(verifier)
-        } else {
-            Err(NoteError::KeyMalformed {
-                vkey: vkey.to_owned(),
-            })
-        }
+        parse_vkey(vkey, |name, kind, public_key| match kind {
+            ED25519_TYPE => Self::new(name, public_key).map(|key| (key.key_id, key)),
+            kind => Err(NoteError::KeyType {
+                name: name.to_owned(),
+                kind,
+            }),
+        })
     }
 
     /// The key in `vkey` form, as [`NoteVerifier::parse`] takes it.

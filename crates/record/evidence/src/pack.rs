@@ -85,7 +85,7 @@ struct PackedFile {
 /// A pack that was made, or that verifies.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pack {
-    /// Slug of the tenant, as the maker says.
+    /// Slug of the tenant, as the entry that added it says.
     pub tenant: String,
     /// The tenant as the leaves name it.
     pub tenant_ref: String,
@@ -169,7 +169,7 @@ fn reference_of(
 ) -> Result<String> {
     let added = openings
         .get("state")
-        .and_then(|state| state.values().find(|line| adds(line, tenant)))
+        .and_then(|state| state.values().find(|line| adds(&line.payload, tenant)))
         .with_context(|| format!("no entry tells that tenant `{tenant}` was added"))?;
     let (_, folder) = logs
         .iter()
@@ -186,8 +186,9 @@ fn reference_of(
     found.context("no checkpoint covers the tenant yet: try again")
 }
 
-fn adds(line: &OpeningLine, tenant: &str) -> bool {
-    let payload = STANDARD.decode(&line.payload).ok();
+/// Whether a payload, in Base64, tells that the tenant was added.
+fn adds(payload: &str, tenant: &str) -> bool {
+    let payload = STANDARD.decode(payload).ok();
     let payload = payload.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     payload.is_some_and(|payload| {
         payload.get("command").and_then(Value::as_str) == Some("tenant.add")
@@ -295,7 +296,8 @@ fn require_opens(index: u64, leaf: &Leaf<'_>, line: &LineOpening) -> Result<()> 
         .with_context(|| format!("the payload of entry {index}"))
 }
 
-/// Verifies a pack with keys from a place the reader trusts: the log of each of its checkpoints must be among them.
+/// Verifies a pack with keys from a place the reader trusts: the log of each of its checkpoints must be among them. The
+/// entry that added the tenant tells that its name is that of the pack.
 ///
 /// # Errors
 /// Whatever is not proven, altered, missing, or more than the pack says.
@@ -326,8 +328,18 @@ pub fn verify_pack(dir: &Path, vkeys: &[String]) -> Result<Pack> {
             })
             .with_context(|| format!("{log}.checkpoint is signed by none of the given keys"))?;
         let entries = read(&format!("{log}.entries.jsonl"))?;
-        let verified = verify_lines(log, signed.checkpoint(), &manifest.tenant_ref, &entries);
-        logs.push(verified.with_context(|| format!("{log}.entries.jsonl"))?);
+        let verified = verify_lines(log, signed.checkpoint(), &manifest, &entries);
+        let (packed, is_named) = verified.with_context(|| format!("{log}.entries.jsonl"))?;
+        ensure!(
+            is_named || log != "state",
+            "no disclosed entry of {log}.entries.jsonl tells that `{}` is the tenant of the others",
+            bailiwick_base::limits::shown(&manifest.tenant)
+        );
+        ensure!(
+            logs.iter().all(|other: &PackedLog| other.origin != packed.origin),
+            "{log}.checkpoint is of the log that another file of the pack is of"
+        );
+        logs.push(packed);
     }
     Ok(Pack {
         tenant: manifest.tenant,
@@ -364,7 +376,13 @@ fn require_files(dir: &Path, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn verify_lines(log: &str, checkpoint: &Checkpoint, tenant_ref: &str, bytes: &[u8]) -> Result<PackedLog> {
+/// What the lines hold, and whether one of them names the tenant.
+fn verify_lines(
+    log: &str,
+    checkpoint: &Checkpoint,
+    manifest: &Manifest,
+    bytes: &[u8],
+) -> Result<(PackedLog, bool)> {
     let mut packed = PackedLog {
         log: log.to_owned(),
         origin: checkpoint.origin.to_string(),
@@ -372,7 +390,7 @@ fn verify_lines(log: &str, checkpoint: &Checkpoint, tenant_ref: &str, bytes: &[u
         entries: 0,
         disclosed: 0,
     };
-    let mut last = None;
+    let (mut last, mut is_named) = (None, false);
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let line: Line = json::parse_as(line, LINE_MAX)?;
         let index = line.index;
@@ -382,7 +400,7 @@ fn verify_lines(log: &str, checkpoint: &Checkpoint, tenant_ref: &str, bytes: &[u
         );
         last = Some(index);
         let leaf = Leaf::decode(line.leaf.as_bytes())?;
-        if leaf.tenant_ref != tenant_ref {
+        if leaf.tenant_ref != manifest.tenant_ref {
             bail!("entry {index} is another tenant's");
         }
         packed.entries += 1;
@@ -408,7 +426,8 @@ fn verify_lines(log: &str, checkpoint: &Checkpoint, tenant_ref: &str, bytes: &[u
         if let Some(opening) = &line.opening {
             require_opens(index, &leaf, opening)?;
             packed.disclosed += 1;
+            is_named |= adds(&opening.payload, &manifest.tenant);
         }
     }
-    Ok(packed)
+    Ok((packed, is_named))
 }

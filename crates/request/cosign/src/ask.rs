@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_audit::checkpoint::SignedCheckpoint;
+use bailiwick_audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use bailiwick_audit::cosign::WitnessKey;
 use bailiwick_audit::merkle::ConsistencyProof;
 use bailiwick_audit::note::{Note, NoteError, NoteSignature};
@@ -18,6 +18,8 @@ use http::{Method, StatusCode};
 
 /// How often witnesses are asked for what they have not cosigned.
 const EVERY: Duration = Duration::from_secs(2);
+/// How long one may take to answer: the others' lines are not written before.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
 /// After so many rounds a checkpoint with fewer cosignatures replaces one with more: ten minutes.
 const PATIENCE: u32 = 300;
 /// Witnesses that are asked.
@@ -95,8 +97,15 @@ pub struct AskedLog {
     written: (Vec<u8>, usize),
     /// Rounds in which the file was not written.
     waited: u32,
-    /// What each witness cosigned last, by its own word.
-    sizes: Vec<u64>,
+    /// How each witness stands to it.
+    standings: Vec<WitnessStanding>,
+}
+
+/// What a witness cosigned last of a log, by its own word, and whether it does not cosign any more.
+#[derive(Debug, Clone, Copy, Default)]
+struct WitnessStanding {
+    size: u64,
+    is_silent: bool,
 }
 
 impl AskedLog {
@@ -109,7 +118,7 @@ impl AskedLog {
             collected: None,
             written: (Vec::new(), 0),
             waited: 0,
-            sizes: Vec::new(),
+            standings: Vec::new(),
         }
     }
 }
@@ -118,7 +127,6 @@ struct Place {
     endpoint: Endpoint,
     rule: AddressRule,
     key: WitnessKey,
-    is_silent: bool,
 }
 
 /// Asks the configured witnesses, round after round.
@@ -169,7 +177,6 @@ impl Asker {
                 endpoint: Endpoint::parse(&url, given.danger_plaintext).map_err(address)?,
                 rule: AddressRule::parse(&given.allow_addresses).map_err(address)?,
                 key: WitnessKey::parse(&given.vkey).map_err(|source| AskError::Key { number, source })?,
-                is_silent: false,
             });
         }
         Ok(Self {
@@ -215,50 +222,69 @@ impl Asker {
         }
     }
 
-    /// Asks every witness for what it has not cosigned of each log.
+    /// Asks every witness for what it has not cosigned of each log, all of them at once: one that hangs holds up none.
     async fn round(&mut self) {
         for log in &mut self.logs {
-            log.sizes.resize(self.places.len(), 0);
-            for (place, size) in self.places.iter_mut().zip(log.sizes.iter_mut()) {
-                let asked = ask(&self.sender, place, &log.log, size, &mut log.collected).await;
-                tell(place, asked);
+            log.standings
+                .resize(self.places.len(), WitnessStanding::default());
+            let asked = self.places.iter().zip(&log.standings).map(|(place, standing)| {
+                let had = log.collected.as_ref();
+                ask(&self.sender, place, &log.log, standing.size, had)
+            });
+            let asked = futures_util::future::join_all(asked).await;
+            for ((place, standing), (size, answer)) in self.places.iter().zip(&mut log.standings).zip(asked) {
+                standing.size = size;
+                let answer = answer.map(|cosigned| {
+                    if let Some((signed, line)) = cosigned {
+                        collect(&mut log.collected, &signed, line);
+                    }
+                });
+                tell(place, &mut standing.is_silent, answer);
             }
             log.write(&self.disk, self.places.len()).await;
         }
     }
 }
 
-/// One witness, once more when it says that it stands elsewhere than was thought.
+/// A checkpoint, and the line of a witness below it.
+type Line = (Arc<SignedCheckpoint>, NoteSignature);
+
+/// One witness, once more when it says that it stands elsewhere than was thought. Gives where it stands, and its line
+/// unless that is `had`.
 async fn ask(
     sender: &Sender,
     place: &Place,
     log: &Arc<dyn Provable>,
-    size: &mut u64,
-    collected: &mut Option<Note>,
-) -> Result<(), NotCosigned> {
-    match ask_once(sender, place, log, size, collected).await {
-        Err(NotCosigned::Conflict(stands)) if stands != *size && stands <= log.shown().checkpoint().size => {
-            *size = stands;
-            ask_once(sender, place, log, size, collected).await
-        }
-        asked => asked,
+    size: u64,
+    had: Option<&Note>,
+) -> (u64, Result<Option<Line>, NotCosigned>) {
+    let (mut size, mut answer) = (size, ask_once(sender, place, log, size, had).await);
+    if let Err(NotCosigned::Conflict(stands)) = answer
+        && stands != size
+        && stands <= log.shown().checkpoint().size
+    {
+        (size, answer) = (stands, ask_once(sender, place, log, stands, had).await);
     }
+    if let Ok(Some((signed, _))) = &answer {
+        size = signed.checkpoint().size;
+    }
+    (size, answer)
 }
 
 async fn ask_once(
     sender: &Sender,
     place: &Place,
     log: &Arc<dyn Provable>,
-    size: &mut u64,
-    collected: &mut Option<Note>,
-) -> Result<(), NotCosigned> {
+    size: u64,
+    had: Option<&Note>,
+) -> Result<Option<Line>, NotCosigned> {
     let shown = log.shown();
     let is_had =
         |note: &Note| note.text() == shown.note().text() && matches!(place.key.cosigned(note), Ok(Some(_)));
-    if shown.checkpoint().size == 0 || collected.as_ref().is_some_and(is_had) {
-        return Ok(());
+    if shown.checkpoint().size == 0 || had.is_some_and(is_had) {
+        return Ok(None);
     }
-    let (proof, signed) = match *size {
+    let (proof, signed) = match size {
         0 => (Vec::new(), shown),
         old => {
             let log = Arc::clone(log);
@@ -267,7 +293,7 @@ async fn ask_once(
         }
     };
     let request = AddCheckpoint {
-        old: *size,
+        old: size,
         proof,
         checkpoint: signed.to_bytes(),
     };
@@ -281,15 +307,26 @@ async fn ask_once(
         headers,
         body: Secret::new(request.encode()),
     };
-    let answer = sender.send(&place.endpoint, &place.rule, message).await?;
+    let sent = sender.send(&place.endpoint, &place.rule, message);
+    let sent = tokio::time::timeout(ANSWER_MAX, sent).await;
+    let answer = sent.unwrap_or(Err(FetchError::TimedOut))?;
     let line = read(&answer, place, &signed)?;
-    *size = signed.checkpoint().size;
-    let note = collected
-        .take()
-        .filter(|note| note.text() == signed.note().text())
-        .unwrap_or_else(|| signed.note().clone());
+    Ok(Some((signed, line)))
+}
+
+/// Puts a line below its checkpoint. The log may have grown between two that were asked at once: the newer one counts,
+/// and whoever cosigned the older one is asked for it next.
+fn collect(collected: &mut Option<Note>, signed: &SignedCheckpoint, line: NoteSignature) {
+    let size = |note: &Note| Checkpoint::parse_body(note.text()).map_or(0, |checkpoint| checkpoint.size);
+    let note = match collected.take() {
+        Some(note) if note.text() == signed.note().text() => note,
+        Some(newer) if size(&newer) > signed.checkpoint().size => {
+            *collected = Some(newer);
+            return;
+        }
+        _ => signed.note().clone(),
+    };
     *collected = Some(with(note, line));
-    Ok(())
 }
 
 fn with(mut note: Note, line: NoteSignature) -> Note {
@@ -327,16 +364,16 @@ fn read(answer: &Answer, place: &Place, sent: &SignedCheckpoint) -> Result<NoteS
 }
 
 /// Says once that a witness is silent, and once that it is back.
-fn tell(place: &mut Place, asked: Result<(), NotCosigned>) {
+fn tell(place: &Place, is_silent: &mut bool, asked: Result<(), NotCosigned>) {
     match asked {
         Ok(()) => {
-            if std::mem::take(&mut place.is_silent) {
+            if std::mem::take(is_silent) {
                 tracing::info!(witness = place.key.name(), "the witness cosigns again");
             }
         }
         Err(error) => {
             metrics::counter!("bailiwick_cosignatures_missed_total").increment(1);
-            if !std::mem::replace(&mut place.is_silent, true) {
+            if !std::mem::replace(is_silent, true) {
                 tracing::warn!(witness = place.key.name(), %error, "a witness does not cosign");
             }
         }

@@ -63,6 +63,13 @@ async fn witnesses_cosign_both_logs_and_a_reader_demands_so_many_of_them() {
         places.push((serve(cosign::router(witness)).await, vkey));
     }
     let keys: Vec<String> = places.iter().map(|(_, vkey)| vkey.clone()).collect();
+    // One that takes connections and never answers, asked before all others.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = bed.folder().join("mute");
+    let clock = Arc::new(ShiftedClock::new());
+    let witness = cosign::open("witness.example/mute", &folder, &vkeys, clock, &SystemEntropy).unwrap();
+    let address = format!("http://{}", mute.local_addr().unwrap());
+    places.insert(0, (address, witness.key().vkey()));
     PLACES.set(places).unwrap();
     bed.run().await;
     bed.add_identity("acme", "first").await;

@@ -180,13 +180,36 @@ async fn a_pack_verifies_offline_holds_all_of_its_tenant_and_nothing_of_another(
             let mut flipped = whole.clone();
             flipped[at] ^= 1;
             fs::write(&file, &flipped).unwrap();
-            // The name is the maker's word; everything else is shown.
-            if let Ok(other) = verify_pack(&dir, &keys) {
-                assert_ne!(other.tenant, "acme", "{name} at {at}");
-            }
+            assert!(verify_pack(&dir, &keys).is_err(), "{name} at {at}");
         }
         fs::write(&file, &whole).unwrap();
     }
+    // Another name, and one log in the place of both, with a manifest to match.
+    let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
+    fs::write(
+        dir.join("manifest.json"),
+        manifest.replace("\"tenant\": \"acme\"", "\"tenant\": \"globex\""),
+    )
+    .unwrap();
+    let said = format!("{:#}", verify_pack(&dir, &keys).unwrap_err());
+    assert!(said.contains("is the tenant of the others"), "{said}");
+    let of = |name: &str| fs::read(dir.join(name)).unwrap();
+    let (mut forged, mut kept) = (manifest.clone(), Vec::new());
+    for ending in ["checkpoint", "entries.jsonl"] {
+        let (from, to) = (format!("state.{ending}"), format!("decisions.{ending}"));
+        let digest = |bytes: &[u8]| bailiwick_base::Digest::of(bytes).to_string();
+        forged = forged.replace(&digest(&of(&to)), &digest(&of(&from)));
+        kept.push((to.clone(), of(&to)));
+        fs::write(dir.join(to), of(&from)).unwrap();
+    }
+    fs::write(dir.join("manifest.json"), &forged).unwrap();
+    let said = format!("{:#}", verify_pack(&dir, &keys).unwrap_err());
+    assert!(said.contains("of the log that another file"), "{said}");
+    for (name, bytes) in kept {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+    fs::write(dir.join("manifest.json"), &manifest).unwrap();
+    verify_pack(&dir, &keys).unwrap();
     // An entry in the middle that is left out, with a manifest to match.
     let file = dir.join("decisions.entries.jsonl");
     let whole = fs::read_to_string(&file).unwrap();
