@@ -84,13 +84,8 @@ async fn turn(
         match &heard {
             Heard::Taken => {}
             Heard::Refused(why) if was_refused(&now) && now.attempts + 1 >= OFFERS_MAX => {
-                put_aside(
-                    deps,
-                    subscription,
-                    &jti(&subscription.id, signal.index, signal.part),
-                    why,
-                )
-                .await?;
+                let set = jti(&subscription.id, signal.index, signal.part);
+                put_aside(deps, subscription, &set, why).await?;
             }
             Heard::Failed(_) | Heard::Gone | Heard::Refused(_) => break,
         }
