@@ -513,10 +513,10 @@ class Hears(Told):
         self.assertEqual(send(door, gone)[0], 202)
         # Nor does the same when its transmitter, who heard no answer, issues it anew.
         says = json.loads(base64.urlsafe_b64decode(gone.split(".")[1] + "=="))
-        anew = lambda **other: idp.set(ours, RISC + "account-disabled", email, **{"jti": says["jti"], **other})
+        anew = lambda whom=email, **other: idp.set(ours, RISC + "account-disabled", whom, jti=says["jti"], **other)
         self.assertEqual(send(door, anew(iat=says["iat"] + 1))[0], 202)
         self.assertNotEqual(state(owned), "suspended")
-        status, _, problem = send(door, anew(sub_id={"format": "email", "email": "ben@acme.example"}))
+        status, _, problem = send(door, anew({"format": "email", "email": "ben@acme.example"}))
         self.assertEqual((status, problem["err"]), (400, "invalid_request"))
         session = idp.set(ours, CAEP + "session-revoked", {"format": "iss_sub", "iss": idp.issuer, "sub": "u-7"})
         self.assertEqual(send(door, session)[0], 202)
