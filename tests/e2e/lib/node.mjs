@@ -54,13 +54,17 @@ class Further extends Installation {
 
 /** An installation whose nodes share one schema of the test database. */
 export class Nodes {
-    /** `store` gives the URL for a node, by its name, of a database that is theirs alone; `more` ends the configuration. */
-    static async open(name, { refuse = 2, store, more = "" } = {}) {
+    /**
+     * `store` gives the URL for a node, by its name, of a database that is theirs alone; `more` ends the configuration;
+     * `settle` gives, by name and port, how a node is served.
+     */
+    static async open(name, { refuse = 2, store, more = "", settle = () => ({}) } = {}) {
         if (server() === undefined && store === undefined) {
             skip("no PostgreSQL: BAILIWICK_TEST_POSTGRES is not set");
         }
         const nodes = new Nodes();
         nodes.store = store;
+        nodes.settle = settle;
         nodes.schema = `nodes_${randomBytes(6).toString("hex")}`;
         nodes.refuse = refuse;
         nodes.config = more;
@@ -73,7 +77,7 @@ export class Nodes {
         nodes.first.port = await freePort();
         nodes.base = `http://127.0.0.1:${nodes.first.port}`;
         nodes.first.configFile = nodes.#config(nodes.first, "node-a");
-        await nodes.first.serve();
+        await nodes.first.serve(await settle("node-a", nodes.first.port));
         await nodes.first.cli(["claim", "--data", nodes.first.data, "--name", "ada"]);
         await nodes.first.addTenant("acme");
         nodes.first.tenant = "acme";
@@ -129,15 +133,15 @@ export class Nodes {
         const installation = this.prepared(node);
         const joined = await this.joinWith(installation, await this.invite(node));
         assert.equal(joined.code, 0, joined.stderr);
-        await this.begin(installation);
+        await this.begin(installation, node);
         this.more.push(installation);
         return installation;
     }
 
     /** Starts a node that joined. */
-    async begin(installation) {
+    async begin(installation, node) {
         installation.port = await freePort();
-        await installation.serve();
+        await installation.serve(await this.settle(node, installation.port));
         return installation;
     }
 

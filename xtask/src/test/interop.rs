@@ -3,7 +3,7 @@
 //! ```toml
 //! [[lane]]
 //! name = "sdks"
-//! needs = ["binary", "node"]       # also "faketime", "go", "postgres", "python", "softhsm", "strace"
+//! needs = ["binary", "node"]       # also "faketime", "go", "ip", "postgres", "python", "softhsm", "strace"
 //! command = ["node", "--test"]    # runs in tests/interop, with the variables of `Peers::export`
 //! counts = "node"                 # whose way of printing results: cargo, exit, go, node, plain
 //! ```

@@ -35,6 +35,7 @@ pub(crate) struct Peers {
     pub(super) softhsm: Outcome<PathBuf>,
     pub(super) strace: Outcome<PathBuf>,
     pub(super) faketime: Outcome<PathBuf>,
+    pub(super) ip: Outcome<PathBuf>,
 }
 
 impl Peers {
@@ -49,6 +50,7 @@ impl Peers {
             softhsm: tool("softhsm2-util", "softhsm2"),
             strace: tool("strace", "strace"),
             faketime: tool("faketime", "faketime"),
+            ip: tool("ip", "iproute2"),
         }
     }
 
@@ -76,6 +78,7 @@ impl Peers {
         match need {
             "faketime" => self.faketime.as_ref().err().map(Fail::again),
             "go" => self.go.as_ref().err().map(Fail::again),
+            "ip" => self.ip.as_ref().err().map(Fail::again),
             "node" => self.node.as_ref().err().map(Fail::again),
             "postgres" => self.postgres.as_ref().err().map(Fail::again),
             "python" => self.python.as_ref().err().map(Fail::again),
