@@ -26,7 +26,7 @@ const KILLS: &str = "1000";
 const MEDIAN_MIN: &str = "200";
 /// Runs that are asked for when nobody says, and runs in one part.
 const RUNS: u64 = 200;
-const PART: u64 = 100;
+const PART: u64 = 50;
 /// Scripts that take `--runs` and `--seed`, and the programs that they need.
 struct Script {
     name: &'static str,
