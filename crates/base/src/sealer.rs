@@ -67,7 +67,7 @@ pub struct SharedKey {
     pub name: String,
     /// Rises with each change; 0 before it was placed.
     pub version: u64,
-    /// The file, sealed under the root key; empty when the key was erased.
+    /// The file, sealed under the root key as this version of this name.
     pub sealed: Vec<u8>,
 }
 

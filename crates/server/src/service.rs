@@ -248,11 +248,13 @@ impl Service {
         let (tiles, committed) = publisher;
         let state = Arc::clone(&tiles);
         let mut running = JoinSet::new();
+        // Open calls have their drain time: until it is over, whatever narrows is heard and ends them.
+        let deaf = CancellationToken::new();
         running.spawn(drivers::publish_state(tiles, deps.clone(), committed));
         running.spawn(bailiwick_api::keep_word(
             deps.clone(),
             asked,
-            stop.clone().cancelled_owned(),
+            deaf.clone().cancelled_owned(),
         ));
         running.spawn(asker.run(stop.clone().cancelled_owned()));
         let cell = Arc::clone(&deps.cell);
@@ -275,9 +277,8 @@ impl Service {
         running.spawn(stop_on_signal(stop.clone()));
         listener.serve(router, stop.clone()).await;
         stop.cancel();
-        if let Err(error) = deps.store.leave().await {
-            tracing::warn!(%error, "the other nodes were not told that this one stopped; its lease ends by itself");
-        }
+        deaf.cancel();
+        bailiwick_api::leave(&deps).await;
         // Closing the store ends its publisher, once everything committed is published.
         deps.store.close().await;
         drop(deps);
@@ -447,7 +448,8 @@ async fn ground(
     if store.is_shared() {
         let origin = kept_origin(&config.data.join("log/state"), origin(base_url, "state"))?;
         let waiver = config.store.async_replica_waiver.as_deref();
-        bailiwick_api::share_keys(&store, &keyring, &origin, waiver).await?;
+        let older = config.witness.accepted().is_some();
+        bailiwick_api::share_keys(&store, &keyring, &origin, (waiver, older)).await?;
     }
     let asked = bailiwick_api::first_word(&store, &cell, &*clock, config.bounds()?).await?;
     for (tenant, _) in cell.load().tenants() {

@@ -20,6 +20,9 @@ pub(crate) struct Stop {
     /// Only tell what would stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Answer at the commit; the receipt tells when no node permits any more what is forbidden
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     /// Do not ask
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,

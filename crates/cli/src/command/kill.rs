@@ -42,12 +42,15 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
     if is_final && !stop.dry_run && !stop.yes {
         confirm(&stop, &name)?;
     }
-    let path = match (scope, verb) {
+    let mut path = match (scope, verb) {
         (SelectorKind::All, Verb::Resume) => "/v1/all-tenants/resume".to_owned(),
         (SelectorKind::All, _) => "/v1/all-tenants/kill".to_owned(),
         (_, Verb::Resume) => client.path("resume")?,
         _ => client.path("kill")?,
     };
+    if stop.no_wait && verb != Verb::Resume {
+        path.push_str("?wait=committed");
+    }
     let body = KillRequest {
         scope,
         name,
@@ -68,7 +71,8 @@ pub(crate) async fn run(stop: Stop, verb: Verb, global: &Global, output: &Output
         Verb::Kill | Verb::Suspend => show(paper, &receipt),
     });
     let stops = verb != Verb::Resume && level != Some(Level::Observe);
-    let silent = stops && (receipt.points.is_empty() || receipt.contained_us.is_none());
+    let unconfirmed = receipt.contained_us.is_none() && !stop.no_wait;
+    let silent = stops && (receipt.points.is_empty() || unconfirmed);
     Ok(if silent { exit::UNACKNOWLEDGED } else { exit::OK })
 }
 
@@ -136,6 +140,10 @@ async fn list(client: &Client, all: bool, output: &Output) -> Done {
             rows.collect(),
             "nothing is stopped by a mark",
         );
+        let older = page.total.saturating_sub(page.items.len() as u64);
+        if older > 0 {
+            paper.line(format!("and {older} older ones, which are not listed"));
+        }
     });
     Ok(exit::OK)
 }
@@ -176,8 +184,8 @@ fn selector(scope: Scope) -> Option<SelectorKind> {
 
 fn show_dry(paper: &mut Paper, dry: &DryRun) {
     paper.pairs(&[
-        ("identities", dry.identities.len().to_string()),
-        ("open tasks it cuts into", dry.tasks.len().to_string()),
+        ("identities", dry.identity_count.to_string()),
+        ("open tasks it cuts into", dry.task_count.to_string()),
         ("calls in flight", dry.calls_in_flight.to_string()),
         ("calls of the last hour", dry.calls_last_hour.to_string()),
         ("live tokens", dry.tokens.len().to_string()),
@@ -199,6 +207,13 @@ fn show_dry(paper: &mut Paper, dry: &DryRun) {
     }
     for task in &dry.tasks {
         paper.line(format!("would stop  task      {}", named(task)));
+    }
+    let listed = (dry.identities.len() + dry.tasks.len()) as u64;
+    let unlisted = (dry.identity_count + dry.task_count).saturating_sub(listed);
+    if unlisted > 0 {
+        paper.line(format!(
+            "would stop  {unlisted} more identities and tasks, which are not listed"
+        ));
     }
     for descendant in &dry.descendants {
         paper.line(format!("would lose  delegation  {}", named(descendant)));
@@ -234,7 +249,7 @@ fn contained(receipt: &KillReceipt) -> String {
     match receipt.contained_us {
         Some(0) => "at the commit".to_owned(),
         Some(after) => format!("{after} µs"),
-        None => "not confirmed: see `bailiwick node ls`".to_owned(),
+        None => "not confirmed: see the receipt, and `bailiwick node ls`".to_owned(),
     }
 }
 

@@ -213,8 +213,14 @@ async fn list(stop: &Stop, client: &Client, output: &Output) -> Done {
 
 /// What of all kills is not confirmed.
 pub(crate) async fn residue(stop: &Stop, client: &Client, output: &Output) -> Done {
-    let page: Page<Receipt> = client.get(&path(stop, client, "")?).await?;
-    let open = page.items.iter().flat_map(|receipt| {
+    let (first, mut receipts) = (path(stop, client, "?open=true")?, Vec::new());
+    let mut page: Page<Receipt> = client.get(&first).await?;
+    receipts.append(&mut page.items);
+    while let Some(after) = page.next.take() {
+        page = client.get(&format!("{first}&after={after}")).await?;
+        receipts.append(&mut page.items);
+    }
+    let open = receipts.iter().flat_map(|receipt| {
         let open = receipt
             .body
             .residue

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bailiwick_base::limits::{ACT_DEPTH_MAX, TEXT_MAX};
-use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TenantId, Time, TokenId};
+use bailiwick_base::{Digest, Epoch, IdentityId, TaskId, TenantId, Time, TokenId, TrustId};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -222,9 +222,14 @@ fn lineage(tenant: &TenantId, members: &Map<String, Value>) -> Result<Vec<Link>,
         return Err(wrong);
     }
     let link = |value: &Value| {
+        let trust = |named: &Value| TrustId::parse(tenant, named.as_str()?).ok();
         Some(Link {
             token: TokenId::parse(tenant, value.get("jti")?.as_str()?).ok()?,
             task: TaskId::parse(tenant, value.get("task")?.as_str()?).ok()?,
+            trust: match value.get("trust") {
+                None => None,
+                Some(named) => Some(trust(named)?),
+            },
         })
     };
     listed.iter().map(|value| link(value).ok_or(wrong)).collect()
@@ -335,9 +340,12 @@ struct Stood<'a>(&'a Link);
 
 impl Serialize for Stood<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_map(Some(2))?;
+        let mut out = serializer.serialize_map(None)?;
         out.serialize_entry("jti", &Shown(&self.0.token))?;
         out.serialize_entry("task", &Shown(&self.0.task))?;
+        if let Some(trust) = &self.0.trust {
+            out.serialize_entry("trust", &Shown(trust))?;
+        }
         out.end()
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bailiwick_base::limits::shown;
-use bailiwick_base::{Epoch, IdentityId, ServerName, Time, TokenId};
+use bailiwick_base::{Epoch, IdentityId, ServerName, Time, TokenId, TrustId};
 use smallvec::SmallVec;
 
 use crate::limits::Limits;
@@ -326,6 +326,7 @@ fn lineage(subject: &Claims, actor: &Claims) -> Vec<Link> {
     let link = |claims: &Claims| Link {
         token: claims.token.clone(),
         task: claims.task.clone(),
+        trust: TrustId::parse(&claims.tenant, &claims.client).ok(),
     };
     [link(actor), link(subject)]
         .into_iter()

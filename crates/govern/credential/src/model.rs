@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bailiwick_base::{
     ClientId, CredentialId, Digest, Epoch, IdentityId, SigningAlgorithm, TaskId, TenantId, Time, TokenId,
+    TrustId,
 };
 use smallvec::SmallVec;
 
@@ -273,4 +274,6 @@ pub struct Link {
     pub token: TokenId,
     /// Its task.
     pub task: TaskId,
+    /// The trust rule by which a workload had it: it dies with the issuer that vouched for that.
+    pub trust: Option<TrustId>,
 }

@@ -21,14 +21,16 @@ use crate::snapshot::{Snapshot, Space};
 use crate::stop;
 use crate::view::{Aim, Caller};
 
-/// The strictest mark on a token that `claims` stands on, or on its task.
-pub(crate) fn marked(snapshot: &Snapshot, claims: &Claims, bounds: Bounds) -> Option<Mark> {
-    claims.lineage.iter().find_map(|link| {
+/// The strictest mark on a token that `claims` stands on, on its task, or on the issuer that vouched for whoever had it.
+pub(crate) fn marked(snapshot: &Snapshot, space: &Space, claims: &Claims, bounds: Bounds) -> Option<Mark> {
+    let marks = claims.lineage.iter().filter_map(|link| {
         let mut standing = Standing::of(&claims.tenant, claims.epoch);
         standing.bounds = bounds;
+        standing.voucher = link.trust.as_ref().map(|rule| stop::vouched(Some(space), rule));
         (standing.token, standing.task) = (Some(&link.token), Some(&link.task));
         snapshot.strictest(&standing)
-    })
+    });
+    marks.max_by_key(|mark| mark.effect)
 }
 
 /// No token it stands on was revoked, and no task of one is over.
@@ -39,7 +41,7 @@ pub(crate) fn require_living(
     now: Time,
 ) -> Result<(), Refused> {
     let refused = |text: String| Refused::new(DenyReason::ActorRevoked, format!("ancestor: {text}"));
-    if let Some(mark) = marked(snapshot, claims, Bounds::default()) {
+    if let Some(mark) = marked(snapshot, space, claims, Bounds::default()) {
         return Err(refused(stop::sentence(&mark)));
     }
     for Link { task, .. } in &claims.lineage {

@@ -51,7 +51,7 @@ fn behind(snapshot: &Snapshot, space: &Space, claims: &Claims, bounds: Bounds) -
     ancestors(claims)
         .filter_map(|id| identity_mark(snapshot, space, &id, claims.epoch, bounds))
         .max_by_key(|mark| mark.effect)
-        .or_else(|| crate::lineage::marked(snapshot, claims, bounds))
+        .or_else(|| crate::lineage::marked(snapshot, space, claims, bounds))
 }
 
 /// The mark that stops nothing and lets the record say that the call was watched.
@@ -101,8 +101,13 @@ pub(crate) fn credential_marked(
 /// Who vouched for the workload that has this token, if a trust rule gave it.
 fn voucher<'a>(space: Option<&'a Space>, claims: &Claims) -> Option<Voucher<'a>> {
     let rule = TrustId::parse(&claims.tenant, &claims.client).ok()?;
-    let trust = space.and_then(|space| space.trust(&rule));
-    Some(trust.map_or(Voucher::Unknown, |trust| Voucher::Issuer(&trust.issuer.url)))
+    Some(vouched(space, &rule))
+}
+
+/// Whose word a trust rule takes.
+pub(crate) fn vouched<'a>(space: Option<&'a Space>, rule: &TrustId) -> Voucher<'a> {
+    let trust = space.and_then(|space| space.trust(rule));
+    trust.map_or(Voucher::Unknown, |trust| Voucher::Issuer(&trust.issuer.url))
 }
 
 /// Whoever stands behind the bearer of a token: the act chain, and the subject where it is an identity of

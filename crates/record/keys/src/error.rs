@@ -101,6 +101,19 @@ pub enum KeysError {
     /// Sealing failed.
     #[error("a key could not be sealed")]
     Seal(#[from] SealError),
+    /// A key that nodes share is older in the store than this node has seen it, or gone.
+    #[error(
+        "shared key `{name}` is of version {found} in the store, and was of version {seen}: the store was set back; put \
+         back the newest one, or accept the older one with `bailiwick witness accept`"
+    )]
+    SetBack {
+        /// Its name below the folder of keys.
+        name: String,
+        /// The version in the store; 0 where it is gone.
+        found: u64,
+        /// The highest version that this node has seen.
+        seen: u64,
+    },
     /// Signing failed.
     #[error("signing failed")]
     Sign,
@@ -161,6 +174,7 @@ impl KeysError {
             Self::PublicKey(_) => "keys.public-key",
             Self::Readable { .. } => "keys.readable",
             Self::Seal(_) => "keys.seal",
+            Self::SetBack { .. } => "keys.set-back",
             Self::Sign => "keys.sign",
             Self::SigningKeyMissing { .. } => "keys.signing-key-missing",
             Self::TenantErased(_) => "keys.tenant-erased",

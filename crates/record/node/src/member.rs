@@ -205,10 +205,10 @@ impl Member {
     }
 
     /// The same for a node that nobody waits for: it reads every so often when nothing brings it forward, and a slow
-    /// store makes its word old, but not void.
+    /// store makes its word old, but not void. It reads often enough that its word does not come near a bound.
     #[must_use]
     pub fn alone(mut self, every: Duration) -> Self {
-        self.every = every;
+        self.every = every.min(self.bounds.warn() / 2).min(self.bounds.refuse() / 4);
         self.talk_max = self.bounds.refuse();
         self
     }

@@ -1,11 +1,11 @@
 //! What an identity is made of, in its row and in the record of each change.
 
-use bailiwick_base::{Composition, Time, canonical, json};
+use bailiwick_base::{Composition, Time, json};
 use bailiwick_inventory::Composed;
 use serde_json::{Value, json};
 
 use crate::error::StoreError;
-use crate::stored::members;
+use crate::stored::{column_bytes, members};
 
 /// Two compositions with all their parts have some 500 bytes.
 const BYTES_MAX: usize = 1_024;
@@ -22,11 +22,7 @@ pub(crate) fn document(composed: &Composed) -> Value {
 }
 
 pub(crate) fn to_bytes(composed: &Composed) -> Result<Vec<u8>, StoreError> {
-    canonical::to_vec(&document(composed)).map_err(|_| StoreError::RowCorrupt {
-        table: crate::identity::TABLE,
-        column: "composition",
-        row: String::new(),
-    })
+    column_bytes((crate::identity::TABLE, "composition"), &"", &document(composed))
 }
 
 /// `None` for what [`to_bytes`] did not write.

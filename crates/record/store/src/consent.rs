@@ -1,7 +1,7 @@
 //! Consents. They are looked up by id when they are used; no decision reads them.
 
 use bailiwick_base::{
-    ConsentId, Digest, Epoch, IdentityId, TaskId, TenantId, Time, TokenId, Transition, canonical, json,
+    ConsentId, Digest, Epoch, IdentityId, TaskId, TenantId, Time, TokenId, Transition, json,
 };
 use bailiwick_credential::ScopeSet;
 use bailiwick_credential::consent::{Challenge, Consent};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Cells, Fields, args, signed};
-use crate::stored::{Rows, Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, column_bytes, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "consent";
@@ -208,11 +208,7 @@ impl Consents<'_, Tx> {
         let refresh = after.refresh.map(|digest| digest.0.to_vec()).unwrap_or_default();
         match &t.before {
             None => {
-                let body = canonical::to_vec(&body(after)).map_err(|_| StoreError::RowCorrupt {
-                    table: TABLE,
-                    column: "body",
-                    row,
-                })?;
+                let body = column_bytes((TABLE, "body"), &row, &body(after))?;
                 let values = args![
                     tenant.as_str(),
                     after.id.uuid(),

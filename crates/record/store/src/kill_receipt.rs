@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::mark::{scope_from, scope_text, tenant_of};
 use crate::row::{Cells, Fields, args, signed};
+use crate::store::Store;
 use crate::stored::{Rows, Stored, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
@@ -28,12 +29,20 @@ const LOOKUP: &str = concat!(
 const NEWEST: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM kill_receipt WHERE tenant = $1 ORDER BY epoch DESC LIMIT $2"
+    " FROM kill_receipt WHERE tenant = $1 AND epoch < $2 ORDER BY epoch DESC LIMIT $3"
 );
+const COUNT: &str = "SELECT count(*) FROM kill_receipt WHERE tenant = $1";
+const COUNT_UNCLOSED: &str = "SELECT count(*) FROM kill_receipt WHERE tenant = $1 AND state <> 'closed'";
+const OPEN_IN: &str = "SELECT DISTINCT tenant FROM kill_receipt WHERE state <> 'closed' ORDER BY tenant";
 const UNCLOSED: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM kill_receipt WHERE tenant = $1 AND state <> 'closed' AND epoch > $2 ORDER BY epoch LIMIT $3"
+);
+const PENDING: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM kill_receipt WHERE tenant = $1 AND state <> 'closed' AND state = 'pending' AND scope = $2 ORDER BY epoch"
 );
 const INSERT: &str = concat!(
     "INSERT INTO kill_receipt (",
@@ -199,14 +208,43 @@ impl<S: Source> KillReceipts<'_, S> {
             .transpose()
     }
 
-    /// The newest ones, the newest first.
+    /// The newest ones, earlier than `before` where that is said, the newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn newest(&mut self, max: u32) -> Result<Vec<KeptReceipt>, StoreError> {
+    pub async fn newest(&mut self, before: Option<Epoch>, max: u32) -> Result<Vec<KeptReceipt>, StoreError> {
         let view = self.0.view();
-        let key = args![view.home().as_str(), i64::from(max)];
+        let before = before.map_or(i64::MAX, |epoch| signed(epoch.0));
+        let key = args![view.home().as_str(), before, i64::from(max)];
         view.fetch(NEWEST, key).await?.into_iter().map(from_row).collect()
+    }
+
+    /// How many there are; with `unclosed` only those of which something is still to be done or confirmed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count(&mut self, unclosed: bool) -> Result<u64, StoreError> {
+        let view = self.0.view();
+        let sql = if unclosed { COUNT_UNCLOSED } else { COUNT };
+        let rows = view.fetch(sql, args![view.home().as_str()]).await?;
+        let mut f = Fields::of(TABLE, rows.into_iter().next().unwrap_or_default());
+        f.number("count")
+    }
+
+    /// Those of freezes on exactly this scope that stand for a kill which nobody signed, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pending(&mut self, scope: &MarkScope) -> Result<Vec<KeptReceipt>, StoreError> {
+        let view = self.0.view();
+        let tenant = tenant_of(scope);
+        view.require(&tenant)?;
+        let key = args![tenant.as_str(), scope_text(scope)];
+        view.fetch(PENDING, key)
+            .await?
+            .into_iter()
+            .map(from_row)
+            .collect()
     }
 
     /// Those later than `after` of which something is still to be done or confirmed, the oldest first.
@@ -221,6 +259,18 @@ impl<S: Source> KillReceipts<'_, S> {
             .into_iter()
             .map(from_row)
             .collect()
+    }
+}
+
+impl Store {
+    /// Whose receipts are not all closed: tenants, and the installation where it is a mark on everything.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open_receipts_of(&self) -> Result<Vec<TenantId>, StoreError> {
+        let rows = self.every().await?.fetch(OPEN_IN, Vec::new()).await?;
+        let tenant = |cells| Fields::of(TABLE, cells).word("tenant", |t| TenantId::parse(t).ok());
+        rows.into_iter().map(tenant).collect()
     }
 }
 

@@ -1,8 +1,7 @@
 //! Leases of third-party credentials: their secret is sealed, what is known about them is plain.
 
 use bailiwick_base::{
-    CredentialId, Digest, IdentityId, LeaseId, SealContext, Secret, TaskId, TenantId, Time, Transition,
-    canonical, json,
+    CredentialId, Digest, IdentityId, LeaseId, SealContext, Secret, TaskId, TenantId, Time, Transition, json,
 };
 use bailiwick_credential::lease::wakes_at;
 use bailiwick_credential::{Lease, LeaseStanding, ProbeAnswer};
@@ -10,7 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Arg, Cells, Fields, args, signed};
-use crate::stored::{Rows, Stored, digest_of, members, object, require_seen, verify_sealed, whole};
+use crate::stored::{
+    Rows, Stored, column_bytes, digest_of, members, object, require_seen, verify_sealed, whole,
+};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "lease";
@@ -211,11 +212,7 @@ fn from_row(cells: Cells) -> Result<Lease, StoreError> {
 
 /// What could not be read again is not written.
 fn detail_of(l: &Lease) -> Result<Vec<u8>, StoreError> {
-    let bytes = canonical::to_vec(&detail(l)).map_err(|_| StoreError::RowCorrupt {
-        table: TABLE,
-        column: "detail",
-        row: l.id.to_string(),
-    })?;
+    let bytes = column_bytes((TABLE, "detail"), &l.id, &detail(l))?;
     if bytes.len() > DETAIL_MAX {
         return Err(StoreError::Limit {
             what: "bytes that are known about the lease",

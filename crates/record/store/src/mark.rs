@@ -25,11 +25,12 @@ const OF_SCOPE: &str = concat!(
     columns!(),
     " FROM mark WHERE tenant = $1 AND scope = $2"
 );
-const LIST: &str = concat!(
+const NEWEST: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM mark WHERE tenant = $1 ORDER BY epoch"
+    " FROM mark WHERE tenant = $1 ORDER BY epoch DESC LIMIT $2"
 );
+const COUNT: &str = "SELECT count(*) FROM mark WHERE tenant = $1";
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM mark ORDER BY epoch");
 const PUT: &str = concat!(
     "INSERT INTO mark (",
@@ -192,18 +193,18 @@ impl<S: Source> Marks<'_, S> {
             .collect()
     }
 
-    /// Every mark of this view's tenant, the oldest first.
+    /// The newest marks of this view's tenant, the oldest of them first, and how many it has.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&mut self) -> Result<Vec<SetMark>, StoreError> {
+    pub async fn newest(&mut self, max: u32) -> Result<(Vec<SetMark>, u64), StoreError> {
         let view = self.0.view();
         let tenant = view.home();
-        view.fetch(LIST, args![tenant.as_str()])
-            .await?
-            .into_iter()
-            .map(from_row)
-            .collect()
+        let rows = view.fetch(NEWEST, args![tenant.as_str(), i64::from(max)]).await?;
+        let marks = rows.into_iter().rev().map(from_row).collect::<Result<_, _>>()?;
+        let rows = view.fetch(COUNT, args![tenant.as_str()]).await?;
+        let mut f = Fields::of(TABLE, rows.into_iter().next().unwrap_or_default());
+        Ok((marks, f.number("count")?))
     }
 }
 

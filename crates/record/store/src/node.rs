@@ -26,13 +26,15 @@ const TAKE_FIRST: &str = "INSERT INTO lease (name, node, fence, expires_at, term
 const TAKE_NEXT: &str =
     "UPDATE lease SET node = $2, fence = $3, term = term + 1 WHERE name = $1 AND term = $4";
 const LEAVE: &str = "UPDATE node SET standing = 'left', vouched = $4 \
-                     WHERE node = $1 AND fence = $2 AND beat = $3 AND standing = 'live'";
+                     WHERE node = $1 AND fence = $2 AND beat = $3 AND standing IN ('draining', 'live')";
 const INVITE: &str = "INSERT INTO node (node, fence, started_at, standing, invite, invite_until) \
                       VALUES ($1, 0, 0, 'invited', $2, $3) ON CONFLICT (node) DO UPDATE \
                       SET invite = excluded.invite, invite_until = excluded.invite_until \
                       WHERE node.standing = 'invited'";
 const JOIN: &str = "UPDATE node SET standing = 'left', invite = NULL, invite_until = NULL \
                     WHERE node = $1 AND standing = 'invited' AND invite = $2 AND invite_until > $3";
+const INVITED: &str =
+    "SELECT node FROM node WHERE node = $1 AND standing = 'invited' AND invite = $2 AND invite_until > $3";
 const STAND: &str = "UPDATE node SET standing = $2 WHERE node = $1 AND standing IN ('draining', 'live')";
 /// The fence rises, so whatever runs under the name cannot write from here on.
 const FENCE: &str =
@@ -191,6 +193,11 @@ impl Store {
             return self.words_alone(epoch, lease).await;
         }
         let mut beats = self.beats().lock().await;
+        if beats.over {
+            return Err(StoreError::Unavailable {
+                detail: "this node has left".to_owned(),
+            });
+        }
         let mut conn = match beats.conn.take() {
             Some(conn) => conn,
             None => in_time(self.engine().connect()).await?,
@@ -285,7 +292,9 @@ impl Store {
         if !self.is_shared() {
             return Ok(());
         }
-        let beats = self.beats().lock().await;
+        let mut beats = self.beats().lock().await;
+        // A beat after it would be that of a node which answers.
+        beats.over = true;
         let mut conn = self.engine().connect().await?;
         let done = self.leave_on(&mut conn, beats.last).await;
         conn.close().await;
@@ -318,6 +327,19 @@ impl Store {
         let sealer = &*self.ground().sealer;
         let rows: Result<Vec<_>, _> = rows.into_iter().map(|cells| from_row(sealer, cells)).collect();
         Ok((rows?, lead_from(view.fetch(LEADER, Vec::new()).await?)?))
+    }
+
+    /// Whether an invitation of this name is open for the token of this digest: anybody may ask, so it costs the writer
+    /// nothing. Only [`Nodes::join`] uses it up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_invited(&self, node: &NodeName, token: &Digest, now: Time) -> Result<bool, StoreError> {
+        let mut view = self.every().await?;
+        let rows = view
+            .fetch(INVITED, args![node.as_str(), token.to_string(), now])
+            .await?;
+        Ok(!rows.is_empty())
     }
 
     /// Every key that nodes share.

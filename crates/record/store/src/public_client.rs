@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bailiwick_base::{ClientId, TenantId, Transition, canonical, json};
+use bailiwick_base::{ClientId, TenantId, Transition, json};
 use bailiwick_credential::consent::{ClientSource, PublicClient};
 use bailiwick_decide::Fact;
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Rows, Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, column_bytes, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "public_client";
@@ -155,11 +155,7 @@ impl PublicClients<'_, Tx> {
         let row = after.id.to_string();
         match &t.before {
             None => {
-                let body = canonical::to_vec(&body(after)).map_err(|_| StoreError::RowCorrupt {
-                    table: TABLE,
-                    column: "body",
-                    row,
-                })?;
+                let body = column_bytes((TABLE, "body"), &row, &body(after))?;
                 let values = args![
                     tenant.as_str(),
                     after.id.uuid(),

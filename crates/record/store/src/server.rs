@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bailiwick_base::{
-    CredentialId, Digest, IdentityId, ServerName, TenantId, ToolName, Transition, canonical, json,
-};
+use bailiwick_base::{CredentialId, Digest, IdentityId, ServerName, TenantId, ToolName, Transition, json};
 use bailiwick_decide::Fact;
 use bailiwick_inventory::{Connection, PinState, ToolPin, UpstreamServer};
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cell, Cells, Fields, args};
-use crate::stored::{Stored, digest_of, members, object, whole};
+use crate::stored::{Stored, column_bytes, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "server";
@@ -347,13 +345,11 @@ impl Servers<'_, Tx> {
         self.0.view.require(&after.tenant)?;
         self.0.view.require(after.identity.tenant())?;
         let (tenant, name, row) = (after.tenant.clone(), after.name.clone(), after.name.to_string());
-        let connection = canonical::to_vec(&connection_to_json(&after.connection)).map_err(|_| {
-            StoreError::RowCorrupt {
-                table: TABLE,
-                column: "connection",
-                row: row.clone(),
-            }
-        })?;
+        let connection = column_bytes(
+            (TABLE, "connection"),
+            &row,
+            &connection_to_json(&after.connection),
+        )?;
         let mut values = args![
             tenant.as_str(),
             name.as_str(),

@@ -60,6 +60,8 @@ struct Inner {
 pub(crate) struct Beats {
     pub(crate) conn: Option<Conn>,
     pub(crate) last: u64,
+    /// This node said that it stopped: it says nothing more.
+    pub(crate) over: bool,
 }
 
 const SELECT_HEAD: &str = "SELECT epoch, epoch_floor, log_size, log_at, id FROM epoch WHERE id = 1";
@@ -143,6 +145,7 @@ impl Store {
             beats: tokio::sync::Mutex::new(Beats {
                 conn: None,
                 last: beat,
+                over: false,
             }),
             audience,
             stop: Mutex::new(Some(stop)),

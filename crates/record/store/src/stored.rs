@@ -1,6 +1,9 @@
 //! What a thing is, in canonical bytes: the digest that stands in its row and in the record of each change.
 
+use std::fmt::Display;
+
 use bailiwick_base::{Digest, SealContext, SealError, Sealer, Secret, Time, canonical};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::StoreError;
@@ -30,6 +33,19 @@ pub(crate) fn digest_of<T: Stored>(thing: &T) -> Result<Digest, StoreError> {
             column: "digest",
             row: thing.name(),
         })
+}
+
+/// The canonical bytes that one column of a row holds.
+pub(crate) fn column_bytes<T: Serialize>(
+    (table, column): (&'static str, &'static str),
+    row: &dyn Display,
+    value: &T,
+) -> Result<Vec<u8>, StoreError> {
+    canonical::to_vec(value).map_err(|_| StoreError::RowCorrupt {
+        table,
+        column,
+        row: row.to_string(),
+    })
 }
 
 /// `thing`, if its digest is the one in its row.

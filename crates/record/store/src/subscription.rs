@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use bailiwick_base::{
-    IdentityId, SealContext, Secret, SubscriptionId, TenantId, Time, Transition, canonical, json,
-};
+use bailiwick_base::{IdentityId, SealContext, Secret, SubscriptionId, TenantId, Time, Transition, json};
 use bailiwick_signal::{Delivery, EventKind, Place, Status, Subscription};
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cell, Cells, Fields, args, signed};
 use crate::store::Store;
-use crate::stored::{Rows, Stored, digest_of, members, object, verify_sealed, whole};
+use crate::stored::{Rows, Stored, column_bytes, digest_of, members, object, verify_sealed, whole};
 use crate::tx::{Source, Tx, View};
 
 const TABLE: &str = "subscription";
@@ -238,11 +236,7 @@ fn read_body(
 }
 
 fn body_bytes(subscription: &Subscription) -> Result<Vec<u8>, StoreError> {
-    canonical::to_vec(&body(subscription)).map_err(|_| StoreError::RowCorrupt {
-        table: TABLE,
-        column: "body",
-        row: subscription.id.to_string(),
-    })
+    column_bytes((TABLE, "body"), &subscription.id, &body(subscription))
 }
 
 fn context<'a>(id: &'a SubscriptionId, row: &'a [u8]) -> SealContext<'a> {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{
-    GrantId, IdentityId, ServerName, TaskId, TenantId, ToolName, Transition, canonical, json,
-};
+use bailiwick_base::{GrantId, IdentityId, ServerName, TaskId, TenantId, ToolName, Transition, json};
 use bailiwick_credential::{Task, TaskState};
 use bailiwick_decide::Fact;
 use bailiwick_grant::{Condition, Grant, Literal, Operator, Rate, Scope};
@@ -14,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Rows, Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, column_bytes, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TASK: &str = "task";
@@ -399,11 +397,7 @@ impl Tasks<'_, Tx> {
             });
         }
         let scopes: Vec<Value> = grant.scopes.iter().map(scope_to_json).collect();
-        let scopes = canonical::to_vec(&scopes).map_err(|_| StoreError::RowCorrupt {
-            table: GRANT,
-            column: "scopes",
-            row: grant.id.to_string(),
-        })?;
+        let scopes = column_bytes((GRANT, "scopes"), &grant.id, &scopes)?;
         if scopes.len() > SCOPES_MAX {
             let found = u64::try_from(scopes.len()).unwrap_or(u64::MAX);
             return Err(StoreError::Limit {

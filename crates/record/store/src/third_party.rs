@@ -1,7 +1,7 @@
 //! Third-party credentials: both secrets are sealed, what is known about them is plain.
 
 use bailiwick_base::{
-    CredentialId, Digest, IdentityId, SealContext, Secret, TenantId, Time, Transition, canonical, json,
+    CredentialId, Digest, IdentityId, SealContext, Secret, TenantId, Time, Transition, json,
 };
 use bailiwick_credential::{SecretKind, Standing, ThirdParty};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::error::StoreError;
 use crate::page::Page;
 use crate::row::{Arg, Cells, Fields, args, signed};
-use crate::stored::{Rows, Stored, digest_of, members, object, require_seen, verify_sealed, whole};
+use crate::stored::{
+    Rows, Stored, column_bytes, digest_of, members, object, require_seen, verify_sealed, whole,
+};
 use crate::tx::{Source, Tx, View};
 
 mod detail;
@@ -494,11 +496,7 @@ impl ThirdParties<'_, Tx> {
 
 /// What could not be read again is not written.
 fn detail_of(c: &ThirdParty) -> Result<Vec<u8>, StoreError> {
-    let bytes = canonical::to_vec(&detail::to_json(c)).map_err(|_| StoreError::RowCorrupt {
-        table: TABLE,
-        column: "detail",
-        row: c.id.to_string(),
-    })?;
+    let bytes = column_bytes((TABLE, "detail"), &c.id, &detail::to_json(c))?;
     if bytes.len() > DETAIL_MAX {
         return Err(StoreError::Limit {
             what: "bytes that are known about the credential",

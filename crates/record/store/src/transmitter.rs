@@ -1,12 +1,12 @@
 //! Who tells us what happens elsewhere.
 
-use bailiwick_base::{Digest, TenantId, Time, Transition, TransmitterId, canonical, json};
+use bailiwick_base::{Digest, TenantId, Time, Transition, TransmitterId, json};
 use bailiwick_signal::{Keys, Transmitter};
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
 use crate::row::{Cells, Fields, args};
-use crate::stored::{Rows, Stored, digest_of, members, object, whole};
+use crate::stored::{Rows, Stored, column_bytes, digest_of, members, object, whole};
 use crate::tx::{Source, Tx};
 
 const TABLE: &str = "transmitter";
@@ -177,11 +177,7 @@ impl Transmitters<'_, Tx> {
         let row = after.id.to_string();
         match &t.before {
             None => {
-                let body = canonical::to_vec(&body(after)).map_err(|_| StoreError::RowCorrupt {
-                    table: TABLE,
-                    column: "body",
-                    row: row.clone(),
-                })?;
+                let body = column_bytes((TABLE, "body"), &row, &body(after))?;
                 let values = args![
                     tenant.as_str(),
                     after.id.uuid(),

@@ -316,7 +316,14 @@ impl Writer {
         let mut view = View::new(lent, reach, Arc::clone(&self.ground));
         let changes = view.changes(told).await;
         batch.conn = view.conn;
-        let changes = changes.map_err(|error| view.failure.unwrap_or_else(|| Failure::plain(error)))?;
+        // That this node is too far behind says nothing about what is to be written: nobody takes it for a refusal.
+        let changes = changes.map_err(|error| match (view.failure, error) {
+            (Some(failure), _) => failure,
+            (None, error @ StoreError::Limit { .. }) => Failure::plain(StoreError::Unavailable {
+                detail: format!("{error}: start this node anew"),
+            }),
+            (None, error) => Failure::plain(error),
+        })?;
         self.audience.tell_changes(changes);
         Ok(())
     }

@@ -12,7 +12,6 @@ use bailiwick_wire as wire;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use std::sync::Arc;
 
 use crate::Deps;
 use crate::body::Strict;
@@ -65,9 +64,7 @@ async fn claim(
         })
         .await
         .map_err(RouteError::from)?;
-    let mut operators = deps.operators.load().as_ref().clone();
-    operators.push(claimed);
-    deps.operators.store(Arc::new(operators));
+    deps.know_operators(&[claimed]);
     Ok(committed(&receipt, StatusCode::CREATED))
 }
 

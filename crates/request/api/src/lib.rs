@@ -23,6 +23,7 @@ mod opening;
 mod past;
 mod presented;
 mod problem;
+mod query;
 mod rates;
 mod receipts;
 mod received;
@@ -33,6 +34,7 @@ mod signals;
 mod signing_keys;
 mod ssf;
 mod stop;
+mod stopping;
 mod svid;
 mod table;
 mod used;
@@ -44,7 +46,7 @@ pub use claim::claim_router;
 pub use codes::{Code, codes};
 pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
 pub use heartbeats::{Heartbeats, end_silent};
-pub use nodes::{NodeStartError, Nodes, READY, first_word, health, keep_word, share_keys};
+pub use nodes::{NodeStartError, Nodes, READY, first_word, health, keep_word, leave, share_keys};
 pub use noted::{note_insecure, note_waiver};
 pub use oauth::authorize::{Peer, WaitingList};
 pub use oauth::documents::document_fetching;
@@ -226,16 +228,17 @@ fn consent_doors(doors: Doors) -> Doors {
 }
 
 fn v1_doors(doors: Doors) -> Doors {
+    use v1::nodes::Stand;
     use v1::{check, clients, composition, count, egress, identities, keys, logs, marks, policies};
     use v1::{nodes, operators, reads, receipts, server_credential, servers, tasks, tenants, trusts};
     doors
         .get("/v1/nodes", nodes::list)
         .post("/v1/nodes", nodes::invite)
         .post("/v1/nodes/join", nodes::join)
-        .post("/v1/nodes/{node}/drain", nodes::drain)
-        .post("/v1/nodes/{node}/undrain", nodes::undrain)
-        .post("/v1/nodes/{node}/fence", nodes::fence)
-        .post("/v1/nodes/{node}/readmit", nodes::readmit)
+        .post("/v1/nodes/{node}/drain", nodes::standing(Stand::Drain))
+        .post("/v1/nodes/{node}/undrain", nodes::standing(Stand::Undrain))
+        .post("/v1/nodes/{node}/fence", nodes::standing(Stand::Fence))
+        .post("/v1/nodes/{node}/readmit", nodes::standing(Stand::Readmit))
         .get("/v1/operators", operators::list)
         .post("/v1/operators", operators::add)
         .get("/v1/tenants", tenants::list)

@@ -65,7 +65,8 @@ pub enum NodeStartError {
     Store(#[from] StoreError),
 }
 
-/// Takes the keys that other nodes placed, and offers them those that are not placed yet.
+/// Takes the keys that other nodes placed, and offers them those that are not placed yet. `waiver` is that of
+/// asynchronous replicas; `older`: somebody accepted a store that is older than what this node saw.
 ///
 /// # Errors
 /// [`NodeStartError`].
@@ -73,7 +74,7 @@ pub async fn share_keys(
     store: &Store,
     keyring: &Keyring,
     state_origin: &str,
-    waiver: Option<&str>,
+    (waiver, older): (Option<&str>, bool),
 ) -> Result<(), NodeStartError> {
     let replicas = store.unsynchronised_replicas().await?;
     if replicas > 0 && waiver.is_none() {
@@ -81,7 +82,7 @@ pub async fn share_keys(
     }
     let placed = store.shared_keys().await?;
     keyring.log_signer(state_origin)?;
-    Ok(keyring.share(state_origin, &placed)?)
+    Ok(keyring.share(state_origin, &placed, older)?)
 }
 
 /// Reads everything into the cell and says so: when the reading began. Nothing may be answered before.
@@ -237,6 +238,16 @@ pub async fn keep_word(deps: Deps, asked: Duration, stop: impl Future<Output = (
     }
 }
 
+/// Tells the others that this node stopped, for which they wait no longer: so nothing here answers from before that on,
+/// not the connections either that still have a request to end.
+pub async fn leave(deps: &Deps) {
+    deps.cell.expire();
+    deps.cell.wake_if_stale(deps.clock.monotonic());
+    if let Err(error) = deps.store.leave().await {
+        tracing::warn!(%error, "the other nodes were not told that this one stopped; its lease ends by itself");
+    }
+}
+
 struct Driver {
     deps: Deps,
     member: Member,
@@ -365,7 +376,7 @@ impl Driver {
         if store.take_operators_changed() {
             let read = async { store.reader(Reach::Installation).await?.operator().list().await };
             let operators: Vec<Operator> = read.await.inspect_err(|_| store.note_operators_changed())?;
-            self.deps.operators.store(Arc::new(operators));
+            self.deps.know_operators(&operators);
         }
         Ok(self.deps.cell.load().epoch())
     }

@@ -57,12 +57,12 @@ struct Claims {
     jti: String,
 }
 
-/// A session whose signature and times hold.
 /// How long the store that nodes share may take to say whether another one took a session.
 const SHARED_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long a session is kept there past its end.
 const KEPT: Duration = Duration::from_secs(60);
 
+/// A session whose signature and times hold.
 struct Verified {
     operator: OperatorId,
     jti: String,
@@ -126,7 +126,9 @@ impl FromRequestParts<Deps> for Session {
                 deps.sessions
                     .take(used, asked, now)
                     .map_err(|taken| used_up(&taken))?;
-                if !only_stops(&parts.uri) {
+                // A second operator's word makes a stop one that nobody lifts: that waits for the store of all nodes.
+                let is_second = session.operator != first.operator;
+                if is_second || !only_stops(&parts.uri) {
                     require_first(deps, session, asked, now).await?;
                 }
             }

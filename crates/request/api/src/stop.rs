@@ -7,23 +7,23 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bailiwick_base::{Digest, Epoch, IdentityId, TaskId};
-use bailiwick_credential::TaskState;
+use bailiwick_base::{Digest, Epoch, IdentityId};
 use bailiwick_decide::{Mark, MarkEffect, MarkScope};
 use bailiwick_inventory::{self as inventory, State};
 use bailiwick_journal::{KillEntry, KillMark, Slot};
 use bailiwick_pep::PendingMark;
-use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, ReceiptState, RequestId, StoreError, Tx};
+use bailiwick_store::{Actor, Context, Lane, Reach, Receipt, RequestId, StoreError, Tx};
 use bailiwick_wire as wire;
 use http::StatusCode;
-use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Deps;
 use crate::command::{CommandError, answer};
 use crate::problem::RouteError;
 use crate::receipts::{self, Ends};
+use crate::received::{Heard, Until};
 use crate::session::Session;
+use crate::stopping::{end_members, stopped, write_mark};
 
 /// Revocations by clients under way at once: a quarter of the kill journal's pages.
 const REVOCATIONS_MAX: usize = 64;
@@ -39,7 +39,9 @@ pub(crate) struct Stop {
 }
 
 /// How far it got, on the clock of this node.
+#[derive(Clone)]
 pub(crate) struct Stopped {
+    reach: Reach,
     pub(crate) receipt: Arc<Receipt>,
     pub(crate) denied: Duration,
     pub(crate) committed: Duration,
@@ -47,7 +49,7 @@ pub(crate) struct Stopped {
     pub(crate) points: Vec<wire::PointReading>,
     /// Whether a receipt of it is kept: of what an operator stops.
     pub(crate) kept: bool,
-    /// When no node permitted any more what it forbids; where a receipt is kept.
+    /// When no node permitted any more what it forbids; where a receipt is kept and its giver waited for that.
     pub(crate) ends: Ends,
 }
 
@@ -80,7 +82,47 @@ struct Given {
     idempotency: Option<String>,
     share: Option<OwnedSemaphorePermit>,
     pending: Option<wire::PendingKill>,
+    signed: Option<Signed>,
     drill: bool,
+}
+
+impl Given {
+    fn of(actor: String, request: Digest) -> Self {
+        Self {
+            actor,
+            request: request.to_string(),
+            idempotency: None,
+            share: None,
+            pending: None,
+            signed: None,
+            drill: false,
+        }
+    }
+
+    fn by(session: &Session, request: Digest) -> Self {
+        Self {
+            idempotency: session.idempotency.clone(),
+            ..Self::of(Actor::Operator(session.operator.clone()).to_string(), request)
+        }
+    }
+}
+
+/// The second operator's word for a kill that waits, which is taken with its mark or not at all.
+#[derive(Debug, Clone)]
+pub(crate) struct Signed {
+    /// The receipt of the freeze that stands for it.
+    pub(crate) freeze: Epoch,
+    /// Who signed.
+    pub(crate) by: String,
+}
+
+/// On whose word a stop is written.
+#[derive(Debug, Clone)]
+enum Giver {
+    /// The kill journal's. Where its freeze was signed, that was said; the kill stands by itself.
+    Journal,
+    /// Whoever gave it, and the second operator where he signed.
+    Operator(Option<Signed>),
 }
 
 /// A stop that is in force in memory.
@@ -96,6 +138,7 @@ struct Held {
     pending: PendingMark,
     /// What its receipt says so far, where one is kept.
     receipt: Option<wire::ReceiptBody>,
+    signed: Option<Signed>,
     /// Its place among the revocations, where it is one.
     _share: Option<OwnedSemaphorePermit>,
 }
@@ -172,37 +215,57 @@ fn measure(denied: Duration, committed: Duration) {
 }
 
 impl Deps {
-    /// Stops, in the fixed order. `received` is the monotonic time at which the last byte of the command was
-    /// here.
+    /// Stops, in the fixed order.
     pub(crate) async fn stop(
         &self,
         session: &Session,
         stop: Stop,
         request: Digest,
-        received: Duration,
+        heard: Heard,
     ) -> Result<Stopped, RouteError> {
-        self.stop_for(session, stop, request, received, None).await
+        let given = Given::by(session, request);
+        self.stop_by(session, given, (stop, request), heard).await
     }
 
-    /// The same; with `pending`, a freeze that stands for a kill until a second operator signs it.
-    pub(crate) async fn stop_for(
+    /// The same as a freeze that stands for a kill until a second operator signs it.
+    pub(crate) async fn freeze_for(
         &self,
         session: &Session,
-        stop: Stop,
-        request: Digest,
-        received: Duration,
-        pending: Option<wire::PendingKill>,
+        (stop, request): (Stop, Digest),
+        heard: Heard,
+        pending: wire::PendingKill,
+    ) -> Result<Stopped, RouteError> {
+        let given = Given {
+            pending: Some(pending),
+            ..Given::by(session, request)
+        };
+        self.stop_by(session, given, (stop, request), heard).await
+    }
+
+    /// The kill that a freeze stands for.
+    pub(crate) async fn kill_signed(
+        &self,
+        session: &Session,
+        (stop, request): (Stop, Digest),
+        heard: Heard,
+        signed: Signed,
+    ) -> Result<Stopped, RouteError> {
+        let given = Given {
+            signed: Some(signed),
+            ..Given::by(session, request)
+        };
+        self.stop_by(session, given, (stop, request), heard).await
+    }
+
+    async fn stop_by(
+        &self,
+        session: &Session,
+        given: Given,
+        (stop, request): (Stop, Digest),
+        heard: Heard,
     ) -> Result<Stopped, RouteError> {
         let context = self.context(session, reach_of(&stop.scope), request)?;
-        let given = Given {
-            share: None,
-            actor: Actor::Operator(session.operator.clone()).to_string(),
-            request: request.to_string(),
-            idempotency: session.idempotency.clone(),
-            pending,
-            drill: false,
-        };
-        self.stop_given(context, given, stop, received).await
+        self.stop_given(context, given, stop, heard).await
     }
 
     /// The kill of a drill's canary, on nobody's order but the schedule's or the operator's who asked for the drill.
@@ -217,15 +280,12 @@ impl Deps {
             .uuid()
             .map_err(|e| RouteError::broken("randomness failed", &e))?;
         let given = Given {
-            share: None,
-            actor: actor.to_string(),
-            request: Digest::of(id.as_bytes()).to_string(),
-            idempotency: None,
-            pending: None,
             drill: true,
+            ..Given::of(actor.to_string(), Digest::of(id.as_bytes()))
         };
         let context = Context::new(reach_of(&stop.scope), actor, RequestId(id));
-        self.stop_given(context, given, stop, received).await
+        self.stop_given(context, given, stop, Heard::whole(received))
+            .await
     }
 
     /// An identity ends a token of its own: the same order as a kill.
@@ -258,14 +318,11 @@ impl Deps {
         })?;
         let given = Given {
             share: Some(share),
-            actor: actor.to_string(),
-            request: Digest::of(id.as_bytes()).to_string(),
-            idempotency: None,
-            pending: None,
-            drill: false,
+            ..Given::of(actor.to_string(), Digest::of(id.as_bytes()))
         };
         let context = Context::new(reach_of(&stop.scope), actor, RequestId(id));
-        self.stop_given(context, given, stop, received).await
+        self.stop_given(context, given, stop, Heard::whole(received))
+            .await
     }
 
     async fn stop_given(
@@ -273,7 +330,7 @@ impl Deps {
         context: Context,
         given: Given,
         stop: Stop,
-        received: Duration,
+        Heard { at: received, until }: Heard,
     ) -> Result<Stopped, RouteError> {
         let context = context.lane(Lane::Kill);
         let entry = KillEntry {
@@ -295,6 +352,7 @@ impl Deps {
         let denied = self.clock.monotonic().saturating_sub(received);
         let lines = self.lines(&held.stop.scope, (held.stop.effect, self.just_before()), received);
         let points = readings(&lines);
+        held.signed = given.signed;
         held.receipt = is_kept.then(|| wire::ReceiptBody {
             denied_us: Some(receipts::micros(denied)),
             cancelled_calls: cancelled,
@@ -304,19 +362,54 @@ impl Deps {
             ..receipts::pressed(&held.actor, &held.stop.reason, entry.at)
         });
         let deps = self.clone();
+        let (tell, told) = oneshot::channel();
         let work = async move {
-            deps.carry(context, held, (received, denied, cancelled), points)
-                .await
+            let carried = deps
+                .carry(context, held, (received, denied, cancelled), points)
+                .await;
+            let mut stopped = match carried {
+                Ok(stopped) => stopped,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            // Its giver may be gone: what is in force goes on.
+            match until {
+                Until::Committed => {
+                    drop(tell.send(Ok(stopped.clone())));
+                    deps.see_contained(&mut stopped).await;
+                }
+                Until::Contained => {
+                    deps.see_contained(&mut stopped).await;
+                    drop(tell.send(Ok(stopped)));
+                }
+            }
         };
         #[expect(
             clippy::disallowed_methods,
             reason = "what is in force is carried to its end, whether or not its giver waits for the answer"
         )]
-        let done = tokio::spawn(work).await;
-        done.map_err(|e| RouteError::broken("a stop ended before it was written", &e))?
+        drop(tokio::spawn(work));
+        told.await
+            .map_err(|e| RouteError::broken("a stop ended before it was written", &e))?
     }
 
-    /// A stop that is in force, until it is committed and, where a receipt is kept, contained.
+    /// When no node permits any more what a committed stop forbids; whoever looks where it holds is told of it then.
+    async fn see_contained(&self, stopped: &mut Stopped) {
+        if !stopped.kept {
+            return;
+        }
+        let receipt = &stopped.receipt;
+        stopped.ends = receipts::contained(self, receipt.epoch, receipt.pos).await;
+        if !receipt.replayed {
+            self.unsettled.press(Pressed {
+                reach: stopped.reach.clone(),
+                epoch: receipt.epoch,
+                committed: stopped.committed,
+                ends: stopped.ends.clone(),
+            });
+        }
+    }
+
+    /// A stop that is in force, until it is committed.
     async fn carry(
         &self,
         context: Context,
@@ -329,27 +422,15 @@ impl Deps {
         let receipt = self.commit_stop(context, held).await?;
         let committed = self.clock.monotonic().saturating_sub(received);
         measure(denied, committed);
-        let ends = if kept {
-            receipts::contained(self, receipt.epoch, receipt.pos).await
-        } else {
-            Ends::default()
-        };
-        if kept && !receipt.replayed {
-            self.unsettled.press(Pressed {
-                reach,
-                epoch: receipt.epoch,
-                committed,
-                ends: ends.clone(),
-            });
-        }
         Ok(Stopped {
+            reach,
             receipt,
             denied,
             committed,
             cancelled,
             points,
             kept,
-            ends,
+            ends: Ends::default(),
         })
     }
 
@@ -357,7 +438,12 @@ impl Deps {
     async fn commit_stop(&self, context: Context, held: Held) -> Result<Arc<Receipt>, RouteError> {
         let (durable, written) = tokio::join!(
             self.flush(held.slot.is_some()),
-            self.write_stop(context, held.stop.clone(), held.receipt.clone())
+            self.write_stop(
+                context,
+                held.stop.clone(),
+                held.receipt.clone(),
+                held.signed.clone()
+            )
         );
         match written {
             Ok(receipt) => {
@@ -416,6 +502,7 @@ impl Deps {
             slot,
             pending,
             receipt: None,
+            signed: None,
             _share: share,
         }
     }
@@ -519,14 +606,10 @@ impl Deps {
             format!("{} ({given})", stop.reason)
         };
         let context = context.lane(Lane::Kill);
-        let written = self
-            .write_stop(context.clone(), stop.clone(), receipt.clone())
-            .await;
-        let written = match written {
+        let write = |context| self.write_stop(context, stop.clone(), receipt.clone(), Giver::Journal);
+        let written = match write(context.clone()).await {
             // Its giver used the key for something else meanwhile: that is no reason to let anybody run.
-            Err(CommandError::Store(StoreError::IdempotencyReused)) => {
-                self.write_stop(context.alone(), stop, receipt).await
-            }
+            Err(CommandError::Store(StoreError::IdempotencyReused)) => write(context.alone()).await,
             written => written,
         };
         match written {
@@ -538,24 +621,31 @@ impl Deps {
     }
 
     /// The mark with the first members in one transaction, so that an answer means the mark is durable; what is
-    /// left of a large family follows in batches, because none may hold the writer for long.
+    /// left of a large family follows in batches, because none may hold the writer for long, and so does whoever
+    /// was registered just before, here or at another node, and was not in memory when it began.
     async fn write_stop(
         &self,
         context: Context,
         stop: Stop,
         receipt: Option<wire::ReceiptBody>,
+        giver: Giver,
     ) -> Result<Arc<Receipt>, CommandError> {
         let body = receipt
             .as_ref()
             .map(|body| (receipts::lenient(body), body.pending.is_some()));
         let members = self.members(&stop.scope);
-        let (first, rest) = members.split_at(members.len().min(MEMBERS_MAX));
-        let (following, first, whole) = (context.clone().alone(), first.to_vec(), stop.clone());
+        let first: Vec<IdentityId> = members.into_iter().take(MEMBERS_MAX).collect();
+        let (following, whole) = (context.clone().alone(), stop.clone());
+        // A giver's retry is an answer and no act; from the journal it may be what a crash left undone.
+        let is_answered = matches!(giver, Giver::Operator(_));
         let deps = self.clone();
         let receipt = self
             .store
             .transact(context, async move |tx: &mut Tx| {
                 let epoch = write_mark(tx, &whole, &first, body.as_ref()).await?;
+                if let Giver::Operator(Some(signed)) = &giver {
+                    receipts::sign(tx, &whole.scope, signed, epoch).await?;
+                }
                 match &whole.scope {
                     MarkScope::Identity(id) => {
                         answer(&crate::v1::identities::to_wire(&deps, &stopped(tx, id).await?))
@@ -564,7 +654,12 @@ impl Deps {
                 }
             })
             .await?;
-        for batch in rest.chunks(MEMBERS_MAX) {
+        let left = if receipt.replayed && is_answered {
+            Vec::new()
+        } else {
+            self.members_left(&stop)
+        };
+        for batch in left.chunks(MEMBERS_MAX) {
             let (batch, stop) = (batch.to_vec(), stop.clone());
             self.store
                 .transact(following.clone(), async move |tx: &mut Tx| {
@@ -575,6 +670,20 @@ impl Deps {
                 .map_err(|e: CommandError| e)?;
         }
         Ok(receipt)
+    }
+
+    /// Members that a committed stop has not reached, by what is in memory now: everything before its commit is.
+    fn members_left(&self, stop: &Stop) -> Vec<IdentityId> {
+        if !stop.effect.is_whole() || matches!(stop.scope, MarkScope::Identity(_)) {
+            return Vec::new();
+        }
+        let mut members = self.members(&stop.scope);
+        let snapshot = self.cell.load();
+        members.retain(|id| {
+            let state = snapshot.identity(id).map(|identity| &identity.state);
+            stop.effect == MarkEffect::Kill || !matches!(state, Some(State::Suspended { .. }))
+        });
+        members
     }
 
     /// Living identities a scope names directly or by label; a tenant and the installation are marks only.
@@ -596,78 +705,6 @@ impl Deps {
             _ => Vec::new(),
         }
     }
-}
-
-/// The mark, and the states of the identities it names, in one transaction.
-async fn write_mark(
-    tx: &mut Tx,
-    stop: &Stop,
-    members: &[IdentityId],
-    receipt: Option<&(Value, bool)>,
-) -> Result<Epoch, CommandError> {
-    let epoch = tx
-        .mark()
-        .set(stop.scope.clone(), stop.effect, &stop.reason)
-        .await?;
-    if let Some((body, is_pending)) = receipt {
-        let state = if *is_pending {
-            ReceiptState::Pending
-        } else {
-            ReceiptState::Committed
-        };
-        tx.kill_receipt()
-            .begin(stop.scope.clone(), stop.effect, state, body.clone())
-            .await?;
-    }
-    if let (MarkScope::Task(id), MarkEffect::Kill) = (&stop.scope, stop.effect) {
-        end_task(tx, id, &stop.reason).await?;
-    }
-    end_members(tx, stop, members).await?;
-    Ok(epoch)
-}
-
-async fn stopped(tx: &mut Tx, id: &IdentityId) -> Result<inventory::Identity, CommandError> {
-    let found = tx.identity().lookup(id).await?;
-    found.ok_or_else(|| RouteError::not_found("identity").into())
-}
-
-/// The states of the identities a stop names.
-async fn end_members(tx: &mut Tx, stop: &Stop, members: &[IdentityId]) -> Result<(), CommandError> {
-    let single = matches!(stop.scope, MarkScope::Identity(_));
-    if !stop.effect.is_whole() {
-        return Ok(());
-    }
-    for id in members {
-        let identity = stopped(tx, id).await?;
-        let now = tx.now();
-        let transition = match stop.effect {
-            MarkEffect::Kill => inventory::retire(identity, &stop.reason, now),
-            _ => inventory::suspend(identity, &stop.reason, now),
-        };
-        match transition {
-            Ok(transition) => {
-                tx.identity().apply(transition).await?;
-            }
-            // One of many that is stopped already is no reason to let the others run.
-            Err(_) if !single => {}
-            Err(refusal) => return Err(refusal.into()),
-        }
-    }
-    Ok(())
-}
-
-/// A mark stops the tokens that exist; a task that is closed gets no new ones.
-async fn end_task(tx: &mut Tx, id: &TaskId, reason: &str) -> Result<(), CommandError> {
-    let (task, _) = tx
-        .task()
-        .lookup(id)
-        .await?
-        .ok_or_else(|| RouteError::not_found("task"))?;
-    if task.state == TaskState::Open {
-        let transition = bailiwick_credential::close_task(task, reason, tx.now())?;
-        tx.task().apply(transition).await?;
-    }
-    Ok(())
 }
 
 /// The store understood the command and will never take it, however often it is repeated.

@@ -76,10 +76,16 @@ pub struct KillRequest {
 /// What a kill would stop.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DryRun {
-    /// Identities, by id.
+    /// Identities, by id: at most 1,000 of them.
     pub identities: Vec<String>,
-    /// Open tasks, by id.
+    /// How many identities in all.
+    #[serde(default)]
+    pub identity_count: u64,
+    /// Open tasks, by id: at most 1,000 of them.
     pub tasks: Vec<String>,
+    /// How many open tasks in all.
+    #[serde(default)]
+    pub task_count: u64,
     /// Names of the identities and purposes of the tasks, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,

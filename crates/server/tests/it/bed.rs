@@ -254,6 +254,11 @@ impl Bed {
         started.map(drop).map_err(|error| format!("{error:#}"))
     }
 
+    /// A signal to stop, which has its time.
+    pub(crate) fn begin_stop(&self) {
+        self.running.as_ref().unwrap().stopper.stop();
+    }
+
     /// Stops, as after a signal.
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().unwrap();
@@ -349,7 +354,39 @@ impl Bed {
         more: &[(&str, &str)],
         body: &Value,
     ) -> Answer {
-        let bearer = format!("Bearer {}", self.session());
+        self.ordered(&self.operator, (method, path), more, body).await
+    }
+
+    /// A command of another operator than the first.
+    pub(crate) async fn as_operator(
+        &self,
+        operator: &Operator,
+        path: &str,
+        more: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        self.ordered(operator, ("POST", path), more, body).await
+    }
+
+    /// Another operator.
+    pub(crate) async fn add_operator(&self, name: &str) -> Operator {
+        let key = OperatorKey::generate().unwrap();
+        let body = json!({"name": name, "public_key": key.public()});
+        let added = self.post("/v1/operators", &body).await.ok();
+        Operator {
+            id: added["id"].as_str().unwrap().to_owned(),
+            seed: key.seed().reveal().clone(),
+        }
+    }
+
+    async fn ordered(
+        &self,
+        operator: &Operator,
+        (method, path): (&str, &str),
+        more: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let bearer = format!("Bearer {}", operator.session_with(self.now(), &json!({})));
         let mut headers = vec![
             (header::AUTHORIZATION.as_str(), bearer.as_str()),
             (header::CONTENT_TYPE.as_str(), "application/json"),

@@ -120,6 +120,7 @@ const NOT_CODES: &[&str] = &[
     "server.drift",
     "server.pin",
     "server.reads",
+    "shared.versions",
     "socket.invalid",
     "ssf.manage",
     "ssf.read",

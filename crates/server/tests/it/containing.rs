@@ -1,8 +1,10 @@
 //! Levels of containment, receipts, and what is shown of both.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::bed::until;
+use crate::bed::{Bed, identity, until};
 use crate::killing::{World, world};
 
 const EVERY: [&str; 6] = ["gateway", "authzen", "issue", "introspection", "egress", "spiffe"];
@@ -218,4 +220,150 @@ async fn a_level_and_the_older_word_for_one_do_not_contradict_each_other() {
         .await
         .refused(400, "kill.level");
     assert!(world.passes(&world.token).await);
+}
+
+/// The kinds of what was found in `receipt` and is open, and how far it is known.
+fn shown(receipt: &Value) -> (&Value, &Value) {
+    (&receipt["state"], &receipt["known"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_that_was_lifted_leaves_nothing_open_whatever_ran_since() {
+    let world = world().await;
+    let frozen = json!({"level": "frozen"});
+    for _ in 0..3 {
+        let set = world.order("kill", "owner", "finance", frozen.clone()).await.ok();
+        world.order("resume", "owner", "finance", json!({})).await.ok();
+        for _ in 0..4 {
+            assert!(world.passes(&world.token).await);
+        }
+        let path = format!("/v1/tenants/acme/kills/{}", set["receipt"]);
+        let closed = || async { world.bed.get(&path).await.ok()["state"] == "closed" };
+        until("the receipt to be closed", closed).await;
+        let receipt = world.bed.get(&path).await.ok();
+        assert_ne!(receipt["known"], "live", "nothing ran under it: {receipt}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_registered_anew_under_a_killed_name_is_not_held_against_the_kill() {
+    let world = world().await;
+    let killed = world.order("kill", "agent", "invoicer", json!({})).await.ok();
+    let mut wanted = identity("worker");
+    wanted["labels"] = json!({"agent": "invoicer"});
+    let reborn = world.bed.post("/v1/tenants/acme/identities", &wanted).await.ok();
+    let (_, fresh) = world
+        .bed
+        .open_task("acme", reborn["id"].as_str().unwrap(), &["files:*"])
+        .await;
+    // Calls of both times are in the log when somebody looks.
+    for _ in 0..20 {
+        assert!(world.passes(&fresh).await);
+    }
+    let receipt = world.receipt("agent", &killed["receipt"]).await;
+    assert_eq!(
+        shown(&receipt),
+        (&json!("closed"), &json!("revoked")),
+        "{receipt}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_that_was_withdrawn_is_not_signed_whatever_is_frozen_later() {
+    let world = world().await;
+    let bed = &world.bed;
+    let second = bed.add_operator("second").await;
+    let other = async |path: &str, body: &Value| bed.as_operator(&second, path, &[], body).await;
+    let asked = world.order("kill", "tenant", "acme", json!({})).await;
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let first = asked.ok()["receipt"].clone();
+    let body = json!({"scope": "tenant", "name": "acme", "reason": "a mistake"});
+    other("/v1/tenants/acme/resume", &body).await.ok();
+    let path = format!("/v1/tenants/acme/kills/{first}/sign");
+    assert_eq!(
+        bed.get(&format!("/v1/tenants/acme/kills/{first}")).await.ok()["state"],
+        "closed"
+    );
+    let frozen = json!({"scope": "tenant", "name": "acme", "reason": "to look", "level": "frozen"});
+    other("/v1/tenants/acme/kill", &frozen).await.ok();
+    other(&path, &json!({})).await.refused(409, "kill.withdrawn");
+    other("/v1/tenants/acme/resume", &body).await.ok();
+    assert!(world.passes(&world.token).await, "nothing was killed");
+
+    // Asked for anew it is signed, once, and a retry of that is the same answer.
+    let asked = world.order("kill", "tenant", "acme", json!({})).await.ok();
+    let path = format!("/v1/tenants/acme/kills/{}/sign", asked["receipt"]);
+    let sign = async |key: &str| {
+        bed.as_operator(&second, &path, &[("idempotency-key", key)], &json!({}))
+            .await
+    };
+    let signed = sign("the-second-word").await.ok();
+    assert_eq!(signed["effect"], "kill");
+    assert_eq!(sign("the-second-word").await.ok()["epoch"], signed["epoch"]);
+    sign("another-key").await.refused(409, "kill.not-pending");
+    let receipt = bed.get(&path.replace("/sign", "")).await.ok();
+    assert_eq!(receipt["body"]["pending"]["killed"], signed["epoch"], "{receipt}");
+    assert!(!world.passes(&world.token).await);
+}
+
+/// Half a day, the last of it in steps in which the word of the store stays fresh: a drill is not made without.
+async fn half_a_day(bed: &Bed) {
+    let fresh = || async { bed.send("GET", "/readyz", &[], "").await.json()["fresh"] == true };
+    bed.clock.advance(Duration::from_secs(12 * 3_600 - 120));
+    for _ in 0..8 {
+        until("fresh word", fresh).await;
+        bed.clock.advance(Duration::from_secs(20));
+    }
+    until("fresh word", fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drills_come_when_they_are_due_however_often_a_node_is_started() {
+    let mut bed = Bed::start_with(|config| {
+        config.kill.drill_hours = 24;
+        (config.freshness.warn_secs, config.freshness.refuse_secs) = (30, 30);
+    })
+    .await;
+    bed.add_tenant("acme").await;
+    let drills = async |bed: &Bed| {
+        bed.get("/v1/tenants/acme/drills").await.ok()["drills"]
+            .as_u64()
+            .unwrap()
+    };
+    for half in 1..=4_u64 {
+        bed.restart().await;
+        // Its reconciler looks once before time goes on.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        half_a_day(&bed).await;
+        let wanted = half / 2;
+        until("the drill that is due", || async { drills(&bed).await >= wanted }).await;
+        // None comes that is not due.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(drills(&bed).await, wanted, "after {half} times twelve hours");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_answered_at_its_commit_where_nobody_waits_for_more() {
+    let world = world().await;
+    let body = json!({"scope": "identity", "name": world.identity, "reason": "a drill"});
+    let path = "/v1/tenants/acme/kill";
+    let odd = world.bed.post(&format!("{path}?wait=forever"), &body).await;
+    odd.refused(400, "request.query");
+    assert!(world.passes(&world.token).await, "nothing was stopped");
+    let answer = world
+        .bed
+        .post(&format!("{path}?wait=committed"), &body)
+        .await
+        .ok();
+    assert!(answer["contained_us"].is_null(), "{answer}");
+    assert!(!world.passes(&world.token).await);
+    // It is contained all the same, and its receipt tells when.
+    let receipt = world.receipt("identity", &answer["receipt"]).await;
+    assert!(receipt["body"]["contained_us"].is_u64(), "{receipt}");
+    assert_eq!(
+        shown(&receipt),
+        (&json!("closed"), &json!("revoked")),
+        "{receipt}"
+    );
 }

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::bed::{Bed, PATIENCE, claims_of, in_days};
@@ -179,4 +180,29 @@ async fn an_answer_in_the_last_two_seconds_of_its_token_is_the_last_of_its_conne
     assert_eq!(world.ask(&mut world.connect().await).await, last);
     bed.clock.advance(Duration::from_secs(2));
     assert_eq!(world.reach().await, (407, "token.expired".to_owned()));
+}
+
+/// Others wait no longer for a node that says that it stopped: whatever is still under way there is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_permitted_once_a_node_has_said_that_it_stopped() {
+    let mut world = world().await;
+    assert_eq!(world.reach().await.0, 200);
+    let mut begun = TcpStream::connect(&world.proxy).await.unwrap();
+    let head = format!(
+        "GET http://{at}/ HTTP/1.1\r\nhost: {at}\r\nproxy-authorization: Bearer {}\r\n",
+        world.token,
+        at = world.at
+    );
+    begun.write_all(head.as_bytes()).await.unwrap();
+    // Read there before the signal comes.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.bed.stop().await;
+    // Too late, whether the connection is still there to say so or not.
+    let mut answer = Vec::new();
+    if begun.write_all(b"\r\n").await.is_ok() {
+        let read = begun.read_to_end(&mut answer);
+        drop(tokio::time::timeout(PATIENCE, read).await.unwrap());
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.contains("snapshot.stale"), "{answer}");
 }

@@ -53,3 +53,28 @@ async fn a_silent_store_stops_calls_and_issuing_and_both_come_back() {
     assert_eq!(bed.send("GET", "/readyz", &[], "").await.status, 200);
     bed.post(&path, &json!({"count": 1})).await.ok();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_hears_the_store_as_long_as_calls_are_open() {
+    let mut bed = Bed::start_with(|config| {
+        (config.freshness.warn_secs, config.freshness.refuse_secs) = (1, 2);
+        config.listen.drain_secs = 60;
+    })
+    .await;
+    let desk = Desk::open().await;
+    bed.add_tenant("acme").await;
+    let (_, _, token) = bed.add_worker(&desk, &["files:hold"]).await;
+    {
+        let open = bed.call(&token, "acme", "files", "hold", json!({}));
+        let ending = async {
+            until("the call to arrive", || async { desk.calls() == 1 }).await;
+            bed.begin_stop();
+            // Longer than a word is good for.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            desk.release();
+        };
+        let (answer, ()) = tokio::join!(open, ending);
+        assert!(answer.text().contains("\"result\""), "{}", answer.text());
+    }
+    bed.stop().await;
+}

@@ -452,13 +452,19 @@ async fn a_family_larger_than_one_transaction_is_stopped_and_resumed_whole() {
     bed.add_tenant("acme").await;
     let mut wanted = identity("");
     wanted["labels"] = json!({"agent": "swarm"});
-    let adding = (0..300).map(|n| {
-        let mut wanted = wanted.clone();
-        wanted["name"] = json!(format!("w{n}"));
-        let bed = &bed;
-        async move { bed.post("/v1/tenants/acme/identities", &wanted).await.ok() }
-    });
-    futures_util::future::join_all(adding).await;
+    let register = async |who: &str| {
+        let all: Vec<usize> = (0..300).collect();
+        for some in all.chunks(50) {
+            let adding = some.iter().map(|n| {
+                let mut wanted = wanted.clone();
+                wanted["name"] = json!(format!("{who}{n}"));
+                let bed = &bed;
+                async move { bed.post("/v1/tenants/acme/identities", &wanted).await.ok() }
+            });
+            futures_util::future::join_all(adding).await;
+        }
+    };
+    register("w").await;
     let order = |verb: &'static str, suspend: bool| {
         let bed = &bed;
         async move {
@@ -475,8 +481,31 @@ async fn a_family_larger_than_one_transaction_is_stopped_and_resumed_whole() {
     assert_eq!(count().await, [0, 300, 0]);
     order("resume", false).await;
     assert_eq!(count().await, [300, 0, 0]);
-    order("kill", false).await;
+    // Nobody's state holds up what else is written, and the mark goes last.
+    let entries = bed.entries("state").await;
+    let of = |command: &str| {
+        let places = entries.iter().enumerate();
+        let places = places.filter(|(_, entry)| entry["payload"]["command"] == command);
+        places.map(|(n, _)| n).collect::<Vec<_>>()
+    };
+    let resumed = of("identity.resume");
+    assert_eq!(resumed.len(), 300);
+    assert!(
+        of("mark.lift")[0] > resumed[299],
+        "what breaks off leaves everybody stopped"
+    );
+    let body = json!({"scope": "agent", "name": "swarm", "reason": "a drill"});
+    let kill = async || {
+        bed.keyed("/v1/tenants/acme/kill", "the-whole-swarm", &body)
+            .await
+            .ok()
+    };
+    let killed = kill().await;
     assert_eq!(count().await, [0, 0, 300]);
+    // A retry is an answer and no act: who was registered since is not meant.
+    register("reborn").await;
+    assert_eq!(kill().await["epoch"], killed["epoch"]);
+    assert_eq!(count().await, [300, 0, 300]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -538,4 +567,40 @@ async fn a_stop_whose_giver_hangs_up_is_carried_to_its_end() {
     bed.stop().await;
     let (_, unsettled) = KillJournal::open(&OsDisk, &bed.data().join("kill.journal")).unwrap();
     assert_eq!(unsettled.len(), 0, "what was given is carried out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_that_grows_while_it_is_stopped_is_stopped_whole() {
+    let bed = Bed::start().await;
+    bed.add_tenant("acme").await;
+    for round in 0..8 {
+        let label = format!("swarm-{round}");
+        let added = async |n: usize| {
+            let mut wanted = identity(&format!("w{round}-{n}"));
+            wanted["labels"] = json!({"agent": label});
+            bed.post("/v1/tenants/acme/identities", &wanted).await.ok();
+        };
+        added(0).await;
+        let adding = (1..40).map(added);
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(2 * round)).await;
+            bed.kill("acme", "agent", &label).await.ok();
+        };
+        tokio::join!(futures_util::future::join_all(adding), kill);
+    }
+    let entries = bed.entries("state").await;
+    let place = |command: &str, id: &Value| {
+        let is_it = |e: &Value| e["payload"]["command"] == command && e["payload"]["objects"][0]["id"] == *id;
+        entries.iter().position(is_it).unwrap()
+    };
+    let page = bed.get("/v1/tenants/acme/identities").await.ok();
+    let mut stopped = 0;
+    for shown in page["items"].as_array().unwrap() {
+        let label = format!("agent:{}", shown["labels"]["agent"].as_str().unwrap());
+        if place("identity.register", &shown["id"]) < place("mark.kill", &json!(label)) {
+            assert_eq!(shown["state"], "retired", "{shown}");
+            stopped += 1;
+        }
+    }
+    assert!(stopped >= 8, "{stopped}");
 }

@@ -113,3 +113,32 @@ fn a_key_of_the_configuration_that_is_not_known_is_told_with_the_nearest_one() {
         "{stranger}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_is_not_understood_is_a_problem_that_names_it() {
+    let bed = Bed::start().await;
+    bed.add_tenant("acme").await;
+    for (path, name) in [
+        ("/v1/tenants/acme/count?at=1&explain=perhaps", "explain"),
+        ("/v1/tenants/acme/count?explane=true", "explane"),
+        ("/v1/tenants/acme/credentials?limit=many", "limit"),
+        ("/v1/logs/state/entries?last=-1", "last"),
+        ("/v1/logs/state/entries?last=1&last=2", "last"),
+        ("/v1/logs/state/proof", "entry"),
+        ("/v1/tenants/acme/logs/decisions/entries?before=x", "before"),
+    ] {
+        let answer = bed.get(path).await;
+        answer.refused(400, "request.query");
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{path}"
+        );
+        let problem = answer.json();
+        assert!(
+            problem["detail"].as_str().unwrap().contains(&format!("`{name}`")),
+            "{problem}"
+        );
+        assert!(problem["hint"].is_string(), "{problem}");
+    }
+}

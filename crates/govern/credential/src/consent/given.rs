@@ -228,6 +228,7 @@ impl Consent {
         Link {
             token: self.token.clone(),
             task: self.task.clone(),
+            trust: None,
         }
     }
 }

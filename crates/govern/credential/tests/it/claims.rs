@@ -31,6 +31,7 @@ fn claims(actors: usize, scope: &str, epoch: u64) -> Claims {
             .map(|n| Link {
                 token: id("acme", 50 + n),
                 task: id("acme", 60 + n),
+                trust: (n % 3 == 1).then(|| id("acme", 80 + n)),
             })
             .collect(),
         confirmation: match epoch % 3 {

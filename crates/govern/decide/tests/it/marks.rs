@@ -1,7 +1,11 @@
 //! Marks: which call each stops, and that they only ever stop more.
 
-use bailiwick_base::{AgentLabel, Epoch, StatePos, TenantId, TokenId, ToolName};
-use bailiwick_credential::Claims;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bailiwick_base::{AgentLabel, Epoch, StatePos, TenantId, TokenId, ToolName, TrustId};
+use bailiwick_credential::trust::{IssuerKeys, Method, Trust, TrustedIssuer};
+use bailiwick_credential::{Claims, Link};
 use bailiwick_decide::{
     Call, Connection, DenyReason, Door, Effect, Fact, ItemKind, Mark, MarkEffect, MarkScope, NamedEntity,
     PinState, Principal, Snapshot, Target, UpstreamServer, decide,
@@ -499,4 +503,60 @@ fn no_egress_decides_by_the_destination() {
     assert_eq!(at("https://10.2.3.4/mcp"), Effect::Permit);
     assert_eq!(at("https://mcp.example/mcp"), Effect::Deny(DenyReason::NoEgress));
     assert_eq!(at("https://1.1.1.1/mcp"), Effect::Deny(DenyReason::NoEgress));
+}
+
+fn trust(n: u128, url: &str) -> Trust {
+    Trust {
+        id: TrustId::from_parts(tenant_id(), Uuid::from_u128(n)),
+        issuer: TrustedIssuer {
+            method: Method::Github,
+            url: url.to_owned(),
+            keys: IssuerKeys::Given("{\"keys\":[]}".to_owned()),
+            allow_addresses: Vec::new(),
+            danger_plaintext: false,
+        },
+        realm: BTreeMap::new(),
+        attributes: BTreeMap::new(),
+        identity: identity_id(1),
+        created_at: at(-100),
+        expires_at: at(1_000),
+        removed_at: None,
+    }
+}
+
+/// A token that was exchanged stands on what a workload had: it dies with the issuer that vouched for that workload,
+/// and with nobody else's.
+#[test]
+fn what_was_exchanged_dies_with_the_issuer_that_vouched_for_any_token_behind_it() {
+    let (ours, theirs) = ("https://ci.example", "https://other.example");
+    let rules = [trust(1, ours), trust(2, theirs)];
+    let delegated = |rule: Option<u128>| {
+        let link = |token: u128, trust: Option<u128>| Link {
+            token: TokenId::from_parts(tenant_id(), Uuid::from_u128(token)),
+            task: task_id(1),
+            trust: trust.map(|n| TrustId::from_parts(tenant_id(), Uuid::from_u128(n))),
+        };
+        let mut claims = claims(&[SCOPE]);
+        claims.lineage = vec![link(90, None), link(91, None), link(92, rule)];
+        call_with(claims, tool("read_text_file"), arguments(json!({})))
+    };
+    let world = later()
+        .apply(rules.map(|rule| Fact::Trust(Arc::new(rule))))
+        .unwrap();
+    let scope = MarkScope::Issuer(tenant_id(), ours.to_owned());
+    for effect in [MarkEffect::Kill, MarkEffect::Suspend] {
+        let stopped = world.with_mark(&mark(&scope, effect, 7));
+        denied(&stopped, &delegated(Some(1)), DenyReason::ActorRevoked);
+        let found = stopped.marked(&delegated(Some(1))).map(|(_, mark)| mark.scope);
+        assert_eq!(found.as_ref(), Some(&scope), "also while it runs");
+        permitted(&stopped, &delegated(Some(2)));
+        permitted(&stopped, &delegated(None));
+        // A rule that is gone may have been of any issuer.
+        denied(&stopped, &delegated(Some(3)), DenyReason::ActorRevoked);
+    }
+    let mild = world.with_mark(&mark(&scope, MarkEffect::ReadOnly, 7));
+    denied(&mild, &delegated(Some(1)), DenyReason::ReadOnly);
+    for rule in [Some(1), Some(2), Some(3), None] {
+        permitted(&world, &delegated(rule));
+    }
 }

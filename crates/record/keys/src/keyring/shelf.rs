@@ -1,5 +1,6 @@
 //! Keys that the nodes of one installation share: each file travels sealed under the root key, which does not travel
-//! with it.
+//! with it. A row holds one version and opens as no other, and each node remembers the highest that it has seen, so a row
+//! that somebody puts back is not taken for what stands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,8 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bailiwick_base::{Digest, KeyShelf, SealError, SharedKey, TenantId};
 
-use super::{AUTHORITIES, EGRESS_FILE, INSTALLATION_FILE, Keyring, LOGS, TENANTS, file_binding};
+use super::{
+    AUTHORITIES, EGRESS_FILE, INSTALLATION_FILE, Keyring, LOGS, TENANTS, file_binding, read_sealed,
+    write_sealed,
+};
 use crate::bundle::Bundle;
+use crate::codec::{Reader, Writer};
 use crate::error::KeysError;
 use crate::files;
 
@@ -16,9 +21,15 @@ use crate::files;
 #[derive(Debug, Default)]
 pub(super) struct Shelf(Mutex<Option<Known>>);
 
+/// What this node remembers of the versions it has seen, sealed.
+const VERSIONS_FILE: &str = "shared.versions";
+const VERSIONS: &str = "versions";
+
 #[derive(Debug, Default)]
 struct Known {
     versions: BTreeMap<String, u64>,
+    /// The highest of earlier starts, of what was not taken in this one yet.
+    seen: BTreeMap<String, u64>,
     waiting: BTreeSet<String>,
 }
 
@@ -67,6 +78,32 @@ pub(crate) fn is_shareable(name: &str) -> bool {
     named(name).is_some()
 }
 
+/// What a row is sealed with: its name, and its version.
+fn row_binding(name: &str, version: u64) -> Writer {
+    let mut out = Writer::with_capacity(96);
+    out.field(b"bailiwick shared key 1")
+        .field(name.as_bytes())
+        .field(&version.to_be_bytes());
+    out
+}
+
+fn written(versions: &BTreeMap<String, u64>) -> Writer {
+    let mut out = Writer::with_capacity(64 * versions.len());
+    for (name, version) in versions {
+        out.field(name.as_bytes()).field(&version.to_be_bytes());
+    }
+    out
+}
+
+fn read_versions(bytes: &[u8]) -> Option<BTreeMap<String, u64>> {
+    let (mut reader, mut out) = (Reader::new(bytes), BTreeMap::new());
+    while !reader.is_finished() {
+        let name = std::str::from_utf8(reader.field()?).ok()?.to_owned();
+        out.insert(name, u64::from_be_bytes(reader.field()?.try_into().ok()?));
+    }
+    Some(out)
+}
+
 /// The file name of the key of a log.
 pub(super) fn log_file(origin: &str) -> String {
     format!("{}.key", Digest::of(origin.as_bytes()))
@@ -74,12 +111,29 @@ pub(super) fn log_file(origin: &str) -> String {
 
 impl Keyring {
     /// From now on other nodes share these keys: takes what is placed already, and offers everything else but the
-    /// keys of other logs than `origin`.
+    /// keys of other logs than `origin`. `older`: somebody accepted that the store is older than what this node saw.
     ///
     /// # Errors
-    /// [`KeysError`] when a placed key does not open here, or a folder cannot be read.
-    pub fn share(&self, origin: &str, placed: &[SharedKey]) -> Result<(), KeysError> {
-        *self.shelf.lock() = Some(Known::default());
+    /// [`KeysError`] when a placed key does not open here, or a folder cannot be read; [`KeysError::SetBack`] when one is
+    /// older than this node has seen it, or gone, and nobody accepted that.
+    pub fn share(&self, origin: &str, placed: &[SharedKey], older: bool) -> Result<(), KeysError> {
+        let path = self.folder.join(VERSIONS_FILE);
+        let remembered = match read_sealed(&path, &self.root, VERSIONS, "")? {
+            Some(bytes) if !older => read_versions(&bytes).ok_or(KeysError::Damaged { path })?,
+            _ => BTreeMap::new(),
+        };
+        for (name, seen) in &remembered {
+            let row = placed.iter().find(|key| key.name == *name);
+            let (found, seen) = (row.map_or(0, |key| key.version), *seen);
+            if found < seen {
+                let name = name.clone();
+                return Err(KeysError::SetBack { name, found, seen });
+            }
+        }
+        *self.shelf.lock() = Some(Known {
+            seen: remembered,
+            ..Known::default()
+        });
         for key in placed {
             let path = self.folder.join(&key.name);
             KeyShelf::adopt(self, key).map_err(|_| KeysError::Damaged { path })?;
@@ -101,6 +155,25 @@ impl Keyring {
             }
         }
         Ok(())
+    }
+
+    /// The file in a row, which opens as this version of this name alone.
+    fn unwrapped(&self, key: &SharedKey) -> Result<Vec<u8>, KeysError> {
+        let opened = self
+            .root
+            .open(row_binding(&key.name, key.version).as_slice(), &key.sealed);
+        let file = opened.map_err(|_| KeysError::Damaged {
+            path: self.folder.join(&key.name),
+        })?;
+        Ok(file.to_vec())
+    }
+
+    /// So that the next start knows what it may not go below.
+    fn remember(&self, known: &Known) -> Result<(), KeysError> {
+        let mut highest = known.seen.clone();
+        highest.extend(known.versions.clone());
+        let (path, plain) = (self.folder.join(VERSIONS_FILE), written(&highest));
+        write_sealed(&path, &self.root, VERSIONS, "", plain.as_slice())
     }
 
     fn offer_new(&self, name: &str) {
@@ -186,12 +259,17 @@ impl KeyShelf for Keyring {
                 Named::Authority(slug) | Named::Tenant(slug) => TenantId::parse(slug).ok(),
                 Named::Egress | Named::Installation | Named::Log => None,
             };
-            out.push(SharedKey {
-                tenant,
-                name: name.clone(),
-                version: known.versions.get(name).copied().unwrap_or(0),
-                sealed: sealed.to_vec(),
-            });
+            let version = known.versions.get(name).copied().unwrap_or(0);
+            let (binding, mut wrapped) = (row_binding(name, version + 1), Vec::new());
+            // Without randomness it waits for the next one.
+            if self.root.seal(binding.as_slice(), &sealed, &mut wrapped).is_ok() {
+                out.push(SharedKey {
+                    tenant,
+                    name: name.clone(),
+                    version,
+                    sealed: wrapped,
+                });
+            }
             true
         });
         out
@@ -205,12 +283,14 @@ impl KeyShelf for Keyring {
         for key in keys {
             known.versions.insert(key.name.clone(), key.version);
             // Changed again meanwhile: it waits on.
-            let same =
-                files::read(&self.folder.join(&key.name)).is_ok_and(|f| f.is_some_and(|f| *f == key.sealed));
-            if same {
+            let placed = self.unwrapped(key).ok();
+            let here = files::read(&self.folder.join(&key.name)).ok().flatten();
+            if placed.is_some_and(|placed| here.is_some_and(|here| *here == placed)) {
                 known.waiting.remove(&key.name);
             }
         }
+        // Where that fails, the next start knows less of what others may not set back.
+        drop(self.remember(known));
     }
 
     fn adopt(&self, key: &SharedKey) -> Result<(), SealError> {
@@ -223,9 +303,14 @@ impl KeyShelf for Keyring {
             // Whoever placed it was first; what was made here at the same time is forgotten.
             known.waiting.remove(&key.name);
         }
-        self.keep(key).map_err(|_| not_kept())?;
+        let file = SharedKey {
+            sealed: self.unwrapped(key).map_err(|_| not_kept())?,
+            ..key.clone()
+        };
+        self.keep(&file).map_err(|_| not_kept())?;
         if let Some(known) = &mut *self.shelf.lock() {
             known.versions.insert(key.name.clone(), key.version);
+            self.remember(known).map_err(|_| not_kept())?;
         }
         Ok(())
     }

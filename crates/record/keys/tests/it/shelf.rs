@@ -53,7 +53,7 @@ fn a_tenant_that_one_node_made_opens_and_signs_on_the_other() {
     let acme = tenant("acme");
     a.log_signer(ORIGIN).unwrap();
     a.log_signer("bailiwick.example/decisions/a").unwrap();
-    a.share(ORIGIN, &[]).unwrap();
+    a.share(ORIGIN, &[], false).unwrap();
     let first = place(&a);
     assert_eq!(
         first.len(),
@@ -61,7 +61,7 @@ fn a_tenant_that_one_node_made_opens_and_signs_on_the_other() {
         "the installation's and the state log's, not the decision log's: {:?}",
         names(&first)
     );
-    b.share(ORIGIN, &first).unwrap();
+    b.share(ORIGIN, &first, false).unwrap();
     assert_eq!(b.waiting(), []);
     a.create_tenant(&acme, SigningAlgorithm::Es256).unwrap();
     let made = place(&a);
@@ -95,9 +95,9 @@ fn a_tenant_that_one_node_made_opens_and_signs_on_the_other() {
 fn of_two_changes_at_once_the_first_placed_stands_on_both() {
     let (_folder, a, b) = two();
     let acme = tenant("acme");
-    a.share(ORIGIN, &[]).unwrap();
+    a.share(ORIGIN, &[], false).unwrap();
     a.create_tenant(&acme, SigningAlgorithm::Es256).unwrap();
-    b.share(ORIGIN, &place(&a)).unwrap();
+    b.share(ORIGIN, &place(&a), false).unwrap();
     let theirs = a.add_signing_key(&acme, SigningAlgorithm::Es256).unwrap();
     let lost = b.add_signing_key(&acme, SigningAlgorithm::Es256).unwrap();
     let first = place(&a);
@@ -121,13 +121,13 @@ fn of_two_changes_at_once_the_first_placed_stands_on_both() {
 fn what_does_not_open_under_the_root_or_goes_elsewhere_is_refused() {
     let (_folder, a, b) = two();
     let (acme, globex) = (tenant("acme"), tenant("globex"));
-    a.share(ORIGIN, &[]).unwrap();
+    a.share(ORIGIN, &[], false).unwrap();
     a.create_tenant(&acme, SigningAlgorithm::Es256).unwrap();
     let key = place(&a)
         .into_iter()
         .find(|key| key.name == "tenants/acme.key")
         .unwrap();
-    b.share(ORIGIN, &[]).unwrap();
+    b.share(ORIGIN, &[], false).unwrap();
     let with = |change: fn(&mut SharedKey)| {
         let mut other = key.clone();
         change(&mut other);
@@ -146,4 +146,68 @@ fn what_does_not_open_under_the_root_or_goes_elsewhere_is_refused() {
     assert!(b.signer(&acme).is_err() && b.signer(&globex).is_err());
     b.adopt(&key).unwrap();
     assert!(b.signer(&acme).is_ok());
+}
+
+#[test]
+fn a_row_that_was_put_back_is_noticed_at_the_next_start_and_opens_as_no_other_version() {
+    let (folder, a, b) = two();
+    let acme = tenant("acme");
+    a.share(ORIGIN, &[], false).unwrap();
+    a.create_tenant(&acme, SigningAlgorithm::Es256).unwrap();
+    let first = place(&a);
+    b.share(ORIGIN, &first, false).unwrap();
+    let next = a.add_signing_key(&acme, SigningAlgorithm::Es256).unwrap();
+    let second = place(&a);
+    b.adopt(&second[0]).unwrap();
+    // What is old does not become new by another number.
+    let mut renumbered = first
+        .iter()
+        .find(|key| key.name == second[0].name)
+        .unwrap()
+        .clone();
+    renumbered.version = second[0].version + 1;
+    b.adopt(&renumbered).unwrap_err();
+    drop((a, b));
+
+    let rows = |tenants: &SharedKey| {
+        let others = first.iter().filter(|key| key.name != tenants.name).cloned();
+        others.chain([tenants.clone()]).collect::<Vec<_>>()
+    };
+    let old = first.iter().find(|key| key.name == second[0].name).unwrap();
+    for node in ["a", "b"] {
+        let at = folder.path().join(node);
+        let keys = open(&at, unseal(1)).unwrap();
+        for placed in [rows(old), rows(&renumbered), first[..1].to_vec(), Vec::new()] {
+            let refused = keys.share(ORIGIN, &placed, false).unwrap_err();
+            assert!(
+                ["keys.set-back", "keys.damaged"].contains(&refused.code()),
+                "{refused}"
+            );
+        }
+        let refused = keys.share(ORIGIN, &rows(old), false).unwrap_err();
+        assert_eq!(refused.code(), "keys.set-back");
+        keys.share(ORIGIN, &rows(&second[0]), false).unwrap();
+        let has = |keys: &Keyring| {
+            keys.signing_keys(&acme)
+                .unwrap()
+                .iter()
+                .any(|key| key.kid == next)
+        };
+        assert!(has(&keys));
+        // Somebody may accept an older store.
+        keys.share(ORIGIN, &rows(old), true).unwrap();
+        assert!(!has(&keys));
+        drop(keys);
+        open(&at, unseal(1))
+            .unwrap()
+            .share(ORIGIN, &rows(old), false)
+            .unwrap();
+        // What is remembered cannot be altered.
+        let path = at.join("keys/shared.versions");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let refused = open(&at, unseal(1)).unwrap().share(ORIGIN, &rows(old), false);
+        assert_eq!(refused.unwrap_err().code(), "keys.damaged");
+    }
 }

@@ -1,5 +1,5 @@
 use bailiwick_base::Epoch;
-use bailiwick_node::{Action, Bounds, Happened, Standing};
+use bailiwick_node::{Action, Bounds, Happened, Member, Standing};
 
 use crate::{FIRST, led, member, round, secs, word, words};
 
@@ -115,5 +115,29 @@ fn bounds_are_kept_between_one_and_thirty_seconds() {
     for (warn, refuse) in [(0, 5), (6, 5), (2, 0), (2, 31), (31, 31)] {
         let error = Bounds::of_secs(warn, refuse).unwrap_err();
         assert!(error.to_string().contains("_secs`"), "{error}");
+    }
+}
+
+/// Alone on its store, a node whose store answers at once never warns and never refuses, however short its bounds are.
+#[test]
+fn alone_with_a_store_that_answers_its_word_is_never_old() {
+    for (warn, refuse) in [(1, 1), (1, 5), (2, 5), (2, 2), (30, 30)] {
+        let bounds = Bounds::of_secs(warn, refuse).unwrap();
+        let mut a = Member::new(crate::name("a"), 1, bounds, FIRST).alone(std::time::Duration::from_secs(1));
+        let mut beat = 0;
+        while a.next_tick().unwrap() < secs(20.0) {
+            let now = a.next_tick().unwrap();
+            let actions = a.handle(Happened::Tick, now);
+            assert_eq!(actions, vec![Action::Read], "{bounds:?} at {now:?}");
+            assert!(a.may_answer(now), "{bounds:?} at {now:?}");
+            beat += 1;
+            a.handle(Happened::Took { epoch: Epoch(0) }, now);
+            let heard = a.handle(
+                Happened::Beaten(words(vec![word("a", beat, 0)], led("a", 1))),
+                now,
+            );
+            assert!(heard.contains(&Action::Hear { asked: now }), "{heard:?}");
+        }
+        assert!(beat >= 19, "{bounds:?}: {beat}");
     }
 }

@@ -530,7 +530,7 @@ pub(crate) async fn marks(bed: Bed) {
     );
     assert_eq!(bed.tx(Reach::Installation, all).await.unwrap().epoch, Epoch(10));
     let mut reader = bed.store.reader(&acme).await.unwrap();
-    let listed = reader.mark().list().await.unwrap();
+    let listed = reader.mark().newest(100).await.unwrap().0;
     assert_eq!(listed.len(), scopes.len());
     for set in &listed {
         let order = reader.mark().order(set).await.unwrap().unwrap();

@@ -61,7 +61,7 @@ pub(crate) async fn a_receipt_begins_with_its_mark_and_goes_on_from_what_was_rea
     assert_eq!((closed.entry, closed.told), (marked, advanced.entries[0].index));
     assert_eq!(closed.body, json!({"by": "ada", "points": [1]}));
     assert_eq!(reader.kill_receipt().unclosed(Epoch(0), 10).await.unwrap(), []);
-    assert_eq!(reader.kill_receipt().newest(10).await.unwrap(), [closed]);
+    assert_eq!(reader.kill_receipt().newest(None, 10).await.unwrap(), [closed]);
     drop(reader);
 
     let other = bed.tenant("other").await;
@@ -98,7 +98,7 @@ pub(crate) async fn a_mark_on_everything_has_its_receipt_with_the_installation(b
     };
     bed.tx(Reach::Installation, press).await.unwrap();
     let mut reader = bed.store.reader(Reach::Installation).await.unwrap();
-    let kept = reader.kill_receipt().newest(10).await.unwrap();
+    let kept = reader.kill_receipt().newest(None, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].effect, MarkEffect::Observe);
 }
@@ -130,5 +130,5 @@ pub(crate) async fn lifting_takes_every_milder_mark_along_and_leaves_a_kill(bed:
     // The rows are what the entries lead to.
     let bed = bed.reopened(true).await;
     let mut reader = bed.store.reader(&acme).await.unwrap();
-    assert_eq!(reader.mark().list().await.unwrap().len(), 1);
+    assert_eq!(reader.mark().newest(100).await.unwrap().0.len(), 1);
 }

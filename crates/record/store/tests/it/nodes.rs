@@ -133,15 +133,23 @@ pub(crate) async fn an_invitation_is_used_once_and_in_time(bed: Bed) {
         "it has not joined"
     );
     let of = joining.clone();
+    let open = async |token: &Digest| {
+        let now = bed.clock.now();
+        bed.store.is_invited(&joining, token, now).await.unwrap()
+    };
+    assert!(open(&token).await && !open(&wrong).await);
     assert!(!changed(&bed, async move |tx| tx.node().join(&of, &wrong).await).await);
     bed.clock.advance(Duration::from_secs(601));
+    assert!(!open(&token).await, "its time is over");
     let of = joining.clone();
     assert!(!changed(&bed, async move |tx| tx.node().join(&of, &token).await).await);
     let (of, until) = (joining.clone(), bed.clock.now().after(Duration::from_secs(600)));
     assert!(changed(&bed, async move |tx| tx.node().invite(&of, &token, until).await).await);
     let of = joining.clone();
     assert!(changed(&bed, async move |tx| tx.node().join(&of, &token).await).await);
-    assert!(!changed(&bed, async move |tx| tx.node().join(&joining, &token).await).await);
+    assert!(!open(&token).await, "it was used up");
+    let of = joining.clone();
+    assert!(!changed(&bed, async move |tx| tx.node().join(&of, &token).await).await);
     assert!(!changed(&bed, async move |tx| tx.node().invite(&node, &token, until).await).await);
     bed::open(&bed.place, "node-9", &bed.clock, &bed.sealer, None)
         .await
@@ -198,13 +206,45 @@ pub(crate) async fn a_node_that_left_says_so(bed: Bed) {
             .await)
         .await
     );
+    // Also one that is being drained says that it stopped, and says nothing after that.
+    assert!(
+        changed(&bed, async |tx| tx
+            .node()
+            .drain(&name("node-2"), true, "update")
+            .await)
+        .await
+    );
     other.store.leave().await.unwrap();
+    if other.store.is_shared() {
+        other.store.beat(Epoch(1), LEASE).await.unwrap_err();
+    }
     let expected = if other.store.is_shared() {
         Standing::Left
     } else {
-        Standing::Live
+        Standing::Draining
     };
     assert_eq!(standing(&bed, "node-2").await, expected);
+}
+
+/// What it wanted to write is refused for now and not for good: a stop stays in force in its memory.
+pub(crate) async fn a_node_far_behind_does_not_refuse_what_it_cannot_write(bed: Bed) {
+    let other = beside(&bed).await;
+    for _ in 0..3 {
+        bed.tx(Reach::Installation, async |tx: &mut Tx| {
+            for _ in 0..3_400 {
+                tx.mark().raise_floor("far", Epoch(0)).await?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    let late = other
+        .tx(Reach::Installation, async |tx: &mut Tx| {
+            tx.mark().raise_floor("late", Epoch(0)).await.map(drop)
+        })
+        .await;
+    assert_eq!(late.unwrap_err().code(), "store.unavailable");
 }
 
 /// What another node hears of `node-2`.

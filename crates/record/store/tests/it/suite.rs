@@ -60,6 +60,7 @@ both_engines! {
         a_leaders_duty_is_refused_under_an_older_term,
         an_invitation_is_used_once_and_in_time,
         what_others_committed_is_told_first_and_once,
+        a_node_far_behind_does_not_refuse_what_it_cannot_write,
         a_node_that_left_says_so,
         a_word_is_believed_only_as_a_node_said_it,
         a_second_process_under_a_name_is_refused_while_the_first_lives,

@@ -49,7 +49,8 @@ pub struct Drills {
 
 #[derive(Debug, Default)]
 struct Turn {
-    began: Option<Duration>,
+    /// When the next one is looked at, monotonic.
+    next: Option<Duration>,
     last: Option<Last>,
 }
 
@@ -77,7 +78,8 @@ impl Drills {
         turn.last.as_ref().and_then(|last| last.trouble.clone())
     }
 
-    /// Takes the turn of a drill by schedule. The first comes one interval after the start.
+    /// Takes the turn of a drill by schedule. The first look comes soon after the start, because what is kept tells when
+    /// it is due: a process that never lives for an interval would make none otherwise.
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Red health is looked at again soon, whoever asked for the drill.
@@ -86,14 +88,30 @@ impl Drills {
             (Some(every), true) => every.min(AGAIN),
             (None, true) => AGAIN,
             (Some(every), false) => every,
-            (None, false) => return false,
+            (None, false) => {
+                turn.next = None;
+                return false;
+            }
         };
-        let since = *turn.began.get_or_insert(now);
-        let due = now.saturating_sub(since) >= every;
-        if due {
-            turn.began = Some(now);
+        let mut next = turn.next.unwrap_or(now + every.min(AGAIN));
+        if is_red {
+            next = next.min(now + every);
         }
+        let due = now >= next;
+        turn.next = Some(if due { now + every } else { next });
         due
+    }
+
+    /// How long it is until the next one, where the last was made `since`; nothing when it is due.
+    fn rest(&self, since: Duration) -> Option<Duration> {
+        let rest = self.every?.checked_sub(since)?;
+        (!rest.is_zero()).then_some(rest)
+    }
+
+    /// The next one comes when `rest` has passed.
+    fn wait(&self, now: Duration, rest: Duration) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.next = Some(now + rest);
     }
 
     fn note(&self, at: Time, trouble: Option<String>) {
@@ -130,9 +148,43 @@ pub(crate) async fn by_schedule(deps: Deps) {
     let Some(tenant) = first else {
         return;
     };
+    if deps.drills.trouble().is_none() {
+        match kept_since(&deps, &tenant).await {
+            Ok(since) => {
+                if let Some(rest) = deps.drills.rest(since) {
+                    return deps.drills.wait(deps.clock.monotonic(), rest);
+                }
+            }
+            Err(error) => tracing::warn!(error = error.detail(), "earlier drills could not be read"),
+        }
+    }
     if let Err(error) = run(&deps, &tenant, Actor::System("drill")).await {
         tracing::error!(error = error.detail(), "a drill could not be made");
     }
+}
+
+/// How long ago this node drilled with success, or the tenant began: as long as the interval where the last one failed.
+async fn kept_since(deps: &Deps, tenant: &TenantId) -> Result<Duration, RouteError> {
+    let (node, now) = (deps.node(), deps.clock.now());
+    let mut reader = deps.store.reader(tenant).await.map_err(|e| store_error(&e))?;
+    let kept = reader.kill_receipt().newest(None, LOOKED_MAX).await;
+    for receipt in kept.map_err(|e| store_error(&e))? {
+        let body = to_body(&receipt)?;
+        if body.drill && body.points.first().is_some_and(|line| line.node == node) {
+            let all_hold = body.points.iter().all(|line| line.known == Known::Revoked);
+            return Ok(if all_hold {
+                now.since(receipt.at)
+            } else {
+                Duration::MAX
+            });
+        }
+    }
+    let began = deps
+        .cell
+        .load()
+        .tenant(tenant)
+        .map(|(tenant, _)| tenant.created_at);
+    Ok(began.map_or(Duration::MAX, |began| now.since(began)))
 }
 
 /// One drill; what hinders it is noted like one that failed, because the switch hangs on the same things.
@@ -337,7 +389,7 @@ async fn canary(deps: &Deps, tenant: &TenantId, actor: &Actor) -> Result<(Identi
 /// The drills of a tenant that are kept, and how long the first refusal took at each point.
 pub(crate) async fn report(deps: &Deps, tenant: &TenantId) -> Result<wire::Drills, RouteError> {
     let mut reader = deps.store.reader(tenant).await.map_err(|e| store_error(&e))?;
-    let kept = reader.kill_receipt().newest(LOOKED_MAX).await;
+    let kept = reader.kill_receipt().newest(None, LOOKED_MAX).await;
     let mut points: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let (mut drills, mut failed, mut last) = (0, 0, None);
     for receipt in kept.map_err(|e| store_error(&e))? {

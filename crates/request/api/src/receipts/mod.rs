@@ -8,13 +8,14 @@ mod foresee;
 pub(crate) mod points;
 pub(crate) mod reckon;
 mod residue;
+mod second;
 mod tend;
 
 use std::time::Duration;
 
 use bailiwick_base::{Epoch, Time};
 use bailiwick_decide::{DenyReason, Effect, MarkEffect, MarkScope};
-use bailiwick_store::{Actor, Context, KeptReceipt, Reach, ReceiptState, RequestId, Tx};
+use bailiwick_store::{Actor, Context, KeptReceipt, Reach, ReceiptState, RequestId, SetMark, Tx};
 use bailiwick_wire::{self as wire, Known, LogPlace, ReceiptBody, ReceiptPoint};
 use serde_json::{Value, json};
 
@@ -23,10 +24,11 @@ pub use self::drill::Drills;
 use self::ends::held_from;
 pub(crate) use self::ends::{Ends, contained};
 pub(crate) use self::foresee::foresee;
+pub(crate) use self::second::{sign, signable, withdraw};
 pub(crate) use self::tend::{Tending, complete, tend};
 
 use self::points::Point;
-use self::reckon::{LOOKED_MAX, Reckoned, reckon};
+use self::reckon::{After, LOOKED_MAX, Reckoned, reckon};
 use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
 use crate::effective::scope_in_words;
@@ -46,8 +48,19 @@ pub(crate) fn from_body(body: &ReceiptBody) -> Result<Value, RouteError> {
     serde_json::to_value(body).map_err(|e| RouteError::broken("a receipt cannot be written", &e))
 }
 
+/// How the mark of a receipt stands when it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MarkState {
+    /// Somebody lifted it.
+    Lifted,
+    /// It was set anew since, maybe after it was lifted: that has a receipt of its own.
+    Renewed,
+    /// It is the one that the receipt is of.
+    Stands,
+}
+
 /// The worst of its lines: live before unconfirmed before revoked.
-fn known(kept: &KeptReceipt, body: &ReceiptBody) -> Known {
+fn known(body: &ReceiptBody) -> Known {
     let lines = body.points.iter().map(|p| p.known);
     let open = body
         .residue
@@ -57,7 +70,7 @@ fn known(kept: &KeptReceipt, body: &ReceiptBody) -> Known {
     let lines: Vec<Known> = lines.chain(open).collect();
     if lines.contains(&Known::Live) {
         Known::Live
-    } else if lines.contains(&Known::Unconfirmed) || kept.state == ReceiptState::Committed {
+    } else if lines.contains(&Known::Unconfirmed) || body.looked_from.is_empty() {
         Known::Unconfirmed
     } else {
         Known::Revoked
@@ -72,7 +85,7 @@ pub(crate) fn to_wire(kept: &KeptReceipt) -> Result<wire::Receipt, RouteError> {
         effect: kept.effect.as_str().to_owned(),
         reversible: kept.effect.is_reversible(),
         state: kept.state.as_str().to_owned(),
-        known: known(kept, &body),
+        known: known(&body),
         committed_at: kept.at.to_string(),
         position: kept.entry,
         told: kept.told,
@@ -160,8 +173,8 @@ impl Deps {
             if !asked && !self.is_told_of_nodes(&body) {
                 (ends, asked) = (Some(contained(self, epoch, held_from(&kept)).await), true);
             }
-            self.look(&kept, &mut body, ends.as_ref()).await?;
-            let state = state_of(&kept, &body);
+            let mark = self.look(&kept, &mut body, ends.as_ref()).await?;
+            let state = state_of(&kept, &body, mark);
             if self.advance(&kept, state, &body, "kill.contain").await? {
                 return Ok(());
             }
@@ -209,8 +222,8 @@ impl Deps {
         kept: &KeptReceipt,
         body: &mut ReceiptBody,
         ends: Option<&Ends>,
-    ) -> Result<(), RouteError> {
-        let lifted = kept.effect.is_reversible() && !self.stands(kept).await?;
+    ) -> Result<MarkState, RouteError> {
+        let mut mark = self.mark_state(kept).await?;
         let node = self.node();
         if let Some(ends) = ends.filter(|ends| !ends.nodes.is_empty()) {
             body.nodes.clone_from(&ends.nodes);
@@ -218,24 +231,30 @@ impl Deps {
         // The lines of the node that pressed it come first; another one adds its own points from its own log.
         let pressed_here = body.points.first().is_none_or(|line| line.node == node);
         let is_guest = !body.points.iter().any(|line| line.node == node);
-        if is_guest && !lifted {
+        if is_guest && mark == MarkState::Stands {
             let mut own = self.lines(&kept.scope, (kept.effect, before(kept.epoch)), Duration::ZERO);
             for line in &mut own {
                 line.refusal_us = None;
             }
             body.points.extend(own);
         }
-        if !lifted {
+        if mark == MarkState::Stands {
             self.present(kept, body).await;
         }
-        if !body.looked_from.contains_key(&node) {
+        if mark == MarkState::Stands && !body.looked_from.contains_key(&node) {
             // Clocks of two machines are not compared: what knew the mark is told by its epoch.
-            let committed = pressed_here.then_some(kept.at);
-            let found = reckon(self, &kept.scope, Some((kept.epoch, committed)), LOOKED_MAX).await?;
+            let stop = After {
+                epoch: kept.epoch,
+                committed: pressed_here.then_some(kept.at),
+                reborn: (!kept.effect.is_reversible()).then_some(kept.at),
+            };
+            let found = reckon(self, &kept.scope, Some(stop), LOOKED_MAX).await?;
             // A record that was overtaken says so a moment later; before that, its call seems to be let through.
-            let is_early =
-                found.after.values().any(|count| *count > 0) && self.clock.now().since(kept.at) < SETTLED;
-            if !is_early {
+            let passed = found.after.values().any(|count| *count > 0);
+            let is_early = passed && self.clock.now().since(kept.at) < SETTLED;
+            // What was let through behind a lift says nothing of the time before it.
+            mark = self.mark_state(kept).await?;
+            if mark == MarkState::Stands && !is_early {
                 note(body, (&node, kept.effect), &found);
                 residue::of_log(body, kept, &found, self.clock.now());
             }
@@ -243,25 +262,43 @@ impl Deps {
         for line in &mut body.points {
             line.known = known_of(line);
         }
-        residue::bring_up_to_date(self, kept, body, lifted).await?;
-        let all_hold = body.points.iter().all(|line| line.known == Known::Revoked)
+        residue::bring_up_to_date(self, kept, body, mark).await?;
+        let all_hold = mark == MarkState::Stands
+            && body.points.iter().all(|line| line.known == Known::Revoked)
             && self.is_told_of_nodes(body)
             && !self.is_unwitnessed(kept);
         if all_hold && body.contained_at.is_none() {
             body.contained_at = Some(contained_at(kept, body).to_string());
         }
-        Ok(())
+        Ok(mark)
+    }
+
+    /// How the mark of a receipt stands. A freeze that stands for a kill is looked after until it is lifted.
+    async fn mark_state(&self, kept: &KeptReceipt) -> Result<MarkState, RouteError> {
+        if !kept.effect.is_reversible() {
+            return Ok(MarkState::Stands);
+        }
+        let marks = self.marks_of(kept).await?;
+        let set = marks.iter().find(|set| set.mark.effect == kept.effect);
+        Ok(match set {
+            None => MarkState::Lifted,
+            Some(set) if set.mark.epoch == kept.epoch || kept.state == ReceiptState::Pending => {
+                MarkState::Stands
+            }
+            Some(_) => MarkState::Renewed,
+        })
+    }
+
+    async fn marks_of(&self, kept: &KeptReceipt) -> Result<Vec<SetMark>, RouteError> {
+        let reach = reach_of(&kept.scope);
+        let mut reader = self.store.reader(reach).await.map_err(|e| store_error(&e))?;
+        let marks = reader.mark().lookup(&kept.scope).await;
+        marks.map_err(|e| store_error(&e))
     }
 
     /// Whether the mark of a receipt has not been lifted.
     pub(crate) async fn stands(&self, kept: &KeptReceipt) -> Result<bool, RouteError> {
-        let reach = reach_of(&kept.scope);
-        let mut reader = self.store.reader(reach).await.map_err(|e| store_error(&e))?;
-        let marks = reader
-            .mark()
-            .lookup(&kept.scope)
-            .await
-            .map_err(|e| store_error(&e))?;
+        let marks = self.marks_of(kept).await?;
         Ok(marks.iter().any(|m| m.mark.effect == kept.effect))
     }
 
@@ -288,8 +325,10 @@ impl Deps {
                 continue;
             };
             let at = self.clock.now().to_string();
-            // A node that is cut off refuses everybody, which says nothing about this stop.
-            let refused = matches!(recorded.value().effect, Effect::Deny(reason) if reason != DenyReason::SnapshotStale);
+            // A node that is cut off or doubts its clock refuses everybody, which says nothing about this stop.
+            let of_all = [DenyReason::ClockUntrusted, DenyReason::SnapshotStale];
+            let refused =
+                matches!(recorded.value().effect, Effect::Deny(reason) if !of_all.contains(&reason));
             if is_marked && refused {
                 line.acknowledged_at.get_or_insert_with(|| at.clone());
                 line.refusal = Some(LogPlace {
@@ -345,7 +384,11 @@ fn note(body: &mut ReceiptBody, (node, effect): (&str, MarkEffect), found: &Reck
     }
 }
 
-fn state_of(kept: &KeptReceipt, body: &ReceiptBody) -> ReceiptState {
+/// Where nothing of it is to hold any more, nothing is left to be confirmed.
+fn state_of(kept: &KeptReceipt, body: &ReceiptBody, mark: MarkState) -> ReceiptState {
+    if mark != MarkState::Stands {
+        return ReceiptState::Closed;
+    }
     let waits = body.pending.as_ref().is_some_and(|p| p.signed_by.is_none());
     let is_open = body.points.iter().any(|line| line.known != Known::Revoked)
         || body.residue.iter().any(|item| item.closed_at.is_none())

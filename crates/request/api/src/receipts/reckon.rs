@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use super::points::PROBE;
 use crate::Deps;
+use crate::deps::LogDoor;
 use crate::problem::RouteError;
 use crate::stop::reach_of;
 
-/// Entries that are looked at for a dry run, at most.
+/// Entries that are looked at for a dry run, at most; for a receipt where all of them are of after the stop.
 pub(crate) const FORESEEN_MAX: u64 = 50_000;
 /// Entries that are looked at for a receipt, at most: a thousand kills must not keep a node busy with its own log.
 pub(crate) const LOOKED_MAX: u64 = 5_000;
@@ -30,6 +31,16 @@ pub(crate) const LOOK_BACK: Duration = Duration::from_secs(3_600);
 const OVERTAKEN: &str = "overtaken";
 /// Names kept of each kind.
 const NAMES_MAX: usize = 1_000;
+
+/// The stop after which calls are counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct After {
+    pub(crate) epoch: Epoch,
+    /// When it was durable, if that was at this node.
+    pub(crate) committed: Option<Time>,
+    /// Whoever was registered later is not meant: what was killed is born anew under its label or owner.
+    pub(crate) reborn: Option<Time>,
+}
 
 /// What falls under a scope, as records name it.
 pub(crate) struct Scoped {
@@ -44,7 +55,7 @@ pub(crate) struct Scoped {
 }
 
 impl Scoped {
-    pub(crate) fn of(deps: &Deps, scope: &MarkScope) -> Self {
+    pub(crate) fn of(deps: &Deps, scope: &MarkScope, reborn: Option<Time>) -> Self {
         let tenant = match reach_of(scope) {
             Reach::Tenant(tenant) => Some(tenant),
             _ => None,
@@ -57,7 +68,7 @@ impl Scoped {
             rules.extend(of_issuer.map(|rule| rule.id.to_string()));
         }
         // Who is retired by now had the label all the same.
-        let found: Vec<&Arc<Identity>> = match scope {
+        let mut found: Vec<&Arc<Identity>> = match scope {
             MarkScope::Identity(id) => snapshot.identity(id).into_iter().collect(),
             MarkScope::Agent(tenant, label) => snapshot
                 .identities(tenant)
@@ -75,6 +86,7 @@ impl Scoped {
             }
             _ => Vec::new(),
         };
+        found.retain(|identity| reborn.is_none_or(|at| identity.created_at <= at));
         let born = found.iter().map(|identity| identity.created_at).min();
         let mut members: BTreeSet<String> = found.iter().map(|identity| identity.id.to_string()).collect();
         match scope {
@@ -165,60 +177,70 @@ pub(crate) struct Reckoned {
     pub(crate) from: u64,
     /// Whether the whole hour was looked at.
     pub(crate) is_whole: bool,
+    /// Whether everything was looked at that came after the stop.
+    pub(crate) reached: bool,
 }
 
-/// Reads the decision log of this node back from its end. `stop` is the epoch of a stop, and when it was durable if
-/// that was at this node: what was permitted under it is counted apart.
+/// Reads the decision log of this node back from its end. What was permitted under `stop` is counted apart.
 pub(crate) async fn reckon(
     deps: &Deps,
     scope: &MarkScope,
-    stop: Option<(Epoch, Option<Time>)>,
+    stop: Option<After>,
     max: u64,
 ) -> Result<Reckoned, RouteError> {
-    let scoped = Scoped::of(deps, scope);
-    let now = deps.clock.now();
+    let scoped = Scoped::of(deps, scope, stop.and_then(|stop| stop.reborn));
+    read_back(&*deps.logs, &scoped, (deps.clock.now(), stop), max).await
+}
+
+async fn read_back(
+    logs: &dyn LogDoor,
+    scoped: &Scoped,
+    (now, stop): (Time, Option<After>),
+    max: u64,
+) -> Result<Reckoned, RouteError> {
     let hour = Time::from_micros(now.micros().saturating_sub(micros(LOOK_BACK)));
     let oldest = scoped.born.map_or(hour, |born| born.max(hour));
-    let size = deps
-        .logs
-        .list()
-        .into_iter()
-        .find(|log| log.log == "decisions")
-        .map_or(0, |log| log.sequenced);
+    let of_decisions = logs.list().into_iter().find(|log| log.log == "decisions");
+    let size = of_decisions.map_or(0, |log| log.sequenced);
     let mut found = Reckoned {
         from: size,
+        reached: stop.is_none(),
         ..Reckoned::default()
     };
     let mut outcomes = BTreeMap::new();
-    while found.from > 0 && size - found.from < max {
+    let most = |found: &Reckoned| if found.reached { max } else { max.max(FORESEEN_MAX) };
+    while found.from > 0 && size - found.from < most(&found) {
         let from = found.from.saturating_sub(PAGE);
         let wanted = usize::try_from(found.from - from).unwrap_or(usize::MAX);
-        let entries = whole_page(deps, scoped.tenant.as_ref(), from, wanted).await?;
+        let entries = whole_page(logs, scoped.tenant.as_ref(), from, wanted).await?;
+        // Records of one moment are not in order of what they were decided by: a page of older ones is old enough.
+        found.reached |= stop.is_some_and(|stop| !entries.iter().any(|e| is_under(e, time_of(e), stop)));
         for entry in entries.iter().rev() {
-            let at = Time::from_micros(entry.leaf.get("at").and_then(Value::as_i64).unwrap_or(0));
+            let at = time_of(entry);
             if at < oldest {
                 found.is_whole = true;
+                found.reached |= scoped.born == Some(oldest);
                 return Ok(found);
             }
-            take(&mut found, &scoped, entry, at, (now, stop), &mut outcomes);
+            take(&mut found, scoped, entry, at, (now, stop), &mut outcomes);
         }
         found.from = from;
     }
     found.is_whole = found.from == 0;
+    found.reached |= found.is_whole;
     Ok(found)
 }
 
 /// A page is bounded in bytes too: the rest of it is asked for until it is there.
 async fn whole_page(
-    deps: &Deps,
+    logs: &dyn LogDoor,
     of: Option<&TenantId>,
     from: u64,
     max: usize,
 ) -> Result<Vec<LogEntry>, RouteError> {
     let mut out = Vec::with_capacity(max);
     while out.len() < max {
-        let next = deps
-            .logs
+        let next = logs
             .entries("decisions", from + out.len() as u64, max - out.len(), of)
             .await
             .map_err(|e| RouteError::broken("the decision log could not be read", &e))?;
@@ -235,7 +257,7 @@ fn take(
     scoped: &Scoped,
     entry: &LogEntry,
     at: Time,
-    (now, stop): (Time, Option<(Epoch, Option<Time>)>),
+    (now, stop): (Time, Option<After>),
     outcomes: &mut BTreeMap<String, String>,
 ) {
     let Some(record) = &entry.payload else {
@@ -281,10 +303,14 @@ fn take(
     issued(found, record, door, now);
 }
 
+fn time_of(entry: &LogEntry) -> Time {
+    Time::from_micros(entry.leaf.get("at").and_then(Value::as_i64).unwrap_or(0))
+}
+
 /// Whether a decision was taken when the stop was in force: with its mark in memory, or after it was durable.
-fn is_under(entry: &LogEntry, at: Time, (epoch, committed): (Epoch, Option<Time>)) -> bool {
+fn is_under(entry: &LogEntry, at: Time, stop: After) -> bool {
     let known = entry.leaf.get("epoch").and_then(Value::as_u64).unwrap_or(0);
-    known >= epoch.0 || committed.is_some_and(|committed| at > committed)
+    known >= stop.epoch.0 || stop.committed.is_some_and(|committed| at > committed)
 }
 
 /// What a record says was issued and still lives.
@@ -323,4 +349,106 @@ pub(crate) fn known(deps: &Deps, tenant: &TenantId, ids: &BTreeSet<String>) -> V
         .filter_map(|id| IdentityId::parse(tenant, id).ok())
         .filter(|id| snapshot.identity(id).is_some())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_wire::NamedLog;
+    use serde_json::json;
+
+    use super::*;
+    use crate::deps::{BoxFuture, LookError};
+
+    const STOP: Epoch = Epoch(7);
+
+    /// A log of permits, the last `after` of them under the stop.
+    struct Permits {
+        size: u64,
+        after: u64,
+    }
+
+    impl LogDoor for Permits {
+        fn list(&self) -> Vec<NamedLog> {
+            vec![NamedLog {
+                log: "decisions".to_owned(),
+                origin: "here".to_owned(),
+                vkey: String::new(),
+                sequenced: self.size,
+                integrated: self.size,
+            }]
+        }
+
+        fn prove<'a>(
+            &'a self,
+            _: &'a str,
+            _: u64,
+            _: bool,
+        ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>> {
+            Box::pin(async { Ok(None) })
+        }
+
+        fn index_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
+            Box::pin(async { Ok(None) })
+        }
+
+        fn entries<'a>(
+            &'a self,
+            _: &'a str,
+            from: u64,
+            max: usize,
+            _: Option<&'a TenantId>,
+        ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
+            let indexes = (from..self.size).take(max);
+            let entries = indexes.map(|index| LogEntry {
+                index,
+                tenant: None,
+                leaf: json!({"at": 1, "epoch": if index + self.after < self.size { 6 } else { 7 }}),
+                payload: Some(json!({
+                    "decision": format!("dec_{index}"), "door": "gateway", "effect": "permit", "tenant": "acme",
+                })),
+                names: BTreeMap::new(),
+            });
+            let entries = entries.collect();
+            Box::pin(async { Ok(entries) })
+        }
+
+        fn openings<'a>(&'a self, _: &'a str, _: u64, _: usize) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+
+    async fn found(size: u64, after: u64) -> Reckoned {
+        let tenant = TenantId::parse("acme").unwrap();
+        let scoped = Scoped {
+            scope: MarkScope::Tenant(tenant.clone()),
+            tenant: Some(tenant),
+            members: BTreeSet::new(),
+            rules: BTreeSet::new(),
+            own_issuer: false,
+            born: None,
+        };
+        let stop = After {
+            epoch: STOP,
+            committed: None,
+            reborn: None,
+        };
+        let log = Permits { size, after };
+        read_back(&log, &scoped, (Time::from_micros(2), Some(stop)), LOOKED_MAX)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn everything_behind_a_stop_is_counted_or_said_not_to_be() {
+        for after in [0, 1, LOOKED_MAX - 1, LOOKED_MAX, LOOKED_MAX + 1, 3 * LOOKED_MAX] {
+            let found = found(4 * LOOKED_MAX, after).await;
+            assert!(found.reached, "{after}");
+            assert_eq!(found.after.values().sum::<u64>(), after);
+        }
+        // Nothing was let through, so the usual look is enough.
+        assert_eq!(found(4 * LOOKED_MAX, 0).await.from, 3 * LOOKED_MAX);
+        let far = found(FORESEEN_MAX + 4 * LOOKED_MAX, FORESEEN_MAX + LOOKED_MAX).await;
+        assert!(!far.reached && far.from > 0);
+        assert_eq!(far.after.values().sum::<u64>(), FORESEEN_MAX);
+    }
 }

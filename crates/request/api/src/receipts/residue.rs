@@ -8,6 +8,7 @@ use bailiwick_decide::{MarkEffect, MarkScope, Snapshot};
 use bailiwick_store::{KeptReceipt, OpenLease, Page, Reach, Reader};
 use bailiwick_wire::{Known, ReceiptBody, ResidueItem};
 
+use super::MarkState;
 use super::reckon::{LOOK_BACK, Reckoned};
 use crate::Deps;
 use crate::command::store_error;
@@ -17,6 +18,8 @@ use crate::v1::kill::{names_identity, names_task};
 
 /// Items of one receipt.
 const ITEMS_MAX: usize = 500;
+/// What is found in the log once, and not looked for again.
+const OF_LOG: [&str; 2] = ["log", "svid"];
 /// Rows of one statement.
 const PAGE: u32 = 1_000;
 
@@ -50,20 +53,33 @@ pub(super) fn believed(found: &Reckoned, now: Time) -> Vec<ResidueItem> {
 
 /// The same as lines of a receipt.
 pub(super) fn of_log(body: &mut ReceiptBody, kept: &KeptReceipt, found: &Reckoned, now: Time) {
-    if kept.effect.is_whole() {
-        body.residue.extend(believed(found, now));
+    if !kept.effect.is_whole() {
+        return;
+    }
+    body.residue.extend(believed(found, now));
+    if !found.reached {
+        body.residue.push(ResidueItem {
+            since: now.to_string(),
+            ..item(
+                "log",
+                format!("before entry {}", found.from),
+                "calls between the stop and this entry were not looked at: the log is long",
+                None,
+            )
+        });
     }
 }
 
-/// Looks again at everything that may be open. `lifted`: nothing is to be stopped any more.
+/// Looks again at everything that may be open; nothing is where nothing is to be stopped any more.
 pub(super) async fn bring_up_to_date(
     deps: &Deps,
     kept: &KeptReceipt,
     body: &mut ReceiptBody,
-    lifted: bool,
+    mark: MarkState,
 ) -> Result<(), RouteError> {
     let now = deps.clock.now();
-    let open = if lifted || !kept.effect.is_whole() {
+    let stands = mark == MarkState::Stands;
+    let open = if !stands || !kept.effect.is_whole() {
         Vec::new()
     } else {
         let mut open = held(deps, &kept.scope, kept.effect).await?;
@@ -79,10 +95,15 @@ pub(super) async fn bring_up_to_date(
     let still: BTreeSet<(&str, &str)> = open.iter().map(|i| (i.kind.as_str(), i.id.as_str())).collect();
     for item in body.residue.iter_mut().filter(|item| item.closed_at.is_none()) {
         let ended = until(item).is_some_and(|until| until <= now);
-        let gone = item.kind != "svid" && !still.contains(&(item.kind.as_str(), item.id.as_str()));
-        if ended || gone || lifted {
+        let gone =
+            !OF_LOG.contains(&item.kind.as_str()) && !still.contains(&(item.kind.as_str(), item.id.as_str()));
+        if ended || gone || !stands {
             item.closed_at = Some(now.to_string());
-            item.known = if lifted { Known::Live } else { Known::Revoked };
+            item.known = match mark {
+                MarkState::Lifted => Known::Live,
+                MarkState::Renewed => Known::Unconfirmed,
+                MarkState::Stands => Known::Revoked,
+            };
         }
     }
     for item in open {

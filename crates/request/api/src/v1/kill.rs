@@ -11,7 +11,7 @@ use bailiwick_base::{
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
 use bailiwick_inventory::{self as inventory, State as IdentityState};
-use bailiwick_store::{Receipt, Tx};
+use bailiwick_store::{Context, Receipt, Tx};
 use bailiwick_wire::{self as wire, SelectorKind};
 use http::StatusCode;
 
@@ -20,13 +20,17 @@ use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
 use crate::effective::{View, in_words, scope_in_words};
 use crate::problem::RouteError;
-use crate::receipts::{contained, foresee, micros};
-use crate::received::Received;
+use crate::receipts::{Ends, contained, foresee, micros, withdraw};
+use crate::received::{Received, Until};
 use crate::session::Session;
 use crate::stop::{Stop, Stopped, reach_of};
 
 /// Longest reason, in bytes.
 const REASON_MAX: usize = 1_024;
+/// Identities, and tasks, that an answer lists; it says how many there are.
+const LISTED_MAX: usize = 1_000;
+/// Identities that one transaction brings back.
+const RESUMED_MAX: usize = 32;
 
 pub(crate) async fn kill(
     State(deps): State<Deps>,
@@ -78,14 +82,14 @@ async fn run(
     let second = require_second(deps, session, &scope, effect, body.break_glass)?;
     let request = request_digest("kill", body)?;
     if second == Second::Awaited {
-        return super::receipts::freeze(deps, session, stop, (request, command.at)).await;
+        return super::receipts::freeze(deps, session, stop, (request, command.heard)).await;
     }
     let (receipt, done) = match unless_done(deps, session, &stop, request).await? {
-        Some(receipt) => (receipt, None),
+        Some(receipt) => (receipt, Err(command.heard.until)),
         None => {
-            let done = deps.stop(session, stop, request, command.at).await?;
+            let done = deps.stop(session, stop, request, command.heard).await?;
             note_stop(session, &scope, effect, &done);
-            (Arc::clone(&done.receipt), Some(done))
+            (Arc::clone(&done.receipt), Ok(done))
         }
     };
     // Reckoned last: listing a large tenant must not hold up its stop.
@@ -95,19 +99,21 @@ async fn run(
     Ok(response)
 }
 
-/// The answer to a stop; `done` is not there when it was done before.
+/// The answer to a stop; where that was done before, it is only how far it is to have come.
 pub(crate) async fn told(
     deps: &Deps,
     (scope, effect): (&MarkScope, MarkEffect),
     before: &Snapshot,
     receipt: &Receipt,
-    done: Option<Stopped>,
+    done: Result<Stopped, Until>,
 ) -> wire::KillReceipt {
-    let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
     let ends = match &done {
-        Some(done) => done.ends.clone(),
-        None => contained(deps, receipt.epoch, receipt.pos).await,
+        Ok(done) => done.ends.clone(),
+        Err(Until::Committed) => Ends::default(),
+        Err(Until::Contained) => contained(deps, receipt.epoch, receipt.pos).await,
     };
+    let done = done.ok();
+    let cancelled = done.as_ref().map_or(0, |d| d.cancelled);
     wire::KillReceipt {
         scope: scope_in_words(scope),
         effect: effect.as_str().to_owned(),
@@ -384,15 +390,21 @@ fn dry_run(
             );
             let named = names_task(scope, &task.id, grant) || names_identity(snapshot, scope, &task.identity);
             if open && named {
-                out.tasks.push(task.id.to_string());
-                out.names.insert(task.id.to_string(), task.purpose.clone());
+                out.task_count += 1;
+                if out.tasks.len() < LISTED_MAX {
+                    out.tasks.push(task.id.to_string());
+                    out.names.insert(task.id.to_string(), task.purpose.clone());
+                }
             }
         }
         for identity in snapshot.identities(tenant) {
             let living = !matches!(identity.state, IdentityState::Retired { .. });
             if living && names_identity(snapshot, scope, &identity.id) {
-                out.identities.push(identity.id.to_string());
-                out.names.insert(identity.id.to_string(), identity.name.clone());
+                out.identity_count += 1;
+                if out.identities.len() < LISTED_MAX {
+                    out.identities.push(identity.id.to_string());
+                    out.names.insert(identity.id.to_string(), identity.name.clone());
+                }
             }
         }
     }
@@ -479,14 +491,11 @@ async fn lift(
     }
     require_plain("resume.reason-malformed", "reason", &body.reason, REASON_MAX)?;
     let (lifted, resumed, reason) = (scope.clone(), scope.clone(), body.reason.clone());
-    let members = match scope {
-        MarkScope::Agent(..) | MarkScope::Owner(..) => deps.members(&scope),
-        _ => Vec::new(),
-    };
+    resume_members(deps, &context, &scope).await?;
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
-            lift_in(tx, &lifted, &members, &reason).await?;
+            lift_in(tx, &lifted, &reason).await?;
             answer(&())
         })
         .await
@@ -540,12 +549,31 @@ fn standing_on(deps: &Deps, scope: &MarkScope) -> Vec<String> {
     still
 }
 
-async fn lift_in(
-    tx: &mut Tx,
-    scope: &MarkScope,
-    members: &[IdentityId],
-    reason: &str,
-) -> Result<(), CommandError> {
+/// The states of an agent's or owner's identities come back while the mark still stops them, a few at a time: no kill
+/// waits behind a large family, and a lift that breaks off leaves everybody stopped.
+async fn resume_members(deps: &Deps, context: &Context, scope: &MarkScope) -> Result<(), RouteError> {
+    if !matches!(scope, MarkScope::Agent(..) | MarkScope::Owner(..)) {
+        return Ok(());
+    }
+    for batch in deps.members(scope).chunks(RESUMED_MAX) {
+        let (batch, scope) = (batch.to_vec(), scope.clone());
+        deps.store
+            .transact(context.clone().alone(), async move |tx: &mut Tx| {
+                let marks = tx.mark().lookup(&scope).await?;
+                if marks.iter().any(|m| m.mark.effect == MarkEffect::Suspend) {
+                    for id in &batch {
+                        resume_member(tx, id).await?;
+                    }
+                }
+                answer(&())
+            })
+            .await
+            .map_err(|e: CommandError| RouteError::from(e))?;
+    }
+    Ok(())
+}
+
+async fn lift_in(tx: &mut Tx, scope: &MarkScope, reason: &str) -> Result<(), CommandError> {
     let marks = tx.mark().lookup(scope).await?;
     let suspended = marks.iter().any(|m| m.mark.effect == MarkEffect::Suspend);
     let liftable = marks.iter().any(|m| m.mark.effect.is_reversible());
@@ -570,9 +598,7 @@ async fn lift_in(
         .into());
     }
     tx.mark().lift(scope, Some(reason)).await?;
-    for id in members.iter().filter(|_| suspended) {
-        resume_member(tx, id).await?;
-    }
+    withdraw(tx, scope).await?;
     Ok(())
 }
 
@@ -613,7 +639,7 @@ pub(crate) async fn stop_identity(
     let receipt = match unless_done(deps, &command.session, &stop, request).await? {
         Some(receipt) => receipt,
         None => {
-            deps.stop(&command.session, stop, request, command.at)
+            deps.stop(&command.session, stop, request, command.heard)
                 .await?
                 .receipt
         }
@@ -662,7 +688,7 @@ pub(crate) async fn resume_identity(
             &tenant,
             (&asked.0, &asked.1),
             async move |tx: &mut Tx| {
-                lift_in(tx, &MarkScope::Identity(id.clone()), &[], &reason).await?;
+                lift_in(tx, &MarkScope::Identity(id.clone()), &reason).await?;
                 let resumed = tx
                     .identity()
                     .lookup(&id)

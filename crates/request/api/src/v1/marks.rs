@@ -14,6 +14,9 @@ use crate::effective::scope_in_words;
 use crate::problem::RouteError;
 use crate::session::Session;
 
+/// Marks of one answer.
+const MARKS_MAX: u32 = 1_000;
+
 /// The marks of a tenant, and those of the installation, which stop it as well.
 pub(crate) async fn of_tenant(
     State(deps): State<Deps>,
@@ -21,9 +24,7 @@ pub(crate) async fn of_tenant(
     _: Session,
 ) -> Result<Json<wire::Page<wire::Mark>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
-    let mut items = marks(&deps, None).await?;
-    items.extend(marks(&deps, Some(&tenant)).await?);
-    Ok(Json(wire::Page::whole(items)))
+    listed(&deps, std::slice::from_ref(&tenant)).await
 }
 
 /// Reading every tenant's stops is an act of its own and leaves its own entry.
@@ -38,19 +39,37 @@ pub(crate) async fn of_all(
         .map_err(|e: CommandError| RouteError::from(e))?;
     let snapshot = deps.cell.load();
     let tenants: Vec<TenantId> = snapshot.tenants().map(|(t, _)| t.id.clone()).collect();
-    let mut items = marks(&deps, None).await?;
-    for tenant in &tenants {
-        items.extend(marks(&deps, Some(tenant)).await?);
-    }
-    Ok(Json(wire::Page::whole(items)))
+    listed(&deps, &tenants).await
 }
 
-async fn marks(deps: &Deps, tenant: Option<&TenantId>) -> Result<Vec<wire::Mark>, RouteError> {
+/// Those of the installation and of `tenants`: the newest of each, for clients end tokens of their own and leave a mark
+/// behind each; and how many there are.
+async fn listed(deps: &Deps, tenants: &[TenantId]) -> Result<Json<wire::Page<wire::Mark>>, RouteError> {
+    let (mut items, mut total) = (Vec::new(), 0);
+    for tenant in [None].into_iter().chain(tenants.iter().map(Some)) {
+        let left = MARKS_MAX.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
+        let (found, count) = marks(deps, tenant, left).await?;
+        items.extend(found);
+        total += count;
+    }
+    Ok(Json(wire::Page {
+        items,
+        total,
+        next: None,
+    }))
+}
+
+async fn marks(
+    deps: &Deps,
+    tenant: Option<&TenantId>,
+    max: u32,
+) -> Result<(Vec<wire::Mark>, u64), RouteError> {
     let reach = tenant.map_or(Reach::Installation, Reach::from);
     let snapshot = deps.cell.load();
     let mut reader = deps.store.reader(reach).await.map_err(|e| store_error(&e))?;
     let mut items = Vec::new();
-    for set in reader.mark().list().await.map_err(|e| store_error(&e))? {
+    let (found, mut count) = reader.mark().newest(max).await.map_err(|e| store_error(&e))?;
+    for set in found {
         let order = reader.mark().order(&set).await.map_err(|e| store_error(&e))?;
         let mut item = to_wire(&snapshot, tenant, &set.mark);
         item.since = Some(set.at.to_string());
@@ -67,8 +86,9 @@ async fn marks(deps: &Deps, tenant: Option<&TenantId>) -> Result<Vec<wire::Mark>
         let mut item = to_wire(&snapshot, tenant, mark);
         item.reason = Some("in force on this node; not in the state log yet".to_owned());
         items.push(item);
+        count += 1;
     }
-    Ok(items)
+    Ok((items, count))
 }
 
 pub(super) fn operator_name(deps: &Deps, actor: &str) -> Option<String> {

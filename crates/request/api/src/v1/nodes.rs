@@ -15,6 +15,7 @@ use http::StatusCode;
 use crate::Deps;
 use crate::body::{Strict, parse, read, require_json};
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
+use crate::deps::BoxFuture;
 use crate::problem::RouteError;
 use crate::session::Session;
 
@@ -136,6 +137,12 @@ pub(crate) async fn join(
         .ok_or_else(|| {
             RouteError::invalid("node.public-key", "`public` is not an X25519 key in base64url")
         })?;
+    let digest = invitation(&deps, &node, &body.token)?;
+    // Whoever has no invitation costs no transaction and no key agreement.
+    let invited = deps.store.is_invited(&node, &digest, deps.clock.now()).await;
+    if !invited.map_err(|e| store_error(&e))? {
+        return Err(uninvited());
+    }
     let sealed = deps
         .keyring
         .hand_over(&public, &body.token, &deps.nodes.state_origin)
@@ -149,18 +156,13 @@ pub(crate) async fn join(
         Actor::System("node-join"),
         RequestId(request),
     );
-    let digest = invitation(&deps, &node, &body.token)?;
     let named = node.clone();
     deps.store
         .transact(context, async move |tx: &mut Tx| {
             if tx.node().join(&named, &digest).await? {
                 return Ok(Vec::new());
             }
-            Err(CommandError::from(RouteError::new(
-                StatusCode::UNAUTHORIZED,
-                "node.token",
-                "no invitation of this name is open for this token: each works once, for ten minutes",
-            )))
+            Err(CommandError::from(uninvited()))
         })
         .await
         .map_err(RouteError::from)?;
@@ -172,52 +174,40 @@ pub(crate) async fn join(
     }))
 }
 
+fn uninvited() -> RouteError {
+    RouteError::new(
+        StatusCode::UNAUTHORIZED,
+        "node.token",
+        "no invitation of this name is open for this token: each works once, for ten minutes",
+    )
+}
+
 /// What an operator does to a node.
 #[derive(Clone, Copy)]
-enum Stand {
+pub(crate) enum Stand {
     Drain,
     Fence,
     Readmit,
     Undrain,
 }
 
-pub(crate) async fn drain(
-    deps: State<Deps>,
-    path: Path<String>,
-    session: Session,
-    body: Strict<wire::StandNode>,
-) -> Result<Response, RouteError> {
-    stand(deps.0, path.0, session, body.0, Stand::Drain).await
+/// The door for one of them.
+pub(crate) fn standing(
+    stand: Stand,
+) -> impl Fn(
+    State<Deps>,
+    Path<String>,
+    Session,
+    Strict<wire::StandNode>,
+) -> BoxFuture<'static, Result<Response, RouteError>>
++ Clone
++ Send
++ Sync
++ 'static {
+    move |State(deps), Path(named), session, Strict(body)| Box::pin(put(deps, named, session, body, stand))
 }
 
-pub(crate) async fn undrain(
-    deps: State<Deps>,
-    path: Path<String>,
-    session: Session,
-    body: Strict<wire::StandNode>,
-) -> Result<Response, RouteError> {
-    stand(deps.0, path.0, session, body.0, Stand::Undrain).await
-}
-
-pub(crate) async fn fence(
-    deps: State<Deps>,
-    path: Path<String>,
-    session: Session,
-    body: Strict<wire::StandNode>,
-) -> Result<Response, RouteError> {
-    stand(deps.0, path.0, session, body.0, Stand::Fence).await
-}
-
-pub(crate) async fn readmit(
-    deps: State<Deps>,
-    path: Path<String>,
-    session: Session,
-    body: Strict<wire::StandNode>,
-) -> Result<Response, RouteError> {
-    stand(deps.0, path.0, session, body.0, Stand::Readmit).await
-}
-
-async fn stand(
+async fn put(
     deps: Deps,
     named: String,
     session: Session,

@@ -20,6 +20,23 @@ use crate::session::Session;
 /// Operators of one installation.
 const OPERATORS_MAX: u64 = 256;
 
+impl Deps {
+    /// Takes operators into memory. Nobody is ever removed, so whoever reads beside somebody who adds forgets nobody and
+    /// counts nobody twice.
+    pub(crate) fn know_operators(&self, read: &[Operator]) {
+        self.operators.rcu(|known| {
+            let mut all = Vec::clone(known);
+            for operator in read {
+                match all.iter_mut().find(|known| known.id == operator.id) {
+                    Some(known) => known.clone_from(operator),
+                    None => all.push(operator.clone()),
+                }
+            }
+            Arc::new(all)
+        });
+    }
+}
+
 fn to_wire(deps: &Deps, operator: &Operator) -> wire::Operator {
     wire::Operator {
         id: operator.id.to_string(),
@@ -62,11 +79,7 @@ pub(crate) async fn add(
         .await
         .map_err(|e: CommandError| RouteError::from(e))?;
     if !receipt.replayed {
-        doors.operators.rcu(|known| {
-            let mut known = Vec::clone(known);
-            known.push(operator.clone());
-            Arc::new(known)
-        });
+        doors.know_operators(&[operator]);
     }
     Ok(committed(&receipt, StatusCode::CREATED))
 }

@@ -1,15 +1,14 @@
 //! `/v1/tenants/{tenant}/kills` and `/v1/all-tenants/kills`: receipts, and the second operator's word.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{Digest, Epoch};
 use bailiwick_decide::MarkEffect;
-use bailiwick_store::{Actor, KeptReceipt, Reach, ReceiptState};
+use bailiwick_store::{Actor, KeptReceipt, Reach, StoreError};
 use bailiwick_wire as wire;
 use http::StatusCode;
+use serde::Deserialize;
 
 use super::kill::{note_stop, told};
 use crate::Deps;
@@ -17,36 +16,68 @@ use crate::body::Strict;
 use crate::command::{request_digest, store_error};
 use crate::effective::require_not_killed;
 use crate::problem::RouteError;
-use crate::receipts::{drill, to_body, to_wire};
-use crate::received::Received;
+use crate::query::Query;
+use crate::receipts::{drill, signable, to_body, to_wire};
+use crate::received::{Heard, Received};
 use crate::session::Session;
-use crate::stop::{Stop, reach_of};
+use crate::stop::{Signed, Stop, reach_of};
 
 /// Receipts of one answer.
 const LISTED_MAX: u32 = 200;
 
+/// Which receipts are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// Those of which something is not confirmed, the oldest first; else all, the newest first.
+    #[serde(default)]
+    open: bool,
+    /// Behind this one: the `next` of the page in front.
+    #[serde(default)]
+    after: Option<u64>,
+}
+
 pub(crate) async fn list(
     State(deps): State<Deps>,
     Path(slug): Path<String>,
+    Query(wanted): Query<Wanted>,
     _: Session,
 ) -> Result<Json<wire::Page<wire::Receipt>>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
-    listed(&deps, Reach::from(&tenant)).await
+    listed(&deps, Reach::from(&tenant), &wanted).await
 }
 
 pub(crate) async fn list_all(
     State(deps): State<Deps>,
+    Query(wanted): Query<Wanted>,
     _: Session,
 ) -> Result<Json<wire::Page<wire::Receipt>>, RouteError> {
-    listed(&deps, Reach::Installation).await
+    listed(&deps, Reach::Installation, &wanted).await
 }
 
-async fn listed(deps: &Deps, reach: Reach) -> Result<Json<wire::Page<wire::Receipt>>, RouteError> {
-    let mut reader = deps.store.reader(reach).await.map_err(|e| store_error(&e))?;
-    let found = reader.kill_receipt().newest(LISTED_MAX).await;
-    let found = found.map_err(|e| store_error(&e))?;
-    let items = found.iter().map(to_wire).collect::<Result<_, _>>()?;
-    Ok(Json(wire::Page::whole(items)))
+async fn listed(
+    deps: &Deps,
+    reach: Reach,
+    wanted: &Wanted,
+) -> Result<Json<wire::Page<wire::Receipt>>, RouteError> {
+    let read = async {
+        let mut reader = deps.store.reader(reach).await?;
+        let after = wanted.after.map(Epoch);
+        let found = if wanted.open {
+            let after = after.unwrap_or(Epoch(0));
+            reader.kill_receipt().unclosed(after, LISTED_MAX).await?
+        } else {
+            reader.kill_receipt().newest(after, LISTED_MAX).await?
+        };
+        Ok((found, reader.kill_receipt().count(wanted.open).await?))
+    };
+    let (found, total) = read.await.map_err(|e: StoreError| store_error(&e))?;
+    let last = found.last().filter(|_| found.len() == LISTED_MAX as usize);
+    Ok(Json(wire::Page {
+        next: last.map(|kept| kept.epoch.0.to_string()),
+        items: found.iter().map(to_wire).collect::<Result<_, _>>()?,
+        total,
+    }))
 }
 
 pub(crate) async fn find(
@@ -79,7 +110,7 @@ pub(super) async fn freeze(
     deps: &Deps,
     session: &Session,
     wanted: Stop,
-    (request, received): (Digest, Duration),
+    (request, heard): (Digest, Heard),
 ) -> Result<Response, RouteError> {
     let pending = wire::PendingKill {
         by: Actor::Operator(session.operator.clone()).to_string(),
@@ -94,13 +125,13 @@ pub(super) async fn freeze(
     };
     let scope = frozen.scope.clone();
     let done = deps
-        .stop_for(session, frozen, request, received, Some(pending))
+        .freeze_for(session, (frozen, request), heard, pending)
         .await?;
     note_stop(session, &scope, MarkEffect::Suspend, &done);
     let receipt = std::sync::Arc::clone(&done.receipt);
     let answer = wire::KillReceipt {
         pending: true,
-        ..told(deps, (&scope, MarkEffect::Suspend), &before, &receipt, Some(done)).await
+        ..told(deps, (&scope, MarkEffect::Suspend), &before, &receipt, Ok(done)).await
     };
     let mut response = (StatusCode::ACCEPTED, Json(answer)).into_response();
     crate::command::mark_replayed(&mut response, &receipt);
@@ -154,71 +185,38 @@ async fn signed(
 ) -> Result<Response, RouteError> {
     let session = &command.session;
     let kept = known(deps, reach, id).await?;
-    let mut body = to_body(&kept)?;
-    let refused = |code, text: &str| RouteError::new(StatusCode::CONFLICT, code, text);
-    let Some(mut pending) = body.pending.take().filter(|pending| pending.signed_by.is_none()) else {
-        return Err(refused("kill.not-pending", "this receipt waits for no signature"));
-    };
+    let body = to_body(&kept)?;
     let second = Actor::Operator(session.operator.clone()).to_string();
-    if pending.by == second {
-        return Err(RouteError::new(
-            StatusCode::FORBIDDEN,
-            "kill.own-signature",
-            "whoever asked for a kill cannot sign it as the second operator",
-        ));
-    }
-    // Lifted now, or seen to be lifted before.
-    if kept.state != ReceiptState::Pending || !deps.stands(&kept).await? {
-        return Err(refused(
-            "kill.withdrawn",
-            "the freeze was lifted, and with it the kill: ask for it again",
-        ));
-    }
-    let before = deps.cell.load();
-    let stop = Stop {
-        scope: kept.scope.clone(),
-        effect: MarkEffect::Kill,
-        reason: format!(
-            "{} (asked for by {}, signed by {second})",
-            body.reason, pending.by
-        ),
-    };
     let request = request_digest(&format!("kills/{id}/sign"), &command.body)?;
-    let done = deps.stop(session, stop, request, command.at).await?;
-    note_stop(session, &kept.scope, MarkEffect::Kill, &done);
-    let receipt = std::sync::Arc::clone(&done.receipt);
-    pending.signed_by = Some(second);
-    pending.killed = Some(receipt.epoch.0);
-    body.pending = Some(pending);
-    if !deps
-        .advance(&kept, ReceiptState::Closed, &body, "kill.sign")
-        .await?
-    {
-        settle_signed(deps, &kept, &body).await?;
-    }
-    let answer = told(
-        deps,
-        (&kept.scope, MarkEffect::Kill),
-        &before,
-        &receipt,
-        Some(done),
-    )
-    .await;
-    Ok(Json(answer).into_response())
-}
-
-/// The receipt was looked at meanwhile: what was found stays, and the signature comes to it.
-async fn settle_signed(
-    deps: &Deps,
-    before: &KeptReceipt,
-    body: &wire::ReceiptBody,
-) -> Result<(), RouteError> {
-    let reach = reach_of(&before.scope);
-    if let Some(kept) = deps.receipt(reach, before.epoch).await? {
-        let mut found = to_body(&kept)?;
-        found.pending.clone_from(&body.pending);
-        deps.advance(&kept, ReceiptState::Closed, &found, "kill.sign")
-            .await?;
-    }
-    Ok(())
+    let before = deps.cell.load();
+    let (receipt, done) = match signable(&kept, &body, &second) {
+        // It is not signable any more either where this very command was carried out before.
+        Err(refused) => {
+            let replayed = deps.replayed(session, reach_of(&kept.scope), request).await?;
+            (replayed.ok_or(refused)?, Err(command.heard.until))
+        }
+        Ok(pending) => {
+            let stop = Stop {
+                scope: kept.scope.clone(),
+                effect: MarkEffect::Kill,
+                reason: format!(
+                    "{} (asked for by {}, signed by {second})",
+                    body.reason, pending.by
+                ),
+            };
+            let signed = Signed {
+                freeze: kept.epoch,
+                by: second,
+            };
+            let done = deps
+                .kill_signed(session, (stop, request), command.heard, signed)
+                .await?;
+            note_stop(session, &kept.scope, MarkEffect::Kill, &done);
+            (std::sync::Arc::clone(&done.receipt), Ok(done))
+        }
+    };
+    let answer = told(deps, (&kept.scope, MarkEffect::Kill), &before, &receipt, done).await;
+    let mut response = Json(answer).into_response();
+    crate::command::mark_replayed(&mut response, &receipt);
+    Ok(response)
 }
