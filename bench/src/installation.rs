@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -152,11 +153,24 @@ pub(crate) fn serve(data: &Path, port: u16, base: &str, core: usize) -> anyhow::
 impl Installation {
     /// Starts a new one with its data in `folder/data`, and claims it.
     pub(crate) async fn start(folder: &Path, core: usize) -> anyhow::Result<Self> {
+        Self::start_on(folder, core, None).await
+    }
+
+    /// The same with its state in PostgreSQL, at this URL.
+    pub(crate) async fn start_on(folder: &Path, core: usize, store: Option<&str>) -> anyhow::Result<Self> {
         let data = folder.join("data");
         make_private(&data)?;
         let port = free_port()?;
         let base = format!("http://127.0.0.1:{port}");
-        let service = Server::spawn(serve(&data, port, &base, core)?, port)?;
+        let mut command = serve(&data, port, &base, core)?;
+        if let Some(url) = store {
+            let file = folder.join("store-url");
+            fs::write(&file, url)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            command.env("BAILIWICK_STORE__ENGINE", "postgres");
+            command.env("BAILIWICK_STORE__URL_FILE", &file);
+        }
+        let service = Server::spawn(command, port)?;
         service.answers().await?;
         let key = OperatorKey::generate()?;
         let claimed = claim(&data.join("claim.sock"), "bench", &key).await;

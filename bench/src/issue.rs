@@ -101,6 +101,17 @@ pub(crate) async fn run(folder: &Path, span: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// With the state in PostgreSQL: an assertion is used up there, for every node, before it is taken. That is one more
+/// commit than on a node alone.
+pub(crate) async fn run_on(folder: &Path, span: Duration, store: &str) -> anyhow::Result<()> {
+    let installation = Installation::start_on(folder, CORE, Some(store)).await?;
+    let algorithm = SigningAlgorithm::Es256;
+    let mut tenant = Tenant::add(&installation, algorithm, span).await?;
+    let asserted = tenant.asserted(&installation.service, span)?;
+    let name = format!("issue postgresql {algorithm} asserted");
+    measure(&installation.service, asserted, true, span, &name, 1).await
+}
+
 async fn measure(
     server: &Server,
     requests: Vec<Vec<u8>>,

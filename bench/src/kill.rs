@@ -36,26 +36,32 @@ struct Victim {
 struct Receipts {
     denied: Sample,
     committed: Sample,
+    /// From committed to contained: what the witness adds, where there is no other node.
+    witnessed: Sample,
     refusal: Sample,
     points: usize,
 }
 
 impl Receipts {
-    fn take(&mut self, receipt: &wire::KillReceipt) {
+    fn take(&mut self, receipt: &wire::KillReceipt) -> anyhow::Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "microseconds are far below 2^52")]
         let float = |micros: u64| micros as f64;
         self.denied.push(float(receipt.denied_us));
         self.committed.push(float(receipt.committed_us));
+        let contained = receipt.contained_us.context("a kill was not contained")?;
+        self.witnessed.push(float(contained));
         // Every point has refused when the last of them has.
         let last = receipt.points.iter().map(|point| point.refusal_us).max();
         self.refusal.push(last.map_or(f64::NAN, float));
         self.points = receipt.points.len();
+        Ok(())
     }
 
     fn print(&mut self, name: &str) {
         self.denied.print(&format!("{name} denied"));
         self.refusal.print(&format!("{name} refusal"));
         self.committed.print(&format!("{name} committed"));
+        self.witnessed.print(&format!("{name} witnessed"));
         figure(&format!("{name} points"), count(self.points), "points");
     }
 }
@@ -81,7 +87,7 @@ pub(crate) async fn run(folder: &Path, limits: &Path, kills: usize, calls: usize
     let busy = victims.split_off(kills);
     let mut quiet = Receipts::default();
     for victim in &victims {
-        quiet.take(&kill(&scene.installation, victim).await?);
+        quiet.take(&kill(&scene.installation, victim).await?)?;
     }
     quiet.print("kill quiet");
     under_load(scene, busy, calls).await
@@ -235,7 +241,7 @@ async fn revoke(
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let sent = Instant::now();
-        receipts.take(&kill(installation, victim).await?);
+        receipts.take(&kill(installation, victim).await?)?;
         let answered = Instant::now();
         shared.acknowledged.set(Some(answered));
         acknowledged.push(micros(answered - sent));

@@ -76,7 +76,10 @@ fn run(words: &[String]) -> anyhow::Result<()> {
         Some("decide") => decide::run(&folder),
         Some("gateway") => runtime.block_on(gateway::run(&folder, &limits, span)),
         Some("holdings") => runtime.block_on(holdings::run(&folder, number(words, "credentials", 1_000)?)),
-        Some("issue") => runtime.block_on(issue::run(&folder, span)),
+        Some("issue") => match option(words, "postgres") {
+            Some(store) => runtime.block_on(issue::run_on(&folder, span, &store)),
+            None => runtime.block_on(issue::run(&folder, span)),
+        },
         Some("kill") => {
             let (kills, calls) = (number(words, "kills", 200)?, number(words, "calls", 100_000)?);
             runtime.block_on(kill::run(&folder, &limits, kills, calls))

@@ -10,7 +10,7 @@ import { execFileSync } from "node:child_process";
 import { appendFileSync } from "node:fs";
 import { parseArguments } from "../interop/lib/cli.mjs";
 import { BINARY } from "./lib/installation.mjs";
-import { Pressing, spread } from "./lib/pressing.mjs";
+import { Pressing, histogram, spread } from "./lib/pressing.mjs";
 import { alone, several } from "./lib/site.mjs";
 
 const { options } = parseArguments(process.argv.slice(2), {
@@ -53,6 +53,8 @@ const figures = [
     `${runs} kills, ${tried} calls, ${late} of them began after a kill was acknowledged`,
     `µs p50/p99/max: in memory ${spread(readings.denied)}, committed ${spread(readings.committed)}`,
     ...(nodes === 1 ? [] : [`committed to contained ${spread(readings.contained)}`]),
+    `histogram of pressed to committed: ${histogram(readings.committed)}`,
+    `histogram of committed to contained: ${histogram(readings.contained)}`,
     `first refusal ${doors.join(", ")}`
 ].join("; ");
 console.log(`  seed ${seed}, ${nodes} node(s): ${figures}`);

@@ -308,3 +308,16 @@ export function spread(figures) {
     const at = part => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
     return sorted.length === 0 ? "none" : `${at(0.5)}/${at(0.99)}/${sorted.at(-1)}`;
 }
+
+/** Upper bounds of the classes of a histogram, in milliseconds. */
+const BOUNDS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
+
+/** How many of some figures in microseconds are within each bound and above the one before; empty classes are left out. */
+export function histogram(figures) {
+    const known = figures.filter(Number.isFinite);
+    const within = [...BOUNDS_MS, Infinity].map((bound, at, all) => [bound, known.filter(us => us <= bound * 1_000 && us > (all[at - 1] ?? -1) * 1_000).length]);
+    return within
+        .filter(([, count]) => count > 0)
+        .map(([bound, count]) => (bound === Infinity ? `more ${count}` : `≤ ${bound} ms ${count}`))
+        .join(", ");
+}

@@ -63,6 +63,11 @@ impl Peers {
         }
     }
 
+    /// Where the server is that was prepared; nowhere when it was not.
+    pub(super) fn postgres_url(&self) -> String {
+        self.postgres.as_ref().map(Server::url).unwrap_or_default()
+    }
+
     fn start_postgres(&mut self) -> Outcome<()> {
         let server = Server::start()?;
         process::capture(

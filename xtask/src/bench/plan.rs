@@ -30,7 +30,8 @@
 //! `BAILIWICK_SHARED`), `ours/NAME` (a binary of this workspace, release profile), `example/NAME` (an
 //! example of a crate of ours), `peer/NAME` (a peer that `peers` drives) or a program on the `PATH`.
 //! `{port}` is a free port, the same within a run; `{folder}` a fresh folder for its files; `{shared}`
-//! the folder of shared data; `{limits}` that of the floor programs; `{peers}` that of the peers.
+//! the folder of shared data; `{limits}` that of the floor programs; `{peers}` that of the peers; `{postgres}` the URL
+//! of the server of a run that needs `postgresql`.
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};

@@ -123,6 +123,7 @@ impl Programs {
             .map(|word| word.replace("{folder}", &folder.to_string_lossy()))
             .map(|word| word.replace("{shared}", &self.shared.to_string_lossy()))
             .map(|word| word.replace("{peers}", &self.peers.folder.to_string_lossy()))
+            .map(|word| word.replace("{postgres}", &self.peers.postgres_url()))
             .collect();
         let filled = self.with_limits(filled)?;
         let (program, arguments) = filled
