@@ -12,6 +12,7 @@
 
 #![warn(missing_docs)]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -102,11 +103,13 @@ pub async fn make(data: &Path, out: &Path) -> Result<Backup> {
         v: VERSION,
         parts: parts.collect::<Result<_>>()?,
     };
+    sync_folders(out, &paths)?;
     // Last: a folder without it is no backup.
     let mut file = create(&out.join(MANIFEST))?;
     file.write_all(&serde_json::to_vec(&manifest)?)
         .and_then(|()| file.sync_all())
         .context(MANIFEST)?;
+    sync_folders(out, &[])?;
     let size = |name: &str| {
         exported
             .iter()
@@ -140,6 +143,12 @@ pub fn put_back(from: &Path, data: &Path) -> Result<Backup> {
         }
         copy(&from.join(&part.path), &target)?;
     }
+    let paths: Vec<PathBuf> = manifest
+        .parts
+        .iter()
+        .map(|part| part.path.clone().into())
+        .collect();
+    sync_folders(data, &paths)?;
     let reports = bailiwick_evidence::verify_folder(data, None).context("logs")?;
     for report in &reports {
         if let Some(finding) = report.findings.first() {
@@ -251,9 +260,29 @@ fn walk(root: &Path, below: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
             .with_context(|| format!("cannot read `{}`", path.display()))?;
         if kind.is_dir() {
             walk(root, &path, out)?;
-        } else if kind.is_file() {
-            out.push(path);
+            continue;
         }
+        // What a link leads to is not copied, and without it the copy would not be whole.
+        ensure!(
+            kind.is_file(),
+            "`{}` is neither a file nor a folder: put the file itself there",
+            root.join(&path).display()
+        );
+        out.push(path);
+    }
+    Ok(())
+}
+
+/// Makes the names of files durable that were made below `root`, and the name of `root`.
+fn sync_folders(root: &Path, paths: &[PathBuf]) -> Result<()> {
+    let above = paths.iter().flat_map(|path| path.ancestors().skip(1));
+    let mut folders: BTreeSet<PathBuf> = above.map(|folder| root.join(folder)).collect();
+    folders.extend(root.parent().filter(|parent| parent.is_dir()).map(Path::to_owned));
+    folders.insert(root.to_owned());
+    for folder in folders {
+        File::open(&folder)
+            .and_then(|folder| folder.sync_all())
+            .with_context(|| format!("cannot flush `{}`", folder.display()))?;
     }
     Ok(())
 }

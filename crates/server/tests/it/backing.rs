@@ -42,6 +42,14 @@ async fn a_backup_made_under_load_is_put_back_whole_and_what_was_killed_since_st
     }
     assert!(!out.join("unseal.key").exists(), "the key is not in it");
     assert!(make(&data, &out).await.is_err(), "not over another");
+    let linked = data.join("keys/linked");
+    std::os::unix::fs::symlink(data.join("unseal.key"), &linked).unwrap();
+    let said = format!(
+        "{:#}",
+        make(&data, &bed.folder().join("linked")).await.unwrap_err()
+    );
+    assert!(said.contains("neither a file nor a folder"), "{said}");
+    fs::remove_file(&linked).unwrap();
     bed.kill("acme", "identity", &killed).await.ok();
     bed.stop().await;
 
