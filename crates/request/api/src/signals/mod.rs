@@ -131,12 +131,9 @@ fn take(deps: &Deps, living: Vec<Subscription>, head: u64) -> Vec<(Subscription,
         .collect();
     let admitted = turns.admit(wanted.keys(), head, now);
     let taken = admitted.into_iter().filter_map(|(id, next)| {
-        let running = Running {
-            turns: Arc::clone(&deps.signals.turns),
-            id: id.clone(),
-            next,
-        };
-        Some((wanted.remove(&id)?, running))
+        let subscription = wanted.remove(&id)?;
+        let turns = Arc::clone(&deps.signals.turns);
+        Some((subscription, Running { turns, id, next }))
     });
     taken.collect()
 }
