@@ -39,7 +39,7 @@ const UNCLOSED: &str = concat!(
     columns!(),
     " FROM kill_receipt WHERE tenant = $1 AND state <> 'closed' AND epoch > $2 ORDER BY epoch LIMIT $3"
 );
-const PENDING: &str = concat!(
+const UNSIGNED: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM kill_receipt WHERE tenant = $1 AND state <> 'closed' AND state = 'pending' AND scope = $2 ORDER BY epoch"
@@ -235,12 +235,12 @@ impl<S: Source> KillReceipts<'_, S> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn pending(&mut self, scope: &MarkScope) -> Result<Vec<KeptReceipt>, StoreError> {
+    pub async fn unsigned(&mut self, scope: &MarkScope) -> Result<Vec<KeptReceipt>, StoreError> {
         let view = self.0.view();
         let tenant = tenant_of(scope);
         view.require(&tenant)?;
         let key = args![tenant.as_str(), scope_text(scope)];
-        view.fetch(PENDING, key)
+        view.fetch(UNSIGNED, key)
             .await?
             .into_iter()
             .map(from_row)

@@ -333,12 +333,12 @@ async fn drills_come_when_they_are_due_however_often_a_node_is_started() {
     for half in 1..=4_u64 {
         bed.restart().await;
         // Its reconciler looks once before time goes on.
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        crate::pause(Duration::from_millis(2_500)).await;
         half_a_day(&bed).await;
         let wanted = half / 2;
         until("the drill that is due", || async { drills(&bed).await >= wanted }).await;
         // None comes that is not due.
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        crate::pause(Duration::from_millis(2_500)).await;
         assert_eq!(drills(&bed).await, wanted, "after {half} times twelve hours");
     }
 }

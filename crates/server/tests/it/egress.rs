@@ -195,7 +195,7 @@ async fn nothing_is_permitted_once_a_node_has_said_that_it_stopped() {
     );
     begun.write_all(head.as_bytes()).await.unwrap();
     // Read there before the signal comes.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    crate::pause(Duration::from_millis(300)).await;
     world.bed.stop().await;
     // Too late, whether the connection is still there to say so or not.
     let mut answer = Vec::new();

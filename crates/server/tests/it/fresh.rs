@@ -70,7 +70,7 @@ async fn a_node_that_stops_hears_the_store_as_long_as_calls_are_open() {
             until("the call to arrive", || async { desk.calls() == 1 }).await;
             bed.begin_stop();
             // Longer than a word is good for.
-            tokio::time::sleep(Duration::from_secs(4)).await;
+            crate::pause(Duration::from_secs(4)).await;
             desk.release();
         };
         let (answer, ()) = tokio::join!(open, ending);

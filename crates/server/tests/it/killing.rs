@@ -583,7 +583,7 @@ async fn a_family_that_grows_while_it_is_stopped_is_stopped_whole() {
         added(0).await;
         let adding = (1..40).map(added);
         let kill = async {
-            tokio::time::sleep(Duration::from_millis(2 * round)).await;
+            crate::pause(Duration::from_millis(2 * round)).await;
             bed.kill("acme", "agent", &label).await.ok();
         };
         tokio::join!(futures_util::future::join_all(adding), kill);

@@ -63,6 +63,15 @@ mod texts;
 mod tokens;
 mod witnessed;
 
+/// Where nothing tells that time went by, or that nothing happened in it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what does not happen has no event to wait for"
+)]
+pub(crate) async fn pause(span: std::time::Duration) {
+    tokio::time::sleep(span).await;
+}
+
 /// Tasks of the tests themselves.
 #[expect(
     clippy::disallowed_methods,

@@ -75,7 +75,7 @@ pub(crate) async fn sign(
 
 /// Whoever lifts a freeze withdraws the kills that it stands for, whatever is frozen there later.
 pub(crate) async fn withdraw(tx: &mut Tx, scope: &MarkScope) -> Result<(), CommandError> {
-    for kept in tx.kill_receipt().pending(scope).await? {
+    for kept in tx.kill_receipt().unsigned(scope).await? {
         let body = kept.body.clone();
         tx.kill_receipt()
             .advance("kill.withdraw", &kept, ReceiptState::Closed, body)
