@@ -16,9 +16,7 @@ use bailiwick_base::Digest;
 
 use crate::disk::Dir;
 use crate::error::JournalError;
-use crate::frame::{
-    FRAME_HEAD, FRAME_MAGIC, FRAME_MAX, Frame, FrameHead, SEGMENT_HEAD, SegmentHead, genesis,
-};
+use crate::frame::{FRAME_HEAD, FRAME_MAGIC, FRAME_MAX, Frame, FrameHead, SEGMENT_HEAD, SegmentHead};
 use crate::segment::{self, Window};
 
 const PAGE: usize = 4096;
@@ -34,7 +32,8 @@ pub(crate) struct Place {
     pub(crate) before: Digest,
 }
 
-/// Places of every so many entries, so that one entry can be found without reading the log from its start.
+/// Places of every so many entries in order, so that one entry can be found without reading the log from its start.
+/// Where the log begins is one of them.
 #[derive(Debug, Default)]
 pub(crate) struct Milestones(RwLock<Vec<Place>>);
 
@@ -44,27 +43,28 @@ pub(crate) const MILESTONE_EVERY: u64 = 256;
 impl Milestones {
     /// Notes the place in front of an entry, if it is the next milestone.
     pub(crate) fn pass(&self, place: Place) {
-        if place.next.is_multiple_of(MILESTONE_EVERY) {
-            let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            if places.len() as u64 == place.next / MILESTONE_EVERY {
-                places.push(place);
-            }
+        let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_next = match places.last() {
+            None => true,
+            Some(last) => place.next.is_multiple_of(MILESTONE_EVERY) && place.next > last.next,
+        };
+        if is_next {
+            places.push(place);
         }
+    }
+
+    /// The log begins at `start` from now on.
+    pub(crate) fn begin_at(&self, start: Place) {
+        let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|place| place.next > start.next);
+        places.insert(0, start);
     }
 
     /// The last place noted that is not behind the entry, however far before it.
     pub(crate) fn nearest(&self, index: u64) -> Option<Place> {
         let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = usize::try_from(index / MILESTONE_EVERY).unwrap_or(usize::MAX);
-        places.get(wanted).or_else(|| places.last()).copied()
-    }
-
-    /// The last place that is not behind the entry.
-    pub(crate) fn before(&self, index: u64) -> Option<Place> {
-        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        places
-            .get(usize::try_from(index / MILESTONE_EVERY).ok()?)
-            .copied()
+        let behind = places.partition_point(|place| place.next <= index);
+        places.get(behind.checked_sub(1)?).copied()
     }
 }
 
@@ -112,14 +112,8 @@ enum Header {
 }
 
 impl Cursor {
-    /// In front of the first entry; `None` while the log has no segment in use.
-    pub(crate) fn first(dir: &Dir, origin: &str, sums: Sums) -> Result<Option<Self>, JournalError> {
-        let start = Place {
-            ordinal: 0,
-            offset: SEGMENT_HEAD,
-            next: 0,
-            before: genesis(origin),
-        };
+    /// In front of the first entry, at `start`; `None` while the log has no segment in use.
+    pub(crate) fn first(dir: &Dir, start: Place, sums: Sums) -> Result<Option<Self>, JournalError> {
         let mut cursor = Self::at(dir, start, sums)?;
         match cursor.header()? {
             Header::Used(head) if fits(&head, &start) => Ok(Some(cursor)),

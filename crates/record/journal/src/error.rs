@@ -9,7 +9,7 @@ use bailiwick_audit::merkle::ProveError;
 use bailiwick_audit::note::NoteError;
 use bailiwick_audit::proof::ProofFileError;
 use bailiwick_audit::tile::{AppendError, ResumeError};
-use bailiwick_base::SealError;
+use bailiwick_base::{SealError, Time};
 
 /// The log cannot be opened, read, published or exported.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum JournalError {
         /// Why.
         #[source]
         source: AppendError,
+    },
+    /// The file that says where a pruned log begins is not the one that was written.
+    #[error("`{path}` does not say where this log begins: {reason}: put it back from the backup")]
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The stored checkpoint is not this log's, or not signed by its key.
     #[error("the checkpoint in `{path}` is not valid: restore it, or verify the log with its key")]
@@ -100,6 +108,20 @@ pub enum JournalError {
     /// A proof cannot be made.
     #[error("no proof can be made from the tiles")]
     Prove(#[source] ProveError),
+    /// The entry is gone: the log was pruned.
+    #[error(
+        "entry `{index}` is gone: the log begins with entry `{minimum}` since it was pruned at {at}, because `{reason}`"
+    )]
+    Pruned {
+        /// Index asked for.
+        index: u64,
+        /// First entry that is kept.
+        minimum: u64,
+        /// When it was pruned.
+        at: Time,
+        /// Why.
+        reason: String,
+    },
     /// A checkpoint could not be signed.
     #[error("no checkpoint could be issued")]
     Publish(#[source] IssueError),

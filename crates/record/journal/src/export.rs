@@ -7,9 +7,11 @@ use std::path::Path;
 use bailiwick_audit::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use bailiwick_audit::merkle::HASH_LEN;
 use bailiwick_audit::note::NoteVerifier;
-use bailiwick_audit::tile::{Entries, TileId, TileKind, TileSource, push_entry, tiles_between};
+use bailiwick_audit::tile::{Entries, TileId, TileKind, TileSource, push_entry, tiles_kept};
 use bailiwick_base::{SealError, Sealer, TenantId};
 
+use crate::base;
+use crate::disk::Dir;
 use crate::error::JournalError;
 use crate::folder::{CHECKPOINT, TileFolder};
 use crate::json::Writer;
@@ -41,7 +43,7 @@ pub struct Exported {
 /// `{"index":…,"leaf":"<canonical leaf>","payload":<payload>}` in canonical form.
 pub const OPENINGS: &str = "openings.jsonl";
 
-/// Copies the log in `dir` under its present checkpoint to the new folder `to`: every tile of that size, the
+/// Copies the log in `dir` under its present checkpoint to the new folder `to`: every tile of that size that is kept, the
 /// checkpoint last, and the payloads that `openings` allows. Works beside a running log.
 ///
 /// # Errors
@@ -70,7 +72,12 @@ pub fn export(
         openings: 0,
         erased: 0,
     };
-    copy_tiles(dir, to, &mut exported)?;
+    let base = base::read_base(dir, origin)?;
+    if let Some(kept) = &base {
+        base::write(&Dir::of_machine(to), kept)?;
+    }
+    let minimum = base.map_or(0, |kept| kept.base.minimum);
+    copy_tiles(dir, to, minimum, &mut exported)?;
     if let Some(openings) = openings {
         write_openings(dir, origin, to, openings, &mut exported)?;
     }
@@ -79,9 +86,9 @@ pub fn export(
     Ok(exported)
 }
 
-fn copy_tiles(dir: &Path, to: &Path, exported: &mut Exported) -> Result<(), JournalError> {
+fn copy_tiles(dir: &Path, to: &Path, minimum: u64, exported: &mut Exported) -> Result<(), JournalError> {
     let from = TileFolder::new(dir);
-    for tile in tiles_between(0, exported.checkpoint.size) {
+    for tile in tiles_kept(minimum, exported.checkpoint.size) {
         let path = tile.path();
         let read = |path: &str| {
             from.read(path)

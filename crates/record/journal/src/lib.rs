@@ -16,6 +16,7 @@
 //! | [`StateTiles`] | the same tiles and checkpoints for the state log, fed by the store |
 //! | [`KillJournal`] | the prewritten file that makes a kill survive a crash |
 //! | [`LogReader`], [`export`] | entries back out of the segments; the log as an auditor gets it |
+//! | [`Base`], [`Plan`] | where a pruned log begins, and what pruning it would remove |
 //!
 //! # Invariants
 //!
@@ -29,6 +30,8 @@
 //!    opened again.
 //! 5. **Entry, tile, checkpoint.** A checkpoint is shown only when its tiles and the entries under them are
 //!    durable.
+//! 6. **Nothing is removed that its base does not stand for.** A base is durable before the first file goes, and
+//!    every checkpoint that is shown still comes out of what is left.
 //!
 //! # What it does not know
 //!
@@ -36,6 +39,7 @@
 
 #![warn(missing_docs)]
 
+mod base;
 mod cursor;
 mod disk;
 mod error;
@@ -46,6 +50,7 @@ mod json;
 mod kill;
 mod log;
 pub mod payload;
+mod prune;
 mod publish;
 mod queue;
 mod reader;
@@ -56,12 +61,14 @@ mod state;
 mod stepped;
 mod write;
 
+pub use base::{BASE, Base, KeptBase, read_base};
 pub use disk::{Disk, DiskFile, Open, OsDisk};
 pub use error::{JournalError, NotAppended};
 pub use export::{Exported, OPENINGS, Openings, export};
 pub use folder::{TileFolder, WITNESSED};
 pub use kill::{KillEntry, KillJournal, KillJournalError, KillMark, Slot};
 pub use log::{Appending, DecisionLog, Deps, INSTALLATION_REF, LogConfig, NoteKey, PAYLOAD_MAX, Record};
+pub use prune::{Plan, Why};
 pub use reader::{LogEntry, LogReader, Passed};
 pub use replay::{Cut, Recovery};
 pub use seat::seat;

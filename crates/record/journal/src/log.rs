@@ -4,7 +4,7 @@ use std::fs::TryLockError;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use bailiwick_base::{Clock, Digest, Epoch, NodeName, SealContext, Sealer, StateP
 use bailiwick_keys::LogSigner;
 use tokio::sync::oneshot;
 
+use crate::base::{self, KeptBase};
 use crate::cursor::{Cursor, Milestones, Sums};
 use crate::disk::{Dir, Disk, DiskFile, Open};
 use crate::error::{JournalError, NotAppended};
@@ -201,13 +202,18 @@ pub struct Record {
 
 /// The decision log. Dropping it writes what waits, publishes it, and ends its threads.
 pub struct DecisionLog {
-    dir: Dir,
+    pub(crate) dir: Dir,
+    pub(crate) origin: String,
+    /// Where it begins, once it was pruned.
+    pub(crate) base: Mutex<Option<Arc<KeptBase>>>,
+    /// Held by whoever prunes it.
+    pub(crate) pruning: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     sealer: Arc<dyn Sealer>,
     queue: Arc<Queue>,
     progress: Arc<Progress>,
     proofs: Arc<Proofs>,
-    milestones: Arc<Milestones>,
+    pub(crate) milestones: Arc<Milestones>,
     threads: Vec<JoinHandle<()>>,
     queue_records_max: usize,
     /// Held as long as the log is open.
@@ -250,9 +256,12 @@ impl DecisionLog {
             .map_err(JournalError::file("creating", &dir.path))?;
         let lock = lock(&dir)?;
         require_checkpoint_with_segments(&dir)?;
-        let tiles = Tiles::open(&dir, &origin, deps.key)?;
+        let kept = base::read(&dir, origin.as_str())?;
+        let begins = kept.as_ref().map(|kept| &kept.base);
+        let tiles = Tiles::open(&dir, &origin, deps.key, begins)?;
         let checkpoint = tiles.checkpoint();
-        let replayed = replay(&dir, origin.as_str(), config.first_segment_bytes, &checkpoint)?;
+        let bytes = config.first_segment_bytes;
+        let replayed = replay(&dir, origin.as_str(), bytes, &checkpoint, begins)?;
         let recovery = replayed.recovery.clone();
         let queue = Arc::new(Queue::new(config.queue_records_max, config.queue_bytes_max));
         let progress = Arc::new(Progress::new(
@@ -287,6 +296,9 @@ impl DecisionLog {
         .map_err(JournalError::file("reading", &dir.path))?;
         let log = Self {
             dir,
+            origin: origin.to_string(),
+            base: Mutex::new(kept.map(Arc::new)),
+            pruning: tokio::sync::Mutex::default(),
             clock: deps.clock,
             sealer: deps.sealer,
             queue,
@@ -430,39 +442,43 @@ impl DecisionLog {
     /// Proof that entry `index` is under the checkpoint that is shown, with the entry's hash.
     ///
     /// # Errors
-    /// [`JournalError::NotIntegrated`], [`JournalError::Prove`].
+    /// [`JournalError::NotIntegrated`], [`JournalError::Pruned`], [`JournalError::Prove`].
     pub fn prove_inclusion(
         &self,
         index: u64,
     ) -> Result<(LeafHash, InclusionProof, Arc<SignedCheckpoint>), JournalError> {
+        self.require_kept(index)?;
         self.proofs.prove_inclusion(index)
     }
 
     /// Proof that the checkpoint that is shown extends the log's first `old` entries.
     ///
     /// # Errors
-    /// [`JournalError::Prove`].
+    /// [`JournalError::Prove`]; [`JournalError::Pruned`] where the hashes for it are gone.
     pub fn prove_consistency(
         &self,
         old: u64,
     ) -> Result<(ConsistencyProof, Arc<SignedCheckpoint>), JournalError> {
-        self.proofs.prove_consistency(old)
+        let proof = self.proofs.prove_consistency(old);
+        proof.map_err(|error| self.require_kept(old).err().unwrap_or(error))
     }
 
     /// The `.tlog-proof` file of entry `index`, with the leaf in it.
     ///
     /// # Errors
-    /// [`JournalError::NotIntegrated`], [`JournalError::Prove`].
+    /// [`JournalError::NotIntegrated`], [`JournalError::Pruned`], [`JournalError::Prove`].
     pub fn prove(&self, index: u64) -> Result<ProofFile, JournalError> {
+        self.require_kept(index)?;
         self.proofs.prove(index)
     }
 
     /// Entry `index` as it is stored, `None` when it is not durable yet. Reads at most 256 entries.
     ///
     /// # Errors
-    /// [`JournalError::File`], [`JournalError::Damaged`].
+    /// [`JournalError::File`], [`JournalError::Damaged`], [`JournalError::Pruned`].
     pub fn entry(&self, index: u64) -> Result<Option<LogEntry>, JournalError> {
-        let Some(place) = self.milestones.before(index).filter(|_| index < self.size()) else {
+        self.require_kept(index)?;
+        let Some(place) = self.milestones.nearest(index).filter(|_| index < self.size()) else {
             return Ok(None);
         };
         let mut cursor = Cursor::at(&self.dir, place, Sums::Verify)?;
@@ -479,7 +495,7 @@ impl DecisionLog {
     /// # Errors
     /// As [`DecisionLog::entry`].
     pub fn last_at(&self) -> Result<Option<Time>, JournalError> {
-        let last = self.size().checked_sub(1);
+        let last = self.size().checked_sub(1).filter(|last| *last >= self.minimum());
         let entry = last.map(|last| self.entry(last)).transpose()?.flatten();
         let at = entry.map(|entry| entry.leaf().map(|leaf| leaf.at)).transpose()?;
         Ok(at.map(|at| Time::from_micros(i64::try_from(at).unwrap_or(i64::MAX))))
@@ -497,9 +513,10 @@ impl DecisionLog {
         mut each: impl FnMut(&LogEntry) -> Result<(), E>,
     ) -> Result<bool, E> {
         let size = self.size();
-        let floor = size.saturating_sub(entries_max);
+        let minimum = self.minimum();
+        let floor = size.saturating_sub(entries_max).max(minimum);
         let since = u64::try_from(since.micros()).unwrap_or(0);
-        let (mut from, mut reached) = (size, size == 0);
+        let (mut from, mut reached) = (size, size == minimum);
         while !reached && from > floor {
             from = from.saturating_sub(RECALL_STEP).max(floor);
             reached = match self.entry(from)? {
@@ -507,7 +524,7 @@ impl DecisionLog {
                 None => false,
             };
         }
-        let Some(place) = self.milestones.before(from).filter(|_| size > 0) else {
+        let Some(place) = self.milestones.nearest(from).filter(|_| size > 0) else {
             return Ok(!reached);
         };
         let mut cursor = Cursor::at(&self.dir, place, Sums::Verify)?;

@@ -18,6 +18,7 @@ use bailiwick_audit::tile::{
     tiles_between,
 };
 
+use crate::base::Base;
 use crate::cursor::{Cursor, Place, Sums};
 use crate::disk::Dir;
 use crate::error::JournalError;
@@ -43,7 +44,12 @@ pub(crate) struct Tiles {
 
 impl Tiles {
     /// Opens the tiles in `dir`. A new folder gets its first checkpoint, of size 0, before anything else.
-    pub(crate) fn open(dir: &Dir, origin: &Origin, key: NoteKey) -> Result<Self, JournalError> {
+    pub(crate) fn open(
+        dir: &Dir,
+        origin: &Origin,
+        key: NoteKey,
+        base: Option<&Base>,
+    ) -> Result<Self, JournalError> {
         dir.make(Path::new(CHECKPOINT))
             .map_err(JournalError::file("creating", &dir.path))?;
         let folder = FolderWriter::new(dir);
@@ -54,7 +60,7 @@ impl Tiles {
             Err(error) => return Err(JournalError::file("reading", &path)(error)),
         };
         let (writer, issuer, signed) = match stored {
-            Some(bytes) => resume(dir, &path, &bytes, origin, &key)?,
+            Some(bytes) => resume(dir, (&path, &bytes), origin, &key, base)?,
             None => begin(dir, &path, origin, &key, &folder)?,
         };
         let proofs = Arc::new(Proofs::new(dir, signed));
@@ -120,10 +126,10 @@ type Opened = (TileWriter, CheckpointIssuer, SignedCheckpoint);
 
 fn resume(
     dir: &Dir,
-    path: &Path,
-    bytes: &[u8],
+    (path, bytes): (&Path, &[u8]),
     origin: &Origin,
     key: &NoteKey,
+    base: Option<&Base>,
 ) -> Result<Opened, JournalError> {
     let signed =
         SignedCheckpoint::verify(bytes, origin, std::slice::from_ref(&key.verifier)).map_err(|source| {
@@ -135,16 +141,17 @@ fn resume(
     let Checkpoint { size, root, .. } = *signed.checkpoint();
     let folder = TileFolder::of(dir);
     let writer = TileWriter::resume(&folder, size, root).map_err(|source| JournalError::Resume {
-        path: damaged(&folder, signed.checkpoint()),
+        path: damaged(&folder, signed.checkpoint(), base),
         source,
     })?;
-    require_lengths(dir, size)?;
+    require_lengths(dir, base.map_or(0, |base| base.minimum), size)?;
     Ok((writer, CheckpointIssuer::resume(&signed), signed))
 }
 
 /// The file that keeps a log closed, found by looking at all of it.
-fn damaged(folder: &TileFolder, checkpoint: &Checkpoint) -> PathBuf {
-    let found = Fsck::new(folder, checkpoint.clone(), Content::Opaque).run();
+fn damaged(folder: &TileFolder, checkpoint: &Checkpoint, base: Option<&Base>) -> PathBuf {
+    let fsck = Fsck::new(folder, checkpoint.clone(), Content::Opaque);
+    let found = fsck.with_base(base.map(Base::to_fsck).unwrap_or_default()).run();
     let file = found.ok().and_then(|report| {
         let mut files = report.findings.iter().filter_map(|f| f.file(checkpoint.size));
         files.next()
@@ -154,8 +161,8 @@ fn damaged(folder: &TileFolder, checkpoint: &Checkpoint) -> PathBuf {
 
 /// Whether the newest tiles are there and as long as they have to be. What is in them is looked at where they are used:
 /// no proof is handed out that does not lead to the checkpoint.
-fn require_lengths(dir: &Dir, size: u64) -> Result<(), JournalError> {
-    for tile in tiles_between(size.saturating_sub(LOOKED_AT_MAX), size) {
+fn require_lengths(dir: &Dir, minimum: u64, size: u64) -> Result<(), JournalError> {
+    for tile in tiles_between(size.saturating_sub(LOOKED_AT_MAX).max(minimum), size) {
         let path = dir.path.join(tile.path());
         // Beside a tile that is full by now its partial form may be gone.
         let found = dir

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bailiwick_audit::entry::Leaf;
 use bailiwick_base::{Sealer, TenantId};
 
-use crate::cursor::{Cursor, Milestones, Sums};
+use crate::base;
+use crate::cursor::{Cursor, Milestones, Place, Sums};
 use crate::disk::Dir;
 use crate::error::JournalError;
 use crate::frame::Frame;
@@ -21,7 +22,7 @@ const LOOKS: u32 = 4;
 #[derive(Debug, Default)]
 pub struct Passed(Milestones);
 
-/// Reads a log's entries from the first one, verifying every frame. Also reads a log that is being written,
+/// Reads a log's entries from the first one that is kept, verifying every frame. Also reads a log that is being written,
 /// up to what is there.
 #[derive(Debug)]
 pub struct LogReader {
@@ -43,30 +44,36 @@ pub struct LogEntry {
 }
 
 impl LogReader {
-    /// In front of the first entry of the log of `origin` in `dir`.
+    /// In front of the first entry that is kept of the log of `origin` in `dir`.
     ///
     /// # Errors
     /// [`JournalError`] when the first segment cannot be read.
     pub fn open(dir: &Path, origin: &str) -> Result<Self, JournalError> {
         let dir = Dir::of_machine(dir);
         Ok(Self {
-            cursor: Cursor::first(&dir, origin, Sums::Verify)?,
+            cursor: Cursor::first(&dir, base::start(&dir, origin)?, Sums::Verify)?,
             dir,
             cut: None,
             passed: None,
         })
     }
 
-    /// In front of entry `index`, or behind the last one when there are fewer. Begins at the nearest place that
+    /// In front of entry `index`, or of the first one that is kept, or behind the last one. Begins at the nearest place that
     /// was `passed` before, and notes those it passes.
     ///
     /// # Errors
     /// As [`LogReader::open`] and [`LogReader::next_entry`].
     pub fn seek(dir: &Path, origin: &str, passed: &Arc<Passed>, index: u64) -> Result<Self, JournalError> {
         let dir = Dir::of_machine(dir);
-        let cursor = match passed.0.nearest(index) {
+        let start = base::start(&dir, origin)?;
+        // A place that was passed may be gone meanwhile.
+        let cursor = match passed
+            .0
+            .nearest(index)
+            .filter(|place| place.ordinal >= start.ordinal)
+        {
             Some(place) => Some(Cursor::at(&dir, place, Sums::Verify)?),
-            None => Cursor::first(&dir, origin, Sums::Verify)?,
+            None => Cursor::first(&dir, start, Sums::Verify)?,
         };
         let mut reader = Self {
             dir,
@@ -99,10 +106,7 @@ impl LogReader {
             return Ok(page);
         }
         let mut reader = Self::seek(dir, origin, passed, range.start)?;
-        for _ in range {
-            if bytes >= bytes_max {
-                break;
-            }
+        while bytes < bytes_max && reader.place().is_some_and(|place| place.next < range.end) {
             let Some(entry) = reader.next_entry()? else {
                 break;
             };
@@ -132,6 +136,10 @@ impl LogReader {
         };
         let frame = cursor.frame()?;
         Ok(frame.map(|(frame, _)| LogEntry::from_frame(&frame)))
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.cursor.as_ref().map(Cursor::place)
     }
 
     /// Goes to the next frame; `false` behind the last whole one.

@@ -7,13 +7,13 @@ use std::sync::atomic::AtomicBool;
 
 use bailiwick_audit::checkpoint::Checkpoint;
 use bailiwick_audit::entry::Leaf;
-use bailiwick_audit::merkle::Frontier;
 use bailiwick_base::Digest;
 
+use crate::base::{self, Base};
 use crate::cursor::{Cursor, Milestones, Place, Sums, Tail};
 use crate::disk::{Dir, DiskFile};
 use crate::error::JournalError;
-use crate::frame::{SEGMENT_HEAD, SegmentHead, genesis};
+use crate::frame::SegmentHead;
 use crate::segment;
 
 /// What was found when the log was opened.
@@ -63,19 +63,28 @@ pub(crate) fn replay(
     origin: &str,
     first_bytes: u64,
     checkpoint: &Checkpoint,
+    base: Option<&Base>,
 ) -> Result<Replayed, JournalError> {
+    let start = base::place_of(base, origin);
     let folder = dir.path.join(segment::FOLDER);
     Dir::new(Arc::clone(&dir.disk), &folder)
-        .make(&segment::path(&dir.path, 0))
+        .make(&segment::path(&dir.path, start.ordinal))
         .map_err(JournalError::file("creating", &folder))?;
-    let ordinals = segment::list(dir)?;
-    for (expected, found) in (0..).zip(&ordinals) {
-        if expected != *found {
+    let mut ordinals = segment::list(dir)?;
+    // Those in front of the base are gone, or about to go.
+    ordinals.retain(|ordinal| *ordinal >= start.ordinal);
+    let is_pruned = start.ordinal > 0;
+    let found = ordinals
+        .iter()
+        .copied()
+        .chain((is_pruned && ordinals.is_empty()).then_some(u64::MAX));
+    for (expected, found) in (start.ordinal..).zip(found) {
+        if expected != found {
             let path = segment::path(&dir.path, expected);
             return Err(JournalError::Damaged {
                 path,
                 offset: 0,
-                index: 0,
+                index: start.next,
                 reason: "the segment is missing",
             });
         }
@@ -84,11 +93,12 @@ pub(crate) fn replay(
         segment::prepare(dir, 0, first_bytes, &AtomicBool::new(true))
             .map_err(JournalError::file("preparing", &segment::path(&dir.path, 0)))?;
     }
-    let Some(mut cursor) = Cursor::first(dir, origin, Sums::Verify)? else {
-        return begin(dir, origin, checkpoint);
+    let Some(mut cursor) = Cursor::first(dir, start, Sums::Verify)? else {
+        return begin(dir, start, checkpoint);
     };
     let milestones = Arc::new(Milestones::default());
-    let (unpublished, tenant_seqs) = read_all(&mut cursor, checkpoint, &milestones)?;
+    milestones.begin_at(start);
+    let (unpublished, tenant_seqs) = read_all(&mut cursor, checkpoint, &milestones, base)?;
     let Some(tail) = cursor.tail() else {
         return Err(cursor.damaged(cursor.place().offset, "the log has no end"));
     };
@@ -103,7 +113,7 @@ pub(crate) fn replay(
         .transpose()?;
     let recovery = Recovery {
         entries: tail.place.next,
-        segments: tail.place.ordinal + 1,
+        segments: tail.place.ordinal + 1 - start.ordinal,
         integrated: checkpoint.size,
         cut,
     };
@@ -119,8 +129,8 @@ pub(crate) fn replay(
 }
 
 /// Puts the first segment into use.
-fn begin(dir: &Dir, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, JournalError> {
-    let path = segment::path(&dir.path, 0);
+fn begin(dir: &Dir, start: Place, checkpoint: &Checkpoint) -> Result<Replayed, JournalError> {
+    let path = segment::path(&dir.path, start.ordinal);
     if checkpoint.size > 0 {
         return Err(JournalError::Damaged {
             path,
@@ -130,14 +140,10 @@ fn begin(dir: &Dir, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, J
         });
     }
     let file = segment::open(dir, 0)?;
-    let before = genesis(origin);
-    start_segment(&*file, 0, 0, before).map_err(JournalError::file("writing", &path))?;
-    let tail = Place {
-        ordinal: 0,
-        offset: SEGMENT_HEAD,
-        next: 0,
-        before,
-    };
+    start_segment(&*file, 0, 0, start.before).map_err(JournalError::file("writing", &path))?;
+    let milestones = Milestones::default();
+    milestones.begin_at(start);
+    let tail = start;
     let recovery = Recovery {
         entries: 0,
         segments: 1,
@@ -150,7 +156,7 @@ fn begin(dir: &Dir, origin: &str, checkpoint: &Checkpoint) -> Result<Replayed, J
         spare: None,
         unpublished: tail,
         tenant_seqs: BTreeMap::new(),
-        milestones: Arc::default(),
+        milestones: Arc::new(milestones),
         recovery,
     })
 }
@@ -186,10 +192,17 @@ fn read_all(
     cursor: &mut Cursor,
     checkpoint: &Checkpoint,
     milestones: &Milestones,
+    base: Option<&Base>,
 ) -> Result<(Place, TenantSeqs), JournalError> {
-    let mut tree = Frontier::new();
-    let mut seqs = TenantSeqs::new();
+    let mut tree = base.and_then(Base::frontier).unwrap_or_default();
+    let tenants = base.into_iter().flat_map(|base| &base.tenants);
+    let mut seqs: TenantSeqs = tenants
+        .map(|(tenant, last)| (tenant.as_str().into(), *last))
+        .collect();
     let mut unpublished = cursor.place();
+    if checkpoint.size < tree.size() {
+        return Err(cursor.damaged(0, "the checkpoint is older than what was pruned"));
+    }
     loop {
         if tree.size() == checkpoint.size {
             unpublished = cursor.place();

@@ -30,7 +30,7 @@ impl StateTiles {
             found: bailiwick_base::limits::shown(origin),
             expected: "1 to 255 bytes without spaces or `+`",
         })?;
-        let tiles = Tiles::open(&Dir::new(disk, dir), &origin, key)?;
+        let tiles = Tiles::open(&Dir::new(disk, dir), &origin, key, None)?;
         let proofs = tiles.proofs();
         Ok(Self {
             tiles: Mutex::new(tiles),

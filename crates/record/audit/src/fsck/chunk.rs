@@ -39,6 +39,17 @@ pub(super) enum Top {
 pub(super) struct Node {
     pub(super) computed: Hash,
     pub(super) file: Option<Hash>,
+    /// Its entries were pruned: the tile above says what it is.
+    pub(super) is_pruned: bool,
+}
+
+impl Node {
+    /// A node whose entries were pruned.
+    pub(super) const PRUNED: Self = Self {
+        computed: [0; 32],
+        file: None,
+        is_pruned: true,
+    };
 }
 
 /// The hashes of a partial tile, as computed and as the file has them.
@@ -68,7 +79,7 @@ impl Row {
 impl ChunkReport {
     /// Whether not one entry of the chunk was there.
     pub(super) fn is_absent(&self) -> bool {
-        self.entries == 0
+        self.entries == 0 && !matches!(self.top, Top::Full(Node { is_pruned: true, .. }))
     }
 }
 
@@ -82,6 +93,15 @@ struct Bundle {
 
 pub(super) fn scan<S: TileSource>(fsck: &Fsck<'_, S>, chunk: u64) -> Result<ChunkReport, TileReadError> {
     let size = fsck.checkpoint.size;
+    if chunk < fsck.base.minimum / super::CHUNK_ENTRIES {
+        return Ok(ChunkReport {
+            chunk,
+            entries: 0,
+            findings: Findings::default(),
+            run: None,
+            top: Top::Full(Node::PRUNED),
+        });
+    }
     let run = match fsck.content {
         Content::Leaves(order) => Some(Run::new(order)),
         Content::Opaque => None,
@@ -103,6 +123,10 @@ pub(super) fn scan<S: TileSource>(fsck: &Fsck<'_, S>, chunk: u64) -> Result<Chun
         let parent = parents
             .as_deref()
             .and_then(|row| row.get(usize::from(slot)).copied());
+        if bundle < fsck.base.minimum / u64::from(TILE_WIDTH) {
+            roots.push(parent.unwrap_or_default());
+            continue;
+        }
         roots.push(scanner.full_bundle(bundle, parent, (chunk, slot))?);
     }
     let top = if width == TILE_WIDTH {
@@ -110,6 +134,7 @@ pub(super) fn scan<S: TileSource>(fsck: &Fsck<'_, S>, chunk: u64) -> Result<Chun
         Top::Full(Node {
             computed,
             file: parents.as_deref().and_then(full_tile_root),
+            is_pruned: false,
         })
     } else {
         let (level_0, last_bundle) = scanner.last_bundle(partial_width(size, 0))?;
@@ -279,7 +304,9 @@ impl<S: TileSource> Scanner<'_, '_, S> {
             let Some(id) = TileId::new(TileKind::Entries, beside, width) else {
                 continue;
             };
-            if beside > self.fsck.checkpoint.size / u64::from(TILE_WIDTH) {
+            if beside > self.fsck.checkpoint.size / u64::from(TILE_WIDTH)
+                || id.is_below(self.fsck.base.minimum)
+            {
                 continue;
             }
             if let Some((bytes, _)) = self.fsck.reader().read(id)? {
@@ -322,7 +349,10 @@ impl<S: TileSource> Scanner<'_, '_, S> {
                 break;
             };
             bundle.hashes.push(leaf_hash(entry).0);
-            if let Some(run) = &mut self.run {
+            // The bundle in which the log begins also has leaves in front of it.
+            if position >= self.fsck.base.minimum
+                && let Some(run) = &mut self.run
+            {
                 match RawLeaf::scan(entry) {
                     Ok(leaf) => run.observe(position, &leaf, &mut self.findings),
                     Err(error) => {

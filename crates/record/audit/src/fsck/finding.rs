@@ -21,6 +21,8 @@ pub struct Finding {
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FindingKind {
+    /// What stands for the entries that were pruned is not what the tree has there.
+    BaseMismatch,
     /// The entry bundle of these entries is missing.
     BundleMissing,
     /// The checkpoint is malformed, of another log or not signed by its key.
@@ -137,7 +139,7 @@ impl Finding {
             | FindingKind::CheckpointMissing
             | FindingKind::CheckpointRewritten { .. }
             | FindingKind::CheckpointRolledBack { .. } => return Some("checkpoint".to_owned()),
-            FindingKind::RootMismatch => return None,
+            FindingKind::BaseMismatch | FindingKind::RootMismatch => return None,
             FindingKind::TileHashChanged { level, tile, .. }
             | FindingKind::TileLength { level, tile, .. }
             | FindingKind::TileMissing { level, tile } => (TileKind::Hashes(*level), *level, *tile),
@@ -161,6 +163,9 @@ impl fmt::Display for Finding {
             _ => write!(out, "entries {start} to {}: ", end - 1)?,
         }
         match &self.kind {
+            FindingKind::BaseMismatch => {
+                out.write_str("pruned, and what stands for them is not what the tree has there")
+            }
             FindingKind::BundleMissing => out.write_str("the entry bundle is missing"),
             FindingKind::CheckpointInvalid { error } => write!(out, "checkpoint: {error}"),
             FindingKind::CheckpointMissing => out.write_str("there is no checkpoint"),

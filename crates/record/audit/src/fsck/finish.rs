@@ -8,7 +8,7 @@ use super::chunk::{ChunkReport, LastBundle, Node, Row, Top, read_tile};
 use super::finding::{Finding, FindingKind, Findings};
 use super::sequence::Joined;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::merkle::{EMPTY_ROOT, Hash, TreeSize, fold_peaks, root_at};
+use crate::merkle::{EMPTY_ROOT, Frontier, Hash, TreeSize, fold_peaks, root_at};
 use crate::tile::{LEVELS, Prover, TILE_WIDTH, TileReadError, TileSource, full_tile_root, tile_peaks};
 
 /// What a check came to.
@@ -22,6 +22,8 @@ pub struct FsckReport {
     pub findings: Vec<Finding>,
     /// Number of findings above [`super::FINDINGS_MAX`] that are not listed.
     pub dropped: u64,
+    /// Number of known checkpoints in front of the base that can no longer be compared.
+    pub skipped: u64,
 }
 
 impl FsckReport {
@@ -37,6 +39,7 @@ impl FsckReport {
             entries: 0,
             findings: vec![finding],
             dropped: 0,
+            skipped: 0,
         }
     }
 }
@@ -46,7 +49,7 @@ pub(super) fn finish<S: TileSource>(
     chunks: Vec<ChunkReport>,
 ) -> Result<FsckReport, TileReadError> {
     let mut findings = Findings::default();
-    let mut joined = Joined::default();
+    let mut joined = Joined::behind(&fsck.base);
     let mut nodes = Vec::new();
     let mut rows = vec![Row::empty(), Row::empty()];
     let mut last_bundle = LastBundle::default();
@@ -88,13 +91,15 @@ pub(super) fn finish<S: TileSource>(
         nodes = climb(fsck, level, nodes, &mut rows, &mut findings)?;
     }
     judge_root(fsck, &rows, last_bundle, &mut findings);
-    judge_known(fsck, &mut findings);
+    let skipped = judge_known(fsck, &mut findings);
+    judge_base(fsck, &mut findings);
     let Findings { list, dropped } = findings;
     Ok(FsckReport {
         size: fsck.checkpoint.size,
         entries,
         findings: tidy(list),
         dropped,
+        skipped,
     })
 }
 
@@ -116,6 +121,10 @@ fn climb<S: TileSource>(
     let width = usize::from(TILE_WIDTH);
     let mut edge = Row::empty();
     for (tile, group) in (0_u64..).zip(nodes.chunks(width)) {
+        if group.len() == width && group.iter().all(|node| node.is_pruned) {
+            above.push(Node::PRUNED);
+            continue;
+        }
         let file = read_tile(
             fsck,
             level,
@@ -129,6 +138,7 @@ fn climb<S: TileSource>(
                 .as_ref()
                 .and_then(|file| file.get(usize::from(slot)).copied());
             computed.push(match in_file {
+                Some(hash) if node.is_pruned => hash,
                 Some(hash) if hash == node.computed || Some(hash) == node.file => hash,
                 Some(_) => {
                     let start = tile.saturating_mul(TILE_WIDTH.into()).saturating_add(slot.into());
@@ -147,6 +157,7 @@ fn climb<S: TileSource>(
             Some(root) => above.push(Node {
                 computed: root,
                 file: file.as_deref().and_then(full_tile_root),
+                is_pruned: false,
             }),
             None => edge = Row { computed, file },
         }
@@ -196,9 +207,27 @@ fn judge_root<S: TileSource>(fsck: &Fsck<'_, S>, rows: &[Row], last: LastBundle,
     }
 }
 
-/// Does the log extend what was seen of it elsewhere?
-fn judge_known<S: TileSource>(fsck: &Fsck<'_, S>, findings: &mut Findings) {
+/// Does the base stand for the entries that the tree has in front of it?
+fn judge_base<S: TileSource>(fsck: &Fsck<'_, S>, findings: &mut Findings) {
+    let (Checkpoint { size, root, .. }, base) = (&fsck.checkpoint, &fsck.base);
+    if base.minimum == 0 {
+        return;
+    }
+    let known = Frontier::from_peaks(base.minimum, base.peaks.clone()).ok();
+    let there =
+        Prover::new(fsck.source, *size, *root, 16).and_then(|mut prover| root_at(&mut prover, base.minimum));
+    if known.map(|known| known.root()) != there.ok() {
+        findings.push(Finding {
+            entries: 0..base.minimum,
+            kind: FindingKind::BaseMismatch,
+        });
+    }
+}
+
+/// Does the log extend what was seen of it elsewhere? Gives the number of those for which the hashes were pruned.
+fn judge_known<S: TileSource>(fsck: &Fsck<'_, S>, findings: &mut Findings) -> u64 {
     let Checkpoint { size, root, .. } = &fsck.checkpoint;
+    let mut skipped = 0;
     for known in &fsck.known {
         let seen = known.size;
         if known.origin != fsck.checkpoint.origin {
@@ -218,7 +247,9 @@ fn judge_known<S: TileSource>(fsck: &Fsck<'_, S>, findings: &mut Findings) {
         } else {
             let root_seen =
                 Prover::new(fsck.source, *size, *root, 16).and_then(|mut prover| root_at(&mut prover, seen));
-            if root_seen.ok() != Some(known.root) {
+            if root_seen.is_err() && seen < fsck.base.minimum {
+                skipped += 1;
+            } else if root_seen.ok() != Some(known.root) {
                 findings.push(Finding {
                     entries: 0..seen,
                     kind: FindingKind::CheckpointRewritten { seen },
@@ -226,6 +257,7 @@ fn judge_known<S: TileSource>(fsck: &Fsck<'_, S>, findings: &mut Findings) {
             }
         }
     }
+    skipped
 }
 
 /// Joins findings that are one: two entries found in each other's place in

@@ -8,7 +8,7 @@
 //! What is verified: the checkpoint's signature ([`fsck_log`]); each entry
 //! against its hash in the level-0 tile; each tile against the tile above; the
 //! top against the signed root; and, for logs of [`Leaf`]s, the canonical form
-//! of each leaf, `tenant_seq` without gaps from 1 per `tenant_ref`, and the
+//! of each leaf, `tenant_seq` without gaps per `tenant_ref`, from 1 or from its [`Base`] on, and the
 //! order of `at`, `epoch` and `state_pos` where the log promises one.
 //!
 //! Where an entry and its tile disagree, the tile above decides which of the
@@ -26,8 +26,10 @@ pub use chunk::ChunkReport;
 pub use finding::{Finding, FindingKind};
 pub use finish::FsckReport;
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint};
-use crate::merkle::TreeSize;
+use crate::merkle::{Hash, TreeSize};
 use crate::note::{Note, NoteVerifier};
 use crate::tile::{TileReadError, TileReader, TileSource};
 
@@ -66,6 +68,17 @@ pub enum Content {
     Opaque,
 }
 
+/// Where a log begins that was pruned: what stands for the entries in front of its minimum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Index of the first entry that was kept.
+    pub minimum: u64,
+    /// The compact range of the entries before: roots of their complete subtrees, largest first.
+    pub peaks: Vec<Hash>,
+    /// Last number of each tenant among them, by `tenant_ref`.
+    pub tenants: BTreeMap<String, u64>,
+}
+
 /// A check of one log at one checkpoint.
 #[derive(Debug)]
 pub struct Fsck<'a, S> {
@@ -73,6 +86,7 @@ pub struct Fsck<'a, S> {
     checkpoint: Checkpoint,
     content: Content,
     known: Vec<Checkpoint>,
+    base: Base,
 }
 
 impl<'a, S: TileSource> Fsck<'a, S> {
@@ -84,7 +98,16 @@ impl<'a, S: TileSource> Fsck<'a, S> {
             checkpoint,
             content,
             known: Vec::new(),
+            base: Base::default(),
         }
+    }
+
+    /// From this base on: nothing is read that lies wholly in front of its minimum, and what stands for it has to lead
+    /// to the same root.
+    #[must_use]
+    pub fn with_base(mut self, base: Base) -> Self {
+        self.base = base;
+        self
     }
 
     /// Also verifies that the log extends these verified checkpoints, kept
@@ -157,6 +180,20 @@ pub fn fsck_log<S: TileSource>(
     known: &[NoteVerifier],
     content: Content,
 ) -> Result<FsckReport, TileReadError> {
+    fsck_log_from(source, origin, known, content, Base::default())
+}
+
+/// The same for a log that was pruned, from its `base` on.
+///
+/// # Errors
+/// As [`fsck_log`].
+pub fn fsck_log_from<S: TileSource>(
+    source: &S,
+    origin: &Origin,
+    known: &[NoteVerifier],
+    content: Content,
+    base: Base,
+) -> Result<FsckReport, TileReadError> {
     let path = "checkpoint";
     let bytes = source.read(path).map_err(|source| TileReadError::Source {
         path: path.to_owned(),
@@ -169,7 +206,10 @@ pub fn fsck_log<S: TileSource>(
         }));
     };
     let error = match SignedCheckpoint::verify(&bytes, origin, known) {
-        Ok(signed) => return Fsck::new(source, signed.checkpoint().clone(), content).run(),
+        Ok(signed) => {
+            let fsck = Fsck::new(source, signed.checkpoint().clone(), content);
+            return fsck.with_base(base).run();
+        }
         Err(error) => error,
     };
     let unsigned = Note::parse(&bytes)
@@ -183,7 +223,7 @@ pub fn fsck_log<S: TileSource>(
         return Ok(FsckReport::only(finding));
     };
     // The size is not to be trusted: the walk ends where the entries do.
-    let fsck = Fsck::new(source, checkpoint, content);
+    let fsck = Fsck::new(source, checkpoint, content).with_base(base);
     let mut chunks = Vec::new();
     for chunk in 0..fsck.chunks() {
         let report = fsck.scan(chunk)?;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Order;
 use super::finding::{Finding, FindingKind, Findings};
+use super::{Base, Order};
 use crate::entry::{RawLeaf, TENANT_SEQ_FIRST};
 
 /// First and last value of a member within a chunk.
@@ -88,6 +88,17 @@ pub(super) struct Joined {
 }
 
 impl Joined {
+    /// In front of the first entry behind `base`.
+    pub(super) fn behind(base: &Base) -> Self {
+        let tenants = base.tenants.iter();
+        Self {
+            members: None,
+            tenants: tenants
+                .map(|(tenant, last)| (tenant.as_bytes().into(), *last))
+                .collect(),
+        }
+    }
+
     /// Continues with the next chunk.
     pub(super) fn join(&mut self, run: Run, findings: &mut Findings) {
         let Some(spans) = run.members else { return };

@@ -12,7 +12,7 @@ mod prover;
 mod writer;
 
 pub use bundle::{BundleError, Entries, EntryTooLongError, push_entry};
-pub use name::{TileId, TileKind, TileNameError, tiles_between};
+pub use name::{TileId, TileKind, TileNameError, tiles_below, tiles_between, tiles_kept};
 pub use prover::{ExpandedTile, Prover, TileReadError, TileReader};
 pub use writer::{AppendError, ResumeError, TileFile, TileWriter};
 

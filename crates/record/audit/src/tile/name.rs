@@ -110,6 +110,17 @@ impl TileId {
         self.to_string()
     }
 
+    /// Whether everything that the tile covers, once it is full, is in front of entry `minimum`: nothing that a log
+    /// which was pruned up to there keeps, or proves, is read from it.
+    #[must_use]
+    pub fn is_below(&self, minimum: u64) -> bool {
+        let level = match self.kind {
+            TileKind::Entries => 0,
+            TileKind::Hashes(level) => level,
+        };
+        self.index < nodes_at(minimum, level) / u64::from(TILE_WIDTH)
+    }
+
     /// Parses a path as strictly as it is written: one tile has one path.
     ///
     /// # Errors
@@ -197,6 +208,23 @@ fn parse_index(groups: &str) -> Option<u64> {
         index = index.checked_mul(1000)?.checked_add(value)?;
     }
     Some(index)
+}
+
+/// The full tiles that lie in front of entry `minimum` and not in front of entry `before`: what pruning from `before` up
+/// to `minimum` removes. Bundles come first.
+pub fn tiles_below(before: u64, minimum: u64) -> impl Iterator<Item = TileId> {
+    let kinds = std::iter::once((TileKind::Entries, 0))
+        .chain((0..LEVELS).map(|level| (TileKind::Hashes(level), level)));
+    kinds.flat_map(move |(kind, level)| {
+        let width = u64::from(TILE_WIDTH);
+        let (from, to) = (nodes_at(before, level) / width, nodes_at(minimum, level) / width);
+        (from..to).map(move |index| TileId::full(kind, index))
+    })
+}
+
+/// The files that a tree of `size` entries has when it was pruned up to entry `minimum`.
+pub fn tiles_kept(minimum: u64, size: TreeSize) -> impl Iterator<Item = TileId> {
+    tiles_between(0, size).filter(move |tile| !tile.is_below(minimum))
 }
 
 /// The files that a tree of `new` entries has and a tree of `old` entries does

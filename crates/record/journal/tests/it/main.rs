@@ -13,6 +13,7 @@ mod export;
 mod faults;
 mod kill;
 mod payload;
+mod pruning;
 mod publish;
 mod rig;
 mod write_error;
