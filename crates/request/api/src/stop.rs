@@ -442,7 +442,7 @@ impl Deps {
                 context,
                 held.stop.clone(),
                 held.receipt.clone(),
-                held.signed.clone()
+                Giver::Operator(held.signed.clone())
             )
         );
         match written {

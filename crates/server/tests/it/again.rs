@@ -171,11 +171,7 @@ async fn a_command_under_one_key_is_done_once_and_answered_alike_over_a_restart(
                 .await;
             other.refused(409, "idempotency.reused");
         }
-        assert_eq!(
-            commanded(&bed).await,
-            length,
-            "something was done twice"
-        );
+        assert_eq!(commanded(&bed).await, length, "something was done twice");
     }
 }
 
