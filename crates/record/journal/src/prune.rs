@@ -206,7 +206,7 @@ impl DecisionLog {
     /// [`JournalError::File`].
     pub fn abandon_prune(&self) -> Result<(), JournalError> {
         let path = self.dir.path.join(INTENT);
-        self.remove(&path, &mut BTreeSet::new())?;
+        self.unlink(&path, &mut BTreeSet::new())?;
         self.dir
             .disk
             .sync_folder(&self.dir.path)
@@ -235,11 +235,11 @@ impl DecisionLog {
         let mut touched = BTreeSet::new();
         for ordinal in segment::list(&self.dir)? {
             if ordinal < base.segment {
-                self.remove(&segment::path(&self.dir.path, ordinal), &mut touched)?;
+                self.unlink(&segment::path(&self.dir.path, ordinal), &mut touched)?;
             }
         }
         for tile in tiles_below(base.from, base.minimum) {
-            self.remove(&self.dir.path.join(tile.path()), &mut touched)?;
+            self.unlink(&self.dir.path.join(tile.path()), &mut touched)?;
         }
         for folder in touched {
             self.dir
@@ -250,7 +250,7 @@ impl DecisionLog {
         Ok(())
     }
 
-    fn remove(&self, path: &Path, touched: &mut BTreeSet<std::path::PathBuf>) -> Result<(), JournalError> {
+    fn unlink(&self, path: &Path, touched: &mut BTreeSet<std::path::PathBuf>) -> Result<(), JournalError> {
         match self.dir.disk.remove_file(path) {
             Ok(()) => {
                 touched.extend(path.parent().map(Path::to_owned));

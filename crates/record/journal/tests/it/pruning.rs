@@ -290,7 +290,7 @@ fn a_forged_base_stops_the_start_with_the_reason() {
         |t| t.replacen("\"minimum\":16", "\"minimum\":24", 1),
         "a digest that does not fit",
     );
-    require_refused(dir, |t| t[..t.len() / 2].to_owned(), "half of it");
+    require_refused(dir, |t| t.chars().take(t.len() / 2).collect(), "half of it");
     require_refused(dir, |t| format!("{t}more\n"), "more than it");
     require_refused(
         dir,

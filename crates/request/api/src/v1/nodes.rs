@@ -191,19 +191,13 @@ pub(crate) enum Stand {
     Undrain,
 }
 
+type Answered = BoxFuture<'static, Result<Response, RouteError>>;
+
 /// The door for one of them.
 pub(crate) fn standing(
     stand: Stand,
-) -> impl Fn(
-    State<Deps>,
-    Path<String>,
-    Session,
-    Strict<wire::StandNode>,
-) -> BoxFuture<'static, Result<Response, RouteError>>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
+) -> impl Fn(State<Deps>, Path<String>, Session, Strict<wire::StandNode>) -> Answered + Clone + Send + Sync + 'static
+{
     move |State(deps), Path(named), session, Strict(body)| Box::pin(put(deps, named, session, body, stand))
 }
 
