@@ -5,6 +5,7 @@
 // goes past the cable: through Unix sockets.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes, randomInt } from "node:crypto";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { temporary } from "./installation.mjs";
 import { skip } from "./lane.mjs";
@@ -72,5 +73,6 @@ export class Place {
         this.open.forEach(each => each.close());
         spawnSync("ip", ["link", "del", this.cable]);
         spawnSync("ip", ["netns", "del", this.name]);
+        rmSync(this.folder, { recursive: true, force: true });
     }
 }
