@@ -8,6 +8,7 @@ const NOT_CODES: &[&str] = &[
     "action.name",
     "amazonaws.com",
     "bailiwick.tenant",
+    "base.intent",
     "checkpoint.new",
     "checkpoint.witnessed",
     "claim.invalid",
