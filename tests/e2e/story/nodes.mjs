@@ -113,7 +113,7 @@ test("a receipt is proven in the logs of every node, each exported at its node i
     await until("the first to prove its entries", async () => (await exported([])).code === 0, 60_000);
     const one = await verified();
     assert.deepEqual(Object.keys(one.unproven).map(origin => origin.split("/").at(-1)), ["node-b"]);
-    await until("the second to prove its entries", async () => (await exported(["--at", nodes.second.url])).code === 0, 60_000);
+    await until("the second to prove its entries", async () => (await exported(["--at", nodes.second.address])).code === 0, 60_000);
     const both = await verified();
     assert.deepEqual(both.unproven, {});
     assert.ok(both.proofs > one.proofs, `${both.proofs} and ${one.proofs} proofs`);

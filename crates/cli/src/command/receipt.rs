@@ -403,12 +403,9 @@ async fn export(receipt: &Receipt, dir: &Path, client: &Client) -> Result<(), Fa
     require_same(receipt, dir)?;
     let logs: Page<NamedLog> = client.get("/v1/logs").await?;
     let nodes: Page<Node> = client.get("/v1/nodes").await?;
-    let mut keys: BTreeMap<String, String> = nodes
-        .items
-        .into_iter()
-        .filter_map(|node| node.vkey)
-        .map(|vkey| (origin(&vkey), vkey))
-        .collect();
+    let mut keys = known_keys(dir)?;
+    let vkeys = nodes.items.into_iter().filter_map(|node| node.vkey);
+    keys.extend(vkeys.map(|vkey| (origin(&vkey), vkey)));
     let mut own = String::new();
     for log in logs.items {
         if log.log == DECISIONS {
@@ -432,6 +429,15 @@ async fn export(receipt: &Receipt, dir: &Path, client: &Client) -> Result<(), Fa
         files::replace_private(&dir.join(name), value.to_string().as_bytes())?;
     }
     Ok(())
+}
+
+/// The keys of logs whose proofs are in the folder: not every node tells those of all others.
+fn known_keys(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    if dir.join(KEYS).exists() {
+        read(dir, KEYS)
+    } else {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// A folder is of one receipt.
