@@ -360,7 +360,7 @@ async fn a_stop_is_answered_at_its_commit_where_nobody_waits_for_more() {
     assert!(!world.passes(&world.token).await);
     // It is contained all the same, and its receipt tells when.
     let receipt = world.receipt("identity", &answer["receipt"]).await;
-    assert!(receipt["body"]["contained_us"].is_u64(), "{receipt}");
+    assert!(receipt["body"]["contained_at"].is_string(), "{receipt}");
     assert_eq!(
         shown(&receipt),
         (&json!("closed"), &json!("revoked")),
