@@ -1,6 +1,6 @@
-//! Parameters behind the `?` of a path: what cannot be read is told like everything else.
+//! What a path names, and the parameters behind its `?`: what cannot be read is told like everything else.
 
-use axum::extract::{FromRequestParts, Query as Lenient};
+use axum::extract::{FromRequestParts, Path as Named, Query as Lenient};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         match Lenient::try_from_uri(&parts.uri) {
             Ok(Lenient(read)) => Ok(Self(read)),
             Err(rejected) => Err(refused(&rejected.body_text())),
+        }
+    }
+}
+
+/// What the segments of a path name.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = RouteError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, RouteError> {
+        match Named::from_request_parts(parts, state).await {
+            Ok(Named(read)) => Ok(Self(read)),
+            Err(rejected) => Err(RouteError::invalid(
+                "request.path",
+                format!("path: {}", rejected.body_text()),
+            )
+            .hint("segments of a path are percent-encoded UTF-8; a number is one in decimal digits")),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `committed`. A crash between any two steps comes back denied, because a start replays the journal before
 //! it listens.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -151,6 +152,22 @@ pub struct Unsettled {
     revocations: Arc<Semaphore>,
     /// Committed since somebody looked last where stops hold.
     pressed: Mutex<Vec<Pressed>>,
+    /// Receipts that whoever pressed the stop completes first, for only they know how long it took.
+    own: Arc<Mutex<BTreeSet<Epoch>>>,
+}
+
+/// A receipt is left to its holder; from its drop on, everybody may complete it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    epoch: Epoch,
+    of: Arc<Mutex<BTreeSet<Epoch>>>,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let mut own = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        own.remove(&self.epoch);
+    }
 }
 
 /// A stop whose receipt is to be completed.
@@ -161,6 +178,8 @@ pub(crate) struct Pressed {
     /// How long its commit took.
     pub(crate) committed: Duration,
     pub(crate) ends: Ends,
+    /// Kept until the receipt is complete, where nobody else may look first.
+    pub(crate) _own: Option<Own>,
 }
 
 /// Stops that are completed with their own measurement; of more, only what is durable is told.
@@ -172,6 +191,7 @@ impl Default for Unsettled {
             held: Mutex::default(),
             revocations: Arc::new(Semaphore::new(REVOCATIONS_MAX)),
             pressed: Mutex::default(),
+            own: Arc::default(),
         }
     }
 }
@@ -183,6 +203,18 @@ impl Unsettled {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self, epoch: Epoch) -> Own {
+        let of = Arc::clone(&self.own);
+        of.lock().unwrap_or_else(PoisonError::into_inner).insert(epoch);
+        Own { epoch, of }
+    }
+
+    /// Whether somebody here completes this receipt first.
+    pub(crate) fn is_own(&self, epoch: Epoch) -> bool {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.contains(&epoch)
     }
 
     fn press(&self, stop: Pressed) {
@@ -398,13 +430,15 @@ impl Deps {
             return;
         }
         let receipt = &stopped.receipt;
+        let own = (!receipt.replayed).then(|| self.unsettled.own(receipt.epoch));
         stopped.ends = receipts::contained(self, receipt.epoch, receipt.pos).await;
-        if !receipt.replayed {
+        if own.is_some() {
             self.unsettled.press(Pressed {
                 reach: stopped.reach.clone(),
                 epoch: receipt.epoch,
                 committed: stopped.committed,
                 ends: stopped.ends.clone(),
+                _own: own,
             });
         }
     }

@@ -358,9 +358,10 @@ async fn a_stop_is_answered_at_its_commit_where_nobody_waits_for_more() {
         .ok();
     assert!(answer["contained_us"].is_null(), "{answer}");
     assert!(!world.passes(&world.token).await);
-    // It is contained all the same, and its receipt tells when.
+    // It is contained all the same, and its receipt tells when and after how long.
     let receipt = world.receipt("identity", &answer["receipt"]).await;
     assert!(receipt["body"]["contained_at"].is_string(), "{receipt}");
+    assert!(receipt["body"]["contained_us"].is_u64(), "{receipt}");
     assert_eq!(
         shown(&receipt),
         (&json!("closed"), &json!("revoked")),

@@ -115,6 +115,25 @@ fn a_key_of_the_configuration_that_is_not_known_is_told_with_the_nearest_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_not_understood_is_a_problem() {
+    let bed = Bed::start().await;
+    bed.add_tenant("acme").await;
+    for path in [
+        "/v1/tenants/%ff/count",
+        "/v1/tenants/acme/identities/%c3%28",
+        "/v1/logs/%fe/entries",
+    ] {
+        let answer = bed.get(path).await;
+        answer.refused(400, "request.path");
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parameter_that_is_not_understood_is_a_problem_that_names_it() {
     let bed = Bed::start().await;
     bed.add_tenant("acme").await;

@@ -1,7 +1,7 @@
 //! `POST /access/v1/evaluations`: a batch, recorded with one wait.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::TenantId;
 use bailiwick_decide::{Call, Effect};
@@ -13,6 +13,7 @@ use super::{answer_of, authenticate, call_of, echo, message, unrecorded};
 use crate::Deps;
 use crate::body;
 use crate::problem::RouteError;
+use crate::query::Path;
 
 pub(crate) async fn handler(
     State(deps): State<Deps>,

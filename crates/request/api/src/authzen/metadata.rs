@@ -1,12 +1,13 @@
 //! `GET /.well-known/authzen-configuration/t/{tenant}`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::Deps;
 use crate::oauth::metadata::served;
 use crate::problem::RouteError;
+use crate::query::Path;
 
 pub(crate) async fn handler(
     State(deps): State<Deps>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{LeaseId, Secret, TaskId, TenantId};
 use bailiwick_connectors::{Driver, Lent, Reachable};
@@ -27,6 +27,7 @@ use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::rotation::{fresh_secret, manager, require_owner};
 use crate::session::Session;
 use crate::v1::{self, credentials, tasks};

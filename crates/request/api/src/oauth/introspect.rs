@@ -4,7 +4,7 @@
 //! is inactive, and looks exactly like a token that never was.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ClientId, IdentityId, TenantId};
 use bailiwick_credential::{Claims, Confirmation, TaskState};
@@ -23,6 +23,7 @@ use super::metadata::served;
 use super::revoke::is_own;
 use crate::Deps;
 use crate::issue::Requester;
+use crate::query::Path;
 use crate::signing_keys;
 
 /// The scope, in a task of the caller's identity, that lets it see every token of the tenant.

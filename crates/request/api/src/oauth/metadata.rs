@@ -2,7 +2,7 @@
 //! (RFC 9728), each at every path a client tries.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use bailiwick_base::{ServerName, SigningAlgorithm, TenantId};
 use bailiwick_credential::signing_key::KEY_SET_AGE;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Deps;
 use crate::problem::RouteError;
+use crate::query::Path;
 
 /// `GET /.well-known/oauth-authorization-server/t/{tenant}` and its two aliases.
 ///

@@ -4,7 +4,7 @@
 //! committed.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ClientId, IdentityId, TenantId, TrustId};
 use bailiwick_credential::Claims;
@@ -22,6 +22,7 @@ use super::secret;
 use super::token::authorization_code;
 use crate::Deps;
 use crate::issue::OPERATOR_CLIENT;
+use crate::query::Path;
 use crate::stop::Stop;
 
 pub(crate) async fn handler(

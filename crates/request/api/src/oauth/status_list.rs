@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{Digest, Epoch, TaskId, TenantId, Time};
 use bailiwick_credential::{Claims, ScopeSet};
@@ -22,6 +22,7 @@ use super::metadata::served;
 use crate::Deps;
 use crate::authzen::named;
 use crate::problem::RouteError;
+use crate::query::Path;
 
 /// How old a copy may be, in seconds.
 const TTL: u64 = 10;

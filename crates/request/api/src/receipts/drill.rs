@@ -273,6 +273,7 @@ async fn finished(
         epoch: receipt.epoch,
         committed: stopped.committed,
         ends: stopped.ends.clone(),
+        _own: None,
     };
     deps.contain(Reach::from(tenant), receipt.epoch, Some(&stop))
         .await?;

@@ -152,6 +152,9 @@ async fn unclosed(deps: &Deps, reach: Reach) -> Result<Vec<KeptReceipt>, RouteEr
 }
 
 async fn look(deps: &Deps, tending: &Tending, reach: Reach, kept: &KeptReceipt) -> Result<(), RouteError> {
+    if deps.unsettled.is_own(kept.epoch) {
+        return Ok(());
+    }
     // Whoever pressed it looks first, and knows how long it took; another node looks at its own points at once.
     let is_ours = is_of(deps, kept) && tending.turn().began.is_some_and(|began| kept.at >= began);
     if is_ours && kept.state == ReceiptState::Committed && deps.clock.now().since(kept.at) < FRESH {

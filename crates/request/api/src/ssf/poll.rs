@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::SubscriptionId;
 use bailiwick_outbound::Lane;
@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::Receiver;
 use crate::command::store_error;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::signals::{not_usable, read, signed};
 use crate::{Deps, body};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_attest::{AttestError, Evidence, IssuerProfile, KeyPlace, KeysError, Told};
 use bailiwick_base::{Digest, IdentityId, TenantId, TokenId, limits};
@@ -25,6 +25,7 @@ use crate::body;
 use crate::command::{CommandError, store_error};
 use crate::oauth::metadata::served;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::stop::Stop;
 
 const SECURITY_EVENT: &str = "application/secevent+jwt";

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_signal::{Refusal, Status, Subscription, set_status};
 use bailiwick_store::{Tx, WithSecret};
@@ -17,7 +17,7 @@ use crate::Deps;
 use crate::body;
 use crate::command::{answer, committed};
 use crate::problem::RouteError;
-use crate::query::Query;
+use crate::query::{Path, Query};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! `/t/{tenant}/ssf/stream`: a receiver's stream is made, read, changed, replaced and removed (SSF 1.0 §8.1.1).
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::Secret;
 use bailiwick_signal::{Change, Delivery, NewSubscription, Subscription, change, subscribe, withdraw as end};
@@ -18,7 +18,7 @@ use crate::Deps;
 use crate::body;
 use crate::command::{CommandError, answer, committed, store_error};
 use crate::problem::RouteError;
-use crate::query::Query;
+use crate::query::{Path, Query};
 use crate::signals::destination;
 
 /// Bytes of an `Authorization` header.

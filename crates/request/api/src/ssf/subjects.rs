@@ -1,7 +1,7 @@
 //! `/t/{tenant}/ssf/subjects/{add,remove}` (SSF 1.0 §8.1.3). Every subject is in from the start.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bailiwick_signal::{Refusal, leave_out, take_in};
 use bailiwick_signals::subject;
 use bailiwick_store::{Tx, WithSecret};
@@ -14,6 +14,7 @@ use super::{Receiver, refused};
 use crate::Deps;
 use crate::body;
 use crate::problem::RouteError;
+use crate::query::Path;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

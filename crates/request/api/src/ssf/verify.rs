@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bailiwick_store::Tx;
 use http::StatusCode;
 use http::request::Parts;
@@ -14,6 +14,7 @@ use super::Receiver;
 use crate::Deps;
 use crate::body;
 use crate::problem::RouteError;
+use crate::query::Path;
 
 /// Bytes of a state.
 const STATE_MAX: usize = 1_024;

@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/check`: a recorded decision with its reasons; nothing is forwarded.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bailiwick_base::{ServerName, TaskId, TenantId};
 use bailiwick_decide::{Arguments, Call, Door, Effect, ItemKind, Principal, Target};
 use bailiwick_wire as wire;
@@ -11,6 +11,7 @@ use crate::Deps;
 use crate::authzen::named;
 use crate::body::Strict;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn handler(

@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/clients`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{ClientId, Digest, limits};
 use bailiwick_credential::{self as credential, Client, ClientProof, ClientRegistration};
@@ -13,6 +13,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn add(

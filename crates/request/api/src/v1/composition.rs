@@ -1,6 +1,6 @@
 //! `PUT /v1/tenants/{tenant}/identities/{id}/composition`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{Composition, Digest};
 use bailiwick_inventory::{self as inventory, Composed};
@@ -13,6 +13,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn declare(

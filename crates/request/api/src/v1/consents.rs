@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/consents`: operators answer clients whose browser waits.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ConsentId, Digest, TaskId, TenantId, Time};
 use bailiwick_credential::consent::{Consent, ConsentPlan, give_consent};
@@ -20,6 +20,7 @@ use crate::command::{CommandError, answer, store_error};
 use crate::effective::require_not_killed;
 use crate::oauth::authorize::{Asking, Stage, Unfound, WAIT, host_of, letters};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 /// Consents in a page.

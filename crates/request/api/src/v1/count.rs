@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/count` and `/v1/all-tenants/count`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bailiwick_base::{Digest, Time};
 use bailiwick_inventory::{self as inventory, Count, Kind, Origin, States};
 use bailiwick_store::{At, Counted, Reach, Tx};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
 use crate::problem::RouteError;
-use crate::query::Query;
+use crate::query::{Path, Query};
 use crate::session::Session;
 
 /// Tenants that are listed one by one.

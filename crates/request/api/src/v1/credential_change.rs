@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{CredentialId, TenantId};
 use bailiwick_credential::correct::{self, Correction};
@@ -17,6 +17,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, store_error};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 /// Rows of one page.

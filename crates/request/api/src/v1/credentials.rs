@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{CredentialId, Digest, Secret, TenantId, Time, Transition};
 use bailiwick_credential::rotation::{self, NewThirdParty, register_third_party};
@@ -21,7 +21,7 @@ use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
 use crate::effective::require_not_killed;
 use crate::problem::RouteError;
-use crate::query::Query;
+use crate::query::{Path, Query};
 use crate::session::Session;
 
 /// Bytes of a secret.

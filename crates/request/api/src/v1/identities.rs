@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/identities`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::AgentLabel;
 use bailiwick_decide::MarkEffect;
@@ -16,6 +16,7 @@ use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::received::Received;
 use crate::session::Session;
 

@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/keys`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_credential::signing_key::{SigningKey, SigningState};
 use bailiwick_store::Reach;
@@ -12,6 +12,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, request_digest};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 use crate::signing_keys::{self, Wanted};
 

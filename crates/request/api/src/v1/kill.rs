@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{
     AgentLabel, Digest, IdentityId, ServerName, TaskId, TenantId, TokenId, ToolName, limits, nearest,
@@ -20,6 +20,7 @@ use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
 use crate::effective::{View, in_words, scope_in_words};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::receipts::{Ends, contained, foresee, micros, withdraw};
 use crate::received::{Received, Until};
 use crate::session::Session;

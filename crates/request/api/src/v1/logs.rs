@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{IdentityId, TenantId};
 use bailiwick_wire as wire;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::Deps;
 use crate::deps::LookError;
 use crate::problem::RouteError;
-use crate::query::Query;
+use crate::query::{Path, Query};
 use crate::session::Session;
 
 /// Entries of one answer.

@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/marks` and `/v1/all-tenants/marks`: what is stopped right now.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bailiwick_base::{Digest, TenantId};
 use bailiwick_decide::{Mark, MarkScope, Snapshot};
 use bailiwick_inventory::installation;
@@ -12,6 +12,7 @@ use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
 use crate::effective::scope_in_words;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 /// Marks of one answer.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bailiwick_base::{Digest, NodeName, Sealer};
 use bailiwick_store::{Actor, Context, NodeRow, Reach, RequestId, StoreError, Tx, standing_word};
@@ -17,6 +17,7 @@ use crate::body::{Strict, parse, read, require_json};
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
 use crate::deps::BoxFuture;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 /// How long an invitation is good for.

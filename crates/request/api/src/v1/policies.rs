@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/policies`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::Digest;
 use bailiwick_store::Tx;
@@ -12,6 +12,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, store_error};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 /// Replaces the tenant's policies; refused with line and column when they do not fit the schema.

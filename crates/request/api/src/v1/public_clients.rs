@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/public-clients`: who may send a browser.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::ClientId;
 use bailiwick_credential::consent::{
@@ -16,6 +16,7 @@ use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::effective::require_not_killed;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn add(

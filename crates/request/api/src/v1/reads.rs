@@ -1,6 +1,6 @@
 //! `POST /v1/tenants/{tenant}/servers/{name}/reads`: which tools only read, in an operator's word.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{ServerName, ToolName};
 use bailiwick_inventory as inventory;
@@ -12,6 +12,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn say(

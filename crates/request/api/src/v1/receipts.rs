@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/kills` and `/v1/all-tenants/kills`: receipts, and the second operator's word.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{Digest, Epoch};
 use bailiwick_decide::MarkEffect;
@@ -16,7 +16,7 @@ use crate::body::Strict;
 use crate::command::{request_digest, store_error};
 use crate::effective::require_not_killed;
 use crate::problem::RouteError;
-use crate::query::Query;
+use crate::query::{Path, Query};
 use crate::receipts::{drill, signable, to_body, to_wire};
 use crate::received::{Heard, Received};
 use crate::session::Session;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{CredentialId, Digest, Secret, ServerName, Time, Transition};
 use bailiwick_credential::{self as credential, ThirdParty, UpstreamCredential, UpstreamSecretPlan};
@@ -20,6 +20,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed, request_digest};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::rotation;
 use crate::session::Session;
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{Digest, Secret, ServerName, TenantId, ToolName, Transition, nearest};
 use bailiwick_inventory::{
@@ -20,6 +20,7 @@ use crate::body::Strict;
 use crate::command::{answer, committed, request_digest};
 use crate::effective::{View, require_not_killed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 use crate::v1::server_credential::{self, Opener};
 

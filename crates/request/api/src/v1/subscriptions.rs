@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/subscriptions`: streams and webhooks, as operators see them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::SubscriptionId;
 use bailiwick_signal::{Status, Subscription, set_status, withdraw as end};
@@ -13,6 +13,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, store_error};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn list(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{GrantId, IdentityId, TaskId, TenantId, limits, nearest};
 use bailiwick_credential::{self as credential, Task, TaskPlan};
@@ -22,6 +22,7 @@ use crate::command::{CommandError, answer, committed, mark_replayed};
 use crate::effective::{View, require_not_killed};
 use crate::issue;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 /// How long a heartbeat may count, seconds.

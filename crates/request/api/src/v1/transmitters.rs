@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/transmitters`: issuers of others that tell us what happens there.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_attest::require_key_set;
 use bailiwick_base::{Digest, TransmitterId};
@@ -15,6 +15,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{answer, committed, store_error};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn add(

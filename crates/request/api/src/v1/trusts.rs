@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_attest::require_key_set;
 use bailiwick_base::{Digest, TrustId};
@@ -21,6 +21,7 @@ use crate::body::Strict;
 use crate::command::{answer, committed};
 use crate::effective::require_not_killed;
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 
 pub(crate) async fn add(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use bailiwick_base::{Secret, SubscriptionId, json};
 use bailiwick_signal::{Delivery, EventKind, NewSubscription, Place, renew_secret, subscribe};
@@ -15,6 +15,7 @@ use crate::Deps;
 use crate::body::Strict;
 use crate::command::{CommandError, answer, committed};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::Session;
 use crate::signals::destination;
 

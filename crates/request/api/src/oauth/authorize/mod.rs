@@ -7,7 +7,7 @@ mod page;
 mod waiting;
 mod waiting_list;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bailiwick_base::{Digest, TenantId};
 use bailiwick_credential::ScopeSet;
@@ -23,6 +23,7 @@ use super::metadata::served;
 use super::public::{self, Known};
 use super::token::require_resource;
 use crate::Deps;
+use crate::query::Path;
 pub(crate) use page::host_of;
 pub(crate) use waiting::{answer, show};
 pub use waiting_list::WaitingList;

@@ -1,7 +1,7 @@
 //! `GET` and `POST /t/{tenant}/authorize/{place}`: the page on which a browser waits for an operator.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::TenantId;
 use http::{HeaderMap, StatusCode};
@@ -11,6 +11,7 @@ use crate::Deps;
 use crate::oauth::form;
 use crate::oauth::metadata::served;
 use crate::oauth::secret;
+use crate::query::Path;
 
 /// One page of one browser.
 struct Opened {

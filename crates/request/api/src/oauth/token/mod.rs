@@ -11,7 +11,7 @@ mod refresh_token;
 mod token_exchange;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{ServerName, TenantId};
 use http::StatusCode;
@@ -23,6 +23,7 @@ use super::metadata::served;
 use super::proof::Shown;
 use crate::Deps;
 use crate::presented::with_nonce;
+use crate::query::Path;
 
 /// The grant types that are served here, as metadata names them.
 pub(super) const GRANT_TYPES: [&str; 6] = [
