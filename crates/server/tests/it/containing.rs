@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bailiwick_base::Time;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, identity, until};
@@ -361,7 +362,10 @@ async fn a_stop_is_answered_at_its_commit_where_nobody_waits_for_more() {
     // It is contained all the same, and its receipt tells when and after how long.
     let receipt = world.receipt("identity", &answer["receipt"]).await;
     assert!(receipt["body"]["contained_at"].is_string(), "{receipt}");
-    assert!(receipt["body"]["contained_us"].is_u64(), "{receipt}");
+    let us = receipt["body"]["contained_us"].as_u64().expect("a span");
+    let time = |at: &Value| Time::parse(at.as_str().expect("a time")).expect("RFC 3339");
+    let span = time(&receipt["body"]["contained_at"]).since(time(&receipt["committed_at"]));
+    assert!(span >= Duration::from_micros(us), "{receipt}");
     assert_eq!(
         shown(&receipt),
         (&json!("closed"), &json!("revoked")),

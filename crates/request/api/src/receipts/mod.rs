@@ -343,14 +343,17 @@ impl Deps {
     }
 }
 
-/// The last acknowledgement, or the commit where that came later.
+/// The last acknowledgement, or when the last node could permit nothing any more, whichever came later; never before
+/// the commit.
 fn contained_at(kept: &KeptReceipt, body: &ReceiptBody) -> Time {
     let acknowledged = body
         .points
         .iter()
-        .filter_map(|line| line.acknowledged_at.as_deref());
-    let last = acknowledged.filter_map(|at| Time::parse(at).ok()).max();
-    last.map_or(kept.at, |last| last.max(kept.at))
+        .filter_map(|line| line.acknowledged_at.as_deref())
+        .filter_map(|at| Time::parse(at).ok());
+    let spans = body.nodes.iter().map(|end| end.after_us).chain(body.contained_us);
+    let ended = spans.map(|us| kept.at.after(Duration::from_micros(us)));
+    acknowledged.chain(ended).fold(kept.at, Time::max)
 }
 
 /// The epoch of tokens that were issued just before a mark.
