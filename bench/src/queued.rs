@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bailiwick_api::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
+use bailiwick_api::{BoxFuture, Deps, DepsInner, LogDoor, LogError, LookError, Pruning, ToolLook};
 use bailiwick_base::{Clock, CredentialId, Entropy, Ids, NodeName, Secret, TenantId, Time};
 use bailiwick_decide::{Bearer, Snapshot, UpstreamServer};
 use bailiwick_inventory::{Limits, SeenTool};
@@ -139,6 +139,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
         operators: arc_swap::ArcSwap::default(),
         tools: Arc::new(Nothing),
         logs: Arc::new(Nothing),
+        pruning: Pruning::new(&log, &bailiwick_api::LogConfig::default()),
     });
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     bailiwick_server::doors::serve(address, &deps, gateway.router(), log, CancellationToken::new()).await
@@ -203,6 +204,10 @@ impl Spawner for Tasks {
 struct Nothing;
 
 impl Nothing {
+    fn unread() -> LogError {
+        LogError::Failed("this server only measures".to_owned())
+    }
+
     fn refusal() -> LookError {
         LookError("this server only measures".to_owned())
     }
@@ -234,11 +239,11 @@ impl LogDoor for Nothing {
     fn list(&self) -> Vec<NamedLog> {
         Vec::new()
     }
-    fn prove<'a>(&'a self, _: &'a str, _: u64, _: bool) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>> {
-        Box::pin(async { Err(Self::refusal()) })
+    fn prove<'a>(&'a self, _: &'a str, _: u64, _: bool) -> BoxFuture<'a, Result<Option<Vec<u8>>, LogError>> {
+        Box::pin(async { Err(Self::unread()) })
     }
-    fn index_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
-        Box::pin(async { Err(Self::refusal()) })
+    fn index_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u64>, LogError>> {
+        Box::pin(async { Err(Self::unread()) })
     }
     fn entries<'a>(
         &'a self,
@@ -246,10 +251,10 @@ impl LogDoor for Nothing {
         _: u64,
         _: usize,
         _: Option<&'a TenantId>,
-    ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
-        Box::pin(async { Err(Self::refusal()) })
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, LogError>> {
+        Box::pin(async { Err(Self::unread()) })
     }
-    fn openings<'a>(&'a self, _: &'a str, _: u64, _: usize) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
-        Box::pin(async { Err(Self::refusal()) })
+    fn openings<'a>(&'a self, _: &'a str, _: u64, _: usize) -> BoxFuture<'a, Result<Vec<u8>, LogError>> {
+        Box::pin(async { Err(Self::unread()) })
     }
 }

@@ -650,6 +650,24 @@ pub(crate) enum Log {
     },
     /// The logs, their keys and sizes
     Ls,
+    /// Remove the oldest entries of a node's decision log, on record; whole segments only, and nothing that is still needed
+    #[command(group = clap::ArgGroup::new("bound").required(true).args(["keep", "up_to"]))]
+    Prune {
+        /// decisions; the state log is never pruned
+        log: String,
+        /// Keep what was recorded within this span, such as 90d
+        #[arg(long, value_parser = parse_span, value_name = "SPAN")]
+        keep: Option<Duration>,
+        /// Keep everything from this index on
+        #[arg(long, value_name = "INDEX")]
+        up_to: Option<u64>,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        /// Only show what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Recent entries, a line for each; `--json` has all of each
     Tail {
         /// state or decisions

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bailiwick_api::{KillConfig, SignalConfig};
+use bailiwick_api::{KillConfig, LogConfig, SignalConfig};
 use bailiwick_base::{NodeName, limits, nearest};
 use bailiwick_credential::signing_key::{KeyHolder, KeySchedule};
 use bailiwick_holders::HolderConfig;
@@ -75,7 +75,7 @@ pub struct Config {
     /// Tokens.
     pub tokens: Tokens,
     /// Decision log.
-    pub log: Log,
+    pub log: LogConfig,
     /// What is kept outside the data folder.
     pub witness: WitnessConfig,
     /// Freshness of this node's word.
@@ -208,16 +208,6 @@ impl Tokens {
             ..bailiwick_credential::Limits::default()
         }
     }
-}
-
-/// `[log]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// Records that may wait for a flush; one more is a denial.
-    pub queue_max: usize,
-    /// How long a record may take before the call is refused, milliseconds.
-    pub record_budget_ms: u64,
 }
 
 /// `[freshness]`
@@ -369,10 +359,7 @@ impl Default for Config {
                 ttl_secs: 300,
                 exchange_depth_max: limits::ACT_DEPTH_MAX,
             },
-            log: Log {
-                queue_max: 65_536,
-                record_budget_ms: 1_000,
-            },
+            log: LogConfig::default(),
             witness: WitnessConfig::default(),
             freshness: Freshness {
                 warn_secs: 2,
@@ -526,15 +513,7 @@ impl Config {
             self.listen.tls_certificate.is_some() == self.listen.tls_key.is_some(),
             "config keys `listen.tls_certificate` and `listen.tls_key` belong together: set both"
         );
-        ensure!(
-            self.log.queue_max > 0,
-            "config key `log.queue_max` must be at least 1"
-        );
-        ensure!(
-            (1..=10_000).contains(&self.log.record_budget_ms),
-            "config key `log.record_budget_ms`: {} is not 1 to 10000",
-            self.log.record_budget_ms
-        );
+        self.log.validate()?;
         self.listen.validate()?;
         self.proxy_listen()?;
         ensure!(

@@ -42,7 +42,7 @@ pub async fn examine(data: Option<&Path>) -> Vec<Finding> {
         )];
     };
     let mut findings = examine_secrets(data);
-    findings.push(logs(data));
+    findings.extend(logs(data));
     if findings.iter().all(|finding| finding.mend.is_none()) {
         findings.push(store(data).await);
     }
@@ -149,22 +149,35 @@ fn private_file(file: &Path, title: &str) -> Finding {
     }
 }
 
-fn logs(data: &Path) -> Finding {
+fn logs(data: &Path) -> Vec<Finding> {
     match crate::evidence::verify_folder(data, None) {
-        Err(error) => mend(
+        Err(error) => vec![mend(
             format!("logs: {error:#}"),
             format!("bailiwick log verify --data {}", data.display()),
-        ),
+        )],
         Ok(reports) => {
             let mut found = reports.iter().flat_map(|r| &r.findings);
             let entries: u64 = reports.iter().map(|r| r.size).sum();
             match found.next() {
-                Some(first) => mend(
+                Some(first) => vec![mend(
                     format!("logs: {} faults, the first: {first}", found.count() + 1),
                     format!("bailiwick log verify --data {}", data.display()),
-                ),
-                None => fine(format!("logs verify, {entries} entries")),
+                )],
+                None => {
+                    let mut told = vec![fine(format!("logs verify, {entries} entries"))];
+                    told.extend(reports.iter().filter_map(begins));
+                    told
+                }
             }
         }
     }
+}
+
+/// Where a log begins that was pruned.
+fn begins(report: &crate::evidence::LogReport) -> Option<Finding> {
+    let begins = report.begins.as_ref()?;
+    Some(fine(format!(
+        "log `{}` begins with entry {}: pruned at {} by {}, {}",
+        report.log, begins.with, begins.pruned_at, begins.by, begins.reason
+    )))
 }

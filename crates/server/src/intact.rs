@@ -51,7 +51,9 @@ impl Parts {
             store: std::fs::metadata(data.join("state.db")).is_ok_and(|meta| meta.len() > 0),
             unused: empty && ceremony::is_unused(data).context("keys of the ceremony")?,
             signed: state.join("tile").exists(),
-            missing: files.filter(|file| !file.is_file()).collect(),
+            missing: files
+                .filter(|file| !file.is_file() && !is_put_aside(file))
+                .collect(),
         })
     }
 
@@ -92,6 +94,20 @@ impl Parts {
             first.display()
         )
     }
+}
+
+/// A start that went on from an older store ended before it had made this one anew.
+fn is_put_aside(file: &Path) -> bool {
+    let aside = file
+        .file_name()
+        .map(|name| format!("{}.{}", name.display(), bailiwick_witness::ASIDE));
+    let names = file.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    names.into_iter().flatten().filter_map(Result::ok).any(|entry| {
+        let name = entry.file_name();
+        aside
+            .as_ref()
+            .is_some_and(|aside| name.to_string_lossy().starts_with(aside.as_str()))
+    })
 }
 
 /// The origin in `file`, unless the log's own key beside it says that it was another.

@@ -16,7 +16,6 @@ mod http;
 mod intact;
 mod keys;
 mod listener;
-mod logs;
 mod measures;
 mod observer;
 pub mod operator;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bailiwick_api::{Deps, DepsInner, Secrets};
+use bailiwick_api::{Deps, DepsInner, Logs, Named, Secrets};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_cosign::Asker;
 use bailiwick_decide::Snapshot;
@@ -32,7 +32,6 @@ use crate::config::Config;
 use crate::evidence::VKEY_FILE;
 use crate::http::{Front, Probes, router};
 use crate::listener::Listener;
-use crate::logs::{Logs, Named};
 use crate::observer::observer;
 use crate::ports::{Drift, Look, Tasks, Tokens};
 use crate::recorder::JournalRecorder;
@@ -160,9 +159,8 @@ impl Service {
             .replay_kills(parts.unsettled)
             .await
             .map_err(|e| anyhow::anyhow!("{}", e.text()))?;
-        bailiwick_api::note_waiver(&parts.deps, config.store.async_replica_waiver.as_deref()).await?;
+        bailiwick_api::note_settings(&parts.deps, config.store.async_replica_waiver.as_deref()).await?;
         bailiwick_api::advance_keys(&parts.deps).await;
-        let operators = parts.deps.operators.load().len();
         let probes = Probes {
             deps: parts.deps.clone(),
             log: Arc::clone(&parts.log),
@@ -177,7 +175,7 @@ impl Service {
         let listening = Listening {
             base_url,
             data: config.data.clone(),
-            claimed: operators > 0,
+            claimed: !parts.deps.operators.load().is_empty(),
             insecure,
         };
         note_start(
@@ -189,6 +187,7 @@ impl Service {
         let sender = parts.deps.sender.clone();
         let logs = (&parts.publisher.0, &parts.log);
         let asker = Asker::of_node(&config.witness, &config.data, (sender, &machine.disk), logs)?;
+        parts.deps.pruning.wait_for(asker.lowest_of_decisions());
         Ok(Self {
             listening,
             listener,
@@ -250,7 +249,7 @@ impl Service {
         let mut running = JoinSet::new();
         // Open calls have their drain time: until it is over, whatever narrows is heard and ends them.
         let deaf = CancellationToken::new();
-        running.spawn(drivers::publish_state(tiles, deps.clone(), committed));
+        running.spawn(bailiwick_api::publish_state(tiles, deps.clone(), committed));
         running.spawn(bailiwick_api::keep_word(
             deps.clone(),
             asked,
@@ -464,6 +463,7 @@ async fn ground(
     let past = store.last_at().await.context("store")?.max(logs.log.last_at()?);
     let is_accepted = config.danger_clock_set_back;
     bailiwick_api::go_on_from(past.unwrap_or_default(), &*clock, (&store, &ids), is_accepted).await?;
+    logs.settle_pruning(&ids, config.witness.accepted()).await?;
     bailiwick_keys::ceremony::mark_used(&config.data).context("keys")?;
     let origin = logs.state.origin.clone();
     Ok(Ground {
@@ -515,7 +515,7 @@ async fn open_logs(
     );
     crate::intact::compare(&tiles, store).await?;
     let epoch = seen.require_epoch(store, ids).await?;
-    drivers::catch_up(&tiles, store)
+    bailiwick_api::catch_up(&tiles, store)
         .await
         .context("state log cannot be brought up to the store")?;
     let log = open_log(config, node, &decisions, (clock, disk), keyring, decisions_key)?;
@@ -544,6 +544,7 @@ fn open_log(
 ) -> anyhow::Result<DecisionLog> {
     let mut settings = LogConfig::new(node, named.origin.clone());
     settings.queue_records_max = config.log.queue_max;
+    settings.segment_age_max = Some(config.log.segment_age_max());
     let deps = bailiwick_journal::Deps {
         clock: Arc::clone(clock),
         sealer: Arc::clone(keyring) as _,
@@ -676,6 +677,7 @@ fn wire(
         witness: ground.witness,
         tools: Arc::new(Look::new(later, secrets)),
         logs: Arc::new(ground.logs),
+        pruning: bailiwick_api::Pruning::new(&ground.log, &config.log),
     });
     read_operators(&deps)?;
     let _first = doors.set(deps.clone());

@@ -3,7 +3,7 @@
 // that can hold a message back, or its answer, at a chosen word.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -53,7 +53,8 @@ class Session {
 }
 
 export class Cluster {
-    static async open() {
+    /** `archive`: every finished piece of the write-ahead log is kept, for a recovery to a point in time. */
+    static async open({ archive = false } = {}) {
         const cluster = new Cluster();
         cluster.bin = programs();
         cluster.owner = process.getuid() === 0 ? NOBODY : {};
@@ -71,9 +72,39 @@ export class Cluster {
         assert.equal(made.status, 0, made.stderr);
         writeFileSync(join(at, "pg_hba.conf"), HBA);
         cluster.args = ["-D", at, "-k", cluster.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "log_statement=all"];
+        if (archive) {
+            cluster.archive = join(cluster.folder, "archive");
+            mkdirSync(cluster.archive);
+            if (cluster.owner.uid !== undefined) {
+                chownSync(cluster.archive, cluster.owner.uid, cluster.owner.gid);
+            }
+            cluster.args.push("-c", "archive_mode=on", "-c", `archive_command=cp %p ${cluster.archive}/%f`);
+        }
         await cluster.begin();
         await cluster.#listen();
         return cluster;
+    }
+
+    /** Takes a base backup of the running server. */
+    backUp() {
+        const base = join(this.folder, "base");
+        const words = ["-h", this.folder, "-U", "postgres", "-D", base, "--checkpoint=fast", "--no-sync"];
+        const run = spawnSync(join(this.bin, "pg_basebackup"), words, { cwd: this.folder, ...this.owner, encoding: "utf8" });
+        assert.equal(run.status, 0, run.stderr);
+    }
+
+    /** Puts the base backup back in place of what there is, and recovers from the archive up to `time`. */
+    async recover(time) {
+        const last = this.admin("SELECT pg_walfile_name(pg_switch_wal())");
+        await until("the archive to have it", () => existsSync(join(this.archive, last)));
+        await this.end();
+        const at = join(this.folder, "cluster");
+        renameSync(at, join(this.folder, "lost"));
+        renameSync(join(this.folder, "base"), at);
+        writeFileSync(join(at, "recovery.signal"), "");
+        const settings = [`restore_command=cp ${this.archive}/%f %p`, `recovery_target_time=${time}`, "recovery_target_action=promote"];
+        this.args.push(...settings.flatMap(setting => ["-c", setting]));
+        await this.begin();
     }
 
     /** Starts the server, as well after [`Cluster.end`]. */

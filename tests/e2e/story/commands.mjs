@@ -154,6 +154,7 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["log", "ls"]);
     await works(["log", "tail", "-n", "3"]);
     await works(["log", "verify"]);
+    await works(["log", "prune", "decisions", "--keep", "1d", "--reason", "kept for long enough", "--dry-run"]);
     await works(["log", "export", file("export"), "--openings"]);
     await works(["log", "prove", "0", "-o", file("proof")]);
     await works(["backup", "--out", file("backup")]);

@@ -14,6 +14,7 @@ const NOTE: &str = "Written by `cargo xtask gen`; do not edit.";
 const CONFIG: &str = "crates/server/src/config.rs";
 const HOLDERS: &str = "crates/request/holders/src/config.rs";
 const KILLS: &str = "crates/request/api/src/receipts/config.rs";
+const LOGS: &str = "crates/request/api/src/prune/config.rs";
 const SIGNALS: &str = "crates/request/api/src/signals/config.rs";
 const SPIFFE: &str = "crates/request/spiffe/src/config.rs";
 const WITNESS: &str = "crates/record/witness/src/config.rs";
@@ -28,6 +29,7 @@ pub(super) fn documents(repo: &Repo, program: &Path) -> Outcome<Vec<Document>> {
                 &(repo.read(CONFIG)?
                     + &repo.read(HOLDERS)?
                     + &repo.read(KILLS)?
+                    + &repo.read(LOGS)?
                     + &repo.read(SIGNALS)?
                     + &repo.read(SPIFFE)?
                     + &repo.read(WITNESS)?),

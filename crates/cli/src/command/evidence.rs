@@ -1,6 +1,7 @@
 //! `bailiwick evidence`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bailiwick_server::evidence::{self, LOGS, OpeningLine, Pack};
 use bailiwick_wire::{NamedLog, Node, Page};
@@ -20,8 +21,8 @@ pub(crate) async fn run(command: Evidence, global: &Global, output: &Output) -> 
     let mut openings = BTreeMap::new();
     for log in LOGS {
         let known = logs.items.iter().find(|known| known.log == log);
-        let size = known.map_or(0, |known| known.sequenced);
-        openings.insert(log, openings_of(&client, (log, size)).await?);
+        let range = known.map_or(0..0, |known| known.begins..known.sequenced);
+        openings.insert(log, openings_of(&client, (log, range)).await?);
     }
     let pack = evidence::pack(&data, &out, &tenant, &openings)
         .map_err(|error| Failure::new(exit::ERROR, "evidence.pack", format!("{error:#}")))?;
@@ -43,13 +44,19 @@ pub(crate) fn show(paper: &mut Paper, pack: &Pack) {
             "{}: {} entries of tenant {}, {} disclosed, under a checkpoint of {} in {}",
             log.log, log.entries, pack.tenant, log.disclosed, log.size, log.origin
         ));
+        if log.pruned > 0 {
+            paper.line(format!(
+                "  {} entries in front of them were pruned, on record",
+                log.pruned
+            ));
+        }
     }
 }
 
 /// Every payload of a log that this operator may read, by index.
 async fn openings_of(
     client: &Client,
-    (log, size): (&str, u64),
+    (log, range): (&str, Range<u64>),
 ) -> Result<BTreeMap<u64, OpeningLine>, Failure> {
     let malformed = |_| {
         Failure::new(
@@ -59,7 +66,7 @@ async fn openings_of(
         )
     };
     let mut found: BTreeMap<u64, OpeningLine> = BTreeMap::new();
-    each_page_of_openings(client, (log, size), |page| {
+    each_page_of_openings(client, (log, range), |page| {
         for line in page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: OpeningLine = serde_json::from_slice(line).map_err(malformed)?;
             found.insert(line.index, line);

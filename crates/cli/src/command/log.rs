@@ -1,9 +1,10 @@
 //! `bailiwick log` and `bailiwick verify`.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bailiwick_server::evidence::{self, ExportedLog, KeyFrom, LogReport, Quorum};
-use bailiwick_wire::{LogEntry, NamedLog, Page};
+use bailiwick_wire::{LogEntry, LogPruning, NamedLog, Page, PruneLog};
 use http::Method;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
@@ -53,6 +54,21 @@ pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done 
             export(&data_folder(data, global)?, &dir, openings, global, output).await
         }
         Log::Ls => list(global, output).await,
+        Log::Prune {
+            log,
+            keep,
+            up_to,
+            reason,
+            dry_run,
+        } => {
+            let body = PruneLog {
+                keep_since: keep.map(|keep| bailiwick_server::now().before(keep).to_string()),
+                up_to,
+                reason,
+                dry_run,
+            };
+            prune(&log, &body, global, output).await
+        }
         Log::Tail {
             log,
             lines,
@@ -95,6 +111,12 @@ fn verify(data: &Path, key: Option<&str>, quorum: &Quorum, output: &Output) -> D
                 KeyFrom::Given => "the key given with --key",
             };
             paper.line(format!("  by {} ({from})", report.vkey));
+            if let Some(begins) = &report.begins {
+                paper.line(format!(
+                    "  begins with entry {}: pruned at {} by {}, {} (entry {} of the state log)",
+                    begins.with, begins.pruned_at, begins.by, begins.reason, begins.entry
+                ));
+            }
             if let Some(seen) = &report.witnessed {
                 for cosigned in &seen.by {
                     paper.line(format!(
@@ -158,7 +180,7 @@ async fn export(data: &Path, dir: &Path, openings: bool, global: &Global, output
 /// The payloads of what was exported, page by page.
 async fn export_openings(client: &Client, log: &ExportedLog, dir: &Path) -> Result<PathBuf, Failure> {
     let mut lines = Vec::new();
-    each_page_of_openings(client, (&log.log, log.size), |page| {
+    each_page_of_openings(client, (&log.log, log.begins..log.size), |page| {
         lines.extend_from_slice(page);
         Ok(())
     })
@@ -168,15 +190,15 @@ async fn export_openings(client: &Client, log: &ExportedLog, dir: &Path) -> Resu
     Ok(file)
 }
 
-/// The payloads of the first `size` entries of a log that open, page by page.
+/// The payloads of these entries of a log that open, page by page.
 pub(crate) async fn each_page_of_openings(
     client: &Client,
-    (log, size): (&str, u64),
+    (log, range): (&str, Range<u64>),
     mut see: impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut from = 0;
-    while from < size {
-        let max = OPENINGS_MAX.min(size - from);
+    let mut from = range.start;
+    while from < range.end {
+        let max = OPENINGS_MAX.min(range.end - from);
         let path = format!("/v1/logs/{}/openings?from={from}&max={max}", encoded(log));
         let page = client.bytes(Method::GET, &path, Bytes::new()).await?;
         from = behind(&page, from, max)?;
@@ -212,6 +234,31 @@ fn last_index(lines: &[u8]) -> Result<Option<u64>, Failure> {
     index.map(Some).ok_or_else(malformed)
 }
 
+async fn prune(log: &str, body: &PruneLog, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    let done: LogPruning = client
+        .post(&format!("/v1/logs/{}/prune", encoded(log)), body)
+        .await?;
+    output.result(&done, |paper| {
+        let verb = if done.dry_run { "would go" } else { "are gone" };
+        paper.line(match done.entries {
+            0 => "nothing to prune: whole segments only, and never the newest one".to_owned(),
+            entries => format!(
+                "{entries} entries {verb}, {} to {}, the newest of {}: {} segments, {} bytes",
+                done.from,
+                done.begins - 1,
+                done.newest_at.as_deref().unwrap_or("-"),
+                done.segments,
+                done.bytes
+            ),
+        });
+        for needed in &done.needed {
+            paper.line(format!("kept: {needed}"));
+        }
+    });
+    Ok(exit::OK)
+}
+
 async fn list(global: &Global, output: &Output) -> Done {
     let client = Client::connect(global)?;
     let page: Page<NamedLog> = client.get("/v1/logs").await?;
@@ -221,11 +268,12 @@ async fn list(global: &Global, output: &Output) -> Done {
                 l.log.clone(),
                 l.sequenced.to_string(),
                 l.integrated.to_string(),
+                l.begins.to_string(),
                 l.vkey.clone(),
             ]
         });
         paper.table(
-            &["log", "sequenced", "integrated", "verifier key"],
+            &["log", "sequenced", "integrated", "begins", "verifier key"],
             rows.collect(),
             "no logs",
         );

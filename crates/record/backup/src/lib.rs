@@ -20,7 +20,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use bailiwick_base::{Digest, Sha256, json};
-use bailiwick_evidence::{LOGS, export_folder};
+use bailiwick_evidence::{BASE, LOGS, export_folder};
 use bailiwick_store::StoreConfig;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,14 @@ pub async fn make(data: &Path, out: &Path) -> Result<Backup> {
         )?;
     }
     copy_all(&data.join(SEGMENTS), &out.join(SEGMENTS))?;
+    for log in LOGS {
+        // What was exported begins elsewhere than what was copied behind it.
+        let (own, copied) = (data.join("log").join(log).join(BASE), logs.join(log).join(BASE));
+        ensure!(
+            fs::read(&own).ok() == fs::read(&copied).ok(),
+            "the log `{log}` was pruned meanwhile: make the backup again"
+        );
+    }
     copy(&data.join(KILLS), &out.join(KILLS))?;
     let store = StoreConfig::embedded(data.join(STORE));
     bailiwick_store::copy_to(&store, &out.join(STORE))

@@ -17,15 +17,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use bailiwick_audit::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
-use bailiwick_audit::fsck::{Content, Finding, Order, fsck_log};
+use bailiwick_audit::entry::Leaf;
+use bailiwick_audit::fsck::{Content, Finding, Order, fsck_log_from};
 use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::proof::ProofFile;
-use bailiwick_audit::tile::TileSource;
+use bailiwick_audit::tile::{Entries, TILE_WIDTH, TileReader, TileSource};
 use bailiwick_base::Digest;
-use bailiwick_journal::WITNESSED;
+use bailiwick_journal::{KeptBase, WITNESSED, read_base};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use bailiwick_journal::BASE;
 pub use pack::{OpeningLine, Pack, PackedLog, pack, verify_pack};
 pub use quorum::{Cosigned, Quorum, Witnessed};
 
@@ -49,6 +51,9 @@ pub struct LogReport {
     pub size: u64,
     /// Root hash.
     pub root: String,
+    /// Where it begins, once it was pruned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Begins>,
     /// What witnesses saw of it, when they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witnessed: Option<Witnessed>,
@@ -64,6 +69,23 @@ pub enum KeyFrom {
     Folder,
     /// The reader.
     Given,
+}
+
+/// The beginning of a log that was pruned.
+#[derive(Debug, Clone, Serialize)]
+pub struct Begins {
+    /// Index of the first entry that is kept.
+    pub with: u64,
+    /// When it was pruned.
+    pub pruned_at: String,
+    /// Who did it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Index of the entry of the state log that recorded it.
+    pub entry: u64,
+    /// Digest of what stands for the entries that are gone: that entry names it.
+    pub base: String,
 }
 
 impl LogReport {
@@ -85,6 +107,8 @@ pub struct ExportedLog {
     pub size: u64,
     /// Where it was copied to.
     pub folder: PathBuf,
+    /// Index of its first entry that is kept.
+    pub begins: u64,
     /// Payloads, when they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openings: Option<PathBuf>,
@@ -181,6 +205,7 @@ pub fn verify_witnessed(data: &Path, key: Option<&str>, quorum: &Quorum) -> anyh
         }
         reports.push(report);
     }
+    require_recorded(data, &mut reports)?;
     if let Some(given) = &given {
         ensure!(
             reports.iter().any(|r| r.origin == given.name()),
@@ -206,8 +231,19 @@ fn verify_log(
     } else {
         Order::default()
     });
-    let report = fsck_log(&Tiles(folder), &origin, std::slice::from_ref(verifier), content)
-        .with_context(|| format!("log `{log}` cannot be read"))?;
+    let known = std::slice::from_ref(verifier);
+    let mut base = kept_base(folder, verifier)?;
+    let report = loop {
+        let from = base.as_ref().map(|kept| kept.base.to_fsck()).unwrap_or_default();
+        let report = fsck_log_from(&Tiles(folder), &origin, known, content, from)
+            .with_context(|| format!("log `{log}` cannot be read"))?;
+        // A service that prunes meanwhile takes away what was about to be read.
+        let now = kept_base(folder, verifier)?;
+        if now == base {
+            break report;
+        }
+        base = now;
+    };
     let signed = read_checkpoint(folder, verifier).ok();
     let (size, root) = signed
         .as_ref()
@@ -222,6 +258,14 @@ fn verify_log(
         key_from,
         size,
         root,
+        begins: base.map(|kept| Begins {
+            with: kept.base.minimum,
+            pruned_at: kept.base.pruned_at().to_string(),
+            by: kept.base.by.clone(),
+            reason: kept.base.reason.clone(),
+            entry: kept.entry,
+            base: kept.base.digest().to_string(),
+        }),
         witnessed: None,
         findings: report
             .findings
@@ -229,6 +273,44 @@ fn verify_log(
             .map(|finding| named(finding, folder, report.size))
             .collect(),
     })
+}
+
+/// What stands for the entries of a log that were pruned.
+fn kept_base(folder: &Path, key: &NoteVerifier) -> anyhow::Result<Option<KeptBase>> {
+    Ok(read_base(folder, key.name())?)
+}
+
+/// The state log must have recorded where another log begins. Which base it names is sealed with the entry: the node
+/// itself compares that at each start.
+fn require_recorded(data: &Path, reports: &mut [LogReport]) -> anyhow::Result<()> {
+    let state = log_folder(data, "state").context("the state log is missing")?;
+    let signed = read_checkpoint(&state, &read_vkey(&state)?).ok();
+    for report in reports {
+        let Some(begins) = &report.begins else { continue };
+        // Where the state log itself is not sound, that is told already.
+        let size = signed.as_ref().map_or(0, |signed| signed.checkpoint().size);
+        let is_told = size == 0 || (begins.entry < size && is_pruning(&state, begins.entry, size));
+        if !is_told {
+            report.findings.push(format!(
+                "the log begins with entry {}, and entry {} of the state log does not say that it was pruned",
+                begins.with, begins.entry
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an entry of the state log records a pruning.
+fn is_pruning(state: &Path, index: u64, size: u64) -> bool {
+    let (tiles, width) = (Tiles(state), u64::from(TILE_WIDTH));
+    let (bundle, at) = (index / width, index % width);
+    let wanted = u16::try_from((size - bundle * width).min(width)).unwrap_or(TILE_WIDTH);
+    let Ok(bytes) = TileReader::new(&tiles).read_entries(bundle, wanted) else {
+        return false;
+    };
+    let entry = Entries::new(&bytes).nth(usize::try_from(at).unwrap_or(usize::MAX));
+    let leaf = entry.and_then(Result::ok);
+    leaf.is_some_and(|leaf| Leaf::decode(leaf).is_ok_and(|leaf| leaf.kind.as_str() == "state.log.prune"))
 }
 
 /// What was found, with the file that holds it.
@@ -295,6 +377,7 @@ pub fn export_folder(data: &Path, dir: &Path) -> anyhow::Result<Vec<ExportedLog>
             log: log.to_owned(),
             origin: report.origin,
             size: report.size,
+            begins: report.begins.map_or(0, |begins| begins.with),
             folder: to,
             openings: None,
         });

@@ -8,9 +8,10 @@
 //! decisions.checkpoint, decisions.entries.jsonl
 //! ```
 //!
-//! Entries are numbered without a gap within tenant and log, so nothing in front of the last one is left out unseen.
+//! Entries are numbered without a gap within tenant and log, so nothing in front of the last one is left out unseen. Where
+//! a log was pruned, the tenant's own entry in the state log says up to which number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{LOGS, Tiles, read_checkpoint, read_vkey, require_logs};
+use crate::{LOGS, Tiles, kept_base, read_checkpoint, read_vkey, require_logs};
 
 const MANIFEST: &str = "manifest.json";
 const VERSION: u64 = 1;
@@ -102,8 +103,10 @@ pub struct PackedLog {
     pub origin: String,
     /// Entries under the checkpoint, of all tenants.
     pub size: u64,
-    /// Entries of this tenant: its first to its last, without a gap.
+    /// Entries of this tenant, without a gap to its last.
     pub entries: u64,
+    /// Entries of this tenant in front of those, which were pruned on record.
+    pub pruned: u64,
     /// Those whose payload is disclosed.
     pub disclosed: u64,
 }
@@ -177,7 +180,7 @@ fn reference_of(
         .context("the state log is missing")?;
     let signed = read_checkpoint(folder, &read_vkey(folder)?)?;
     let mut found = None;
-    each_leaf(folder, signed.checkpoint(), |index, leaf| {
+    each_leaf(folder, (0, signed.checkpoint()), |index, leaf| {
         if index == added.index {
             found = Some(Leaf::decode(leaf)?.tenant_ref.to_owned());
         }
@@ -205,16 +208,16 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write `{}`", file.display()))
 }
 
-/// Walks the leaves under a checkpoint in order.
+/// Walks the leaves under a checkpoint in order, from the first one that is kept.
 fn each_leaf(
     folder: &Path,
-    checkpoint: &Checkpoint,
+    (minimum, checkpoint): (u64, &Checkpoint),
     mut see: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let tiles = Tiles(folder);
     let reader = TileReader::new(&tiles);
     let width = u64::from(TILE_WIDTH);
-    let mut index = 0;
+    let mut index = minimum - minimum % width;
     while index < checkpoint.size {
         let wanted = width.min(checkpoint.size - index);
         let bytes = reader.read_entries(index / width, u16::try_from(wanted).unwrap_or(TILE_WIDTH))?;
@@ -223,7 +226,10 @@ fn each_leaf(
             let entry = entries
                 .next()
                 .ok_or_else(|| anyhow!("entry {at} is missing in its bundle"))?;
-            see(at, entry?)?;
+            let leaf = entry?;
+            if at >= minimum {
+                see(at, leaf)?;
+            }
         }
         index += wanted;
     }
@@ -247,9 +253,17 @@ fn lines_of(
         origin: checkpoint.origin.to_string(),
         size: checkpoint.size,
         entries: 0,
+        pruned: 0,
         disclosed: 0,
     };
-    each_leaf(folder, checkpoint, |index, bytes| {
+    let base = kept_base(folder, &read_vkey(folder)?)?.map(|kept| kept.base);
+    packed.pruned = base
+        .as_ref()
+        .and_then(|base| base.tenants.get(tenant_ref))
+        .copied()
+        .unwrap_or(0);
+    let minimum = base.map_or(0, |base| base.minimum);
+    each_leaf(folder, (minimum, checkpoint), |index, bytes| {
         let leaf = Leaf::decode(bytes)?;
         if leaf.tenant_ref != tenant_ref {
             return Ok(());
@@ -317,7 +331,7 @@ pub fn verify_pack(dir: &Path, vkeys: &[String]) -> Result<Pack> {
         manifest.v
     );
     require_files(dir, &manifest)?;
-    let mut logs = Vec::new();
+    let (mut logs, mut prunings) = (Vec::new(), Prunings::new());
     for log in LOGS {
         let checkpoint = read(&format!("{log}.checkpoint"))?;
         let signed = keys
@@ -328,7 +342,7 @@ pub fn verify_pack(dir: &Path, vkeys: &[String]) -> Result<Pack> {
             })
             .with_context(|| format!("{log}.checkpoint is signed by none of the given keys"))?;
         let entries = read(&format!("{log}.entries.jsonl"))?;
-        let verified = verify_lines(log, signed.checkpoint(), &manifest, &entries);
+        let verified = verify_lines(log, signed.checkpoint(), (&manifest, &mut prunings), &entries);
         let (packed, is_named) = verified.with_context(|| format!("{log}.entries.jsonl"))?;
         ensure!(
             is_named || log != "state",
@@ -376,11 +390,32 @@ fn require_files(dir: &Path, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+/// By log and number, the last entries of the tenant that went at some pruning.
+type Prunings = BTreeSet<(String, u64)>;
+
+/// The pruning that a payload of the state log, in Base64, records.
+fn pruning(payload: &str) -> Option<(String, u64)> {
+    let payload: Value = serde_json::from_slice(&STANDARD.decode(payload).ok()?).ok()?;
+    let is_pruning = payload.get("command").and_then(Value::as_str) == Some("log.prune");
+    let detail = payload.get("detail").filter(|_| is_pruning)?;
+    let origin = detail.get("origin")?.as_str()?.to_owned();
+    Some((origin, detail.get("last")?.as_u64()?))
+}
+
+/// How many entries of the tenant were pruned in front of its first one, `number`: none, unless that is on record.
+fn gone(prunings: &Prunings, origin: &str, number: u64) -> u64 {
+    let last = number.saturating_sub(1);
+    match prunings.contains(&(origin.to_owned(), last)) {
+        true => last,
+        false => 0,
+    }
+}
+
 /// What the lines hold, and whether one of them names the tenant.
 fn verify_lines(
     log: &str,
     checkpoint: &Checkpoint,
-    manifest: &Manifest,
+    (manifest, prunings): (&Manifest, &mut Prunings),
     bytes: &[u8],
 ) -> Result<(PackedLog, bool)> {
     let mut packed = PackedLog {
@@ -388,6 +423,7 @@ fn verify_lines(
         origin: checkpoint.origin.to_string(),
         size: checkpoint.size,
         entries: 0,
+        pruned: 0,
         disclosed: 0,
     };
     let (mut last, mut is_named) = (None, false);
@@ -403,12 +439,15 @@ fn verify_lines(
         if leaf.tenant_ref != manifest.tenant_ref {
             bail!("entry {index} is another tenant's");
         }
+        if packed.entries == 0 && log != "state" {
+            packed.pruned = gone(prunings, packed.origin.as_str(), leaf.tenant_seq);
+        }
         packed.entries += 1;
+        let expected = packed.pruned + packed.entries;
         ensure!(
-            leaf.tenant_seq == packed.entries,
-            "entry {index} is the tenant's number {}, expected {}: one is left out",
+            leaf.tenant_seq == expected,
+            "entry {index} is the tenant's number {}, expected {expected}: one is left out",
             leaf.tenant_seq,
-            packed.entries
         );
         let mut hashes = Vec::with_capacity(line.proof.len());
         for hash in &line.proof {
@@ -427,6 +466,9 @@ fn verify_lines(
             require_opens(index, &leaf, opening)?;
             packed.disclosed += 1;
             is_named |= adds(&opening.payload, &manifest.tenant);
+            if log == "state" {
+                prunings.extend(pruning(&opening.payload));
+            }
         }
     }
     Ok((packed, is_named))

@@ -54,6 +54,9 @@ pub struct LogConfig {
     pub first_segment_bytes: u64,
     /// Bytes of a segment once the log has grown.
     pub segment_bytes: u64,
+    /// How old the first entry of a segment may be when another one is put behind it: whole segments are pruned, so a
+    /// quiet log keeps its entries that much longer. By size alone without.
+    pub segment_age_max: Option<Duration>,
     /// Records that may wait for the disk.
     pub queue_records_max: usize,
     /// Bytes of sealed payload that may wait for the disk.
@@ -74,6 +77,7 @@ impl LogConfig {
             origin: origin.into(),
             first_segment_bytes: 4 * MIB,
             segment_bytes: 64 * MIB,
+            segment_age_max: None,
             queue_records_max: 16_384,
             queue_bytes_max: 64 << 20,
             checkpoint_every: Duration::from_millis(100),
@@ -284,6 +288,7 @@ impl DecisionLog {
             node: config.node,
             first_bytes: config.first_segment_bytes,
             segment_bytes: config.segment_bytes,
+            age_max: config.segment_age_max,
             aside,
         };
         let writer = Writer::new(
@@ -400,6 +405,12 @@ impl DecisionLog {
         })
     }
 
+    /// Name of the log and of its key.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -513,14 +524,21 @@ impl DecisionLog {
         mut each: impl FnMut(&LogEntry) -> Result<(), E>,
     ) -> Result<bool, E> {
         let size = self.size();
-        let minimum = self.minimum();
+        let kept = self.base();
+        let minimum = kept.as_ref().map_or(0, |kept| kept.base.minimum);
         let floor = size.saturating_sub(entries_max).max(minimum);
         let since = u64::try_from(since.micros()).unwrap_or(0);
+        // What was pruned ended before this: it is not missed by whoever asks for later ones.
+        let gone_before = kept.map_or(0, |kept| {
+            u64::try_from(kept.base.newest_at).unwrap_or(0).saturating_add(1)
+        });
         let (mut from, mut reached) = (size, size == minimum);
         while !reached && from > floor {
             from = from.saturating_sub(RECALL_STEP).max(floor);
             reached = match self.entry(from)? {
-                Some(entry) => from == 0 || entry.leaf()?.at < since,
+                Some(entry) => {
+                    from == 0 || entry.leaf()?.at < since || (from == minimum && gone_before <= since)
+                }
                 None => false,
             };
         }

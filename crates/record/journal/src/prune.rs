@@ -75,7 +75,11 @@ impl DecisionLog {
         self.base().map_or(0, |kept| kept.base.minimum)
     }
 
-    pub(crate) fn require_kept(&self, index: u64) -> Result<(), JournalError> {
+    /// Whether entry `index` was not pruned.
+    ///
+    /// # Errors
+    /// [`JournalError::Pruned`].
+    pub fn require_kept(&self, index: u64) -> Result<(), JournalError> {
         match self.base() {
             Some(kept) if index < kept.base.minimum => Err(JournalError::Pruned {
                 index,

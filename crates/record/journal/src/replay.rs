@@ -53,6 +53,8 @@ pub(crate) struct Replayed {
     pub(crate) unpublished: Place,
     /// Last number of each tenant.
     pub(crate) tenant_seqs: BTreeMap<Arc<str>, u64>,
+    /// When the first entry of the last segment was recorded, microseconds.
+    pub(crate) began: Option<u64>,
     pub(crate) milestones: Arc<Milestones>,
     pub(crate) recovery: Recovery,
 }
@@ -98,7 +100,7 @@ pub(crate) fn replay(
     };
     let milestones = Arc::new(Milestones::default());
     milestones.begin_at(start);
-    let (unpublished, tenant_seqs) = read_all(&mut cursor, checkpoint, &milestones, base)?;
+    let (unpublished, tenant_seqs, began) = read_all(&mut cursor, checkpoint, &milestones, base)?;
     let Some(tail) = cursor.tail() else {
         return Err(cursor.damaged(cursor.place().offset, "the log has no end"));
     };
@@ -123,6 +125,7 @@ pub(crate) fn replay(
         spare,
         unpublished,
         tenant_seqs,
+        began,
         milestones,
         recovery,
     })
@@ -156,6 +159,7 @@ fn begin(dir: &Dir, start: Place, checkpoint: &Checkpoint) -> Result<Replayed, J
         spare: None,
         unpublished: tail,
         tenant_seqs: BTreeMap::new(),
+        began: None,
         milestones: Arc::new(milestones),
         recovery,
     })
@@ -193,7 +197,8 @@ fn read_all(
     checkpoint: &Checkpoint,
     milestones: &Milestones,
     base: Option<&Base>,
-) -> Result<(Place, TenantSeqs), JournalError> {
+) -> Result<(Place, TenantSeqs, Option<u64>), JournalError> {
+    let mut begun: Option<(u64, u64)> = None;
     let mut tree = base.and_then(Base::frontier).unwrap_or_default();
     let tenants = base.into_iter().flat_map(|base| &base.tenants);
     let mut seqs: TenantSeqs = tenants
@@ -221,12 +226,16 @@ fn read_all(
             if tree.size() < checkpoint.size {
                 return Err(cursor.damaged(offset, "entries under a checkpoint are missing from here on"));
             }
-            return Ok((unpublished, seqs));
+            return Ok((unpublished, seqs, begun.map(|(_, at)| at)));
         }
+        let place = cursor.place();
         let Some((frame, hash)) = cursor.frame()? else {
             return Err(cursor.damaged(offset, "the entry changed while it was read"));
         };
         let leaf = Leaf::decode(frame.leaf).map_err(|source| JournalError::Leaf { index, source })?;
+        if begun.is_none_or(|(ordinal, _)| ordinal != place.ordinal) {
+            begun = Some((place.ordinal, leaf.at));
+        }
         let follows = match seqs.get_mut(leaf.tenant_ref) {
             Some(last) => {
                 *last += 1;

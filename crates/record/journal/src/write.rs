@@ -50,6 +50,10 @@ pub(crate) struct Writer {
     capacity: u64,
     first_bytes: u64,
     segment_bytes: u64,
+    age_max: Option<Duration>,
+    /// When the first entry of this segment was recorded, and the last one of all, microseconds.
+    began: Option<u64>,
+    last_at: u64,
     next: Next,
     /// Whether a thread of its own prepares the next segment.
     aside: bool,
@@ -69,6 +73,8 @@ pub(crate) struct WriterConfig {
     pub(crate) node: NodeName,
     pub(crate) first_bytes: u64,
     pub(crate) segment_bytes: u64,
+    /// How old the first entry of a segment may be when another one is put behind it.
+    pub(crate) age_max: Option<Duration>,
     /// Whether a thread of its own prepares the next segment; else it is prepared where it is asked for.
     pub(crate) aside: bool,
 }
@@ -101,6 +107,9 @@ impl Writer {
             capacity,
             first_bytes: config.first_bytes,
             segment_bytes: config.segment_bytes,
+            age_max: config.age_max,
+            began: replayed.began,
+            last_at: 0,
             next: replayed.spare.map_or(Next::None, Next::Ready),
             aside: config.aside,
             failed: None,
@@ -139,6 +148,7 @@ impl Writer {
     /// Writes and acknowledges the records of `batch`, removing them.
     fn write_batch(&mut self, batch: &mut Vec<Queued>) -> Result<(), Failure> {
         while !batch.is_empty() {
+            self.turn_over(batch)?;
             let flush = self.encode(batch);
             if flush.records > 0 {
                 self.commit(batch, &flush)?;
@@ -201,6 +211,8 @@ impl Writer {
             return Ok(false);
         }
         let offset = self.place.offset + self.frames.len() as u64;
+        self.began.get_or_insert(record.at);
+        self.last_at = record.at;
         self.milestones.pass(Place {
             offset,
             ..flush.place
@@ -249,11 +261,40 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts preparing the next segment in the background, in time.
-    fn prepare_next(&mut self) {
+    /// Goes on in the next segment when this one is old enough and the next one is there: nobody waits for it.
+    fn turn_over(&mut self, batch: &[Queued]) -> Result<(), Failure> {
+        let (Some(age_max), Some(began), Some(first)) = (self.age_max, self.began, batch.first()) else {
+            return Ok(());
+        };
+        if u128::from(first.at.saturating_sub(began)) < age_max.as_micros() {
+            return Ok(());
+        }
+        self.take_prepared();
+        if matches!(self.next, Next::None) && self.may_try() {
+            self.ask();
+        }
+        match self.next {
+            Next::Ready(_) => self.enter_next_segment(),
+            Next::Asked(..) | Next::None => Ok(()),
+        }
+    }
+
+    /// A log that fills less than a segment in half the time it has needs no larger ones.
+    fn is_quiet(&self) -> bool {
+        let old = self.began.map_or(0, |began| self.last_at.saturating_sub(began));
+        self.age_max
+            .is_some_and(|age_max| u128::from(old) >= age_max.as_micros() / 2)
+    }
+
+    fn take_prepared(&mut self) {
         if matches!(&self.next, Next::Asked(preparing, _) if preparing.is_finished()) {
             self.next = self.prepared().map_or(Next::None, Next::Ready);
         }
+    }
+
+    /// Starts preparing the next segment in the background, in time.
+    fn prepare_next(&mut self) {
+        self.take_prepared();
         let is_due = self.place.offset >= self.capacity / PREPARE_AT;
         if matches!(self.next, Next::None) && is_due && self.may_try() {
             self.ask();
@@ -273,6 +314,8 @@ impl Writer {
         // Where the usual size could not be had, a small one is enough to go on.
         let bytes = if self.failed.is_some() {
             self.first_bytes
+        } else if self.is_quiet() {
+            self.capacity
         } else {
             grown
         };
@@ -354,6 +397,7 @@ impl Writer {
         self.file = file;
         self.place.ordinal = ordinal;
         self.place.offset = SEGMENT_HEAD;
+        self.began = None;
         Ok(())
     }
 

@@ -128,9 +128,9 @@ pub enum Refused {
     },
     /// Store and logs are older than the witness.
     #[error(
-        "this data folder is older than its witness `{path}`: its state log has {have} entries, the witness saw \
-         {seen}, so it is a restored backup or an older copy; put back the newest data folder, or go on from this one, \
-         which ends every token: bailiwick witness accept"
+        "this data folder, or its database, is older than its witness `{path}`: its state log has {have} entries, the \
+         witness saw {seen}, so it is a restored backup or an older copy; put back the newest one, or go on from this \
+         one, which ends every token: bailiwick witness accept"
     )]
     Older {
         /// The witness file.

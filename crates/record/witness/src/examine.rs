@@ -21,6 +21,9 @@ const KEPT_MAX: usize = 8;
 /// What the epoch is raised by when nobody knows how far it was: more revocations than an installation ever makes.
 const UNKNOWN: u64 = 1 << 32;
 
+/// What follows the name of what was put aside, before the number of entries that it had.
+pub const ASIDE: &str = "ahead-";
+
 /// A log as it lies in the data folder.
 #[derive(Debug, Clone, Copy)]
 pub struct LogFolder<'a> {
@@ -85,6 +88,15 @@ impl Examined {
             Err(refused) => Some(refused),
         };
         refused.map_or(Ok(()), |refused| examined.accept(refused))?;
+        if let Some(Accepted {
+            refused: Refused::Older { .. },
+            ..
+        }) = &examined.accepted
+        {
+            for log in logs.iter().filter(|log| log.log == "state") {
+                log.put_aside(&**disk, stored)?;
+            }
+        }
         Ok(examined)
     }
 
@@ -214,6 +226,10 @@ impl<'a> LogFolder<'a> {
             },
         };
         let size = have.as_ref().map_or(0, |have| have.size);
+        if self.log == "state" && stored < seen.size {
+            // Its database was put back under it, whatever the folder has.
+            return Err(self.shorter(path, stored.min(size), seen.size, stored));
+        }
         if size < seen.size {
             return Err(self.shorter(path, size, seen.size, stored));
         }
@@ -232,6 +248,36 @@ impl<'a> LogFolder<'a> {
             path: path.to_owned(),
             size: seen.size,
         })
+    }
+
+    /// Where somebody goes on from a store that is older than what this folder signed: tiles and checkpoint are kept
+    /// beside those that are made anew from the store.
+    fn put_aside(&self, disk: &dyn Disk, stored: u64) -> Result<(), Refused> {
+        let tiles = TileFolder::new(self.folder);
+        let bytes = tiles.read("checkpoint").ok().flatten();
+        let signed = bytes.and_then(|bytes| self.verified(&bytes).ok());
+        let Some(signed) = signed.filter(|signed| signed.size > stored) else {
+            return Ok(());
+        };
+        // The checkpoint last: until it is gone, this is done again.
+        for name in ["tile", "checkpoint.witnessed", "checkpoint"] {
+            let aside = self.folder.join(format!("{name}.{ASIDE}{}", signed.size));
+            match disk.rename(&self.folder.join(name), &aside) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.unmoved(&error)),
+            }
+        }
+        disk.sync_folder(self.folder)
+            .map_err(|error| self.unmoved(&error))
+    }
+
+    fn unmoved(&self, error: &std::io::Error) -> Refused {
+        Refused::Log {
+            log: self.log,
+            folder: self.folder.to_owned(),
+            why: format!("what it signed cannot be put aside: {error}"),
+        }
     }
 
     fn verified(&self, bytes: &[u8]) -> Result<Checkpoint, String> {

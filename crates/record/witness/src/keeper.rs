@@ -31,6 +31,7 @@ pub struct NotHeld {
 struct Held {
     epoch: Epoch,
     size: u64,
+    decisions: u64,
 }
 
 /// Keeps the witness of one node.
@@ -98,7 +99,9 @@ impl Keeper {
         let mut written = file.written.lock().unwrap_or_else(PoisonError::into_inner);
         let state = file.state.checkpoint();
         let size = state.checkpoint().size;
-        let texts = [state, file.decisions.checkpoint()];
+        let decisions = file.decisions.checkpoint();
+        let decided = decisions.checkpoint().size;
+        let texts = [state, decisions];
         let checkpoints = texts.iter().map(|signed| signed.note().to_string()).collect();
         let word = Word {
             epoch: written.as_ref().map_or(epoch, |before| before.epoch.max(epoch)),
@@ -115,6 +118,7 @@ impl Keeper {
         self.held.send_replace(Held {
             epoch: word.epoch,
             size,
+            decisions: decided,
         });
         *written = Some(word);
         Ok(())
@@ -177,6 +181,13 @@ impl Keeper {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(NotHeld { epoch }),
         }
+    }
+
+    /// Entries of the decision log under the checkpoint that the file is known to hold; none without a witness.
+    #[must_use]
+    pub fn seen_decisions(&self) -> Option<u64> {
+        let held = *self.held.borrow();
+        self.file.as_ref().map(|_| held.decisions)
     }
 
     /// The epoch and the size of the state log that the file is known to hold; none without a witness.

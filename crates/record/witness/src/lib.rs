@@ -35,6 +35,6 @@ mod word;
 
 pub use config::{CosignerPlace, WitnessConfig, begin_joined};
 pub use error::{Refused, WitnessError};
-pub use examine::{Examined, LogFolder};
+pub use examine::{ASIDE, Examined, LogFolder};
 pub use keeper::{Keeper, NotHeld};
 pub use word::Word;

@@ -19,6 +19,7 @@ use crate::nodes::Nodes;
 use crate::oauth::authorize::WaitingList;
 use crate::oauth::federation::Federation;
 use crate::problem::RouteError;
+use crate::prune::Pruning;
 use crate::receipts::Drills;
 use crate::signals::Signals;
 use crate::signing_keys::Signing;
@@ -93,6 +94,8 @@ pub struct DepsInner {
     pub tools: Arc<dyn ToolLook>,
     /// Proofs and entries of both logs.
     pub logs: Arc<dyn LogDoor>,
+    /// What goes of the decision log.
+    pub pruning: Pruning,
 }
 
 impl std::ops::Deref for Deps {
@@ -116,6 +119,17 @@ pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a
 #[error("upstream server not reached: {0}")]
 pub struct LookError(pub String);
 
+/// A log could not be read as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// Something is broken.
+    #[error("{0}")]
+    Failed(String),
+    /// What was asked for was pruned; names where the log begins, since when and why.
+    #[error("{0}")]
+    Pruned(String),
+}
+
 /// Asks an upstream server for its tools; the gateway does it with its own client.
 pub trait ToolLook: Send + Sync + 'static {
     /// The tools as the server shows them now, with the canonical digest of each definition. `secret` opens the
@@ -138,9 +152,9 @@ pub trait LogDoor: Send + Sync + 'static {
         log: &'a str,
         index: u64,
         disclose: bool,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>>;
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LogError>>;
     /// The index of the record of a decision.
-    fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>>;
+    fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LogError>>;
     /// Entries `from..from + max`, fewer where they are long, with the payloads of `of`, or of everybody.
     fn entries<'a>(
         &'a self,
@@ -148,14 +162,14 @@ pub trait LogDoor: Send + Sync + 'static {
         from: u64,
         max: usize,
         of: Option<&'a TenantId>,
-    ) -> BoxFuture<'a, Result<Vec<bailiwick_wire::LogEntry>, LookError>>;
+    ) -> BoxFuture<'a, Result<Vec<bailiwick_wire::LogEntry>, LogError>>;
     /// Every entry with its payload and its opening key, as JSON lines `{index, key, payload}` (base64).
     fn openings<'a>(
         &'a self,
         log: &'a str,
         from: u64,
         max: usize,
-    ) -> BoxFuture<'a, Result<Vec<u8>, LookError>>;
+    ) -> BoxFuture<'a, Result<Vec<u8>, LogError>>;
 }
 
 /// `{base}/t/{tenant}`.

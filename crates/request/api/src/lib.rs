@@ -16,6 +16,7 @@ mod effective;
 mod heartbeats;
 mod issue;
 mod lending;
+mod node_logs;
 mod nodes;
 mod noted;
 mod oauth;
@@ -23,6 +24,8 @@ mod opening;
 mod past;
 mod presented;
 mod problem;
+mod prune;
+mod publishing;
 mod query;
 mod rates;
 mod receipts;
@@ -44,16 +47,19 @@ use axum::Router;
 
 pub use claim::claim_router;
 pub use codes::{Code, codes};
-pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LookError, ToolLook};
+pub use deps::{BoxFuture, Deps, DepsInner, LogDoor, LogError, LookError, ToolLook};
 pub use heartbeats::{Heartbeats, end_silent};
+pub use node_logs::{Logs, Named};
 pub use nodes::{NodeStartError, Nodes, READY, first_word, health, keep_word, leave, share_keys};
-pub use noted::{note_insecure, note_waiver};
+pub use noted::{note_insecure, note_settings};
 pub use oauth::authorize::{Peer, WaitingList};
 pub use oauth::documents::document_fetching;
 pub use oauth::federation::Federation;
 pub use opening::Secrets;
 pub use past::{PastError, go_on_from};
 pub use problem::RouteError;
+pub use prune::{LogConfig, LogConfigError, PruneError, Pruning};
+pub use publishing::{Behind, catch_up, publish_state};
 pub use rates::recount_rates;
 pub use receipts::{Drills, KillConfig, KillConfigError};
 pub use reconcile::{Reconciler, Work};
@@ -77,9 +83,8 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn doors() -> Doors {
-    stop_doors(consent_doors(credential_doors(v1_doors(signal_doors(
-        authzen_doors(oauth_doors(Doors::default())),
-    )))))
+    let doors = signal_doors(authzen_doors(oauth_doors(Doors::default())));
+    stop_doors(consent_doors(credential_doors(log_doors(v1_doors(doors)))))
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
@@ -229,7 +234,7 @@ fn consent_doors(doors: Doors) -> Doors {
 
 fn v1_doors(doors: Doors) -> Doors {
     use v1::nodes::Stand;
-    use v1::{check, clients, composition, count, egress, identities, keys, logs, marks, policies};
+    use v1::{check, clients, composition, count, egress, identities, keys, marks, policies};
     use v1::{nodes, operators, reads, receipts, server_credential, servers, tasks, tenants, trusts};
     doors
         .get("/v1/nodes", nodes::list)
@@ -285,7 +290,6 @@ fn v1_doors(doors: Doors) -> Doors {
         .get("/v1/tenants/{tenant}/count", count::of_tenant)
         .get("/v1/tenants/{tenant}/marks", marks::of_tenant)
         .get("/v1/tenants/{tenant}/egress", egress::find)
-        .get("/v1/tenants/{tenant}/logs/{log}/entries", logs::entries_of)
         .get("/v1/all-tenants/count", count::of_all)
         .get("/v1/tenants/{tenant}/kills", receipts::list)
         .get("/v1/tenants/{tenant}/kills/{id}", receipts::find)
@@ -294,10 +298,17 @@ fn v1_doors(doors: Doors) -> Doors {
         .get("/v1/all-tenants/kills", receipts::list_all)
         .get("/v1/all-tenants/kills/{id}", receipts::find_all)
         .get("/v1/all-tenants/marks", marks::of_all)
+}
+
+fn log_doors(doors: Doors) -> Doors {
+    use v1::{logs, prune};
+    doors
+        .get("/v1/tenants/{tenant}/logs/{log}/entries", logs::entries_of)
         .get("/v1/logs", logs::list)
         .get("/v1/logs/{log}/proof", logs::prove)
         .get("/v1/logs/{log}/entries", logs::entries)
         .get("/v1/logs/{log}/openings", logs::openings)
+        .post("/v1/logs/{log}/prune", prune::handler)
 }
 
 /// Stopping, and lifting a stop: served on the data folder's socket too.

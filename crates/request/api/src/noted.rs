@@ -6,16 +6,20 @@ use serde_json::{Value, json};
 
 use crate::Deps;
 
-/// That a replica which follows late may take over.
+/// That a replica which follows late may take over, and that the decision log of this node is held as it is.
 ///
 /// # Errors
 /// When it cannot be recorded.
-pub async fn note_waiver(deps: &Deps, waiver: Option<&str>) -> Result<(), StoreError> {
-    let Some(text) = waiver.filter(|_| deps.store.is_shared()) else {
-        return Ok(());
-    };
-    let actor = Actor::System("async-replica");
-    note(deps, actor, "async-replica-waived", json!({ "waiver": text })).await
+pub async fn note_settings(deps: &Deps, waiver: Option<&str>) -> Result<(), StoreError> {
+    if let Some(text) = waiver.filter(|_| deps.store.is_shared()) {
+        let actor = Actor::System("async-replica");
+        note(deps, actor, "async-replica-waived", json!({ "waiver": text })).await?;
+    }
+    if let (_, Some(text)) = deps.pruning.shown() {
+        let detail = json!({ "node": deps.nodes.node.to_string(), "hold": text });
+        note(deps, Actor::System("legal-hold"), "log.hold", detail).await?;
+    }
+    Ok(())
 }
 
 /// That plaintext is served at an address beyond loopback.

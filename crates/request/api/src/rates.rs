@@ -65,6 +65,12 @@ pub fn recount_rates(
     Ok(())
 }
 
+/// How far any rate of an open task looks back.
+pub(crate) fn longest(snapshot: &Snapshot) -> Option<Duration> {
+    let longest = reach(snapshot).values().map(|(_, window)| *window).max();
+    longest.map(|window| window + DISORDER)
+}
+
 fn reach(snapshot: &Snapshot) -> Reach {
     let mut reach = Reach::new();
     for (tenant, _) in snapshot.tenants() {

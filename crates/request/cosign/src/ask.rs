@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bailiwick_audit::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -135,6 +136,8 @@ pub struct Asker {
     sender: Sender,
     disk: Arc<dyn Disk>,
     logs: Vec<AskedLog>,
+    /// What every witness has cosigned of the last log at least.
+    lowest: Arc<AtomicU64>,
 }
 
 /// Why a witness did not cosign.
@@ -184,7 +187,15 @@ impl Asker {
             sender,
             disk,
             logs,
+            lowest: Arc::default(),
         })
+    }
+
+    /// How many entries of the decision log every witness has cosigned by its own word, none before each was heard; no
+    /// such number without witnesses.
+    #[must_use]
+    pub fn lowest_of_decisions(&self) -> Option<Arc<AtomicU64>> {
+        (!self.places.is_empty()).then(|| Arc::clone(&self.lowest))
     }
 
     /// For both logs of a node, with their folders below the data folder `data`.
@@ -243,6 +254,9 @@ impl Asker {
             }
             log.write(&self.disk, self.places.len()).await;
         }
+        let of_last = self.logs.last().into_iter().flat_map(|log| &log.standings);
+        let lowest = of_last.map(|standing| standing.size).min();
+        self.lowest.store(lowest.unwrap_or(0), Ordering::SeqCst);
     }
 }
 

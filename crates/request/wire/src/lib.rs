@@ -43,7 +43,7 @@ pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdent
 pub use keys::{KeyRotation, KeyStatus, RotateKey, SigningKey};
 pub use kill::{DryRun, KillReceipt, KillRequest, Level, Mark, PointReading, SelectorKind};
 pub use lease::{Lease, LedgerFinding, LentSecret, NewLease, ReturnLease, TaskLedger};
-pub use log::{LogEntry, NamedLog, NodeHealth};
+pub use log::{LogEntry, LogPruning, NamedLog, NodeHealth, PruneLog, PrunedLog};
 pub use node::{InviteNode, JoinNode, JoinedNode, Node, NodeEnd, NodeInvitation, StandNode};
 pub use operator::{ClaimRequest, Operator};
 pub use page::Page;

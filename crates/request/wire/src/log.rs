@@ -18,6 +18,81 @@ pub struct NamedLog {
     pub sequenced: u64,
     /// Entries covered by the published checkpoint.
     pub integrated: u64,
+    /// Index of the first entry that is kept.
+    #[serde(default)]
+    pub begins: u64,
+    /// The last pruning, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<PrunedLog>,
+    /// Days for which this node keeps decisions before it prunes them by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u64>,
+    /// Who holds everything as it is, and why: nothing is pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_hold: Option<String>,
+}
+
+/// Why a log begins where it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunedLog {
+    /// When it was pruned.
+    pub at: String,
+    /// Who did it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Index of the entry of the state log that recorded it.
+    pub entry: u64,
+    /// When the newest entry that is gone was recorded.
+    pub newest_at: String,
+    /// Digest of what stands for the entries that are gone: that entry names it.
+    pub base: String,
+}
+
+/// Removes the oldest entries of a decision log. Give one of `keep_since` and `up_to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneLog {
+    /// Everything from this time on stays (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_since: Option<String>,
+    /// Everything from this index on stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<u64>,
+    /// Why; recorded.
+    pub reason: String,
+    /// Only says what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What goes, or would go. Whole segments only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPruning {
+    /// `decisions`.
+    pub log: String,
+    /// Origin of the log.
+    pub origin: String,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Index of the first entry before.
+    pub from: u64,
+    /// Index of the first entry that is kept.
+    pub begins: u64,
+    /// Entries that go.
+    pub entries: u64,
+    /// Segment files that go.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the newest entry that goes was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_at: Option<String>,
+    /// What kept more than was asked for.
+    pub needed: Vec<String>,
+    /// Digest of what stands for the entries that go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 /// An entry with its opened payload.

@@ -94,6 +94,8 @@ const NOT_CODES: &[&str] = &[
     "list.name",
     "listen.address",
     "listen.insecure",
+    "log.hold",
+    "log.prune",
     "manifest.json",
     "mark.kill",
     "mark.lift",

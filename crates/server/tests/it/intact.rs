@@ -33,7 +33,8 @@ async fn a_store_older_than_its_signed_log_does_not_start() {
     copy(&old, &bed.data());
     let said = refusal(bed.config()).await;
     assert!(
-        said.contains("this store is older than its log") && said.contains("put back the newest `state.db`"),
+        said.contains("or its database, is older than its witness")
+            && said.contains("put back the newest one"),
         "{said}"
     );
     for empty in [false, true] {

@@ -52,6 +52,7 @@ mod proof_set;
 mod proving;
 mod rates;
 mod refreshing;
+mod retaining;
 mod revoking;
 mod sessions;
 mod signing;

@@ -8,10 +8,10 @@ use bailiwick_audit::entry::Leaf;
 use bailiwick_audit::fsck::{Content, Order, fsck_log_from};
 use bailiwick_audit::merkle::{verify_consistency, verify_inclusion};
 use bailiwick_audit::proof::ProofFile;
-use bailiwick_base::{ManualClock, Time};
+use bailiwick_base::{Clock, ManualClock, Time};
 use bailiwick_journal::{
-    BASE, Base, DecisionLog, Deps, Disk, JournalError, LogReader, OsDisk, Passed, Plan, TileFolder, Why,
-    export, read_base,
+    BASE, Base, DecisionLog, Deps, Disk, JournalError, LogConfig, LogReader, OsDisk, Passed, Plan,
+    TileFolder, Why, export, read_base,
 };
 use bailiwick_simulation::{Chance, Fault, FaultyDisk, MemoryDisk};
 
@@ -182,6 +182,44 @@ fn what_is_kept_still_proves_itself_and_the_log_goes_on_after_a_start() {
     assert_eq!(log.minimum(), 24);
     require_provable(&log, 1);
     require_sound(dir.path());
+}
+
+#[test]
+fn a_quiet_log_goes_on_in_another_segment_when_the_present_one_is_old_also_after_a_start() {
+    let dir = folder();
+    let (deps, clock) = clocked();
+    let quiet = || LogConfig {
+        segment_age_max: Some(std::time::Duration::from_secs(100)),
+        ..config()
+    };
+    let (mut log, _) = open_log(dir.path(), quiet(), deps.clone()).unwrap();
+    let length = |ordinal| std::fs::metadata(segment(dir.path(), ordinal)).unwrap().len();
+    for ordinal in 1..5 {
+        // The first entry begins the segment's age; a start in between does not begin it anew.
+        wait(log.append(record("acme", "young"))).unwrap();
+        clock.advance(std::time::Duration::from_secs(60));
+        drop(log);
+        (log, _) = open_log(dir.path(), quiet(), deps.clone()).unwrap();
+        wait(log.append(record("acme", "still young"))).unwrap();
+        assert_eq!(log.size(), (ordinal - 1) * 4 + 2, "{ordinal}");
+        clock.advance(std::time::Duration::from_secs(60));
+        // The first one behind its age asks for the next segment; nobody waits for it.
+        wait(log.append(record("acme", "old"))).unwrap();
+        drop(log);
+        (log, _) = open_log(dir.path(), quiet(), deps.clone()).unwrap();
+        wait(log.append(record("acme", "in the next one"))).unwrap();
+        log.integrate().unwrap();
+        assert_eq!(length(ordinal), length(0), "a quiet log needs no larger ones");
+    }
+    clock.advance(std::time::Duration::from_secs(1));
+    let base = prune(&log, clock.now());
+    assert_eq!((base.minimum, base.segment), (15, 4));
+    require_provable(&log, 1);
+    require_sound(dir.path());
+    // What went is older than what is asked for: nothing of it is missed.
+    let recall = |since| log.recall(since, 1 << 20, |_| Ok::<_, JournalError>(())).unwrap();
+    assert!(!recall(Time::from_micros(base.newest_at().micros() + 1)));
+    assert!(recall(base.newest_at()));
 }
 
 #[test]

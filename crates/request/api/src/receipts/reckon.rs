@@ -201,7 +201,9 @@ async fn read_back(
     let hour = Time::from_micros(now.micros().saturating_sub(micros(LOOK_BACK)));
     let oldest = scoped.born.map_or(hour, |born| born.max(hour));
     let of_decisions = logs.list().into_iter().find(|log| log.log == "decisions");
-    let size = of_decisions.map_or(0, |log| log.sequenced);
+    let size = of_decisions.as_ref().map_or(0, |log| log.sequenced);
+    let begins = of_decisions.as_ref().map_or(0, |log| log.begins);
+    let gone = of_decisions.and_then(|log| log.pruned);
     let mut found = Reckoned {
         from: size,
         reached: stop.is_none(),
@@ -209,8 +211,8 @@ async fn read_back(
     };
     let mut outcomes = BTreeMap::new();
     let most = |found: &Reckoned| if found.reached { max } else { max.max(FORESEEN_MAX) };
-    while found.from > 0 && size - found.from < most(&found) {
-        let from = found.from.saturating_sub(PAGE);
+    while found.from > begins && size - found.from < most(&found) {
+        let from = found.from.saturating_sub(PAGE).max(begins);
         let wanted = usize::try_from(found.from - from).unwrap_or(usize::MAX);
         let entries = whole_page(logs, scoped.tenant.as_ref(), from, wanted).await?;
         // Records of one moment are not in order of what they were decided by: a page of older ones is old enough.
@@ -226,7 +228,9 @@ async fn read_back(
         }
         found.from = from;
     }
-    found.is_whole = found.from == 0;
+    // What was pruned is missed only where it is of the time that is looked at.
+    let newest_gone = gone.and_then(|gone| Time::parse(&gone.newest_at).ok());
+    found.is_whole = found.from == begins && newest_gone.is_none_or(|newest| newest < oldest);
     found.reached |= found.is_whole;
     Ok(found)
 }
@@ -357,7 +361,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::deps::{BoxFuture, LookError};
+    use crate::deps::{BoxFuture, LogError};
 
     const STOP: Epoch = Epoch(7);
 
@@ -375,6 +379,10 @@ mod tests {
                 vkey: String::new(),
                 sequenced: self.size,
                 integrated: self.size,
+                begins: 0,
+                pruned: None,
+                keep_days: None,
+                legal_hold: None,
             }]
         }
 
@@ -383,11 +391,11 @@ mod tests {
             _: &'a str,
             _: u64,
             _: bool,
-        ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>> {
+        ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LogError>> {
             Box::pin(async { Ok(None) })
         }
 
-        fn index_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
+        fn index_of<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u64>, LogError>> {
             Box::pin(async { Ok(None) })
         }
 
@@ -397,7 +405,7 @@ mod tests {
             from: u64,
             max: usize,
             _: Option<&'a TenantId>,
-        ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
+        ) -> BoxFuture<'a, Result<Vec<LogEntry>, LogError>> {
             let indexes = (from..self.size).take(max);
             let entries = indexes.map(|index| LogEntry {
                 index,
@@ -412,7 +420,7 @@ mod tests {
             Box::pin(async { Ok(entries) })
         }
 
-        fn openings<'a>(&'a self, _: &'a str, _: u64, _: usize) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+        fn openings<'a>(&'a self, _: &'a str, _: u64, _: usize) -> BoxFuture<'a, Result<Vec<u8>, LogError>> {
             Box::pin(async { Ok(Vec::new()) })
         }
     }

@@ -69,6 +69,9 @@ impl Reconciler {
         if !pressed.is_empty() {
             work.push(Box::pin(complete(deps.clone(), pressed)));
         }
+        if deps.pruning.is_due(now) {
+            work.push(Box::pin(crate::prune::by_schedule(deps.clone())));
+        }
         if deps.drills.is_due(now) {
             work.push(Box::pin(by_schedule(deps.clone())));
         }

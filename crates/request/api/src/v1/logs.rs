@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bailiwick_base::{IdentityId, TenantId};
 use bailiwick_wire as wire;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Deps;
-use crate::deps::LookError;
+use crate::deps::LogError;
 use crate::problem::RouteError;
 use crate::query::{Path, Query};
 use crate::session::Session;
@@ -27,8 +27,27 @@ const NAMES_MAX: usize = 8;
 /// Openings of one answer.
 const OPENINGS_MAX: usize = 10_000;
 
-fn broken(error: &LookError) -> RouteError {
-    RouteError::broken("the log could not be read", error)
+fn broken(error: &LogError) -> RouteError {
+    match error {
+        LogError::Failed(_) => RouteError::broken("the log could not be read", error),
+        LogError::Pruned(said) => RouteError::new(StatusCode::GONE, "log.pruned", said.clone())
+            .hint("see where each log begins with `bailiwick log ls`"),
+    }
+}
+
+/// Nothing of what is asked for is kept any more.
+fn require_kept(info: &wire::NamedLog, index: u64) -> Result<(), RouteError> {
+    let Some(pruned) = info.pruned.as_ref().filter(|_| index < info.begins) else {
+        return Ok(());
+    };
+    let (begins, at, reason) = (info.begins, &pruned.at, &pruned.reason);
+    Err(broken(&LogError::Pruned(format!(
+        "entry `{index}` is gone: the log begins with entry `{begins}` since it was pruned at {at}, because `{reason}`"
+    ))))
+}
+
+pub(crate) fn require_known(deps: &Deps, log: &str) -> Result<(), RouteError> {
+    info(deps, log).map(drop)
 }
 
 fn unknown(log: &str) -> RouteError {
@@ -44,7 +63,10 @@ fn info(deps: &Deps, log: &str) -> Result<wire::NamedLog, RouteError> {
 }
 
 pub(crate) async fn list(State(deps): State<Deps>, _: Session) -> Json<wire::Page<wire::NamedLog>> {
-    Json(wire::Page::whole(deps.logs.list()))
+    let mut logs = deps.logs.list();
+    let of_decisions = logs.iter_mut().filter(|log| log.log == "decisions");
+    of_decisions.for_each(|log| (log.keep_days, log.legal_hold) = deps.pruning.shown());
+    Json(wire::Page::whole(logs))
 }
 
 #[derive(Deserialize)]
@@ -62,7 +84,7 @@ pub(crate) async fn prove(
     Query(wanted): Query<Wanted>,
     _: Session,
 ) -> Result<Response, RouteError> {
-    info(&deps, &log)?;
+    let info = info(&deps, &log)?;
     let index = match wanted.entry.parse::<u64>() {
         Ok(index) => index,
         Err(_) => deps
@@ -70,7 +92,7 @@ pub(crate) async fn prove(
             .index_of(&wanted.entry)
             .await
             .map_err(|e| broken(&e))?
-            .ok_or_else(|| RouteError::not_found("entry").hint("give an index, or the id of a decision"))?,
+            .ok_or_else(|| no_decision(&info))?,
     };
     let proof = deps
         .logs
@@ -84,6 +106,17 @@ pub(crate) async fn prove(
         HeaderValue::from_static("application/octet-stream"),
     );
     Ok(response)
+}
+
+fn no_decision(info: &wire::NamedLog) -> RouteError {
+    let error = RouteError::not_found("entry");
+    match &info.pruned {
+        None => error.hint("give an index, or the id of a decision"),
+        Some(pruned) => error.hint(format!(
+            "give an index, or the id of a decision; what was recorded until {} was pruned, the log begins with entry {}",
+            pruned.newest_at, info.begins
+        )),
+    }
 }
 
 #[derive(Deserialize)]
@@ -108,7 +141,11 @@ pub(crate) async fn entries(
     let info = info(&deps, &log)?;
     let until = range.before.unwrap_or(info.sequenced).min(info.sequenced);
     let last = range.last.unwrap_or(LAST).min(ENTRIES_MAX);
-    let from = range.from.unwrap_or(until.saturating_sub(last));
+    let from = range.from.unwrap_or(until.saturating_sub(last).max(info.begins));
+    require_kept(
+        &info,
+        range.from.or(before_of(range.before)).unwrap_or(info.begins),
+    )?;
     let mut items = if from < until {
         let page = deps.logs.entries(&log, from, few(until - from), None).await;
         page.map_err(|e| broken(&e))?
@@ -146,14 +183,15 @@ pub(crate) async fn entries_of(
     let tenant = super::tenant(&deps, &slug)?;
     let info = info(&deps, &log)?;
     let before = back.before.unwrap_or(info.sequenced).min(info.sequenced);
+    require_kept(&info, before_of(back.before).unwrap_or(info.begins))?;
     let last = few(back.last.unwrap_or(LAST));
-    let (mut items, until) = newest(&deps, (&log, &tenant), before, last).await?;
+    let (mut items, until) = newest(&deps, (&info, &tenant), before, last).await?;
     items.iter_mut().for_each(|entry| name(&deps, entry));
     let first = items.first();
     let next = match first.map(number) {
         Some(1) => None,
         _ if items.len() == last => first.map(|entry| entry.index),
-        _ => Some(until).filter(|until| *until > 0),
+        _ => Some(until).filter(|until| *until > info.begins),
     };
     Ok(Json(wire::Page {
         total: items.last().map(number).unwrap_or_default(),
@@ -166,17 +204,20 @@ pub(crate) async fn entries_of(
 /// everybody and no more.
 async fn newest(
     deps: &Deps,
-    (log, tenant): (&str, &TenantId),
+    (info, tenant): (&wire::NamedLog, &TenantId),
     before: u64,
     last: usize,
 ) -> Result<(Vec<wire::LogEntry>, u64), RouteError> {
-    let floor = before.saturating_sub(LOOKED_MAX);
+    let floor = before.saturating_sub(LOOKED_MAX).max(info.begins);
     let (mut found, mut until) = (Vec::new(), before);
     while until > floor && found.len() < last && found.first().map(number) != Some(1) {
         let from = until.saturating_sub(ENTRIES_MAX).max(floor);
         let (mut part, mut at) = (Vec::new(), from);
         while at < until {
-            let page = deps.logs.entries(log, at, few(until - at), Some(tenant)).await;
+            let page = deps
+                .logs
+                .entries(&info.log, at, few(until - at), Some(tenant))
+                .await;
             let page = page.map_err(|e| broken(&e))?;
             let Some(end) = page.last() else { break };
             at = end.index + 1;
@@ -221,6 +262,11 @@ fn name(deps: &Deps, entry: &mut wire::LogEntry) {
 fn number(entry: &wire::LogEntry) -> u64 {
     let number = entry.leaf.get("tenant_seq");
     number.and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The last index in front of `before`, where one is named.
+fn before_of(before: Option<u64>) -> Option<u64> {
+    before.map(|before| before.saturating_sub(1))
 }
 
 fn few(wanted: u64) -> usize {

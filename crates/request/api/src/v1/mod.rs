@@ -18,6 +18,7 @@ pub(crate) mod nodes;
 pub(crate) mod operators;
 mod place;
 pub(crate) mod policies;
+pub(crate) mod prune;
 pub(crate) mod public_clients;
 pub(crate) mod reads;
 pub(crate) mod receipts;

@@ -460,6 +460,11 @@ pub(super) const CASES: &[Case] = &[
     case("GET /v1/logs/{log}/proof", Door::Operator, none),
     case("GET /v1/logs/{log}/entries", Door::Operator, none),
     case("GET /v1/logs/{log}/openings", Door::Operator, none),
+    case(
+        "POST /v1/logs/{log}/prune",
+        Door::Operator,
+        |_| json!({"up_to": 0, "reason": "a drill", "dry_run": true}),
+    ),
     named("POST /t/{tenant}/mcp/{server}", Door::Holder, |_| {
         crate::bed::modern("tools/list", json!({}))
     }),

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bailiwick_api::{BoxFuture, LogDoor, LookError};
 use bailiwick_audit::entry::{Leaf, Opening};
 use bailiwick_audit::proof::Evidence;
 use bailiwick_base::{TenantId, json};
-use bailiwick_journal::{DecisionLog, LogReader, Passed, StateTiles};
+use bailiwick_journal::{DecisionLog, JournalError, LogReader, Passed, StateTiles};
 use bailiwick_keys::Keyring;
 use bailiwick_pep::SnapshotCell;
 use bailiwick_store::{Reach, Store};
@@ -18,26 +17,39 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::deps::{BoxFuture, LogDoor, LogError};
+
 /// Kinds of entry that carry a decision.
 const DECIDED: [&str; 2] = ["decision", "token.issue"];
 
 /// One of the two logs as it is known at start.
-pub(crate) struct Named {
-    pub(crate) origin: String,
-    pub(crate) vkey: String,
-    pub(crate) dir: PathBuf,
+pub struct Named {
+    /// Name of the log and of its key.
+    pub origin: String,
+    /// Its verifier key.
+    pub vkey: String,
+    /// Its folder.
+    pub dir: PathBuf,
 }
 
-pub(crate) struct Logs {
-    pub(crate) state: Named,
-    pub(crate) decisions: Named,
-    pub(crate) tiles: Arc<StateTiles>,
-    pub(crate) log: Arc<DecisionLog>,
+/// Both logs of this node.
+pub struct Logs {
+    /// The state log's names.
+    pub state: Named,
+    /// The decision log's names.
+    pub decisions: Named,
+    /// The state log as it is published.
+    pub tiles: Arc<StateTiles>,
+    /// The decision log.
+    pub log: Arc<DecisionLog>,
     /// Places of the decision log that earlier pages have passed.
-    pub(crate) passed: Arc<Passed>,
-    pub(crate) store: Store,
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) cell: Arc<SnapshotCell>,
+    pub passed: Arc<Passed>,
+    /// State.
+    pub store: Store,
+    /// Keys.
+    pub keyring: Arc<Keyring>,
+    /// The present snapshot.
+    pub cell: Arc<SnapshotCell>,
 }
 
 /// Whose payloads are opened; everybody's without.
@@ -49,8 +61,16 @@ type Opened = (u64, Vec<u8>, Option<Vec<u8>>);
 /// Bytes of one page; the entry that goes beyond ends it.
 const PAGE_MAX: usize = 2 * 1024 * 1024;
 
-fn failed(error: impl std::fmt::Display) -> LookError {
-    LookError(error.to_string())
+fn failed(error: impl std::fmt::Display) -> LogError {
+    LogError::Failed(error.to_string())
+}
+
+/// What the decision log says; an entry that was pruned is no fault of it.
+fn unread(error: JournalError) -> LogError {
+    match error {
+        JournalError::Pruned { .. } => LogError::Pruned(error.to_string()),
+        other => failed(other),
+    }
 }
 
 impl Logs {
@@ -66,8 +86,9 @@ impl Logs {
             .map(|(t, _)| Some(t.id.clone()))
     }
 
-    fn decision_entries(&self, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LookError> {
+    fn decision_entries(&self, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LogError> {
         let until = self.log.size().min(from.saturating_add(max as u64));
+        self.log.require_kept(from).map_err(unread)?;
         let (dir, origin) = (&self.decisions.dir, &self.decisions.origin);
         let page = LogReader::page(dir, origin, &self.passed, from..until, PAGE_MAX).map_err(failed)?;
         let opened = page.into_iter().map(|entry| {
@@ -79,7 +100,7 @@ impl Logs {
         opened.collect()
     }
 
-    async fn state_entries(&self, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LookError> {
+    async fn state_entries(&self, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LogError> {
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(10_000);
         let (mut out, mut bytes) = (Vec::new(), 0);
         for entry in self.store.entries(from, max).await.map_err(failed)? {
@@ -102,7 +123,7 @@ impl Logs {
         Ok(out)
     }
 
-    async fn read(&self, log: &str, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LookError> {
+    async fn read(&self, log: &str, from: u64, max: usize, of: Of<'_>) -> Result<Vec<Opened>, LogError> {
         if log == "state" {
             return self.state_entries(from, max, of).await;
         }
@@ -115,13 +136,13 @@ impl Logs {
     }
 
     /// The key under which the payload of `leaf` was committed to.
-    fn opening_key(&self, leaf: &[u8]) -> Result<Zeroizing<[u8; 32]>, LookError> {
+    fn opening_key(&self, leaf: &[u8]) -> Result<Zeroizing<[u8; 32]>, LogError> {
         let reference = Leaf::decode(leaf).map_err(failed)?.tenant_ref;
         let owner = self.tenant_of(reference).flatten();
         self.keyring.danger_opening_key(owner.as_ref()).map_err(failed)
     }
 
-    fn opening_line(&self, index: u64, leaf: &[u8], payload: &[u8]) -> Result<Vec<u8>, LookError> {
+    fn opening_line(&self, index: u64, leaf: &[u8], payload: &[u8]) -> Result<Vec<u8>, LogError> {
         let key = self.opening_key(leaf)?;
         let line = json!({
             "index": index, "key": STANDARD.encode(key.as_slice()), "payload": STANDARD.encode(payload),
@@ -144,8 +165,19 @@ impl LogDoor for Logs {
             vkey: named.vkey.clone(),
             sequenced,
             integrated,
+            begins: 0,
+            pruned: None,
+            keep_days: None,
+            legal_hold: None,
         };
         let state = self.cell.load().state_pos().0;
+        let kept = self.log.base();
+        let decisions = info(
+            "decisions",
+            &self.decisions,
+            self.log.size(),
+            self.log.checkpoint().checkpoint().size,
+        );
         vec![
             info(
                 "state",
@@ -153,12 +185,11 @@ impl LogDoor for Logs {
                 state,
                 self.tiles.checkpoint().checkpoint().size,
             ),
-            info(
-                "decisions",
-                &self.decisions,
-                self.log.size(),
-                self.log.checkpoint().checkpoint().size,
-            ),
+            NamedLog {
+                begins: kept.as_ref().map_or(0, |kept| kept.base.minimum),
+                pruned: kept.as_deref().map(crate::prune::told),
+                ..decisions
+            },
         ]
     }
 
@@ -167,7 +198,7 @@ impl LogDoor for Logs {
         log: &'a str,
         index: u64,
         disclose: bool,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LookError>> {
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, LogError>> {
         let state = log == "state";
         Box::pin(async move {
             let sequenced = if state {
@@ -180,9 +211,7 @@ impl LogDoor for Logs {
             }
             if state && self.tiles.checkpoint().checkpoint().size <= index {
                 // Committed and not published yet: this one does not wait for its turn.
-                crate::drivers::catch_up(&self.tiles, &self.store)
-                    .await
-                    .map_err(failed)?;
+                crate::catch_up(&self.tiles, &self.store).await.map_err(failed)?;
             }
             let prove = || {
                 if state {
@@ -194,11 +223,13 @@ impl LogDoor for Logs {
                 }
                 self.log.prove(index)
             };
-            let mut file = tokio::task::block_in_place(prove).map_err(failed)?;
+            let mut file = tokio::task::block_in_place(prove).map_err(unread)?;
             if disclose {
                 let entry = self.read(log, index, 1, None).await?.into_iter().next();
                 let Some((_, leaf, Some(payload))) = entry else {
-                    return Err(LookError("the payload of this entry cannot be opened".to_owned()));
+                    return Err(LogError::Failed(
+                        "the payload of this entry cannot be opened".to_owned(),
+                    ));
                 };
                 let opening = Opening {
                     leaf_index: index,
@@ -215,7 +246,7 @@ impl LogDoor for Logs {
         })
     }
 
-    fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LookError>> {
+    fn index_of<'a>(&'a self, decision: &'a str) -> BoxFuture<'a, Result<Option<u64>, LogError>> {
         Box::pin(async move {
             let find = || {
                 let reader = LogReader::open(&self.decisions.dir, &self.decisions.origin).map_err(failed)?;
@@ -246,7 +277,7 @@ impl LogDoor for Logs {
         from: u64,
         max: usize,
         of: Of<'a>,
-    ) -> BoxFuture<'a, Result<Vec<LogEntry>, LookError>> {
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, LogError>> {
         Box::pin(async move {
             let entries = self.read(log, from, max, of).await?;
             let shown = entries.into_iter().map(|(index, leaf, payload)| LogEntry {
@@ -265,7 +296,7 @@ impl LogDoor for Logs {
         log: &'a str,
         from: u64,
         max: usize,
-    ) -> BoxFuture<'a, Result<Vec<u8>, LookError>> {
+    ) -> BoxFuture<'a, Result<Vec<u8>, LogError>> {
         Box::pin(async move {
             let (mut out, mut from, mut max) = (Vec::new(), from, max);
             // A page may end early, and payloads of an erased tenant have no line: without a line nothing of what
