@@ -22,6 +22,7 @@ mod policy;
 mod problem;
 mod receipt;
 mod server;
+mod sidecar;
 mod signal;
 mod task;
 mod tenant;
@@ -54,6 +55,10 @@ pub use receipt::{
     ReceiptPoint, ResidueItem, SignRequest,
 };
 pub use server::{NewServer, PinRequest, ReadsRequest, ReplaceServerCredential, Server, Tool};
+pub use sidecar::{
+    InviteSidecar, JoinSidecar, JoinedSidecar, RemoveSidecar, Sidecar, SidecarInvitation, SidecarSnapshot,
+    SidecarTold, SidecarWord,
+};
 pub use signal::{
     NewTransmitter, NewWebhook, RemoveSubscription, RemoveTransmitter, RotateWebhook, SetStatus,
     Subscription, Transmitter, WebhookSecret,
