@@ -65,7 +65,7 @@ struct Open {
 }
 
 /// A span on somebody else's clock, as long as it can be on ours.
-fn stretched(span: Duration) -> Duration {
+pub(crate) fn stretched(span: Duration) -> Duration {
     span + span / 50
 }
 

@@ -17,14 +17,19 @@
 //! comparing and setting when the holder left, is drained or fenced, or its word is over. The term rises with each
 //! change, and the store refuses a leader's writes under an older term.
 //!
+//! **Sidecars** hear at one node, which speaks for them: its beat names the oldest epoch on which one of them may be
+//! fresh. Nobody else has to know them.
+//!
 //! A hint only brings the next reading forward. Lost, doubled or late hints change no answer.
 
 #![warn(missing_docs)]
 
 mod contain;
 mod member;
+mod sidecar;
 mod word;
 
 pub use contain::{End, PointEnd};
 pub use member::{Action, Happened, Member};
+pub use sidecar::{Attachments, Seat, Sidecar, SidecarEnd, SidecarSaid};
 pub use word::{Bounds, BoundsError, Lead, Standing, Word, Words};

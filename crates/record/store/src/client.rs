@@ -32,6 +32,7 @@ const LIST: &str = concat!(
     " FROM client WHERE tenant = $1 AND client > $2 AND ($4 IS NULL OR identity = $4) ORDER BY client LIMIT $3"
 );
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM client");
+pub(crate) const EVERY_OF: &str = concat!("SELECT ", columns!(), " FROM client WHERE tenant = $1");
 const INSERT: &str = concat!(
     "INSERT INTO client (",
     columns!(),

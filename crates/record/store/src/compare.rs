@@ -23,7 +23,7 @@ use crate::stored::Rows;
 use crate::tx::{Ground, View};
 use crate::{
     client, consent, credential, identity, kill_receipt, lease, mark, operator, policy, public_client,
-    signing_key, subscription, task, tenant, third_party, transmitter, trust,
+    sidecar, signing_key, subscription, task, tenant, third_party, transmitter, trust,
 };
 
 /// Entries read at once.
@@ -31,7 +31,7 @@ const CHUNK: u32 = 2_000;
 
 /// Tables whose rows carry the digest that their entries name. Servers, which have their pins in a table of their own,
 /// are read apart.
-static TABLES: [Rows; 18] = [
+static TABLES: [Rows; 19] = [
     client::ROWS,
     consent::ROWS,
     credential::ROWS,
@@ -42,6 +42,7 @@ static TABLES: [Rows; 18] = [
     operator::ROWS,
     policy::ROWS,
     public_client::ROWS,
+    sidecar::ROWS,
     signing_key::ROWS,
     subscription::ROWS,
     task::GRANT_ROWS,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bailiwick_base::{Epoch, StatePos};
+use bailiwick_base::{Epoch, StatePos, TenantId};
 use bailiwick_credential::TASK_AFTERLIFE;
-use bailiwick_decide::Fact;
+use bailiwick_decide::{Fact, MarkScope};
 
 use crate::client::{self, Clients};
 use crate::consent::Consents;
+use crate::context::Reach;
 use crate::credential::Credentials;
 use crate::error::StoreError;
 use crate::identity::{self, Identities};
@@ -119,6 +120,15 @@ impl Store {
     pub async fn facts(&self) -> Result<Vec<Fact>, StoreError> {
         self.every().await?.facts().await
     }
+
+    /// The same of some tenants, in the same order: theirs, the marks that concern them, the floor and the position.
+    /// Nothing of anybody else.
+    ///
+    /// # Errors
+    /// As [`Store::facts`].
+    pub async fn facts_of(&self, tenants: &[TenantId]) -> Result<Vec<Fact>, StoreError> {
+        self.every().await?.facts_of(tenants).await
+    }
 }
 
 impl View {
@@ -164,5 +174,79 @@ impl View {
         }
         facts.push(Fact::Position(StatePos(head.size), Epoch(head.epoch)));
         Ok(facts)
+    }
+}
+
+/// Whose calls a mark can stop; `None` where everybody's.
+fn tenant_of(scope: &MarkScope) -> Option<&TenantId> {
+    match scope {
+        MarkScope::All => None,
+        MarkScope::Agent(tenant, _)
+        | MarkScope::Issuer(tenant, _)
+        | MarkScope::Owner(tenant, _)
+        | MarkScope::Server(tenant, _)
+        | MarkScope::Tenant(tenant)
+        | MarkScope::Tool(tenant, ..) => Some(tenant),
+        MarkScope::Identity(id) => Some(id.tenant()),
+        MarkScope::Task(id) => Some(id.tenant()),
+        MarkScope::Token(id) => Some(id.tenant()),
+    }
+}
+
+impl View {
+    async fn facts_of(&mut self, tenants: &[TenantId]) -> Result<Vec<Fact>, StoreError> {
+        let head = self.head().await?;
+        let mut facts = vec![Fact::EpochFloor(Epoch(head.floor))];
+        let whole = self.reach.clone();
+        for tenant in tenants {
+            self.reach = Reach::Tenant(tenant.clone());
+            let told = self.facts_of_one(tenant, &mut facts).await;
+            self.reach = whole.clone();
+            told?;
+        }
+        for cells in self.fetch(mark::EVERY, Vec::new()).await? {
+            let mark = mark::from_row(cells)?.mark;
+            if tenant_of(&mark.scope).is_none_or(|tenant| tenants.contains(tenant)) {
+                facts.push(Fact::Mark(mark));
+            }
+        }
+        facts.push(Fact::Position(StatePos(head.size), Epoch(head.epoch)));
+        Ok(facts)
+    }
+
+    async fn facts_of_one(&mut self, tenant: &TenantId, facts: &mut Vec<Fact>) -> Result<(), StoreError> {
+        let Some((known, algorithm)) = self.tenant().lookup(tenant).await? else {
+            return Ok(());
+        };
+        facts.push(Fact::Tenant(Arc::new(known), algorithm));
+        let keys = self.signing_key().list().await?;
+        if !keys.is_empty() {
+            facts.push(Fact::SigningKeys(tenant.clone(), keys.into()));
+        }
+        let of = || args![tenant.as_str()];
+        for cells in self.fetch(identity::EVERY_OF, of()).await? {
+            facts.push(Fact::Identity(Arc::new(identity::from_row(cells)?)));
+        }
+        for cells in self.fetch(client::EVERY_OF, of()).await? {
+            facts.push(Fact::Client(Arc::new(client::from_row(cells)?)));
+        }
+        for cells in self.fetch(public_client::EVERY_OF, of()).await? {
+            facts.push(Fact::PublicClient(Arc::new(public_client::from_row(cells)?)));
+        }
+        for cells in self.fetch(trust::EVERY_OF, of()).await? {
+            facts.push(Fact::Trust(Arc::new(trust::from_row(cells)?)));
+        }
+        let since = self.ground.clock.now().before(TASK_AFTERLIFE);
+        for cells in self.fetch(task::EVERY_OF, args![since, tenant.as_str()]).await? {
+            let (task, grant) = task::from_row(cells)?;
+            facts.push(Fact::Task(Arc::new(task), Arc::new(grant)));
+        }
+        let mut pins = server::pins_from_rows(self.fetch(server::PINS, of()).await?)?;
+        for cells in self.fetch(server::LIST, of()).await? {
+            facts.push(Fact::Server(Arc::new(server::from_row(cells, &mut pins)?)));
+        }
+        let latest = self.policy().latest().await?;
+        facts.extend(latest.map(|set| Fact::Policies(set.tenant, set.body)));
+        Ok(())
     }
 }

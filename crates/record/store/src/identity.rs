@@ -41,6 +41,7 @@ const LIST: &str = concat!(
      ORDER BY identity LIMIT $3"
 );
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM identity");
+pub(crate) const EVERY_OF: &str = concat!("SELECT ", columns!(), " FROM identity WHERE tenant = $1");
 const INSERT: &str = concat!(
     "INSERT INTO identity (",
     columns!(),

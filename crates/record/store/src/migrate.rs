@@ -36,7 +36,7 @@ macro_rules! twin {
     };
 }
 
-const STEPS: [Step; 34] = [
+const STEPS: [Step; 35] = [
     shared!(1, "create epoch", "0001_create_epoch"),
     shared!(2, "create node", "0002_create_node"),
     shared!(3, "create log entry", "0003_create_log_entry"),
@@ -75,6 +75,7 @@ const STEPS: [Step; 34] = [
     twin!(38, "create kill receipt", "0038_create_kill_receipt"),
     shared!(39, "add node seat", "0039_add_node_seat"),
     twin!(40, "create used once", "0040_create_used_once"),
+    twin!(41, "create sidecar", "0041_create_sidecar"),
 ];
 
 fn migrator(text: impl Fn(&Step) -> &'static str) -> Migrator {

@@ -32,6 +32,11 @@ pub(crate) const EVERY: &str = concat!(
     columns!(),
     " FROM public_client WHERE removed_at IS NULL"
 );
+pub(crate) const EVERY_OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM public_client WHERE tenant = $1 AND removed_at IS NULL"
+);
 const INSERT: &str = concat!(
     "INSERT INTO public_client (",
     columns!(),

@@ -33,7 +33,7 @@ const LOOKUP: &str = concat!(
     columns!(),
     " FROM server WHERE tenant = $1 AND server = $2"
 );
-const LIST: &str = concat!("SELECT ", columns!(), " FROM server WHERE tenant = $1");
+pub(crate) const LIST: &str = concat!("SELECT ", columns!(), " FROM server WHERE tenant = $1");
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM server");
 const OPENED_WITH: &str = "SELECT tenant, server FROM server WHERE tenant = $1 AND credential = $2 LIMIT 1";
 const PINS_OF: &str = concat!(
@@ -41,7 +41,7 @@ const PINS_OF: &str = concat!(
     pin_columns!(),
     " FROM tool_pin WHERE tenant = $1 AND server = $2"
 );
-const PINS: &str = concat!("SELECT ", pin_columns!(), " FROM tool_pin WHERE tenant = $1");
+pub(crate) const PINS: &str = concat!("SELECT ", pin_columns!(), " FROM tool_pin WHERE tenant = $1");
 pub(crate) const EVERY_PIN: &str = concat!("SELECT ", pin_columns!(), " FROM tool_pin");
 const INSERT: &str = concat!(
     "INSERT INTO server (",

@@ -62,6 +62,12 @@ pub(crate) const EVERY: &str = concat!(
     joined!(),
     " WHERE task.closes_at >= $1 AND (task.closed_at IS NULL OR task.closed_at >= $1)"
 );
+pub(crate) const EVERY_OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    joined!(),
+    " WHERE task.tenant = $2 AND task.closes_at >= $1 AND (task.closed_at IS NULL OR task.closed_at >= $1)"
+);
 const INSERT_TASK: &str = "INSERT INTO task (tenant, task, identity, purpose, requested_by, opens_at, closes_at, \
                            closed_at, close_reason, may_act, digest) \
                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \

@@ -29,6 +29,11 @@ const LOOKUP: &str = concat!(
     " FROM trust WHERE tenant = $1 AND trust = $2"
 );
 pub(crate) const EVERY: &str = concat!("SELECT ", columns!(), " FROM trust WHERE removed_at IS NULL");
+pub(crate) const EVERY_OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM trust WHERE tenant = $1 AND removed_at IS NULL"
+);
 const INSERT: &str = concat!(
     "INSERT INTO trust (",
     columns!(),
