@@ -9,7 +9,7 @@ use crate::rust;
 const RULE: &str = "arrows";
 
 /// Folder of a crate, then the folders it may depend on. `/*` at the end stands for the whole storey.
-const ARROWS: [(&str, &[&str]); 39] = [
+const ARROWS: [(&str, &[&str]); 41] = [
     (
         "bench",
         &[
@@ -115,6 +115,7 @@ const ARROWS: [(&str, &[&str]); 39] = [
             "crates/request/connectors",
             "crates/request/outbound",
             "crates/request/signals",
+            "crates/request/snapshot",
             "crates/request/spiffe",
         ],
     ),
@@ -175,6 +176,25 @@ const ARROWS: [(&str, &[&str]); 39] = [
         ],
     ),
     ("crates/request/signals", &["crates/base", "crates/govern/signal"]),
+    (
+        "crates/request/sidecar",
+        &[
+            "crates/base",
+            "crates/govern/*",
+            "crates/record/*",
+            "crates/request/*",
+        ],
+    ),
+    (
+        "crates/request/snapshot",
+        &[
+            "crates/base",
+            "crates/govern/decide",
+            "crates/govern/inventory",
+            "crates/govern/credential",
+            "crates/govern/grant",
+        ],
+    ),
     ("crates/request/spiffe", &["crates/base"]),
     ("crates/request/wire", &["crates/base"]),
     (
