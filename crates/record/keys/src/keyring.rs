@@ -23,6 +23,7 @@ use crate::x509::CertificateAuthority;
 
 mod authorities;
 pub(crate) mod shelf;
+mod snapshots;
 
 pub(crate) const ROOT_FILE: &str = "root.key";
 const INSTALLATION_FILE: &str = "installation.key";

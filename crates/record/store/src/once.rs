@@ -24,6 +24,8 @@ pub enum OnceKind {
     Assertion,
     /// What an operator signed for one command.
     Session,
+    /// What a sidecar signed for one word.
+    Word,
 }
 
 impl OnceKind {
@@ -31,6 +33,7 @@ impl OnceKind {
         match self {
             Self::Assertion => "assertion",
             Self::Session => "session",
+            Self::Word => "word",
         }
     }
 }

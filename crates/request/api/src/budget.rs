@@ -19,8 +19,8 @@ use metrics::Counter;
 use crate::RouteError;
 
 const MIB: usize = 1024 * 1024;
-/// Where a new node shows its token.
-const JOIN: &str = "/v1/nodes/join";
+/// Where a new node, and a new sidecar, shows its token.
+const JOIN: [&str; 2] = ["/v1/nodes/join", "/v1/sidecars/join"];
 
 /// The bytes of the three lanes.
 pub struct Budget {
@@ -76,10 +76,10 @@ impl Budget {
     }
 }
 
-/// What learns from the body who asks: a node that joins, and below `/t/{tenant}/` these doors and nothing else, for a
+/// What learns from the body who asks: a node or a sidecar that joins, and below `/t/{tenant}/` these doors and nothing else, for a
 /// server may be named `token` too.
 fn is_by_body(path: &str) -> bool {
-    if path == JOIN {
+    if JOIN.contains(&path) {
         return true;
     }
     path.strip_prefix("/t/")

@@ -33,6 +33,7 @@ mod received;
 mod reconcile;
 mod rotation;
 pub mod session;
+mod sidecars;
 mod signals;
 mod signing_keys;
 mod ssf;
@@ -84,7 +85,8 @@ pub fn routes() -> Vec<Route> {
 
 fn doors() -> Doors {
     let doors = signal_doors(authzen_doors(oauth_doors(Doors::default())));
-    stop_doors(consent_doors(credential_doors(log_doors(v1_doors(doors)))))
+    let doors = log_doors(v1_doors(sidecar_doors(doors)));
+    stop_doors(consent_doors(credential_doors(doors)))
 }
 
 fn oauth_doors(doors: Doors) -> Doors {
@@ -134,6 +136,17 @@ fn authzen_doors(doors: Doors) -> Doors {
         .post("/t/{tenant}/access/v1/evaluations", evaluations::in_tenant)
         .get("/.well-known/authzen-configuration/t/{tenant}", metadata::handler)
         .get("/t/{tenant}/.well-known/authzen-configuration", metadata::handler)
+}
+
+/// Enforcement points elsewhere.
+fn sidecar_doors(doors: Doors) -> Doors {
+    use v1::sidecars;
+    doors
+        .get("/v1/sidecars", sidecars::list)
+        .post("/v1/sidecars", sidecars::invite)
+        .post("/v1/sidecars/join", sidecars::join)
+        .post("/v1/sidecars/{sidecar}/remove", sidecars::withdraw)
+        .post("/v1/sidecars/{sidecar}/word", sidecars::word)
 }
 
 /// OpenID Shared Signals.

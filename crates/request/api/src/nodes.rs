@@ -20,6 +20,7 @@ use bailiwick_wire::NodeHealth;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Deps;
+use crate::sidecars::Sidecars;
 
 /// How long one exchange with the store may take before it counts as silence.
 const STORE_TIME_MAX: Duration = Duration::from_secs(4);
@@ -96,11 +97,17 @@ pub async fn first_word(
     bounds: Bounds,
 ) -> Result<Duration, NodeStartError> {
     cell.publish(store.facts().await?)?;
+    // Whoever heard at the process before this one may be fresh on less: nothing is said for them yet.
+    let are_heard = store.sidecars().await?.iter().any(|row| {
+        let is_ours = row.said.node.as_ref() == Some(store.name());
+        is_ours && !row.said.left
+    });
     // However long that took, the word itself has to come as quickly as any: others count on it.
     for _ in 0..FIRST_WORDS_MAX {
         let asked = clock.monotonic();
         store.catch_up().await?;
-        if store.beat(cell.load().epoch(), bounds.refuse()).await?.is_none() {
+        let held = if are_heard { Epoch(0) } else { cell.load().epoch() };
+        if store.beat(held, bounds.refuse()).await?.is_none() {
             return Err(NodeStartError::Fenced(store.name().clone()));
         }
         if clock.monotonic().saturating_sub(asked) <= bounds.talk_max() {
@@ -126,6 +133,8 @@ pub struct Nodes {
     pub(crate) state_origin: String,
     term: AtomicU64,
     words: ArcSwap<Words>,
+    /// Who hears here without a store.
+    pub(crate) sidecars: Sidecars,
     waiting: mpsc::Sender<Waiting>,
     waited: Mutex<Option<mpsc::Receiver<Waiting>>>,
 }
@@ -141,9 +150,15 @@ impl Nodes {
             state_origin,
             term: AtomicU64::new(NO_TERM),
             words: ArcSwap::default(),
+            sidecars: Sidecars::new(bounds),
             waiting,
             waited: Mutex::new(Some(waited)),
         }
+    }
+
+    /// How old a word may be: this node's, and that of a sidecar.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// Whether this node leads.
@@ -242,7 +257,12 @@ pub async fn keep_word(deps: Deps, asked: Duration, stop: impl Future<Output = (
 /// not the connections either that still have a request to end.
 pub async fn leave(deps: &Deps) {
     deps.cell.expire();
-    deps.cell.wake_if_stale(deps.clock.monotonic());
+    let now = deps.clock.monotonic();
+    deps.cell.wake_if_stale(now);
+    // Who heard here a moment ago may still be fresh: the others go on waiting for this node as long as a lease lasts.
+    if deps.nodes.sidecars.lowest(Epoch(u64::MAX), now) < Epoch(u64::MAX) {
+        return;
+    }
     if let Err(error) = deps.store.leave().await {
         tracing::warn!(%error, "the other nodes were not told that this one stopped; its lease ends by itself");
     }
@@ -288,7 +308,11 @@ impl Driver {
         }
     }
 
+    /// Others wait for the sidecars that hear here without knowing them: a beat names what the last of them holds.
     async fn beat(&self, epoch: Epoch) -> Happened {
+        self.tend_sidecars().await;
+        let now = self.deps.clock.monotonic();
+        let epoch = self.deps.nodes.sidecars.lowest(epoch, now);
         let beat = self.deps.store.beat(epoch, self.deps.nodes.bounds.refuse());
         match tokio::time::timeout(STORE_TIME_MAX, beat).await {
             Ok(Ok(Some(words))) => {
@@ -318,6 +342,7 @@ impl Driver {
             }
             Action::Hear { asked } => {
                 self.deps.cell.heard(asked);
+                self.deps.nodes.sidecars.turn();
                 self.retry_stops();
             }
             Action::Lead { term } => {
@@ -354,6 +379,17 @@ impl Driver {
             }
         }
         None
+    }
+
+    /// What sidecars said stands in their rows before the beat that counts on it.
+    async fn tend_sidecars(&self) {
+        let tended = tokio::time::timeout(STORE_TIME_MAX, self.deps.tend_sidecars()).await;
+        if let Ok(Err(error)) = tended {
+            match error {
+                StoreError::Busy { .. } | StoreError::Unavailable { .. } => {}
+                error => tracing::error!(%error, "what is kept of sidecars cannot be read"),
+            }
+        }
     }
 
     /// Beside everything else: a stop that the state log takes slowly must not make this node's word old.
@@ -400,6 +436,7 @@ pub async fn health(deps: &Deps, decision_log: bool) -> NodeHealth {
         .tenants()
         .all(|(tenant, _)| deps.keyring.signer(&tenant.id).is_ok());
     let kill_switch = deps.drills.trouble().is_none();
+    let (sidecars, silent_sidecars) = deps.count_sidecars(monotonic);
     let fine = store && fresh && decision_log && keys && kill_switch;
     let live = words.nodes.iter().filter(|word| word.standing == Standing::Live);
     NodeHealth {
@@ -415,6 +452,8 @@ pub async fn health(deps: &Deps, decision_log: bool) -> NodeHealth {
         age_ms: deps.cell.age_ms(monotonic),
         leader: words.lead.as_ref().map(|lead| lead.node.to_string()),
         live_nodes: live.count() as u64,
+        sidecars,
+        silent_sidecars,
     }
 }
 

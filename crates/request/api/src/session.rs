@@ -55,6 +55,8 @@ struct Claims {
     iat: i64,
     exp: i64,
     jti: String,
+    #[serde(default)]
+    body: Option<String>,
 }
 
 /// How long the store that nodes share may take to say whether another one took a session.
@@ -205,53 +207,76 @@ fn used_up(taken: &Taken) -> RouteError {
 
 /// Signature first; nothing of the claims is believed before it holds.
 fn verify(token: &str, operators: &[Operator], base_url: &str, now: Time) -> Result<Verified, RouteError> {
+    let mut found = None;
+    let key_of = |iss: &str| {
+        let id = OperatorId::parse(&installation(), iss).ok()?;
+        let operator = operators.iter().find(|o| o.id == id)?;
+        found = Some(id);
+        Some(operator.public_key)
+    };
+    let said = signed(token, (SESSION_TYPE, base_url), key_of, now).map_err(refused)?;
+    // No session is for one body: what it is used for is its request.
+    let operator = found.filter(|_| said.body.is_none());
+    Ok(Verified {
+        operator: operator.ok_or_else(|| refused("claims not understood"))?,
+        jti: said.jti,
+        expires: said.expires,
+    })
+}
+
+/// What somebody said under his own key.
+pub(crate) struct Said {
+    pub(crate) jti: String,
+    pub(crate) expires: Time,
+    /// The digest of the one body that it is for.
+    pub(crate) body: Option<String>,
+}
+
+/// Reads a JWT of this type for `base_url` under the Ed25519 key of its issuer; why it is not taken.
+pub(crate) fn signed(
+    token: &str,
+    (kind, base_url): (&str, &str),
+    key_of: impl FnOnce(&str) -> Option<[u8; 32]>,
+    now: Time,
+) -> Result<Said, &'static str> {
     if token.len() > limits::TOKEN_MAX {
-        return Err(refused("too long"));
+        return Err("too long");
     }
     let mut parts = token.split('.');
     let (Some(header), Some(claims), Some(signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(refused("not a compact JWT"));
+        return Err("not a compact JWT");
     };
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| refused("not base64url"));
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url");
     let parsed: Header =
-        json::parse_as(&decode(header)?, limits::TOKEN_MAX).map_err(|_| refused("header not understood"))?;
-    if parsed.alg != "EdDSA" || parsed.typ != SESSION_TYPE {
-        return Err(refused("not an operator session"));
+        json::parse_as(&decode(header)?, limits::TOKEN_MAX).map_err(|_| "header not understood")?;
+    if parsed.alg != "EdDSA" || parsed.typ != kind {
+        return Err("of another type");
     }
     let claims_bytes = decode(claims)?;
     let parsed: Claims =
-        json::parse_as(&claims_bytes, limits::TOKEN_MAX).map_err(|_| refused("claims not understood"))?;
-    let id = OperatorId::parse(&installation(), &parsed.iss).map_err(|_| refused("no such operator"))?;
-    let operator = operators
-        .iter()
-        .find(|o| o.id == id)
-        .ok_or_else(|| refused("no such operator"))?;
-    let signed = token.len() - signature.len() - 1;
-    let message = token
-        .as_bytes()
-        .get(..signed)
-        .ok_or_else(|| refused("not a compact JWT"))?;
-    UnparsedPublicKey::new(&ED25519, operator.public_key)
+        json::parse_as(&claims_bytes, limits::TOKEN_MAX).map_err(|_| "claims not understood")?;
+    let key = key_of(&parsed.iss).ok_or("nobody of this name has a key here")?;
+    let length = token.len() - signature.len() - 1;
+    let message = token.as_bytes().get(..length).ok_or("not a compact JWT")?;
+    UnparsedPublicKey::new(&ED25519, key)
         .verify(message, &decode(signature)?)
-        .map_err(|_| refused("signature does not hold"))?;
+        .map_err(|_| "signature does not hold")?;
     let (issued, expires) = (Time::from_secs(parsed.iat), Time::from_secs(parsed.exp));
     if parsed.aud != base_url {
-        return Err(refused("made for another installation"));
+        return Err("made for another installation");
     }
     if expires <= now
         || issued > now.after(SKEW)
         || expires > issued.after(SESSION_TTL)
         || expires > now.after(SESSION_TTL)
     {
-        return Err(refused(
-            "expired, not yet valid, or too long-lived; compare the clocks",
-        ));
+        return Err("expired, not yet valid, or too long-lived; compare the clocks");
     }
-    Ok(Verified {
-        operator: id,
+    Ok(Said {
         jti: parsed.jti,
         expires,
+        body: parsed.body,
     })
 }

@@ -431,7 +431,7 @@ impl Deps {
         }
         let receipt = &stopped.receipt;
         let own = (!receipt.replayed).then(|| self.unsettled.own(receipt.epoch));
-        stopped.ends = receipts::contained(self, receipt.epoch, receipt.pos).await;
+        stopped.ends = receipts::contained(self, &stopped.reach, receipt.epoch, receipt.pos).await;
         if own.is_some() {
             self.unsettled.press(Pressed {
                 reach: stopped.reach.clone(),

@@ -23,6 +23,8 @@ pub struct SnapshotCell {
     publishing: Mutex<()>,
     /// Rises whenever rights may have become narrower; open calls and streams wait on it.
     narrowed: watch::Sender<u64>,
+    /// Rises with every publication; whoever passes the snapshot on waits on it.
+    moved: watch::Sender<u64>,
     /// Monotonic microseconds of the last word from the authority; zero before the first.
     fresh_at: AtomicU64,
     /// The age at which that word is too old.
@@ -48,6 +50,7 @@ impl SnapshotCell {
             current: ArcSwap::from_pointee(first),
             publishing: Mutex::new(()),
             narrowed: watch::Sender::new(0),
+            moved: watch::Sender::new(0),
             fresh_at: AtomicU64::new(0),
             lease,
             broken: AtomicBool::new(false),
@@ -119,6 +122,8 @@ impl SnapshotCell {
             self.narrowed
                 .send_modify(|version| *version = version.wrapping_add(1));
         }
+        self.moved
+            .send_modify(|version| *version = version.wrapping_add(1));
         Ok(true)
     }
 
@@ -159,6 +164,12 @@ impl SnapshotCell {
     #[must_use]
     pub fn narrowed(&self) -> watch::Receiver<u64> {
         self.narrowed.subscribe()
+    }
+
+    /// Wakes whenever facts were published.
+    #[must_use]
+    pub fn moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
     }
 
     /// The authority was heard at `monotonic`.

@@ -147,4 +147,11 @@ pub struct NodeHealth {
     pub leader: Option<String>,
     /// Nodes that said that they answer.
     pub live_nodes: u64,
+    /// Sidecars that hear at this node.
+    #[serde(default)]
+    pub sidecars: u64,
+    /// Sidecars of the installation that nobody heard within their lease, and that did not leave: they refuse everything,
+    /// and a stop is not confirmed by them.
+    #[serde(default)]
+    pub silent_sidecars: u64,
 }

@@ -86,4 +86,7 @@ pub struct NodeEnd {
     pub end: String,
     /// When this node knew it, microseconds from the commit.
     pub after_us: u64,
+    /// The node at which it hears, where it is a sidecar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }

@@ -65,7 +65,7 @@ pub struct ReceiptPoint {
 /// Something that a kill did not reach, or is not known to have reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResidueItem {
-    /// `credential`, `lease`, `log`, `node`, `point`, `svid` or `witness`.
+    /// `credential`, `lease`, `log`, `node`, `point`, `sidecar`, `svid` or `witness`.
     pub kind: String,
     /// Which one.
     pub id: String,

@@ -83,7 +83,7 @@ pub struct Sidecar {
     pub log_size: Option<u64>,
 }
 
-/// `DELETE /v1/sidecars/{sidecar}`.
+/// `POST /v1/sidecars/{sidecar}/remove`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveSidecar {
@@ -120,6 +120,9 @@ pub struct SidecarTold {
     /// What is new; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SidecarSnapshot>,
+    /// Ed25519 by the key of snapshots over name, beat, epoch, position and the digest of the body; base64url. Whoever
+    /// stands between cannot say that nothing is new.
+    pub signature: String,
 }
 
 /// Everything that the decisions of a sidecar are made from, signed.

@@ -170,8 +170,9 @@ impl Deps {
                 body.committed_us = Some(micros(stop.committed));
                 body.contained_us = stop.ends.contained_us;
             }
-            if !asked && !self.is_told_of_nodes(&body) {
-                (ends, asked) = (Some(contained(self, epoch, held_from(&kept)).await), true);
+            if !asked && !self.is_told_of_nodes(&kept, &body) {
+                let told = contained(self, &reach, epoch, held_from(&kept)).await;
+                (ends, asked) = (Some(told), true);
             }
             let mark = self.look(&kept, &mut body, ends.as_ref()).await?;
             let state = state_of(&kept, &body, mark);
@@ -265,7 +266,7 @@ impl Deps {
         residue::bring_up_to_date(self, kept, body, mark).await?;
         let all_hold = mark == MarkState::Stands
             && body.points.iter().all(|line| line.known == Known::Revoked)
-            && self.is_told_of_nodes(body)
+            && self.is_told_of_nodes(kept, body)
             && !self.is_unwitnessed(kept);
         if all_hold && body.contained_at.is_none() {
             body.contained_at = Some(contained_at(kept, body).to_string());

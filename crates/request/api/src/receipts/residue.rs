@@ -90,6 +90,8 @@ pub(super) async fn bring_up_to_date(
             open.push(item("witness", deps.node(), detail, None));
         }
         open.extend(nodes.map(|silent| item("node", silent.node, silent.detail, None)));
+        let sidecars = deps.silent_sidecars(kept).into_iter();
+        open.extend(sidecars.map(|silent| item("sidecar", silent.node, silent.detail, None)));
         open
     };
     let still: BTreeSet<(&str, &str)> = open.iter().map(|i| (i.kind.as_str(), i.id.as_str())).collect();

@@ -111,7 +111,7 @@ pub(crate) async fn told(
     let ends = match &done {
         Ok(done) => done.ends.clone(),
         Err(Until::Committed) => Ends::default(),
-        Err(Until::Contained) => contained(deps, receipt.epoch, receipt.pos).await,
+        Err(Until::Contained) => contained(deps, &reach_of(scope), receipt.epoch, receipt.pos).await,
     };
     let done = done.ok();
     let cancelled = done.as_ref().map_or(0, |d| d.cancelled);

@@ -24,6 +24,7 @@ pub(crate) mod reads;
 pub(crate) mod receipts;
 pub(crate) mod server_credential;
 pub(crate) mod servers;
+pub(crate) mod sidecars;
 pub(crate) mod subscriptions;
 pub(crate) mod tasks;
 pub(crate) mod tenants;
