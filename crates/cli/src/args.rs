@@ -11,6 +11,7 @@ mod keys;
 mod node;
 mod run;
 mod serve;
+mod sidecar;
 mod signal;
 mod stop;
 mod trust_lint;
@@ -32,6 +33,7 @@ pub(crate) use self::keys::Keys;
 pub(crate) use self::node::{Node, Stand};
 pub(crate) use self::run::{Run, RunChild};
 pub(crate) use self::serve::{Demo, Dev, Serve};
+pub(crate) use self::sidecar::Sidecar;
 pub(crate) use self::signal::{Signal, Transmitter, TransmitterAdd, Webhook, WebhookAdd};
 pub(crate) use self::stop::{Level, Operator, Scope, Stop};
 pub(crate) use self::trust_lint::TrustLint;
@@ -158,6 +160,9 @@ pub(crate) enum Command {
     /// Nodes that serve this installation on one shared store
     #[command(subcommand)]
     Node(Node),
+    /// Enforcement points elsewhere, which decide by a signed snapshot
+    #[command(subcommand)]
+    Sidecar(Sidecar),
     /// Tasks and their credentials
     #[command(subcommand)]
     Task(Task),

@@ -55,6 +55,7 @@ mod refreshing;
 mod retaining;
 mod revoking;
 mod sessions;
+mod sidecars;
 mod signing;
 mod slips;
 mod sweep;

@@ -456,6 +456,15 @@ pub(super) const CASES: &[Case] = &[
     case("POST /v1/nodes/{node}/undrain", Door::Operator, why),
     case("POST /v1/nodes/{node}/fence", Door::Operator, why),
     case("POST /v1/nodes/{node}/readmit", Door::Operator, why),
+    case("GET /v1/sidecars", Door::Operator, none),
+    case(
+        "POST /v1/sidecars",
+        Door::Operator,
+        |_| json!({"sidecar": "fresh-sidecar", "tenants": ["acme"]}),
+    ),
+    case("POST /v1/sidecars/join", Door::Client, none),
+    case("POST /v1/sidecars/{sidecar}/remove", Door::Operator, why),
+    case("POST /v1/sidecars/{sidecar}/word", Door::Client, none),
     case("GET /v1/logs", Door::Operator, none),
     case("GET /v1/logs/{log}/proof", Door::Operator, none),
     case("GET /v1/logs/{log}/entries", Door::Operator, none),
@@ -504,6 +513,7 @@ impl Case {
             .replace("{list}", "0")
             .replace("{stream}", &names.subscription)
             .replace("{node}", "node-9")
+            .replace("{sidecar}", "sidecar-9")
             .replace("{code}", "BCDF-GHJK")
             .replace("{log}", "decisions");
         if path.ends_with("/proof") {
