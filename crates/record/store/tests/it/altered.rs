@@ -13,7 +13,7 @@ use bailiwick_credential::signing_key::{KeyHolder, SigningKey};
 use bailiwick_store::{Compared, Inspection, Signed, StoreConfig, StoreDeps, StoreError};
 
 use crate::bed::{self, Bed, Raw, TestSealer};
-use crate::{aggregates, consent, kill_receipt, lease, subscription, third_party, trust};
+use crate::{aggregates, consent, kill_receipt, lease, sidecars, subscription, third_party, trust};
 
 /// Tables that say nothing about what is permitted: who writes, answers to repeated commands, how far somebody was
 /// told, and the schema, whose version every start looks at by itself.
@@ -213,6 +213,7 @@ async fn no_column_of_any_row_is_altered_unnoticed() {
     )
     .await;
     alter(lease::a_lease_keeps_its_secret_until_it_opens_nothing, &mut done).await;
+    alter(sidecars::a_sidecar_joins_once_and_stays_by_its_name, &mut done).await;
     alter(
         subscription::a_transmitter_speaks_until_it_is_removed_and_for_one_tenant,
         &mut done,

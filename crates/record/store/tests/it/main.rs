@@ -23,6 +23,7 @@ mod kill_receipt;
 mod lease;
 mod nodes;
 mod schema;
+mod sidecars;
 mod subscription;
 mod suite;
 mod third_party;

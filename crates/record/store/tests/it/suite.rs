@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::bed::{self, Bed, Place};
 use crate::{
-    aggregates, cases, consent, crash, kill_receipt, lease, nodes, subscription, third_party, trust,
+    aggregates, cases, consent, crash, kill_receipt, lease, nodes, sidecars, subscription, third_party, trust,
 };
 
 /// Runs one case, or nothing when the engine is not there.
@@ -104,6 +104,10 @@ both_engines! {
     lease:
         a_lease_keeps_its_secret_until_it_opens_nothing,
         a_lease_is_found_until_nothing_is_left_of_it_and_one_that_is_altered_is_named;
+    sidecars:
+        a_sidecar_joins_once_and_stays_by_its_name,
+        facts_of_some_tenants_are_theirs_alone,
+        of_a_sidecar_nothing_is_believed_that_no_node_wrote;
     subscription:
         a_subscription_keeps_its_secret_until_it_is_removed,
         a_transmitter_speaks_until_it_is_removed_and_for_one_tenant,
