@@ -4,6 +4,7 @@
 mod containment;
 mod freshness;
 mod lead;
+mod sidecars;
 
 use std::time::Duration;
 
