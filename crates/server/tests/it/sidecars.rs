@@ -515,6 +515,7 @@ async fn the_log_of_a_sidecar_is_anchored_and_never_goes_back() {
     );
     // After a start it is known from the row, as is the number of the last word.
     bed.restart().await;
+    let back = |note: String| fake.say(&bed, held, shown(note));
     back(fake.checkpoint(6, 1)).await.refused(409, "sidecar.log-back");
     fake.beat.store(0, Ordering::SeqCst);
     back(fake.checkpoint(8, 1)).await.refused(409, "sidecar.beat");
