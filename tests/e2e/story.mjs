@@ -17,6 +17,7 @@ import "./story/postgres.mjs";
 import "./story/registering.mjs";
 import "./story/apart.mjs";
 import "./story/nodes.mjs";
+import "./story/hearing.mjs";
 import "./story/rolling.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";

@@ -139,6 +139,9 @@ test("every command gives exactly one JSON document, and one for its failure", a
     for (const leaf of ["ls", "invite", "join", "drain", "undrain", "fence", "readmit"]) {
         ran.add(`node ${leaf}`); // shown with several nodes in a lane of their own
     }
+    for (const leaf of ["ls", "invite", "rm"]) {
+        ran.add(`sidecar ${leaf}`); // shown with those who hear at several nodes
+    }
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);
     await works(["policy", "get"]);
