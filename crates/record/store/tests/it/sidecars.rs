@@ -7,7 +7,7 @@ use bailiwick_decide::{Fact, Mark, MarkEffect, MarkScope};
 use bailiwick_node::{Seat, Sidecar, SidecarSaid};
 use bailiwick_store::{Reach, StoreError, Tx};
 
-use crate::bed::Bed;
+use crate::bed::{self, Bed};
 
 fn name(text: &str) -> NodeName {
     NodeName::parse(text).unwrap()
@@ -153,13 +153,15 @@ pub(crate) async fn of_a_sidecar_nothing_is_believed_that_no_node_wrote(bed: Bed
         .await
     );
     let mut raw = bed.raw().await;
+    raw.see(bed::whole_installation().as_str()).await;
     for (change, back) in [
         ("tenants = 'acme globex'", "tenants = 'acme'"),
         ("standing = 'removed'", "standing = 'joined'"),
         ("vkey = 'another'", "vkey = 'log+key'"),
         ("log_size = 1", "log_size = 7"),
     ] {
-        raw.run(&format!("UPDATE sidecar SET {change}")).await.unwrap();
+        let touched = raw.run(&format!("UPDATE sidecar SET {change}")).await.unwrap();
+        assert_eq!(touched, 1);
         let error = bed.store.sidecar(&name("s1")).await.unwrap_err();
         assert_eq!(error.code(), "store.row-corrupt", "{change}");
         raw.run(&format!("UPDATE sidecar SET {back}")).await.unwrap();
@@ -172,7 +174,8 @@ pub(crate) async fn of_a_sidecar_nothing_is_believed_that_no_node_wrote(bed: Bed
         "position = 0",
     ] {
         let kept = bed.store.sidecar(&name("s1")).await.unwrap().unwrap().said;
-        raw.run(&format!("UPDATE sidecar SET {change}")).await.unwrap();
+        let touched = raw.run(&format!("UPDATE sidecar SET {change}")).await.unwrap();
+        assert_eq!(touched, 1);
         let found = bed.store.sidecar(&name("s1")).await.unwrap().unwrap().said;
         assert_eq!(
             (found.epoch, found.left, found.beat),
