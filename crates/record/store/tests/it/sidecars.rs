@@ -37,15 +37,17 @@ where
     answer.await.unwrap().answer == [1]
 }
 
-async fn join(bed: &Bed, token: &'static [u8]) -> bool {
+async fn join_as(bed: &Bed, sidecar: &'static str, token: &'static [u8]) -> bool {
     changed(bed, async move |tx| {
-        let joined = tx
-            .sidecar()
-            .join(&name("s1"), &Digest::of(token), ([7; 32], "log+key"))
-            .await?;
+        let own = ([7; 32], "log+key");
+        let joined = tx.sidecar().join(&name(sidecar), &Digest::of(token), own).await?;
         Ok(joined.is_some())
     })
     .await
+}
+
+async fn join(bed: &Bed, token: &'static [u8]) -> bool {
+    join_as(bed, "s1", token).await
 }
 
 fn said(bed: &Bed, epoch: u64, beat: u64) -> SidecarSaid {
@@ -82,15 +84,7 @@ pub(crate) async fn a_sidecar_joins_once_and_stays_by_its_name(bed: Bed) {
     assert!(!invite(invited("s1", &[&acme], until)).await, "the name is taken");
     assert!(invite(invited("s2", &[&acme], until)).await);
     bed.clock.advance(Duration::from_secs(601));
-    let late = changed(&bed, async |tx| {
-        let token = Digest::of(b"token");
-        Ok(tx
-            .sidecar()
-            .join(&name("s2"), &token, ([7; 32], "log+key"))
-            .await?
-            .is_some())
-    });
-    assert!(!late.await, "its time is over");
+    assert!(!join_as(&bed, "s2", b"token").await, "its time is over");
 
     bed.store
         .note_sidecars(&[(name("s1"), said(&bed, 5, 9))])
