@@ -1,4 +1,4 @@
-// Kills under load on one node or on several (lib/pressing.mjs): every kill's
+// Kills under load on one node or on several, with a sidecar (lib/pressing.mjs): every kill's
 // receipt against what its callers were told and the upstream server saw, and
 // no call let through that began after the kill was acknowledged.
 //
@@ -25,7 +25,7 @@ const [runs, seed, nodes] = [Number(options.runs), Number(options.seed), Number(
 const EVERY = 50;
 
 const began = Date.now();
-const place = nodes === 1 ? await alone("kills") : await several("kills", nodes);
+const place = nodes === 1 ? await alone("kills", { sidecar: true }) : await several("kills", nodes, { sidecar: true });
 const pressing = new Pressing({ ...place, seed, together: Number(options.together) });
 let sound = false;
 try {
@@ -35,24 +35,24 @@ try {
             console.log(`  ${done} of ${runs} killed, ${problems} problems, ${((Date.now() - began) / 1_000).toFixed(0)} s`);
         }
     });
-    sound = await place.sound();
+    sound = await place.sound(pressing.decided);
     if (!sound) {
-        pressing.problems.push("the logs do not verify");
+        pressing.problems.push("the logs do not verify, or the sidecar's does not hold what it told");
     }
 } finally {
     await place.stop().catch(error => console.error(String(error)));
 }
 
-const { problems, tried, late, readings, refusals } = pressing;
+const { problems, tried, late, lapsed, readings, refusals } = pressing;
 if (late === 0) {
     problems.push("no call began after a kill: nothing was shown");
 }
 problems.slice(0, 20).forEach(each => console.error(each));
 const doors = Object.entries(refusals).map(([door, figures]) => `${door} ${spread(figures)}`);
 const figures = [
-    `${runs} kills, ${tried} calls, ${late} of them began after a kill was acknowledged`,
+    `${runs} kills, ${tried} calls, ${late} of them began after a kill was acknowledged, the sidecar lapsed at ${lapsed}`,
     `µs p50/p99/max: in memory ${spread(readings.denied)}, committed ${spread(readings.committed)}`,
-    ...(nodes === 1 ? [] : [`committed to contained ${spread(readings.contained)}`]),
+    `committed to contained ${spread(readings.contained)}`,
     `histogram of pressed to committed: ${histogram(readings.committed)}`,
     `histogram of committed to contained: ${histogram(readings.contained)}`,
     `first refusal ${doors.join(", ")}`

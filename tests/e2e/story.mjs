@@ -18,6 +18,7 @@ import "./story/registering.mjs";
 import "./story/apart.mjs";
 import "./story/nodes.mjs";
 import "./story/hearing.mjs";
+import "./story/sidecar.mjs";
 import "./story/rolling.mjs";
 import "./story/rotation.mjs";
 import "./story/run.mjs";

@@ -601,7 +601,11 @@ impl Config {
             .filter(|_| self.store.engine != "sqlite")
     }
 
-    pub(crate) fn socket(&self) -> anyhow::Result<SocketAddr> {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When that is no address.
+    pub fn socket(&self) -> anyhow::Result<SocketAddr> {
         self.listen.address.parse().context("config key `listen.address`")
     }
 

@@ -21,7 +21,6 @@ mod observer;
 pub mod operator;
 mod places;
 mod ports;
-mod recorder;
 mod service;
 mod telemetry;
 
@@ -36,6 +35,7 @@ pub use bailiwick_api::{Code, codes};
 pub use bailiwick_backup as backup;
 pub use bailiwick_cosign as cosign;
 pub use bailiwick_keys::{Joining, SystemEntropy, ceremony, require_empty};
+pub use bailiwick_sidecar as sidecar;
 pub use bailiwick_witness::{WitnessConfig, WitnessError};
 pub use clock::now;
 pub use config::{Config, ConfigSources, EffectiveValue};
@@ -80,6 +80,16 @@ pub async fn serve_alone(
     spawn(service::stop_on_signal(stop.clone()));
     listener.serve(routes, stop).await;
     Ok(())
+}
+
+/// Log lines as configured, for a process without a service; gives what renders its measures.
+///
+/// # Errors
+/// When the filter is none, or measures cannot be kept.
+pub fn observe(config: &Config) -> anyhow::Result<impl Fn() -> String + Send + Sync + 'static> {
+    telemetry::Signals::start(&config.telemetry)?;
+    let metrics = telemetry::metrics()?;
+    Ok(move || metrics.render())
 }
 
 /// One TLS provider for the process. A second call keeps the first.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bailiwick_api::{Deps, DepsInner, Logs, Named, Secrets};
+use bailiwick_api::{Deps, DepsInner, JournalRecorder, Logs, Named, Secrets};
 use bailiwick_base::{Clock, Entropy, Ids, NodeName};
 use bailiwick_cosign::Asker;
 use bailiwick_decide::Snapshot;
@@ -34,7 +34,6 @@ use crate::http::{Front, Probes, router};
 use crate::listener::Listener;
 use crate::observer::observer;
 use crate::ports::{Drift, Look, Tasks, Tokens};
-use crate::recorder::JournalRecorder;
 use crate::telemetry::Signals;
 use crate::{callers, drivers, keys, telemetry};
 

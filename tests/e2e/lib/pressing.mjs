@@ -5,7 +5,9 @@
 //
 // A call begins when it is sent. The answer to a kill comes after `committed`
 // on one node and after `contained` on several, so whatever is sent after that
-// answer was read began after it, on the one clock that this program has.
+// answer was read began after it, on the one clock that this program has. Where
+// a sidecar is asked too, every answer comes after `contained`; `committed` was
+// by then so long ago as the answer says.
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,6 +17,8 @@ import { seeded, until } from "./wait.mjs";
 
 /** The doors, by the name that receipts give them. */
 export const DOORS = ["gateway", "authzen", "issue", "introspection"];
+/** The door of a sidecar: it is a line among the nodes of a receipt, not among its points. */
+const SIDECAR = "sidecar";
 const SCOPES = ["identity", "task", "agent", "owner"];
 /** Calls that each door is sent after the answer to the kill. */
 const LATE = 3;
@@ -31,7 +35,8 @@ function newKey() {
 
 /**
  * `site` is the installation under test: `base` (its URL in tokens), `nodes`
- * (`{name, url}`), and `ask(node, method, path, body)` as its operator.
+ * (`{name, url}`), and `ask(node, method, path, body)` as its operator; perhaps
+ * `sidecars` (`{name, url}`), which are asked whether a call may be made.
  * `desk` is the upstream server. A caller rests `pause` ms between two calls.
  */
 export class Pressing {
@@ -43,11 +48,23 @@ export class Pressing {
         this.tried = 0;
         this.late = 0;
         this.refusedBystanders = 0;
+        this.lapsed = 0;
         this.readings = { denied: [], committed: [], contained: [] };
         this.refusals = Object.fromEntries(DOORS.map(door => [door, []]));
         /** What reached the upstream server, by the victim and node in its text. */
         this.seen = new Map();
         this.read = 0;
+        /** Decisions of each sidecar that somebody was told. */
+        this.decided = Object.fromEntries(this.sidecars.map(({ name }) => [name, 0]));
+    }
+
+    get sidecars() {
+        return this.site.sidecars ?? [];
+    }
+
+    /** Where a door is. */
+    #places(door) {
+        return door === SIDECAR ? this.sidecars : this.site.nodes;
     }
 
     async #ask(method, path, body, node = this.site.nodes[0]) {
@@ -93,6 +110,7 @@ export class Pressing {
                 const reply = await callTool(`${at}/mcp/files`, member.token, "echo", { text });
                 return { allowed: reply.result !== undefined, code: reply.error?.data?.code ?? reply.status };
             }
+            case SIDECAR:
             case "authzen": {
                 const question = {
                     subject: { type: "identity", id: member.identity.id },
@@ -103,6 +121,9 @@ export class Pressing {
                 const headers = { "content-type": "application/json", authorization: `Bearer ${this.guard.token}` };
                 const response = await fetch(`${node.url}/access/v1/evaluation`, { method: "POST", headers, body: JSON.stringify(question) });
                 const body = await response.json();
+                if (door === SIDECAR && response.status === 200) {
+                    this.decided[node.name] += 1;
+                }
                 return { allowed: body.decision === true, mark: body.context?.evaluation_id, code: body.context?.code ?? response.status };
             }
             case "issue": {
@@ -127,7 +148,7 @@ export class Pressing {
 
     /** One call after another at one door, over all nodes in turn, until enough were sent after the kill's answer. */
     async #calls(door, victim) {
-        const { nodes } = this.site;
+        const nodes = this.#places(door);
         const late = [];
         for (let number = 0; late.length < LATE * nodes.length; number += 1) {
             const node = nodes[number % nodes.length];
@@ -136,6 +157,7 @@ export class Pressing {
             this.tried += 1;
             if (call.allowed) {
                 victim.last[door][node.name] = call;
+                victim.allowed.push(call);
             }
             if (sent > victim.answered) {
                 late.push(call);
@@ -151,16 +173,18 @@ export class Pressing {
     /** One victim from its registration to its receipt. */
     async #one(number) {
         const victim = await this.#member(`victim-${number}`, ["files:*"]);
-        victim.last = Object.fromEntries(DOORS.map(door => [door, {}]));
+        const doors = this.sidecars.length === 0 ? DOORS : [...DOORS, SIDECAR];
+        victim.last = Object.fromEntries(doors.map(door => [door, {}]));
+        victim.allowed = [];
         victim.answered = Infinity;
         victim.pause = this.pause * (0.5 + this.random());
         const scope = SCOPES[Math.floor(this.random() * SCOPES.length)];
         const node = this.site.nodes[Math.floor(this.random() * this.site.nodes.length)];
         const wait = 5 + this.random() * 60;
-        const calls = DOORS.map(door => this.#calls(door, victim));
+        const calls = doors.map(door => this.#calls(door, victim));
         const all = Promise.all(calls);
         // Whoever was let in nowhere would show nothing when it is killed.
-        const warm = () => DOORS.every(door => this.site.nodes.every(({ name }) => victim.last[door][name] !== undefined));
+        const warm = () => doors.every(door => this.#places(door).every(({ name }) => victim.last[door][name] !== undefined));
         await Promise.race([until(`${victim.name} to be let in everywhere`, warm, 30_000), all]);
         await sleep(wait);
         const named = { identity: victim.identity.id, task: victim.task, agent: victim.identity.labels.agent, owner: victim.identity.owner.team }[scope];
@@ -173,7 +197,27 @@ export class Pressing {
         if (killed.contained_us === undefined) {
             this.problems.push(`${victim.name}: not contained in time`);
         }
+        this.#compareSidecars(victim, killed);
         await this.#compare(victim, scope, killed, node);
+    }
+
+    /** Each sidecar is a line of the receipt, and the doors of a lone node let nothing through since it was committed. */
+    #compareSidecars(victim, killed) {
+        for (const { name } of this.sidecars) {
+            const line = killed.nodes?.find(({ node }) => node === name || node.endsWith(`/${name}`));
+            if (line?.end === "lapsed") {
+                this.lapsed += 1; // too slow for its lease: it refused, and nobody waited longer
+            } else if (line?.end !== "acknowledged") {
+                this.problems.push(`${victim.name}: sidecar ${name} is ${JSON.stringify(line)} in the receipt`);
+            }
+        }
+        if (this.site.nodes.length > 1 || this.sidecars.length === 0 || killed.contained_us === undefined) {
+            return;
+        }
+        const committed = victim.answered - killed.contained_us / 1_000;
+        for (const { door, sent } of victim.allowed.filter(call => call.door !== SIDECAR && call.sent > committed)) {
+            this.problems.push(`${victim.name}: ${door} let a call through that was sent ${(sent - committed).toFixed(3)} ms after the commit`);
+        }
     }
 
     /** What the upstream server saw of somebody through a node, the last call of it. */
@@ -294,6 +338,9 @@ export class Pressing {
         } finally {
             ended = true;
             await Promise.all(others);
+        }
+        if (this.lapsed > kills / 10) {
+            this.problems.push(`sidecars lapsed at ${this.lapsed} of ${kills} kills`);
         }
         if (this.refusedBystanders > this.tried / 100) {
             this.problems.push(`bystanders were refused ${this.refusedBystanders} times, the last at ${this.lastRefusal}`);

@@ -4,21 +4,45 @@ import { Cluster } from "./cluster.mjs";
 import { Desk } from "./desk.mjs";
 import { Installation, runBinary } from "./installation.mjs";
 import { Nodes } from "./node.mjs";
+import { Sidecar } from "./sidecar.mjs";
 
 const CONFIG = '[tokens]\nttl_secs = 3600\n[telemetry]\nlevel = "warn"\n';
 
-/** One node. */
-export async function alone(name) {
+/** A sidecar beside an installation: as a site names it, and whether its log holds each decision that was told. */
+async function beside(installation, wanted) {
+    if (!wanted) {
+        return { points: [], decided: async () => true, stop: async () => {} };
+    }
+    const sidecar = await Sidecar.start(installation, "edge-1");
+    return {
+        points: [{ name: sidecar.name, url: sidecar.url }],
+        decided: async told => {
+            await sidecar.stop();
+            const { sound } = await sidecar.verify();
+            const recorded = sidecar.decided();
+            if (recorded !== told[sidecar.name]) {
+                console.error(`${sidecar.name} recorded ${recorded} decisions and told ${told[sidecar.name]}`);
+            }
+            return sound && recorded === told[sidecar.name];
+        },
+        stop: () => sidecar.stop()
+    };
+}
+
+/** One node, and a sidecar where that is wanted. */
+export async function alone(name, { sidecar = false } = {}) {
     const desk = await Desk.open();
     const installation = await Installation.start(name, { config: CONFIG });
     await installation.addHttpServer("files", desk.url);
     const { url } = installation;
+    const edge = await beside(installation, sidecar);
     return {
         desk,
         installation,
-        site: { base: url, nodes: [{ name: "node", url }], ask: (_, method, path, body) => installation.api(method, path, body) },
-        sound: async () => (await installation.cli(["log", "verify"])).sound,
+        site: { base: url, nodes: [{ name: "node", url }], sidecars: edge.points, ask: (_, method, path, body) => installation.api(method, path, body) },
+        sound: async (told = {}) => (await edge.decided(told)) && (await installation.cli(["log", "verify"])).sound,
         stop: async () => {
+            await edge.stop();
             await installation.stop();
             await desk.close();
         }
@@ -37,8 +61,8 @@ async function database() {
     return cluster;
 }
 
-/** So many nodes on one database. */
-export async function several(name, count) {
+/** So many nodes on one database, and a sidecar that hears at the first where that is wanted. */
+export async function several(name, count, { sidecar = false } = {}) {
     const cluster = await database();
     const desk = await Desk.open();
     const nodes = await Nodes.open(name, { more: CONFIG });
@@ -50,16 +74,21 @@ export async function several(name, count) {
         members.push({ name: member, url: installation.address, installation });
     }
     await Promise.all(members.slice(1).map(({ installation }) => nodes.level(installation)));
+    const edge = await beside(nodes.first, sidecar);
     return {
         desk,
         nodes,
-        site: { base: nodes.base, nodes: members, ask: ({ installation }, method, path, body) => nodes.ask(installation, method, path, body) },
-        sound: async () => {
+        site: { base: nodes.base, nodes: members, sidecars: edge.points, ask: ({ installation }, method, path, body) => nodes.ask(installation, method, path, body) },
+        sound: async (told = {}) => {
+            if (!(await edge.decided(told))) {
+                return false;
+            }
             const own = await nodes.first.cli(["log", "verify"]);
             const others = members.slice(1).map(({ installation: { data, folder } }) => runBinary(["--json", "log", "verify", "--data", data], { folder }));
             return own.sound && (await Promise.all(others)).every(({ code }) => code === 0);
         },
         stop: async () => {
+            await edge.stop();
             await nodes.stop();
             await desk.close();
             await cluster?.stop();

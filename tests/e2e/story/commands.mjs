@@ -139,8 +139,8 @@ test("every command gives exactly one JSON document, and one for its failure", a
     for (const leaf of ["ls", "invite", "join", "drain", "undrain", "fence", "readmit"]) {
         ran.add(`node ${leaf}`); // shown with several nodes in a lane of their own
     }
-    for (const leaf of ["ls", "invite", "rm"]) {
-        ran.add(`sidecar ${leaf}`); // shown with those who hear at several nodes
+    for (const leaf of ["ls", "invite", "rm", "join", "run"]) {
+        ran.add(`sidecar ${leaf}`); // shown in suites of their own
     }
     await works(["policy", "lint", file("ok.cedar")]);
     await works(["policy", "set", file("ok.cedar")]);

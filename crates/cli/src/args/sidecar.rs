@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::{SidecarJoin, SidecarRun};
+
 #[derive(Subcommand)]
 pub(crate) enum Sidecar {
     /// Every sidecar: its standing, where it hears, and the epoch it last acknowledged
@@ -27,4 +29,8 @@ pub(crate) enum Sidecar {
         #[arg(long)]
         reason: String,
     },
+    /// On the machine of the sidecar: make its data folder and join with the token of an invitation
+    Join(SidecarJoin),
+    /// Run a sidecar: it decides by a signed snapshot, and only as long as it hears a node
+    Run(SidecarRun),
 }

@@ -29,6 +29,7 @@ mod run;
 mod serve;
 mod server;
 mod sidecar;
+mod sidecar_run;
 mod signal;
 mod task;
 mod tenant;
@@ -74,7 +75,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Keys(command) => asynchronous(keys::run(command, &global, output)),
         Command::Signal(signal) => asynchronous(signal::run(signal, &global, output)),
         Command::Node(command) => asynchronous(node::run(command, &global, output)),
-        Command::Sidecar(command) => asynchronous(sidecar::run(command, &global, output)),
+        Command::Sidecar(command) => sidecar::run(command, &global, output),
         Command::Task(task) => asynchronous(task::run(task, &global, output)),
         Command::Server(server) => asynchronous(server::run(server, &global, output)),
         Command::Policy(policy) => policy::run(policy, &global, output),

@@ -1,37 +1,54 @@
-//! `bailiwick sidecar`: what an operator does.
+//! `bailiwick sidecar`: what an operator does; the process is in `sidecar_run`.
 
 use std::path::PathBuf;
 
 use bailiwick_wire::{InviteSidecar, Page, RemoveSidecar, Sidecar as Shown, SidecarInvitation};
 use serde_json::json;
 
-use super::Done;
+use super::{Done, asynchronous, sidecar_run};
 use crate::args::{Global, Sidecar};
 use crate::client::Client;
 use crate::files::NewFile;
 use crate::output::{Failure, Output, exit};
 
-pub(crate) async fn run(command: Sidecar, global: &Global, output: &Output) -> Done {
+pub(crate) fn run(command: Sidecar, global: &Global, output: &Output) -> Done {
     match command {
-        Sidecar::Ls => list(&Client::connect(global)?.get("/v1/sidecars").await?, output),
+        Sidecar::Ls => asynchronous(ls(global, output)),
         Sidecar::Invite {
             sidecar,
             tenant: tenants,
             token_file,
         } => {
-            let client = Client::connect(global)?;
-            let file = token_file.as_deref().map(NewFile::take).transpose()?;
             let asked = InviteSidecar { sidecar, tenants };
-            let invited: SidecarInvitation = client.post("/v1/sidecars", &asked).await?;
-            show_invitation(&invited, file.zip(token_file), output)?;
+            asynchronous(invite(asked, token_file, global, output))
         }
         Sidecar::Rm { sidecar, reason } => {
-            let client = Client::connect(global)?;
-            let path = format!("/v1/sidecars/{sidecar}/remove");
-            client.order(&path, &RemoveSidecar { reason }).await?;
-            list(&client.get("/v1/sidecars").await?, output);
+            asynchronous(rm(&sidecar, RemoveSidecar { reason }, global, output))
         }
+        Sidecar::Join(join) => asynchronous(sidecar_run::join(join, global, output)),
+        Sidecar::Run(run) => sidecar_run::serve(run, output),
     }
+}
+
+async fn ls(global: &Global, output: &Output) -> Done {
+    list(&Client::connect(global)?.get("/v1/sidecars").await?, output);
+    Ok(exit::OK)
+}
+
+async fn invite(asked: InviteSidecar, token_file: Option<PathBuf>, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    let file = token_file.as_deref().map(NewFile::take).transpose()?;
+    let invited: SidecarInvitation = client.post("/v1/sidecars", &asked).await?;
+    show_invitation(&invited, file.zip(token_file), output)?;
+    Ok(exit::OK)
+}
+
+async fn rm(sidecar: &str, removal: RemoveSidecar, global: &Global, output: &Output) -> Done {
+    let client = Client::connect(global)?;
+    client
+        .order(&format!("/v1/sidecars/{sidecar}/remove"), &removal)
+        .await?;
+    list(&client.get("/v1/sidecars").await?, output);
     Ok(exit::OK)
 }
 

@@ -36,6 +36,9 @@ pub const LOGS: [&str; 2] = ["state", "decisions"];
 /// The log's own verifier key, beside its checkpoint. Whoever does not trust the folder gives the key.
 pub const VKEY_FILE: &str = "vkey";
 
+/// What the data folder of a sidecar is known by.
+const SIDECAR: &str = "sidecar.json";
+
 /// What the full check of one log found.
 #[derive(Debug, Clone, Serialize)]
 pub struct LogReport {
@@ -153,7 +156,10 @@ fn log_folder(data: &Path, log: &str) -> Option<PathBuf> {
 
 /// Both logs, or what is missing: a log that is gone is a fault and not one log less to look at.
 fn require_logs(data: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
-    let logs = LOGS.map(|log| (log, log_folder(data, log)));
+    // A sidecar has a log of decisions and no state log.
+    let is_sidecar = data.join(SIDECAR).is_file();
+    let kept = LOGS.into_iter().filter(|log| !is_sidecar || *log == "decisions");
+    let logs: Vec<_> = kept.map(|log| (log, log_folder(data, log))).collect();
     ensure!(
         logs.iter().any(|(_, folder)| folder.is_some()),
         "`{}` holds no log: give a data folder or an exported folder",

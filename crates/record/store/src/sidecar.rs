@@ -152,8 +152,8 @@ struct Read {
     is_anchor_whole: bool,
 }
 
-fn read(sealer: &dyn Sealer, cells: Cells) -> Result<Read, StoreError> {
-    let mut f = Fields::of(TABLE, cells);
+/// What an operator made, and its joining.
+fn made(sealer: &dyn Sealer, f: &mut Fields) -> Result<Sidecar, StoreError> {
     let name = f.word("sidecar", |n| NodeName::parse(n).ok())?;
     let tenants = f.word("tenants", |text| {
         let parsed = text.split(' ').map(|slug| TenantId::parse(slug).ok());
@@ -188,14 +188,15 @@ fn read(sealer: &dyn Sealer, cells: Cells) -> Result<Read, StoreError> {
     };
     let sidecar = whole(sidecar, f.digest("digest")?)?;
     let sealed = f.bytes("sealed")?;
-    if !holds(
-        sealer,
-        (&sidecar.name, "sealed"),
-        Some(&sealed),
-        digest_of(&sidecar)?,
-    ) {
-        return Err(f.corrupt("sealed"));
+    let place = (&sidecar.name, "sealed");
+    if holds(sealer, place, Some(&sealed), digest_of(&sidecar)?) {
+        return Ok(sidecar);
     }
+    Err(f.corrupt("sealed"))
+}
+
+/// What it said last, and whether that is vouched for.
+fn said_in(sealer: &dyn Sealer, name: &NodeName, f: &mut Fields) -> Result<(SidecarSaid, bool), StoreError> {
     let said = SidecarSaid {
         epoch: Epoch(f.number("epoch")?),
         position: f.number("position")?,
@@ -208,15 +209,17 @@ fn read(sealer: &dyn Sealer, cells: Cells) -> Result<Read, StoreError> {
         left: f.int("has_left")? != 0,
     };
     let vouched = f.bytes_or_null("vouched")?;
-    let is_said_whole = match &vouched {
+    let is_whole = match &vouched {
         None => said == SidecarSaid::default(),
-        Some(sealed) => holds(
-            sealer,
-            (&sidecar.name, "vouched"),
-            Some(sealed),
-            said_digest(&said),
-        ),
+        Some(sealed) => holds(sealer, (name, "vouched"), Some(sealed), said_digest(&said)),
     };
+    Ok((said, is_whole))
+}
+
+fn read(sealer: &dyn Sealer, cells: Cells) -> Result<Read, StoreError> {
+    let mut f = Fields::of(TABLE, cells);
+    let sidecar = made(sealer, &mut f)?;
+    let (said, is_said_whole) = said_in(sealer, &sidecar.name, &mut f)?;
     let (size, root) = (f.int_or_null("log_size")?, f.bytes_or_null("log_root")?);
     let anchored = f.bytes_or_null("anchored")?;
     let anchor = match (size, root.map(<[u8; 32]>::try_from)) {
@@ -494,7 +497,7 @@ impl Sidecars<'_> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn remove(&mut self, name: &NodeName, reason: &str) -> Result<bool, StoreError> {
+    pub async fn withdraw(&mut self, name: &NodeName, reason: &str) -> Result<bool, StoreError> {
         let found = self.lookup(name).await?.map(|row| row.sidecar);
         let Some(before) = found.filter(|s| s.seat != Seat::Removed) else {
             return Ok(false);

@@ -22,6 +22,7 @@ mod noted;
 mod oauth;
 mod opening;
 mod past;
+mod point;
 mod presented;
 mod problem;
 mod prune;
@@ -31,6 +32,7 @@ mod rates;
 mod receipts;
 mod received;
 mod reconcile;
+mod recorder;
 mod rotation;
 pub mod session;
 mod sidecars;
@@ -58,12 +60,14 @@ pub use oauth::documents::document_fetching;
 pub use oauth::federation::Federation;
 pub use opening::Secrets;
 pub use past::{PastError, go_on_from};
+pub use point::{DecisionPoint, decision_router};
 pub use problem::RouteError;
 pub use prune::{LogConfig, LogConfigError, PruneError, Pruning};
 pub use publishing::{Behind, catch_up, publish_state};
 pub use rates::recount_rates;
 pub use receipts::{Drills, KillConfig, KillConfigError};
 pub use reconcile::{Reconciler, Work};
+pub use recorder::JournalRecorder;
 pub use signals::{SignalConfig, SignalConfigError, Signals};
 pub use signing_keys::{Signing, advance_keys};
 pub use stop::Unsettled;
@@ -130,10 +134,13 @@ fn oauth_doors(doors: Doors) -> Doors {
 fn authzen_doors(doors: Doors) -> Doors {
     use authzen::{evaluation, evaluations, metadata};
     doors
-        .post("/access/v1/evaluation", evaluation::handler)
-        .post("/access/v1/evaluations", evaluations::handler)
-        .post("/t/{tenant}/access/v1/evaluation", evaluation::in_tenant)
-        .post("/t/{tenant}/access/v1/evaluations", evaluations::in_tenant)
+        .post("/access/v1/evaluation", evaluation::handler::<Deps>)
+        .post("/access/v1/evaluations", evaluations::handler::<Deps>)
+        .post("/t/{tenant}/access/v1/evaluation", evaluation::in_tenant::<Deps>)
+        .post(
+            "/t/{tenant}/access/v1/evaluations",
+            evaluations::in_tenant::<Deps>,
+        )
         .get("/.well-known/authzen-configuration/t/{tenant}", metadata::handler)
         .get("/t/{tenant}/.well-known/authzen-configuration", metadata::handler)
 }

@@ -9,24 +9,24 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use smallvec::SmallVec;
 
-use crate::Deps;
 use crate::authzen::named;
+use crate::point::DecisionPoint;
 use crate::problem::RouteError;
 
 /// The token of a request, shown by the sender it is bound to.
 pub(crate) fn verified(
-    deps: &Deps,
+    deps: &impl DecisionPoint,
     tenant: Option<&TenantId>,
     parts: &Parts,
 ) -> Result<VerifiedToken, TokenError> {
     let presented = Presented::of(parts);
-    deps.verifier
-        .verify_presented(&deps.proofs, tenant, &presented, deps.clock.now())
+    deps.verifier()
+        .verify_presented(deps.proofs(), tenant, &presented, deps.clock().now())
 }
 
 /// The living bearer of a token that has one of these scopes, and its tenant; `who` says in words who is expected.
 pub(crate) fn admitted(
-    deps: &Deps,
+    deps: &impl DecisionPoint,
     tenant: Option<&TenantId>,
     parts: &Parts,
     (who, scopes): (&str, &[(&str, &str)]),
@@ -54,10 +54,14 @@ pub(crate) fn admitted(
 }
 
 /// Whether nothing ended the bearer since the token was issued.
-pub(crate) fn require_living(deps: &Deps, bearer: &Bearer, who: &str) -> Result<(), RouteError> {
+pub(crate) fn require_living(
+    deps: &impl DecisionPoint,
+    bearer: &Bearer,
+    who: &str,
+) -> Result<(), RouteError> {
     let presented = Call {
         id: deps
-            .pep
+            .pep()
             .next_id(&bearer.claims.tenant)
             .map_err(|e| RouteError::broken("randomness failed", &e))?,
         door: Door::Check,
@@ -66,7 +70,7 @@ pub(crate) fn require_living(deps: &Deps, bearer: &Bearer, who: &str) -> Result<
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };
-    match deps.cell.load().ended(&presented, deps.clock.now()) {
+    match deps.cell().load().ended(&presented, deps.clock().now()) {
         None => Ok(()),
         Some(reason) => Err(unauthorized(who, reason.code())),
     }
@@ -85,7 +89,7 @@ pub(crate) struct Challenge {
 
 impl Challenge {
     /// `None` where the scheme of the request is Bearer and would do.
-    pub(crate) fn of(deps: &Deps, parts: &Parts, error: TokenError) -> Option<Self> {
+    pub(crate) fn of(deps: &impl DecisionPoint, parts: &Parts, error: TokenError) -> Option<Self> {
         let proving = Presented::of(parts).is_proving();
         if !proving && error != TokenError::SenderConstrained {
             return None;
@@ -96,7 +100,7 @@ impl Challenge {
         };
         Some(Self {
             value: format!("DPoP error=\"{code}\", algs=\"{}\"", algorithms().join(" ")),
-            nonce: proving.then(|| deps.proofs.nonce(deps.clock.now())),
+            nonce: proving.then(|| deps.proofs().nonce(deps.clock().now())),
         })
     }
 
@@ -112,9 +116,9 @@ impl Challenge {
 }
 
 /// Gives whoever proves the nonce for the next time (RFC 9449 §8.2).
-pub(crate) fn with_nonce(deps: &Deps, parts: &Parts, mut response: Response) -> Response {
+pub(crate) fn with_nonce(deps: &impl DecisionPoint, parts: &Parts, mut response: Response) -> Response {
     if Presented::of(parts).is_proving()
-        && let Ok(nonce) = HeaderValue::from_str(&deps.proofs.nonce(deps.clock.now()))
+        && let Ok(nonce) = HeaderValue::from_str(&deps.proofs().nonce(deps.clock().now()))
     {
         response
             .headers_mut()

@@ -6,7 +6,7 @@ use bailiwick_wire::Problem;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::Deps;
+use crate::point::DecisionPoint;
 use crate::presented::Challenge;
 
 /// Why a route did not do what was asked.
@@ -32,12 +32,12 @@ impl RouteError {
     }
 
     /// 401: the token of the request is not taken, and how one would be.
-    pub(crate) fn token(deps: &Deps, parts: &Parts, error: TokenError) -> Self {
+    pub(crate) fn token(deps: &impl DecisionPoint, parts: &Parts, error: TokenError) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string()).challenged(deps, parts, error)
     }
 
     /// With the challenge that answers `error`.
-    pub(crate) fn challenged(mut self, deps: &Deps, parts: &Parts, error: TokenError) -> Self {
+    pub(crate) fn challenged(mut self, deps: &impl DecisionPoint, parts: &Parts, error: TokenError) -> Self {
         self.challenge = Challenge::of(deps, parts, error).map(Box::new);
         self
     }

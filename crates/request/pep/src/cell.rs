@@ -127,6 +127,30 @@ impl SnapshotCell {
         Ok(true)
     }
 
+    /// Puts `next` in place of the snapshot: everything was told anew, and what was not told is gone. For a point that
+    /// sets no stops itself: pending ones would be gone too.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Older`] when `next` is older than what is held.
+    pub fn replace(&self, next: Snapshot) -> Result<(), SnapshotError> {
+        {
+            let _one = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            let held = self.current.load();
+            if next.state_pos() < held.state_pos() || next.epoch() < held.epoch() {
+                return Err(SnapshotError::Older {
+                    found: next.state_pos(),
+                    found_epoch: next.epoch(),
+                    held: held.state_pos(),
+                    held_epoch: held.epoch(),
+                });
+            }
+            self.current.store(Arc::new(next));
+        }
+        self.narrowed
+            .send_modify(|version| *version = version.wrapping_add(1));
+        Ok(())
+    }
+
     /// Forgets the tasks that nobody has to know any more; gives how many.
     pub fn forget(&self, now: Time) -> usize {
         // Found outside of the exchange, which is tried again whenever somebody else was first.

@@ -188,14 +188,19 @@ struct Versioned {
 /// not what the facts say.
 pub fn read_body(text: &str) -> Result<Body, BodyError> {
     let wrong = |e: json::JsonError| BodyError::Form(e.to_string());
-    let Versioned { v } = json::parse_as(text.as_bytes(), BODY_MAX).map_err(wrong)?;
-    if v != VERSION {
+    let form = json::parse_as::<BodyForm>(text.as_bytes(), BODY_MAX);
+    // A body of another version may be of another form: then the version is what to say.
+    let found = match &form {
+        Ok(form) => form.v,
+        Err(_) => json::parse_as::<Versioned>(text.as_bytes(), BODY_MAX).map_or(VERSION, |body| body.v),
+    };
+    if found != VERSION {
         return Err(BodyError::Version {
-            found: v,
+            found,
             known: VERSION,
         });
     }
-    let form: BodyForm = json::parse_as(text.as_bytes(), BODY_MAX).map_err(wrong)?;
+    let form = form.map_err(wrong)?;
     let heading = Heading {
         sidecar: form::read("sidecar", NodeName::parse(&form.sidecar))?,
         at: Time::from_micros(form.at),
@@ -212,8 +217,8 @@ pub fn read_body(text: &str) -> Result<Body, BodyError> {
         .collect::<Result<_, _>>()?;
     let key = |key: KeyForm| -> Result<PublishedKey, BodyError> {
         Ok(PublishedKey {
-            tenant: form::read("keys.tenant", TenantId::parse(&key.tenant))?,
-            key: form::read("keys.jwk", PublicKey::from_jwk(&key.jwk))?,
+            tenant: form::read("keys/tenant", TenantId::parse(&key.tenant))?,
+            key: form::read("keys/jwk", PublicKey::from_jwk(&key.jwk))?,
         })
     };
     let keys: Vec<PublishedKey> = form.keys.into_iter().map(key).collect::<Result<_, _>>()?;

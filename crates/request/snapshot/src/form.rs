@@ -138,7 +138,7 @@ impl FactForm {
             Self::Mark(form) => Fact::Mark(form.read()?),
             Self::MarkLifted(form) => Fact::MarkLifted(form.read()?),
             Self::Policies(form) => {
-                Fact::Policies(tenant("policies.tenant", &form.tenant)?, form.text.into())
+                Fact::Policies(tenant("policies/tenant", &form.tenant)?, form.text.into())
             }
             Self::Position(form) => Fact::Position(StatePos(form.position), Epoch(form.epoch)),
             Self::PublicClient(form) => Fact::PublicClient(form.read()?.into()),

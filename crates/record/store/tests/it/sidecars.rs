@@ -112,9 +112,9 @@ pub(crate) async fn a_sidecar_joins_once_and_stays_by_its_name(bed: Bed) {
     let row = bed.store.sidecar(&name("s1")).await.unwrap().unwrap();
     assert_eq!(row.anchor, Some((8, [1; 32])));
 
-    assert!(changed(&bed, async |tx| tx.sidecar().remove(&name("s2"), "late").await).await);
-    assert!(!changed(&bed, async |tx| tx.sidecar().remove(&name("s2"), "again").await).await);
-    assert!(!changed(&bed, async |tx| tx.sidecar().remove(&name("s9"), "typo").await).await);
+    assert!(changed(&bed, async |tx| tx.sidecar().withdraw(&name("s2"), "late").await).await);
+    assert!(!changed(&bed, async |tx| tx.sidecar().withdraw(&name("s2"), "again").await).await);
+    assert!(!changed(&bed, async |tx| tx.sidecar().withdraw(&name("s9"), "typo").await).await);
     assert!(
         !invite(invited("s2", &[&acme], until)).await,
         "no name is given twice"

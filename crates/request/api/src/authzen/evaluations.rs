@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 
 use super::message::{Questions, Semantic};
 use super::{answer_of, authenticate, call_of, echo, message, unrecorded};
-use crate::Deps;
 use crate::body;
+use crate::point::DecisionPoint;
 use crate::problem::RouteError;
 use crate::query::Path;
 
-pub(crate) async fn handler(
-    State(deps): State<Deps>,
+pub(crate) async fn handler<P: DecisionPoint>(
+    State(deps): State<P>,
     parts: Parts,
     body: Body,
 ) -> Result<Response, RouteError> {
     evaluate(&deps, &parts, None, body).await
 }
 
-pub(crate) async fn in_tenant(
-    State(deps): State<Deps>,
+pub(crate) async fn in_tenant<P: DecisionPoint>(
+    State(deps): State<P>,
     Path(slug): Path<String>,
     parts: Parts,
     body: Body,
@@ -33,7 +33,7 @@ pub(crate) async fn in_tenant(
 }
 
 async fn evaluate(
-    deps: &Deps,
+    deps: &impl DecisionPoint,
     parts: &Parts,
     slug: Option<&str>,
     body: Body,
@@ -54,20 +54,24 @@ async fn evaluate(
 }
 
 /// Short-circuiting semantics decide one after the other, so that what is not answered is not decided.
-async fn answers(deps: &Deps, tenant: &TenantId, questions: Questions) -> Result<Vec<Value>, RouteError> {
+async fn answers(
+    deps: &impl DecisionPoint,
+    tenant: &TenantId,
+    questions: Questions,
+) -> Result<Vec<Value>, RouteError> {
     if questions.semantic == Semantic::ExecuteAll {
         let calls: Vec<Call> = questions
             .items
             .into_iter()
             .map(|q| call_of(deps, tenant, q))
             .collect::<Result<_, _>>()?;
-        let recorded = deps.pep.evaluate_all(calls).await.map_err(|d| unrecorded(&d))?;
+        let recorded = deps.pep().evaluate_all(calls).await.map_err(|d| unrecorded(&d))?;
         return Ok(recorded.iter().map(|r| answer_of(r.value())).collect());
     }
     let mut out = Vec::new();
     for question in questions.items {
         let call = call_of(deps, tenant, question)?;
-        let recorded = deps.pep.evaluate(call).await.map_err(|d| unrecorded(&d))?;
+        let recorded = deps.pep().evaluate(call).await.map_err(|d| unrecorded(&d))?;
         let permitted = recorded.value().effect == Effect::Permit;
         out.push(answer_of(recorded.value()));
         if permitted == (questions.semantic == Semantic::PermitOnFirstPermit) {

@@ -15,7 +15,7 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
-use crate::Deps;
+use crate::point::DecisionPoint;
 use crate::presented;
 use crate::problem::RouteError;
 use message::Question;
@@ -24,7 +24,11 @@ use message::Question;
 pub(crate) const SCOPE: (&str, &str) = ("authzen", "evaluate");
 
 /// The enforcement point that asks, and its tenant.
-fn authenticate(deps: &Deps, parts: &Parts, wanted: Option<&str>) -> Result<(TenantId, Bearer), RouteError> {
+fn authenticate(
+    deps: &impl DecisionPoint,
+    parts: &Parts,
+    wanted: Option<&str>,
+) -> Result<(TenantId, Bearer), RouteError> {
     let tenant = match wanted {
         Some(slug) => Some(TenantId::parse(slug).map_err(|_| RouteError::not_found("tenant"))?),
         None => None,
@@ -46,9 +50,9 @@ pub(crate) fn named(action: &str, kind: &str, id: &str) -> Target {
     }
 }
 
-fn call_of(deps: &Deps, tenant: &TenantId, question: Question) -> Result<Call, RouteError> {
+fn call_of(deps: &impl DecisionPoint, tenant: &TenantId, question: Question) -> Result<Call, RouteError> {
     let id = deps
-        .pep
+        .pep()
         .next_id(tenant)
         .map_err(|e| RouteError::broken("randomness failed", &e))?;
     Ok(Call {
@@ -81,7 +85,7 @@ fn answer_of(decision: &Decision) -> Value {
 }
 
 /// Echoes `X-Request-ID`, as the text asks.
-fn echo(deps: &Deps, parts: &Parts, answer: axum::Json<Value>) -> axum::response::Response {
+fn echo(deps: &impl DecisionPoint, parts: &Parts, answer: axum::Json<Value>) -> axum::response::Response {
     use axum::response::IntoResponse;
     let mut response = presented::with_nonce(deps, parts, answer.into_response());
     if let Some(id) = parts

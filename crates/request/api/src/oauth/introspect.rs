@@ -23,6 +23,9 @@ use super::metadata::served;
 use super::revoke::is_own;
 use crate::Deps;
 use crate::issue::Requester;
+use crate::point::DecisionPoint;
+use crate::presented;
+use crate::problem::RouteError;
 use crate::query::Path;
 use crate::signing_keys;
 
@@ -63,16 +66,47 @@ async fn introspected(
     let token = form
         .get("token")
         .ok_or_else(|| bad("invalid_request", "parameter `token` is missing"))?;
+    let sees = |claims: &Claims| is_own(claims, &client, &identity) || may_see_all(deps, &identity);
+    let answer = told(deps, tenant, token, sees)?;
+    Ok((client, answer))
+}
+
+/// The same for whoever shows a token of the tenant with the scope `token:introspect`; in the clear only, for the keys
+/// that sign answers are not at every point that decides.
+pub(crate) async fn by_bearer<P: DecisionPoint>(
+    State(point): State<P>,
+    Path(slug): Path<String>,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, Response> {
+    let tenant = TenantId::parse(&slug).map_err(|_| RouteError::not_found("tenant").into_response())?;
+    presented::admitted(&point, Some(&tenant), &parts, ("resource server", &[SCOPE]))
+        .map_err(IntoResponse::into_response)?;
+    let form = form::read(&parts.headers, body).await?;
+    let token = form.get("token");
+    let token =
+        token.ok_or_else(|| bad("invalid_request", "parameter `token` is missing").into_response())?;
+    let answer = told(&point, &tenant, token, |_| true).map_err(IntoResponse::into_response)?;
+    let answer = no_store((StatusCode::OK, axum::Json(answer)).into_response());
+    Ok(presented::with_nonce(&point, &parts, answer))
+}
+
+/// What is said of a token to somebody who may see it, when `sees` holds.
+fn told(
+    point: &impl DecisionPoint,
+    tenant: &TenantId,
+    token: &str,
+    sees: impl FnOnce(&Claims) -> bool,
+) -> Result<Value, OauthError> {
     let inactive = json!({"active": false});
-    let now = deps.clock.now();
-    let Ok(verified) = deps.verifier.verify_unshown(tenant, token.as_bytes(), now) else {
-        return Ok((client, inactive));
+    let now = point.clock().now();
+    let Ok(verified) = point.verifier().verify_unshown(tenant, token.as_bytes(), now) else {
+        return Ok(inactive);
     };
-    let sees = is_own(&verified.claims, &client, &identity) || may_see_all(deps, &identity);
-    if !sees {
-        return Ok((client, inactive));
+    if !sees(&verified.claims) {
+        return Ok(inactive);
     }
-    if !deps.cell.is_fresh(deps.clock.monotonic()) {
+    if !point.cell().is_fresh(point.clock().monotonic()) {
         let stale = "this node has not heard from its store in time";
         return Err(OauthError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -81,7 +115,10 @@ async fn introspected(
         ));
     }
     let call = Call {
-        id: deps.mint(tenant).map_err(|e| refused(&e))?,
+        id: point
+            .pep()
+            .next_id(tenant)
+            .map_err(|e| refused(&RouteError::broken("randomness failed", &e)))?,
         door: Door::Check,
         principal: Principal::Bearer(verified.bearer()),
         target: Target::Named {
@@ -93,10 +130,11 @@ async fn introspected(
         arguments: Arguments::default(),
         rates: SmallVec::new(),
     };
-    if deps.cell.load().ended(&call, deps.clock.now()).is_some() {
-        return Ok((client, inactive));
+    let snapshot = point.cell().load();
+    if snapshot.ended(&call, point.clock().now()).is_some() {
+        return Ok(inactive);
     }
-    Ok((client, active(&deps.cell.load(), &verified.claims)?))
+    active(&snapshot, &verified.claims)
 }
 
 /// The claims themselves, that they count, and what the grant says beside them (RFC 9396 §9.2): a delegated token is

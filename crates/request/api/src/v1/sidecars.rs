@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bailiwick_audit::checkpoint::{Origin, SignedCheckpoint};
 use bailiwick_audit::note::NoteVerifier;
@@ -20,6 +20,7 @@ use crate::Deps;
 use crate::body::{Strict, parse, read, require_json};
 use crate::command::{CommandError, answer, committed, request_digest, store_error};
 use crate::problem::RouteError;
+use crate::query::Path;
 use crate::session::{Session, bearer, signed};
 use crate::sidecars::refused;
 
@@ -95,6 +96,27 @@ fn invitation(deps: &Deps, sidecar: &NodeName, token: &str) -> Result<Digest, Ro
     Ok(Digest(commitment))
 }
 
+fn new_token(deps: &Deps) -> Result<String, RouteError> {
+    let mut random = [0; 32];
+    deps.entropy
+        .fill(&mut random)
+        .map_err(|e| RouteError::broken("randomness failed", &e))?;
+    Ok(format!("bwside_{}", URL_SAFE_NO_PAD.encode(random)))
+}
+
+async fn require_room(deps: &Deps) -> Result<(), RouteError> {
+    let rows = deps.store.sidecars().await.map_err(|e| store_error(&e))?;
+    let placed = rows.iter().filter(|row| row.sidecar.seat != Seat::Removed);
+    if placed.count() < SIDECARS_MAX {
+        return Ok(());
+    }
+    Err(RouteError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "sidecar.too-many",
+        format!("there are {SIDECARS_MAX} sidecars already: remove one that is not used"),
+    ))
+}
+
 /// Gives a new name a place, for ten minutes.
 pub(crate) async fn invite(
     State(deps): State<Deps>,
@@ -103,31 +125,14 @@ pub(crate) async fn invite(
 ) -> Result<Response, RouteError> {
     let sidecar = name(&body.sidecar)?;
     let tenants = tenants(&deps, &body.tenants)?;
-    let mut random = [0; 32];
-    deps.entropy
-        .fill(&mut random)
-        .map_err(|e| RouteError::broken("randomness failed", &e))?;
-    let token = format!("bwside_{}", URL_SAFE_NO_PAD.encode(random));
+    let token = new_token(&deps)?;
     let until = deps.clock.now().after(INVITED);
     let shown = wire::SidecarInvitation {
         sidecar: sidecar.to_string(),
         token: token.clone(),
         expires_at: until.to_string(),
     };
-    let rows = deps.store.sidecars().await.map_err(|e| store_error(&e))?;
-    if rows
-        .iter()
-        .filter(|row| row.sidecar.seat != Seat::Removed)
-        .count()
-        >= SIDECARS_MAX
-    {
-        let detail = format!("there are {SIDECARS_MAX} sidecars already: remove one that is not used");
-        return Err(RouteError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "sidecar.too-many",
-            detail,
-        ));
-    }
+    require_room(&deps).await?;
     let context = deps
         .context(&session, Reach::Installation, request_digest("sidecars", &body)?)?
         // An answer that is kept would keep the token.
@@ -286,7 +291,7 @@ pub(crate) async fn withdraw(
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
-            if tx.sidecar().remove(&sidecar, &reason).await? {
+            if tx.sidecar().withdraw(&sidecar, &reason).await? {
                 return answer(&());
             }
             Err(CommandError::from(

@@ -25,17 +25,17 @@ pub(crate) struct ClientForm {
 
 /// A private half must not be written, whatever a row holds.
 fn require_public(jwk: &str) -> Result<(), BodyError> {
-    read("client.jwk", PublicKey::parse_jwk(jwk.as_bytes())).map(drop)
+    read("client/jwk", PublicKey::parse_jwk(jwk.as_bytes())).map(drop)
 }
 
 impl Form<Client> for ClientForm {
     fn of(client: &Client) -> Result<Self, BodyError> {
-        let jwk = text_of("client.jwk", &client.jwk)?;
+        let jwk = text_of("client/jwk", &client.jwk)?;
         require_public(&jwk)?;
         Ok(Self {
             tenant: client.id.tenant().to_string(),
             id: client.id.to_string(),
-            identity: id_text("client.identity", client.id.tenant(), &client.identity)?,
+            identity: id_text("client/identity", client.id.tenant(), &client.identity)?,
             algorithm: client.algorithm.as_str().to_owned(),
             jwk,
             created_at: client.created_at.micros(),
@@ -48,18 +48,18 @@ impl Form<Client> for ClientForm {
 
 impl ClientForm {
     pub(super) fn read(self) -> Result<Client, BodyError> {
-        let tenant = tenant("client.tenant", &self.tenant)?;
+        let tenant = tenant("client/tenant", &self.tenant)?;
         let algorithm = SigningAlgorithm::parse(&self.algorithm);
-        let certificate = |text: String| word("client.certificate", &text, Digest::from_hex(&text));
+        let certificate = |text: String| word("client/certificate", &text, Digest::from_hex(&text));
         require_public(&self.jwk)?;
         Ok(Client {
-            id: id("client.id", &tenant, &self.id)?,
-            identity: id("client.identity", &tenant, &self.identity)?,
-            algorithm: word("client.algorithm", &self.algorithm, algorithm)?,
+            id: id("client/id", &tenant, &self.id)?,
+            identity: id("client/identity", &tenant, &self.identity)?,
+            algorithm: word("client/algorithm", &self.algorithm, algorithm)?,
             jwk: self.jwk.into_bytes(),
             created_at: Time::from_micros(self.created_at),
             expires_at: Time::from_micros(self.expires_at),
-            proof: word("client.proof", &self.proof, ClientProof::parse(&self.proof))?,
+            proof: word("client/proof", &self.proof, ClientProof::parse(&self.proof))?,
             certificate: self.certificate.map(certificate).transpose()?,
         })
     }
@@ -129,9 +129,9 @@ impl Form<PublicClient> for PublicClientForm {
 
 impl PublicClientForm {
     pub(super) fn read(self) -> Result<PublicClient, BodyError> {
-        let tenant = tenant("public_client.tenant", &self.tenant)?;
+        let tenant = tenant("public_client/tenant", &self.tenant)?;
         Ok(PublicClient {
-            id: id("public_client.id", &tenant, &self.id)?,
+            id: id("public_client/id", &tenant, &self.id)?,
             name: self.name,
             source: match self.source {
                 SourceForm::Documents(form) => ClientSource::Documents {

@@ -65,9 +65,9 @@ const OPERATORS: [(Operator, &str); 5] = [
 impl GrantForm {
     pub(super) fn of(tenant: &TenantId, grant: &Grant) -> Result<Self, BodyError> {
         Ok(Self {
-            id: id_text("grant.id", tenant, &grant.id)?,
-            task: id_text("grant.task", tenant, &grant.task)?,
-            identity: id_text("grant.identity", tenant, &grant.identity)?,
+            id: id_text("grant/id", tenant, &grant.id)?,
+            task: id_text("grant/task", tenant, &grant.task)?,
+            identity: id_text("grant/identity", tenant, &grant.identity)?,
             scopes: grant.scopes.iter().map(ScopeForm::of).collect::<Result<_, _>>()?,
             expires_at: grant.expires_at.micros(),
         })
@@ -75,9 +75,9 @@ impl GrantForm {
 
     pub(super) fn read(self, tenant: &TenantId) -> Result<Grant, BodyError> {
         Ok(Grant {
-            id: id("grant.id", tenant, &self.id)?,
-            task: id("grant.task", tenant, &self.task)?,
-            identity: id("grant.identity", tenant, &self.identity)?,
+            id: id("grant/id", tenant, &self.id)?,
+            task: id("grant/task", tenant, &self.task)?,
+            identity: id("grant/identity", tenant, &self.identity)?,
             scopes: self
                 .scopes
                 .into_iter()
@@ -101,8 +101,8 @@ impl ScopeForm {
     fn read(self) -> Result<Scope, BodyError> {
         let action = self.action.as_deref().map(ToolName::parse);
         Ok(Scope {
-            server: read("grant.server", ServerName::parse(&self.server))?,
-            action: read("grant.action", action.transpose())?,
+            server: read("grant/server", ServerName::parse(&self.server))?,
+            action: read("grant/action", action.transpose())?,
             conditions: self
                 .conditions
                 .into_iter()
@@ -121,7 +121,7 @@ impl RateForm {
         let window_ms = u64::try_from(rate.window.as_millis()).unwrap_or(u64::MAX);
         if Duration::from_millis(window_ms) != rate.window {
             return Err(BodyError::member(
-                "grant.rate",
+                "grant/rate",
                 "its window is not of whole milliseconds",
             ));
         }
@@ -146,7 +146,7 @@ impl ConditionForm {
         let operator = OPERATORS.iter().find(|(_, known)| *known == self.operator);
         Ok(Condition {
             operator: word(
-                "grant.operator",
+                "grant/operator",
                 &self.operator,
                 operator.map(|(known, _)| *known),
             )?,
@@ -171,7 +171,7 @@ impl LiteralForm {
     }
 
     fn read(self) -> Result<Literal, BodyError> {
-        let number = |text: &str| word("grant.values", text, text.parse::<i64>().ok());
+        let number = |text: &str| word("grant/values", text, text.parse::<i64>().ok());
         Ok(match self {
             Self::Bool(value) => Literal::Bool(value),
             Self::Decimal(text) => Literal::Decimal(number(&text)?),

@@ -95,8 +95,8 @@ impl IdentityForm {
     pub(super) fn read(self) -> Result<Identity, BodyError> {
         let agent = self.agent.as_deref().map(AgentLabel::parse);
         Ok(Identity {
-            id: id("identity.id", &tenant("identity.tenant", &self.tenant)?, &self.id)?,
-            kind: word("identity.kind", &self.kind, Kind::parse(&self.kind))?,
+            id: id("identity/id", &tenant("identity/tenant", &self.tenant)?, &self.id)?,
+            kind: word("identity/kind", &self.kind, Kind::parse(&self.kind))?,
             name: self.name,
             platform: self.platform,
             owner: Owner {
@@ -106,10 +106,10 @@ impl IdentityForm {
             application: self.application,
             purpose: self.purpose,
             labels: Labels {
-                agent: read("identity.agent", agent.transpose())?,
+                agent: read("identity/agent", agent.transpose())?,
                 workflow: self.workflow,
             },
-            origin: word("identity.origin", &self.origin, Origin::parse(&self.origin))?,
+            origin: word("identity/origin", &self.origin, Origin::parse(&self.origin))?,
             state: self.state.read(),
             composition: self.composition.map(ComposedForm::read).transpose()?,
             created_at: Time::from_micros(self.created_at),
@@ -156,7 +156,7 @@ impl ComposedForm {
     fn read(self) -> Result<Composed, BodyError> {
         let made = |parts: Map<String, Value>| {
             read(
-                "identity.composition",
+                "identity/composition",
                 Composition::from_json(&Value::Object(parts)),
             )
         };

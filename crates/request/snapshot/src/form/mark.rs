@@ -39,7 +39,7 @@ impl MarkForm {
     pub(super) fn read(self) -> Result<Mark, BodyError> {
         Ok(Mark {
             scope: self.scope.read()?,
-            effect: word("mark.effect", &self.effect, MarkEffect::parse(&self.effect))?,
+            effect: word("mark/effect", &self.effect, MarkEffect::parse(&self.effect))?,
             epoch: Epoch(self.epoch),
         })
     }
@@ -71,7 +71,7 @@ impl Form<MarkScope> for ScopeForm {
 
 impl ScopeForm {
     pub(super) fn read(self) -> Result<MarkScope, BodyError> {
-        const MEMBER: &str = "mark.scope";
+        const MEMBER: &str = "mark/scope";
         let tenant = self
             .tenant
             .as_deref()

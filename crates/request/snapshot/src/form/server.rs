@@ -71,7 +71,7 @@ impl Form<UpstreamServer> for ServerForm {
             Ok(PinForm {
                 name: pin.name.to_string(),
                 digest: pin.digest.to_string(),
-                definition: text_of("server.pins.definition", &pin.definition)?,
+                definition: text_of("server/pins/definition", &pin.definition)?,
                 state: pin.state.as_str().to_owned(),
             })
         };
@@ -79,10 +79,10 @@ impl Form<UpstreamServer> for ServerForm {
         Ok(Self {
             tenant: server.tenant.to_string(),
             name: server.name.to_string(),
-            identity: id_text("server.identity", &server.tenant, &server.identity)?,
+            identity: id_text("server/identity", &server.tenant, &server.identity)?,
             connection: ConnectionForm::of(&server.connection),
             credential: credential
-                .map(|id| id_text("server.credential", &server.tenant, id))
+                .map(|id| id_text("server/credential", &server.tenant, id))
                 .transpose()?,
             pins: server.pins.iter().map(pin).collect::<Result<_, _>>()?,
             created_at: server.created_at.micros(),
@@ -92,14 +92,14 @@ impl Form<UpstreamServer> for ServerForm {
 
 impl ServerForm {
     pub(super) fn read(self) -> Result<UpstreamServer, BodyError> {
-        let tenant = tenant("server.tenant", &self.tenant)?;
+        let tenant = tenant("server/tenant", &self.tenant)?;
         let credential = self
             .credential
             .as_deref()
-            .map(|text| id("server.credential", &tenant, text));
+            .map(|text| id("server/credential", &tenant, text));
         Ok(UpstreamServer {
-            name: read("server.name", ServerName::parse(&self.name))?,
-            identity: id("server.identity", &tenant, &self.identity)?,
+            name: read("server/name", ServerName::parse(&self.name))?,
+            identity: id("server/identity", &tenant, &self.identity)?,
             connection: self.connection.read()?,
             credential: credential.transpose()?,
             pins: self
@@ -116,10 +116,10 @@ impl ServerForm {
 impl PinForm {
     fn read(self) -> Result<ToolPin, BodyError> {
         Ok(ToolPin {
-            name: read("server.pins.name", ToolName::parse(&self.name))?,
-            digest: word("server.pins.digest", &self.digest, Digest::from_hex(&self.digest))?,
+            name: read("server/pins/name", ToolName::parse(&self.name))?,
+            digest: word("server/pins/digest", &self.digest, Digest::from_hex(&self.digest))?,
             definition: self.definition.into_bytes(),
-            state: word("server.pins.state", &self.state, PinState::parse(&self.state))?,
+            state: word("server/pins/state", &self.state, PinState::parse(&self.state))?,
         })
     }
 }
@@ -168,7 +168,7 @@ impl ConnectionForm {
 
     fn read(self) -> Result<Connection, BodyError> {
         let digest = |(path, text): (String, String)| {
-            word("server.digests", &text, Digest::from_hex(&text)).map(|digest| (path, digest))
+            word("server/digests", &text, Digest::from_hex(&text)).map(|digest| (path, digest))
         };
         Ok(match self {
             Self::Destination(form) => Connection::Destination {

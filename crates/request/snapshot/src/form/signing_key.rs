@@ -33,7 +33,7 @@ impl SigningKeysForm {
     pub(super) fn of(tenant: &TenantId, keys: &[SigningKey]) -> Result<Self, BodyError> {
         if keys.iter().any(|key| key.tenant != *tenant) {
             return Err(BodyError::member(
-                "signing_keys.tenant",
+                "signing_keys/tenant",
                 "a key belongs to another",
             ));
         }
@@ -55,15 +55,15 @@ impl SigningKeysForm {
     }
 
     pub(super) fn read(self) -> Result<(TenantId, Vec<SigningKey>), BodyError> {
-        let tenant = tenant("signing_keys.tenant", &self.tenant)?;
+        let tenant = tenant("signing_keys/tenant", &self.tenant)?;
         let key = |form: SigningKeyForm| -> Result<SigningKey, BodyError> {
             let algorithm = SigningAlgorithm::parse(&form.algorithm);
             Ok(SigningKey {
                 tenant: tenant.clone(),
                 kid: form.kid,
-                algorithm: word("signing_keys.algorithm", &form.algorithm, algorithm)?,
+                algorithm: word("signing_keys/algorithm", &form.algorithm, algorithm)?,
                 holder: word(
-                    "signing_keys.holder",
+                    "signing_keys/holder",
                     &form.holder,
                     KeyHolder::parse(&form.holder),
                 )?,

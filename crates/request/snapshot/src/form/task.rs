@@ -36,11 +36,11 @@ struct ClosedForm {
 impl TaskForm {
     pub(super) fn of(task: &Task, grant: &Grant) -> Result<Self, BodyError> {
         let tenant = task.id.tenant();
-        let actor = |id: &IdentityId| id_text("task.may_act", tenant, id);
+        let actor = |id: &IdentityId| id_text("task/may_act", tenant, id);
         Ok(Self {
             tenant: tenant.to_string(),
             id: task.id.to_string(),
-            identity: id_text("task.identity", tenant, &task.identity)?,
+            identity: id_text("task/identity", tenant, &task.identity)?,
             purpose: task.purpose.clone(),
             requested_by: task.requested_by.clone(),
             opens_at: task.opens_at.micros(),
@@ -58,11 +58,11 @@ impl TaskForm {
     }
 
     pub(super) fn read(self) -> Result<(Task, Grant), BodyError> {
-        let tenant = tenant("task.tenant", &self.tenant)?;
-        let actor = |text: &String| id("task.may_act", &tenant, text);
+        let tenant = tenant("task/tenant", &self.tenant)?;
+        let actor = |text: &String| id("task/may_act", &tenant, text);
         let task = Task {
-            id: id("task.id", &tenant, &self.id)?,
-            identity: id("task.identity", &tenant, &self.identity)?,
+            id: id("task/id", &tenant, &self.id)?,
+            identity: id("task/identity", &tenant, &self.identity)?,
             purpose: self.purpose,
             requested_by: self.requested_by,
             opens_at: Time::from_micros(self.opens_at),

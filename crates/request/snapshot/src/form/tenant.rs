@@ -35,14 +35,14 @@ impl TenantForm {
 
     pub(super) fn read(self) -> Result<(Tenant, SigningAlgorithm), BodyError> {
         let tenant = Tenant {
-            id: read("tenant.id", TenantId::parse(&self.id))?,
+            id: read("tenant/id", TenantId::parse(&self.id))?,
             name: self.name,
             employees: self.employees,
             reference: self.reference,
-            state: word("tenant.state", &self.state, TenantState::parse(&self.state))?,
+            state: word("tenant/state", &self.state, TenantState::parse(&self.state))?,
             created_at: Time::from_micros(self.created_at),
         };
         let algorithm = SigningAlgorithm::parse(&self.algorithm);
-        Ok((tenant, word("tenant.algorithm", &self.algorithm, algorithm)?))
+        Ok((tenant, word("tenant/algorithm", &self.algorithm, algorithm)?))
     }
 }

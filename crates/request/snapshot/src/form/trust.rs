@@ -66,7 +66,7 @@ impl Form<Trust> for TrustForm {
             },
             realm: trust.realm.clone(),
             attributes: trust.attributes.clone(),
-            identity: id_text("trust.identity", trust.id.tenant(), &trust.identity)?,
+            identity: id_text("trust/identity", trust.id.tenant(), &trust.identity)?,
             created_at: trust.created_at.micros(),
             expires_at: trust.expires_at.micros(),
             removed_at: trust.removed_at.map(Time::micros),
@@ -76,12 +76,12 @@ impl Form<Trust> for TrustForm {
 
 impl TrustForm {
     pub(super) fn read(self) -> Result<Trust, BodyError> {
-        let tenant = tenant("trust.tenant", &self.tenant)?;
+        let tenant = tenant("trust/tenant", &self.tenant)?;
         let issuer = self.issuer;
         Ok(Trust {
-            id: id("trust.id", &tenant, &self.id)?,
+            id: id("trust/id", &tenant, &self.id)?,
             issuer: TrustedIssuer {
-                method: word("trust.method", &issuer.method, Method::parse(&issuer.method))?,
+                method: word("trust/method", &issuer.method, Method::parse(&issuer.method))?,
                 url: issuer.url,
                 keys: match issuer.keys {
                     KeysForm::Discovery(Nothing {}) => IssuerKeys::Discovery,
@@ -93,7 +93,7 @@ impl TrustForm {
             },
             realm: self.realm,
             attributes: self.attributes,
-            identity: id("trust.identity", &tenant, &self.identity)?,
+            identity: id("trust/identity", &tenant, &self.identity)?,
             created_at: Time::from_micros(self.created_at),
             expires_at: Time::from_micros(self.expires_at),
             removed_at: at(self.removed_at),

@@ -8,14 +8,17 @@ use bailiwick_decide::{Call, Decision};
 use bailiwick_journal::{DecisionLog, INSTALLATION_REF, NotAppended, Record, payload};
 use bailiwick_pep::{NotRecorded, Outcome, RecordFuture, Recorder, Sequenced, SnapshotCell};
 
-pub(crate) struct JournalRecorder {
+/// Writes decisions to a decision log; a record is there when it is durable.
+pub struct JournalRecorder {
     log: Arc<DecisionLog>,
     cell: Arc<SnapshotCell>,
     installation: Arc<str>,
 }
 
 impl JournalRecorder {
-    pub(crate) fn new(log: Arc<DecisionLog>, cell: Arc<SnapshotCell>) -> Self {
+    /// A recorder for `log`; `cell` says which tenants are known.
+    #[must_use]
+    pub fn new(log: Arc<DecisionLog>, cell: Arc<SnapshotCell>) -> Self {
         Self {
             log,
             cell,
