@@ -1,5 +1,6 @@
 //! The port through which rows and files are encrypted; `keys` implements it, `store` and `journal` use it.
 
+use crate::digest::Digest;
 use crate::tenant::TenantId;
 
 /// What a sealed value belongs to. It is authenticated with the value, so that a row that is copied to
@@ -56,6 +57,13 @@ pub trait Sealer: Send + Sync + 'static {
     /// # Errors
     /// [`SealError::NoKey`], [`SealError::NotOpen`].
     fn commit(&self, tenant: Option<&TenantId>, payload: &[u8]) -> Result<[u8; 32], SealError>;
+
+    /// HMAC-SHA-256 of `said` under a key of the installation that is disclosed to nobody, which the key of commitments
+    /// is: what a node vouches for, or keeps instead of a secret. Different purposes never give the same.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    fn vouch(&self, purpose: &'static str, said: &[u8]) -> Result<Digest, SealError>;
 }
 
 /// A key file as nodes of one installation hand it to each other through the shared store.

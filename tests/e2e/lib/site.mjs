@@ -13,7 +13,7 @@ async function beside(installation, wanted) {
     if (!wanted) {
         return { points: [], decided: async () => true, stop: async () => {} };
     }
-    const sidecar = await Sidecar.start(installation, "edge-1");
+    const sidecar = await Sidecar.start(installation, "shop-1");
     return {
         points: [{ name: sidecar.name, url: sidecar.url }],
         decided: async told => {
@@ -35,14 +35,14 @@ export async function alone(name, { sidecar = false } = {}) {
     const installation = await Installation.start(name, { config: CONFIG });
     await installation.addHttpServer("files", desk.url);
     const { url } = installation;
-    const edge = await beside(installation, sidecar);
+    const other = await beside(installation, sidecar);
     return {
         desk,
         installation,
-        site: { base: url, nodes: [{ name: "node", url }], sidecars: edge.points, ask: (_, method, path, body) => installation.api(method, path, body) },
-        sound: async (told = {}) => (await edge.decided(told)) && (await installation.cli(["log", "verify"])).sound,
+        site: { base: url, nodes: [{ name: "node", url }], sidecars: other.points, ask: (_, method, path, body) => installation.api(method, path, body) },
+        sound: async (told = {}) => (await other.decided(told)) && (await installation.cli(["log", "verify"])).sound,
         stop: async () => {
-            await edge.stop();
+            await other.stop();
             await installation.stop();
             await desk.close();
         }
@@ -74,13 +74,13 @@ export async function several(name, count, { sidecar = false } = {}) {
         members.push({ name: member, url: installation.address, installation });
     }
     await Promise.all(members.slice(1).map(({ installation }) => nodes.level(installation)));
-    const edge = await beside(nodes.first, sidecar);
+    const other = await beside(nodes.first, sidecar);
     return {
         desk,
         nodes,
-        site: { base: nodes.base, nodes: members, sidecars: edge.points, ask: ({ installation }, method, path, body) => nodes.ask(installation, method, path, body) },
+        site: { base: nodes.base, nodes: members, sidecars: other.points, ask: ({ installation }, method, path, body) => nodes.ask(installation, method, path, body) },
         sound: async (told = {}) => {
-            if (!(await edge.decided(told))) {
+            if (!(await other.decided(told))) {
                 return false;
             }
             const own = await nodes.first.cli(["log", "verify"]);
@@ -88,7 +88,7 @@ export async function several(name, count, { sidecar = false } = {}) {
             return own.sound && (await Promise.all(others)).every(({ code }) => code === 0);
         },
         stop: async () => {
-            await edge.stop();
+            await other.stop();
             await nodes.stop();
             await desk.close();
             await cluster?.stop();

@@ -39,9 +39,9 @@ suite("sidecar", async () => {
     const sidecars = [];
     const context = { installation, desk, token, other: other.token, sidecars, asked: 0 };
     /** Asks `sidecar` and counts what it has to record. */
-    context.ask = async (question, sidecar = context.edge) => {
+    context.ask = async (question, sidecar = context.shop) => {
         const answer = await sidecar.ask(question, token);
-        context.asked += answer.status === 200 && sidecar === context.edge ? 1 : 0;
+        context.asked += answer.status === 200 && sidecar === context.shop ? 1 : 0;
         return answer.body;
     };
     context.permitted = async (question, sidecar) => assert.equal((await context.ask(question, sidecar)).decision, true);
@@ -60,86 +60,86 @@ suite("sidecar", async () => {
 
 test("an invitation works once, under its name only, and not without its token", async context => {
     const { installation, sidecars } = context;
-    const edge = new Sidecar(installation, "edge-1");
-    sidecars.push(edge);
-    const tokenFile = await edge.invite(["acme"]);
-    const stranger = new Sidecar(installation, "edge-x");
+    const shop = new Sidecar(installation, "shop-1");
+    sidecars.push(shop);
+    const tokenFile = await shop.invite(["acme"]);
+    const stranger = new Sidecar(installation, "shop-x");
     const refused = await stranger.join(tokenFile);
     assert.notEqual(refused.code, 0);
     assert.equal(JSON.parse(refused.stdout).code, "sidecar.token");
-    const joined = await edge.join(tokenFile);
+    const joined = await shop.join(tokenFile);
     assert.equal(joined.code, 0, joined.stderr);
-    assert.match(JSON.parse(joined.stdout).vkey, /\/decisions\/edge-1\+/);
-    const again = await new Sidecar(installation, "edge-1", `${edge.data}-again`).join(tokenFile);
+    assert.match(JSON.parse(joined.stdout).vkey, /\/decisions\/shop-1\+/);
+    const again = await new Sidecar(installation, "shop-1", `${shop.data}-again`).join(tokenFile);
     assert.notEqual(again.code, 0, "the token worked twice");
-    await edge.run();
-    await edge.fresh();
-    context.edge = edge;
-    await assert.rejects(new Sidecar(installation, "edge-1", edge.data).run(), /the sidecar ended with 1/);
-    const open = readdirSync(edge.data, { recursive: true }).filter(file => (lstatSync(join(edge.data, file)).mode & 0o077) !== 0);
+    await shop.run();
+    await shop.fresh();
+    context.shop = shop;
+    await assert.rejects(new Sidecar(installation, "shop-1", shop.data).run(), /the sidecar ended with 1/);
+    const open = readdirSync(shop.data, { recursive: true }).filter(file => (lstatSync(join(shop.data, file)).mode & 0o077) !== 0);
     assert.deepEqual(open, [], "files that others may read");
 });
 
-test("what the node permits the sidecar permits, by evaluation, in batches and under its tenant's path", async ({ installation, edge, ask, permitted, token, other }) => {
+test("what the node permits the sidecar permits, by evaluation, in batches and under its tenant's path", async ({ installation, shop, ask, permitted, token, other }) => {
     const { question, task } = await member(installation, "invoices");
-    await edge.level();
+    await shop.level();
     await permitted(question);
     const denied = await ask({ ...question, action: { name: "tools/unheard-of" } });
     assert.equal(denied.decision, false);
-    const { status, body } = await edge.ask({ evaluations: [question, { ...question, context: {} }] }, token, "/t/acme/access/v1/evaluations");
+    const { status, body } = await shop.ask({ evaluations: [question, { ...question, context: {} }] }, token, "/t/acme/access/v1/evaluations");
     assert.equal(status, 200, JSON.stringify(body));
     assert.deepEqual(body.evaluations.map(({ decision }) => decision), [true, false]);
     const form = { method: "POST", headers: { authorization: `Bearer ${token}` }, body: new URLSearchParams({ token: task.token }) };
-    const told = await (await fetch(`${edge.url}/t/acme/introspect`, form)).json();
+    const told = await (await fetch(`${shop.url}/t/acme/introspect`, form)).json();
     assert.equal(told.active, true, JSON.stringify(told));
     // Another tenant's enforcement point, here and under either path.
     for (const path of ["/access/v1/evaluation", "/t/acme/access/v1/evaluation", "/t/zeta/access/v1/evaluation"]) {
-        assert.equal((await edge.ask(question, other, path)).status, 401, path);
+        assert.equal((await shop.ask(question, other, path)).status, 401, path);
     }
     const foreign = { ...form, headers: { authorization: `Bearer ${other}` } };
-    assert.equal((await fetch(`${edge.url}/t/acme/introspect`, foreign)).status, 401);
+    assert.equal((await fetch(`${shop.url}/t/acme/introspect`, foreign)).status, 401);
     // Without the scope, without a token, with one that is bound to nobody's word.
-    assert.equal((await edge.ask(question, task.token)).status, 403);
-    assert.equal((await edge.ask(question, "x.y.z")).status, 401);
+    assert.equal((await shop.ask(question, task.token)).status, 403);
+    assert.equal((await shop.ask(question, "x.y.z")).status, 401);
 });
 
 test("a kill at the node is refused at the sidecar once it was answered, and the receipt names it", async context => {
-    const { installation, edge, ask, permitted } = context;
+    const { installation, shop, ask, permitted } = context;
     const { identity, question, task } = await member(installation, "reports");
-    await edge.level();
+    await shop.level();
     await permitted(question);
     const receipt = await installation.kill("identity", identity.id);
     const after = await ask(question);
     assert.equal(after.decision, false, "permitted after the kill was contained");
-    const line = receipt.nodes.find(({ node }) => node.includes("edge-1"));
+    const line = receipt.nodes.find(({ node }) => node.includes("shop-1"));
     assert.equal(line?.end, "acknowledged", JSON.stringify(receipt.nodes));
     figure("sidecar: kill committed → contained, µs", receipt.contained_us);
     const form = { method: "POST", headers: { authorization: `Bearer ${context.token}` }, body: new URLSearchParams({ token: task.token }) };
-    assert.deepEqual(await (await fetch(`${edge.url}/t/acme/introspect`, form)).json(), { active: false });
+    assert.deepEqual(await (await fetch(`${shop.url}/t/acme/introspect`, form)).json(), { active: false });
 });
 
 test("stopped for three times its bound, the first thing it says is no; a kill waits for its lease", async context => {
-    const { installation, edge, ask, permitted } = context;
+    const { installation, shop, ask, permitted } = context;
     const { question, identity } = await member(installation, "stood-still");
-    await edge.level();
+    await shop.level();
     await permitted(question);
-    process.kill(edge.child.pid, "SIGSTOP");
+    process.kill(shop.child.pid, "SIGSTOP");
     const answer = ask(question);
     const receipt = await installation.kill("identity", identity.id);
     assert.ok(receipt.contained_us <= BOUND * 1_020_000 + 1_000_000, `${receipt.contained_us} µs`);
-    assert.equal(receipt.nodes.find(({ node }) => node.includes("edge-1"))?.end, "lapsed", JSON.stringify(receipt.nodes));
+    assert.equal(receipt.nodes.find(({ node }) => node.includes("shop-1"))?.end, "lapsed", JSON.stringify(receipt.nodes));
     await sleep(3 * BOUND * 1_000);
-    process.kill(edge.child.pid, "SIGCONT");
+    process.kill(shop.child.pid, "SIGCONT");
     const first = await answer;
     assert.equal(first.decision, false, JSON.stringify(first));
-    await edge.fresh();
+    await shop.fresh();
     assert.equal((await ask(question)).decision, false);
 });
 
 test("without its node it permits as long as its bound, then refuses, and comes back", async context => {
-    const { installation, edge, ask, permitted } = context;
+    const { installation, shop, ask, permitted } = context;
     const { question } = await member(installation, "lonely");
-    await edge.level();
+    await shop.level();
     await permitted(question);
     await installation.service.stop("SIGKILL");
     const gone = performance.now();
@@ -156,26 +156,26 @@ test("without its node it permits as long as its bound, then refuses, and comes 
     assert.ok(permits > 0, "it did not permit within its bound");
     assert.ok(last <= BOUND * 1_000, `permitted ${last.toFixed(0)} ms after its node was gone`);
     figure("sidecar: last permit without a node, ms", Math.round(last));
-    assert.equal((await edge.health()).status, "stale");
+    assert.equal((await shop.health()).status, "stale");
     await installation.serve();
-    await edge.fresh();
+    await shop.fresh();
     await permitted(question);
 });
 
 test("killed and started again it knows what it must, and what is dead stays dead", async context => {
-    const { installation, edge, ask, permitted } = context;
+    const { installation, shop, ask, permitted } = context;
     const [dead, living] = [await member(installation, "dead"), await member(installation, "living")];
-    await edge.level();
+    await shop.level();
     await permitted(dead.question);
     await installation.kill("identity", dead.identity.id);
-    const { epoch } = await edge.health();
-    await edge.stop("SIGKILL");
+    const { epoch } = await shop.health();
+    await shop.stop("SIGKILL");
     // What it last took is durable: it knows that before it hears anybody.
-    const kept = JSON.parse(readFileSync(join(edge.data, "held.json"), "utf8"));
+    const kept = JSON.parse(readFileSync(join(shop.data, "held.json"), "utf8"));
     assert.ok(kept.epoch >= epoch, `${kept.epoch} is kept, ${epoch} was acknowledged`);
-    await edge.run();
-    await edge.fresh();
-    assert.ok((await edge.health()).epoch >= epoch);
+    await shop.run();
+    await shop.fresh();
+    assert.ok((await shop.health()).epoch >= epoch);
     assert.equal((await ask(dead.question)).decision, false);
     await permitted(living.question);
 });
@@ -184,7 +184,7 @@ test("whoever stands between is not believed: old, altered, another's, or that n
     const { installation, token, sidecars } = context;
     const victim = await member(installation, "deceived");
     const between = await Between.open(() => installation.url);
-    const near = await Sidecar.joined(installation, "edge-2");
+    const near = await Sidecar.joined(installation, "shop-2");
     sidecars.push(near);
     near.turn(between.url);
     await near.run();
@@ -195,7 +195,7 @@ test("whoever stands between is not believed: old, altered, another's, or that n
     const [old, quiet] = [whole[0], between.told.find(text => JSON.parse(text).snapshot === undefined)];
     // Another sidecar's answers, as its node gave them.
     const elsewhere = await Between.open(() => installation.url);
-    const third = await Sidecar.joined(installation, "edge-3");
+    const third = await Sidecar.joined(installation, "shop-3");
     sidecars.push(third);
     third.turn(elsewhere.url);
     await third.run();
@@ -226,7 +226,7 @@ test("whoever stands between is not believed: old, altered, another's, or that n
     between.judge = () => quiet ?? old;
     const receipt = await installation.kill("identity", victim.identity.id);
     assert.notEqual((await near.ask(victim.question, token)).body.decision, true, "permitted after the kill was contained");
-    assert.equal(receipt.nodes.find(({ node }) => node.includes("edge-2"))?.end, "lapsed", JSON.stringify(receipt.nodes));
+    assert.equal(receipt.nodes.find(({ node }) => node.includes("shop-2"))?.end, "lapsed", JSON.stringify(receipt.nodes));
     // An altered body, whatever else is right.
     between.judge = alter(told => (told.snapshot === undefined ? told : { ...told, snapshot: { ...told.snapshot, body: told.snapshot.body.replace("acme", "zeta") } }));
     await near.stop("SIGKILL");
@@ -243,19 +243,19 @@ test("whoever stands between is not believed: old, altered, another's, or that n
 test("a data folder from before answers nothing below what it acknowledged", async context => {
     const { installation, token, sidecars } = context;
     const victim = await member(installation, "revenant");
-    const sidecar = await Sidecar.start(installation, "edge-4");
+    const sidecar = await Sidecar.start(installation, "shop-4");
     sidecars.push(sidecar);
     await sidecar.level();
     assert.equal((await sidecar.ask(victim.question, token)).body.decision, true);
     await sidecar.stop();
-    const copy = join(copies(installation), "edge-4");
+    const copy = join(copies(installation), "shop-4");
     cpSync(sidecar.data, copy, { recursive: true, preserveTimestamps: true });
     await sidecar.run();
     await sidecar.fresh();
     assert.equal((await sidecar.ask(victim.question, token)).body.decision, true);
     await installation.kill("identity", victim.identity.id);
     assert.equal((await sidecar.ask(victim.question, token)).body.decision, false);
-    await until("its log to be anchored", async () => (await listed(installation))["edge-4"].log_size >= 3);
+    await until("its log to be anchored", async () => (await listed(installation))["shop-4"].log_size >= 3);
     await sidecar.stop();
     rmSync(sidecar.data, { recursive: true });
     cpSync(copy, sidecar.data, { recursive: true, preserveTimestamps: true });
@@ -276,33 +276,33 @@ async function listed(installation) {
 }
 
 test("a clean stop says that it leaves, and nobody waits for it; its log is sound and holds every decision", async context => {
-    const { installation, edge } = context;
+    const { installation, shop } = context;
     const { identity } = await member(installation, "afterwards");
-    await edge.stop();
-    assert.equal((await listed(installation))["edge-1"].standing, "left");
+    await shop.stop();
+    assert.equal((await listed(installation))["shop-1"].standing, "left");
     const receipt = await installation.kill("identity", identity.id);
     assert.ok(receipt.contained_us < BOUND * 1_000_000, `${receipt.contained_us} µs`);
-    const { sound, logs } = await edge.verify();
+    const { sound, logs } = await shop.verify();
     assert.equal(sound, true);
     assert.deepEqual(logs.map(({ log }) => log), ["decisions"]);
-    const decided = edge.leaves().filter(({ kind, node }) => kind === "decision" && node === "edge-1");
+    const decided = shop.leaves().filter(({ kind, node }) => kind === "decision" && node === "shop-1");
     // The batch has two decisions; what was answered 401 or 403 was not decided.
-    assert.equal(edge.decided(), context.asked + 2);
+    assert.equal(shop.decided(), context.asked + 2);
     const epochs = decided.map(({ epoch }) => epoch);
     assert.deepEqual(epochs, epochs.toSorted((a, b) => a - b), "epochs of its records never go back");
     figure("sidecar: decisions recorded", decided.length);
 });
 
 test("a sidecar that was removed refuses within its bound", async context => {
-    const { installation, edge, ask, permitted } = context;
+    const { installation, shop, ask, permitted } = context;
     const { question } = await member(installation, "removed");
-    await edge.run();
-    await edge.fresh();
-    await edge.level();
+    await shop.run();
+    await shop.fresh();
+    await shop.level();
     await permitted(question);
-    await installation.cli(["sidecar", "rm", "edge-1", "--reason", "machine is sold"], { tenant: null });
+    await installation.cli(["sidecar", "rm", "shop-1", "--reason", "machine is sold"], { tenant: null });
     const removed = performance.now();
     await until("it to refuse", async () => (await ask(question)).context?.code === "snapshot.stale", 3 * BOUND * 1_000);
     assert.ok(performance.now() - removed <= (BOUND + 1) * 1_000, "it went on for longer than its bound");
-    assert.equal((await listed(installation))["edge-1"].standing, "removed");
+    assert.equal((await listed(installation))["shop-1"].standing, "removed");
 });

@@ -436,8 +436,7 @@ impl Keyring {
         let bundle = self
             .bundle(tenant)
             .ok_or_else(|| SealError::NoKey(tenant.to_string()))?;
-        let text = [b"bailiwick\0", purpose.as_bytes(), b"\0", bytes].concat();
-        let text = zeroize::Zeroizing::new(text);
+        let text = zeroize::Zeroizing::new(purposed(purpose, bytes));
         Ok(Digest(bundle.sealing.fingerprint(&text)))
     }
 
@@ -603,6 +602,15 @@ impl Sealer for Keyring {
             Some(tenant) => Ok(self.require_sealing(tenant)?.sealing.commit(payload)),
         }
     }
+
+    fn vouch(&self, purpose: &'static str, said: &[u8]) -> Result<Digest, SealError> {
+        let text = zeroize::Zeroizing::new(purposed(purpose, said));
+        Ok(Digest(self.installation.sealing.fingerprint(&text)))
+    }
+}
+
+fn purposed(purpose: &'static str, bytes: &[u8]) -> Vec<u8> {
+    [b"bailiwick\0", purpose.as_bytes(), b"\0", bytes].concat()
 }
 
 impl Keyring {

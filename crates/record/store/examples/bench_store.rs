@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use bailiwick_base::{
-    Clock, Ids, NodeName, SealContext, SealError, Sealer, SeededEntropy, SigningAlgorithm, TenantId, Time,
+    Clock, Digest, Ids, NodeName, SealContext, SealError, Sealer, SeededEntropy, SigningAlgorithm, TenantId,
+    Time,
 };
 use bailiwick_decide::{MarkEffect, MarkScope};
 use bailiwick_inventory::{Kind, Labels, Limits, NewTenant, Owner, Registration, add_tenant, register};
@@ -39,6 +40,11 @@ impl Sealer for FixedKey {
             .as_ref()
             .try_into()
             .map_err(|_| SealError::NotOpen)
+    }
+
+    fn vouch(&self, purpose: &'static str, said: &[u8]) -> Result<Digest, SealError> {
+        self.commit(None, &[purpose.as_bytes(), said].concat())
+            .map(Digest)
     }
 }
 

@@ -25,6 +25,10 @@ impl Sealer for Open {
     fn commit(&self, _: Option<&TenantId>, payload: &[u8]) -> Result<[u8; 32], SealError> {
         Ok(Digest::of(payload).0)
     }
+
+    fn vouch(&self, purpose: &'static str, said: &[u8]) -> Result<Digest, SealError> {
+        Ok(Digest::of(&[purpose.as_bytes(), said].concat()))
+    }
 }
 
 async fn store(folder: &tempfile::TempDir) -> Store {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bailiwick_base::{Digest, Epoch, SealError, Sealer};
+use bailiwick_base::{Epoch, SealError, Sealer};
 use bailiwick_node::{Bounds, Standing, Word};
 
 /// The code for a word. Drained and live are an operator's word, which has an entry; that it left is its own.
@@ -11,10 +11,10 @@ pub(crate) fn code(sealer: &dyn Sealer, word: &Word) -> Result<String, SealError
     let left = word.standing == Standing::Left;
     let (node, lease) = (&word.node, word.lease.as_millis());
     let said = format!(
-        "node-word\0{node}\0{}\0{}\0{}\0{lease}\0{left}",
+        "{node}\0{}\0{}\0{}\0{lease}\0{left}",
         word.fence, word.beat, word.epoch.0
     );
-    Ok(Digest(sealer.commit(None, said.as_bytes())?).to_string())
+    Ok(sealer.vouch("node word", said.as_bytes())?.to_string())
 }
 
 /// The word as far as it is vouched for. A node that was fenced or began anew since has said nothing under its present

@@ -196,7 +196,7 @@ async fn no_body_is_taken_before_its_sender_is_known() {
     let mut asked = 0;
     for route in bailiwick_server::routes() {
         // These authenticate by their body, of 64 KiB at most.
-        let by_body = ["/token", "/revoke", "/introspect", "/ssf/events", "/nodes/join"];
+        let by_body = ["/token", "/revoke", "/introspect", "/ssf/events", "/join"];
         if route.method != "POST" || by_body.iter().any(|end| route.path.ends_with(end)) {
             continue;
         }

@@ -173,7 +173,7 @@ async fn an_invitation_lets_one_sidecar_in_once() {
     let bed = Bed::start().await;
     bed.add_tenant("acme").await;
     for (body, code) in [
-        (json!({"sidecar": "edge-1", "tenants": []}), "sidecar.tenants"),
+        (json!({"sidecar": "shop-1", "tenants": []}), "sidecar.tenants"),
         (json!({"sidecar": "No Name", "tenants": ["acme"]}), "sidecar.name"),
     ] {
         bed.post("/v1/sidecars", &body).await.refused(400, code);

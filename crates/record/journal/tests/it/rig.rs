@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bailiwick_audit::entry::{Kind, commitment};
 use bailiwick_audit::note::{NoteSigner, NoteVerifier, SignerError, key_id};
 use bailiwick_base::{
-    Clock, Epoch, ManualClock, NodeName, SealContext, SealError, Sealer, StatePos, TenantId, Time,
+    Clock, Digest, Epoch, ManualClock, NodeName, SealContext, SealError, Sealer, StatePos, TenantId, Time,
 };
 use bailiwick_journal::{
     Appending, DecisionLog, Deps, JournalError, LogConfig, LogReader, NoteKey, OsDisk, Record, Recovery,
@@ -80,6 +80,10 @@ impl Sealer for TestSealer {
 
     fn commit(&self, tenant: Option<&TenantId>, payload: &[u8]) -> Result<[u8; 32], SealError> {
         Ok(commitment(&self.key(tenant)?, payload))
+    }
+
+    fn vouch(&self, purpose: &'static str, _: &[u8]) -> Result<Digest, SealError> {
+        Err(SealError::NoKey(purpose.to_owned()))
     }
 }
 

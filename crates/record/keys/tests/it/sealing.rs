@@ -1,5 +1,6 @@
 use std::sync::OnceLock;
 
+use aws_lc_rs::hmac;
 use bailiwick_base::{SealContext, SealError, Sealer as _, SigningAlgorithm};
 use bailiwick_keys::Keyring;
 use proptest::prelude::*;
@@ -144,4 +145,22 @@ fn commitments_are_hmac_sha256_under_the_key_of_the_tenant() {
         keys.commit(Some(&tenant("nobody")), b"p"),
         Err(SealError::NoKey("nobody".to_owned()))
     );
+}
+
+#[test]
+fn whoever_opens_commitments_vouches_for_nothing() {
+    let keys = keyring();
+    let opening = keys.danger_opening_key(None).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &opening[..]);
+    let sign = |text: &[u8]| hmac::sign(&key, text).as_ref().to_vec();
+    let said = b"node-1\x001\x002\x003";
+    assert_eq!(keys.commit(None, said).unwrap().to_vec(), sign(said), "the key opens");
+    let vouched = keys.vouch("node word", said).unwrap();
+    let purposed: &[u8] = b"bailiwick\x00node word\x00node-1\x001\x002\x003";
+    for text in [said, purposed] {
+        assert_ne!(vouched.0.to_vec(), sign(text));
+        assert_ne!(vouched.0.to_vec(), keys.commit(None, text).unwrap());
+    }
+    assert_ne!(vouched, keys.vouch("node invitation", said).unwrap());
+    assert_eq!(vouched, keys.vouch("node word", said).unwrap());
 }

@@ -53,7 +53,7 @@ fn the_text_is_canonical_and_says_first_what_it_is() {
     assert_eq!(
         text,
         "{\"at\":1800000000000000,\"epoch\":4,\"facts\":[{\"epoch_floor\":2},{\"position\":{\"epoch\":4,\
-         \"position\":9}}],\"floor\":2,\"keys\":[],\"position\":9,\"sidecar\":\"edge-1\",\"tenants\":[\"acme\"],\"v\":1}"
+         \"position\":9}}],\"floor\":2,\"keys\":[],\"position\":9,\"sidecar\":\"shop-1\",\"tenants\":[\"acme\"],\"v\":1}"
     );
     let body = read_body(&text).unwrap();
     assert_eq!(

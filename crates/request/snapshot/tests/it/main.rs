@@ -16,7 +16,7 @@ pub(crate) fn tenant() -> TenantId {
 
 pub(crate) fn heading() -> Heading {
     Heading {
-        sidecar: NodeName::parse("edge-1").unwrap(),
+        sidecar: NodeName::parse("shop-1").unwrap(),
         at: Time::from_secs(1_800_000_000),
         tenants: vec![tenant()],
     }

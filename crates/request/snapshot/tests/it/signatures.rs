@@ -17,7 +17,7 @@ fn sign(pair: &Ed25519KeyPair, message: &[u8]) -> String {
 }
 
 const TOLD: Told<'_> = Told {
-    sidecar: "edge-1",
+    sidecar: "shop-1",
     beat: 7,
     epoch: 3,
     position: 40,
@@ -44,7 +44,7 @@ fn an_answer_is_signed_for_one_sidecar_one_question_and_one_body() {
     assert_eq!(verify_told(&TOLD, &signature, &key), Ok(()));
     for other in [
         Told {
-            sidecar: "edge-2",
+            sidecar: "shop-2",
             ..TOLD
         },
         Told { beat: 8, ..TOLD },
