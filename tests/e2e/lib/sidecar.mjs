@@ -1,7 +1,7 @@
 // A sidecar of an installation: invited, joined and run as a process of its own,
 // and asked over AuthZEN.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { join } from "node:path";
@@ -217,4 +217,9 @@ export function copies(installation) {
     const folder = join(installation.folder, "copies");
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     return folder;
+}
+
+/** A data folder as a backup has it, modes included. */
+export function copied(from, to) {
+    execFileSync("cp", ["-a", from, to]);
 }

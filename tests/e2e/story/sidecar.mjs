@@ -1,13 +1,13 @@
 // A sidecar beside its node: it decides by a signed snapshot, records before it
 // permits, and refuses whatever it cannot know to be current.
 import assert from "node:assert/strict";
-import { cpSync, lstatSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { lstatSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Desk } from "../lib/desk.mjs";
 import { Installation } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
-import { Between, Sidecar, copies } from "../lib/sidecar.mjs";
+import { Between, Sidecar, copied, copies } from "../lib/sidecar.mjs";
 import { until } from "../lib/wait.mjs";
 
 /** Seconds after which a word is over, on both sides. */
@@ -249,7 +249,7 @@ test("a data folder from before answers nothing below what it acknowledged", asy
     assert.equal((await sidecar.ask(victim.question, token)).body.decision, true);
     await sidecar.stop();
     const copy = join(copies(installation), "shop-4");
-    cpSync(sidecar.data, copy, { recursive: true, preserveTimestamps: true });
+    copied(sidecar.data, copy);
     await sidecar.run();
     await sidecar.fresh();
     assert.equal((await sidecar.ask(victim.question, token)).body.decision, true);
@@ -258,7 +258,7 @@ test("a data folder from before answers nothing below what it acknowledged", asy
     await until("its log to be anchored", async () => (await listed(installation))["shop-4"].log_size >= 3);
     await sidecar.stop();
     rmSync(sidecar.data, { recursive: true });
-    cpSync(copy, sidecar.data, { recursive: true, preserveTimestamps: true });
+    copied(copy, sidecar.data);
     await sidecar.run();
     for (const end = Date.now() + 2 * BOUND * 1_000; Date.now() < end; await sleep(50)) {
         const { body } = await sidecar.ask(victim.question, token);

@@ -154,7 +154,11 @@ fn whoever_opens_commitments_vouches_for_nothing() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &opening[..]);
     let sign = |text: &[u8]| hmac::sign(&key, text).as_ref().to_vec();
     let said = b"node-1\x001\x002\x003";
-    assert_eq!(keys.commit(None, said).unwrap().to_vec(), sign(said), "the key opens");
+    assert_eq!(
+        keys.commit(None, said).unwrap().to_vec(),
+        sign(said),
+        "the key opens"
+    );
     let vouched = keys.vouch("node word", said).unwrap();
     let purposed: &[u8] = b"bailiwick\x00node word\x00node-1\x001\x002\x003";
     for text in [said, purposed] {
