@@ -11,19 +11,29 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The folder of a set; `None`, with a loud line, where the shared folder is not there. Under `CI=true` that
-/// is a failure.
+/// The folder of a set of vectors; `None`, with a loud line, where the shared folder is not there. Under `CI=true`
+/// that is a failure.
 #[must_use]
+pub fn folder(set: &str) -> Option<PathBuf> {
+    shared(&format!("vectors/{set}"))
+}
+
+/// The same for a set of public data.
+#[must_use]
+pub fn public(set: &str) -> Option<PathBuf> {
+    shared(set)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "tests find the shared vectors through BAILIWICK_SHARED"
 )]
-pub fn folder(set: &str) -> Option<PathBuf> {
+fn shared(set: &str) -> Option<PathBuf> {
     let root = std::env::var_os("BAILIWICK_SHARED").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
         PathBuf::from,
     );
-    let found = root.join("data/vectors").join(set);
+    let found = root.join("data").join(set);
     if found.is_dir() {
         return Some(found);
     }

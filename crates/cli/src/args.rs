@@ -10,6 +10,7 @@ mod evidence;
 mod keys;
 mod node;
 mod run;
+mod scan;
 mod serve;
 mod sidecar;
 mod sidecar_run;
@@ -33,6 +34,7 @@ pub(crate) use self::evidence::Evidence;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::node::{Node, Stand};
 pub(crate) use self::run::{Run, RunChild};
+pub(crate) use self::scan::Scan;
 pub(crate) use self::serve::{Demo, Dev, Serve};
 pub(crate) use self::sidecar::Sidecar;
 pub(crate) use self::sidecar_run::{SidecarJoin, SidecarRun};
@@ -124,6 +126,8 @@ pub(crate) enum Command {
     Claim(Claim),
     /// How many machine identities, exactly, at a named position of the log
     Count(Count),
+    /// What a platform shows of identities, credentials and grants, from an export
+    Scan(Scan),
     /// Decide a call and say why, without acting (exit 0 permit, 4 deny, 5 approval needed)
     Check(Check),
     /// Kill by scope: token, task, identity, agent, owner, issuer, server, tool, tenant, all; `kill ls` lists stops

@@ -26,6 +26,7 @@ mod operator;
 mod policy;
 mod receipt;
 mod run;
+mod scan;
 mod serve;
 mod server;
 mod sidecar;
@@ -61,6 +62,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Done {
         Command::Serve(serve) => serve::serve(&serve, output),
         Command::Claim(claim) => asynchronous(claim::run(claim, &global, output)),
         Command::Count(count) => asynchronous(count::run(count, &global, output)),
+        Command::Scan(scan) => scan::run(&scan, output),
         Command::Check(check) => asynchronous(check::run(check, &global, output)),
         Command::Kill(stop) => asynchronous(kill::run(stop, kill::Verb::Kill, &global, output)),
         Command::Suspend(stop) => asynchronous(kill::run(stop, kill::Verb::Suspend, &global, output)),

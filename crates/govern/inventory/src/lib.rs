@@ -17,6 +17,7 @@ pub mod destination;
 mod limits;
 mod model;
 mod names;
+pub mod observation;
 mod operator;
 mod reading;
 mod refusal;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::model::{Kind, Origin, PinState, State, TenantState};
+use crate::observation::{CredentialSort, Edge, Evidence, GrantSort, IdentitySort, PlatformState};
 
 macro_rules! words {
     ($type:ident, $all:literal, { $($variant:ident => $text:literal),* $(,)? }) => {
@@ -44,6 +45,45 @@ words!(Kind, 9, {
 });
 words!(Origin, 2, { Registered => "registered", Shadow => "shadow" });
 words!(PinState, 4, { Drifted => "drifted", New => "new", Pinned => "pinned", Reads => "reads" });
+words!(CredentialSort, 8, {
+    ApiKey => "api-key",
+    Certificate => "certificate",
+    ClientSecret => "client-secret",
+    Federation => "federation",
+    Password => "password",
+    PublicKey => "public-key",
+    StoredSecret => "stored-secret",
+    Token => "token",
+});
+words!(Edge, 7, {
+    CanAssume => "can-assume",
+    CanImpersonate => "can-impersonate",
+    DerivedFrom => "derived-from",
+    Grants => "grants",
+    Holds => "holds",
+    Owns => "owns",
+    RunsAs => "runs-as",
+});
+words!(Evidence, 4, { Contact => "contact", Creator => "creator", Owner => "owner", Tag => "tag" });
+words!(GrantSort, 3, { Consent => "consent", Policy => "policy", RoleAssignment => "role-assignment" });
+words!(IdentitySort, 10, {
+    Agent => "agent",
+    Application => "application",
+    CiJob => "ci-job",
+    CloudRunJob => "cloud-run-job",
+    Issuer => "issuer",
+    Person => "person",
+    Role => "role",
+    ServiceAccount => "service-account",
+    Unclassified => "unclassified",
+    Workload => "workload",
+});
+words!(PlatformState, 4, {
+    Active => "active",
+    Revoked => "revoked",
+    Suspended => "suspended",
+    Unsaid => "unsaid",
+});
 words!(TenantState, 2, { Active => "active", Closed => "closed" });
 
 impl PinState {
