@@ -28,6 +28,7 @@ import "./story/aws.mjs";
 import "./story/lease.mjs";
 import "./story/drivers.mjs";
 import "./story/opener.mjs";
+import "./story/scanning.mjs";
 import "./story/service.mjs";
 
 await run("story", process.argv.slice(2));

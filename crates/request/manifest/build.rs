@@ -11,7 +11,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let entry = entry?;
         let file = entry.path().join("manifest.yaml");
         if file.is_file() {
-            manifests.push((entry.file_name().to_string_lossy().into_owned(), file.canonicalize()?));
+            manifests.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                file.canonicalize()?,
+            ));
         }
     }
     manifests.sort();

@@ -169,6 +169,8 @@ test("every command gives exactly one JSON document, and one for its failure", a
     await works(["token", "inspect", file("renewed")], { tenant: null });
     await works(["config", "check"], { tenant: null });
     await works(["config", "show", "--effective", "--origin"], { tenant: null });
+    writeFileSync(file("users.json"), '{"members": []}');
+    await works(["scan", "slack", "--export", file("users.json"), "--dry-run"], { tenant: null });
     await works(["doctor", "--data", installation.data], { tenant: null });
     await works(["version"], { tenant: null });
     await works(["codes"], { tenant: null });

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bailiwick_base::limits::shown;
-use bailiwick_manifest::{Coverage, FILE_MAX, Given, Manifest, PLATFORMS, Remark, Scan, SourceScan, platform};
+use bailiwick_manifest::{
+    Coverage, FILE_MAX, Given, Manifest, PLATFORMS, Remark, Scan, SourceScan, platform,
+};
 use serde_json::{Value, json};
 
 use super::Done;
@@ -32,7 +34,9 @@ pub(super) fn run(asked: &Asked, output: &Output) -> Done {
     for (name, path) in &files {
         scan.add(name, &files::read(path)?);
     }
-    output.result(&document(&manifest, &scan), |paper| paint(&manifest, &scan, paper));
+    output.result(&document(&manifest, &scan), |paper| {
+        paint(&manifest, &scan, paper)
+    });
     let is_whole = scan.unknown().is_empty()
         && scan
             .sources()
@@ -69,7 +73,10 @@ fn given(manifest: &Manifest, set: &[String]) -> Result<Given, Failure> {
             .split_once('=')
             .ok_or_else(|| Failure::usage(format!("`--set {}` is not NAME=VALUE", shown(pair))))?;
         let taken = |source: &bailiwick_manifest::Source| {
-            source.for_each.as_ref().is_some_and(|each| each.take.contains_key(name))
+            source
+                .for_each
+                .as_ref()
+                .is_some_and(|each| each.take.contains_key(name))
         };
         if !manifest.parameters.contains_key(name) && !manifest.sources.values().any(taken) {
             let names: Vec<&str> = manifest.parameters.keys().map(String::as_str).collect();
@@ -98,8 +105,14 @@ fn list(export: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     }
     found.sort();
     if found.is_empty() {
-        let message = format!("`{}` holds no file that ends in {}", export.display(), ENDINGS.join(", "));
-        return Err(Failure::usage(message).hint("name the files after the sources of the platform, like users.json"));
+        let message = format!(
+            "`{}` holds no file that ends in {}",
+            export.display(),
+            ENDINGS.join(", ")
+        );
+        return Err(
+            Failure::usage(message).hint("name the files after the sources of the platform, like users.json")
+        );
     }
     Ok(found)
 }
@@ -118,7 +131,9 @@ fn walk(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, PathBu
             found.push((name, path));
         }
         if found.len() > FILES_MAX {
-            return Err(Failure::usage(format!("more than {FILES_MAX} files in the export")));
+            return Err(Failure::usage(format!(
+                "more than {FILES_MAX} files in the export"
+            )));
         }
     }
     Ok(())
@@ -157,11 +172,15 @@ fn document(manifest: &Manifest, scan: &Scan<'_>) -> Value {
         .collect();
     let remarks = |remarks: &[Remark]| -> Vec<Value> {
         let remarks = remarks.iter();
-        remarks.map(|remark| json!({"place": remark.place, "text": remark.text})).collect()
+        remarks
+            .map(|remark| json!({"place": remark.place, "text": remark.text}))
+            .collect()
     };
     let files = |files: &[(String, bailiwick_manifest::ExportError)]| -> Vec<Value> {
         let files = files.iter();
-        files.map(|(file, why)| json!({"file": file, "reason": why.to_string()})).collect()
+        files
+            .map(|(file, why)| json!({"file": file, "reason": why.to_string()}))
+            .collect()
     };
     let sources: Vec<Value> = scan
         .sources()
@@ -199,9 +218,18 @@ fn paint(manifest: &Manifest, scan: &Scan<'_>, paper: &mut Paper) {
     let title = format!("{} (manifest not verified against the service)", manifest.title);
     paper.line(paper.strong(&title));
     let rows = kinds(scan).into_iter().map(|((level, sort, name), count)| {
-        vec![level.to_owned(), sort.to_owned(), name.to_owned(), count.to_string()]
+        vec![
+            level.to_owned(),
+            sort.to_owned(),
+            name.to_owned(),
+            count.to_string(),
+        ]
     });
-    paper.table(&["level", "sort", "type", "count"], rows.collect(), "nothing was mapped");
+    paper.table(
+        &["level", "sort", "type", "count"],
+        rows.collect(),
+        "nothing was mapped",
+    );
     let number = |read: &SourceScan, number: usize| match read.coverage() {
         Coverage::NotCovered => "-".to_owned(),
         _ => number.to_string(),
@@ -227,12 +255,20 @@ fn paint(manifest: &Manifest, scan: &Scan<'_>, paper: &mut Paper) {
         for (reason, count) in reasons {
             paper.line(format!("left out of {name}: {count}, because {}", shown(reason)));
         }
-        let broken: Vec<(&str, String)> = read.broken.iter().map(|(file, why)| (file.as_str(), why.to_string())).collect();
+        let broken: Vec<(&str, String)> = read
+            .broken
+            .iter()
+            .map(|(file, why)| (file.as_str(), why.to_string()))
+            .collect();
         remarks(paper, &format!("not read, {name}"), broken.into_iter());
         remarks(paper, &format!("not mapped, {name}"), texts(&read.unmapped));
         remarks(paper, &format!("note, {name}"), texts(&read.notes));
     }
-    let unknown: Vec<(&str, String)> = scan.unknown().iter().map(|(file, why)| (file.as_str(), why.to_string())).collect();
+    let unknown: Vec<(&str, String)> = scan
+        .unknown()
+        .iter()
+        .map(|(file, why)| (file.as_str(), why.to_string()))
+        .collect();
     remarks(paper, "not read", unknown.into_iter());
     for blind in &manifest.blind {
         paper.line(format!("cannot be seen here: {blind}"));
@@ -240,7 +276,9 @@ fn paint(manifest: &Manifest, scan: &Scan<'_>, paper: &mut Paper) {
 }
 
 fn texts(remarks: &[Remark]) -> impl Iterator<Item = (&str, String)> {
-    remarks.iter().map(|remark| (remark.place.as_str(), remark.text.clone()))
+    remarks
+        .iter()
+        .map(|remark| (remark.place.as_str(), remark.text.clone()))
 }
 
 /// What a file says is somebody else's text: no byte of it reaches the terminal as it is.

@@ -221,6 +221,8 @@ pub(crate) struct Instant {
     pub(crate) from: Spanned<Choice>,
     #[serde(rename = "as", default)]
     pub(crate) form: TimeForm,
+    #[serde(default)]
+    pub(crate) never: Vec<String>,
 }
 
 /// How a platform writes an instant.

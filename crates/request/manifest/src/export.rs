@@ -77,6 +77,13 @@ pub struct SourceScan {
     pub notes: Vec<Remark>,
 }
 
+/// The source and the file that are being read.
+#[derive(Clone, Copy)]
+struct Here<'m, 'f> {
+    source: &'m str,
+    file: &'f str,
+}
+
 /// What an export shows, as far as it was read.
 #[derive(Debug)]
 pub struct Scan<'m> {
@@ -188,66 +195,65 @@ impl<'m> Scan<'m> {
             scan.files.insert(file.to_owned());
         }
         let given = self.given.clone();
-        let is_alone = documents.len() == 1;
+        let has_lines = file.ends_with(".ndjson") || file.ends_with(".jsonl");
+        let is_alone = documents.len() == 1 && !has_lines;
         let mut items = Vec::new();
+        let here = Here { source, file };
         for document in documents {
-            self.document(source, file, document, &given, is_alone, &mut items, 0);
+            self.document(here, document, &given, is_alone, &mut items, 0);
         }
-        self.items(source, file, &items, &given);
+        self.items(here, &items, &given);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one walk over a document: where it stands, and what it gathers"
-    )]
+    /// A document that is `alone` in its file is a page; among others it may be an item, which is gathered.
     fn document(
         &mut self,
-        source: &'m str,
-        file: &str,
+        here: Here<'m, '_>,
         document: Value,
         given: &Given,
         is_alone: bool,
         items: &mut Vec<Value>,
         depth: usize,
     ) {
-        let Some(rules) = self.manifest.sources.get(source) else {
+        let Some(rules) = self.manifest.sources.get(here.source) else {
             return;
         };
-        if let Some((more, answer)) = wrapped(&document)
-            && depth < WRAPPED_MAX
-        {
-            let mut given = given.clone();
-            given.extend(more);
-            let mut inner = Vec::new();
-            self.document(source, file, answer, &given, true, &mut inner, depth + 1);
-            self.items(source, file, &inner, &given);
-            return;
-        }
+        let document = match unwrapped(document) {
+            Ok((more, answer)) if depth < WRAPPED_MAX => {
+                let mut given = given.clone();
+                given.extend(more);
+                let mut inner = Vec::new();
+                self.document(here, answer, &given, true, &mut inner, depth + 1);
+                self.items(here, &inner, &given);
+                return;
+            }
+            Ok((_, answer)) | Err(answer) => answer,
+        };
         match (self.manifest.shape(rules, &document), document) {
             // The whole answer is a list, and so is a list of such answers.
             (_, Value::Array(list)) if depth < WRAPPED_MAX && !(rules.is_bare && is_plain(&list)) => {
                 for document in list {
-                    self.document(source, file, document, given, false, items, depth + 1);
+                    self.document(here, document, given, false, items, depth + 1);
                 }
             }
             (Shape::Other, item) if !is_alone => items.push(item),
-            (_, page) => match self.manifest.map(source, &page, given) {
-                Ok(mapped) => self.mapped(source, file, mapped),
-                Err(error) => self.broken(Some(source), file, ExportError::Page(error.to_string())),
+            (_, page) => match self.manifest.map(here.source, &page, given) {
+                Ok(mapped) => self.mapped(here, mapped),
+                Err(error) => self.broken(Some(here.source), here.file, ExportError::Page(error.to_string())),
             },
         }
     }
 
-    fn items(&mut self, source: &'m str, file: &str, items: &[Value], given: &Given) {
+    fn items(&mut self, here: Here<'m, '_>, items: &[Value], given: &Given) {
         if items.is_empty() {
             return;
         }
-        if let Ok(mapped) = self.manifest.map_items(source, items.iter(), given) {
-            self.mapped(source, file, mapped);
+        if let Ok(mapped) = self.manifest.map_items(here.source, items.iter(), given) {
+            self.mapped(here, mapped);
         }
     }
 
-    fn mapped(&mut self, source: &'m str, file: &str, mapped: Mapped) {
+    fn mapped(&mut self, Here { source, file }: Here<'m, '_>, mapped: Mapped) {
         let Some(scan) = self.sources.get_mut(source) else {
             return;
         };
@@ -267,7 +273,11 @@ impl<'m> Scan<'m> {
             {
                 let differs = merge(known, observation);
                 if first == source || differs {
-                    let more = if differs { ", and differs: the first counts" } else { "" };
+                    let more = if differs {
+                        ", and differs: the first counts"
+                    } else {
+                        ""
+                    };
                     scan.notes.push(Remark {
                         place: file.to_owned(),
                         text: format!("{} `{}` is there twice{more}", key.0, key.1),
@@ -338,23 +348,36 @@ fn merge(known: &mut Observation, more: Observation) -> bool {
 
 /// Whether a list holds items, not answers.
 fn is_plain(list: &[Value]) -> bool {
-    !list.iter().any(|item| item.is_array() || wrapped(item).is_some())
+    let is_wrapped = |item: &Value| {
+        let members = item.as_object().filter(|members| members.len() == 2);
+        members.is_some_and(|members| members.contains_key("given") && members.contains_key("answer"))
+    };
+    !list.iter().any(|item| item.is_array() || is_wrapped(item))
 }
 
-fn wrapped(document: &Value) -> Option<(Given, Value)> {
-    let members = document.as_object().filter(|members| members.len() == 2)?;
-    let given = members.get("given")?.as_object()?;
-    let answer = members.get("answer")?.clone();
+/// The parameters and the answer of `{"given": …, "answer": …}`; anything else comes back.
+fn unwrapped(document: Value) -> Result<(Given, Value), Value> {
+    let Value::Object(mut members) = document else {
+        return Err(document);
+    };
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let given = given
-        .iter()
-        .map(|(name, value)| Some((name.clone(), text(value)?)))
-        .collect::<Option<_>>()?;
-    Some((given, answer))
+    let given = members.get("given").and_then(Value::as_object).and_then(|given| {
+        let given = given.iter();
+        given
+            .map(|(name, value)| Some((name.clone(), text(value)?)))
+            .collect::<Option<Given>>()
+    });
+    match given {
+        Some(given) if members.len() == 2 => match members.remove("answer") {
+            Some(answer) => Ok((given, answer)),
+            None => Err(Value::Object(members)),
+        },
+        _ => Err(Value::Object(members)),
+    }
 }
 
 /// The JSON values of a file: one, or one in each line.
@@ -364,7 +387,10 @@ fn documents(bytes: &[u8]) -> Result<Vec<Value>, ExportError> {
         Ok(value) => return Ok(vec![value]),
         Err(error) => error,
     };
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let is_value = |line: &str| json::parse(line.trim().as_bytes(), FILE_MAX).is_ok();
     let has_lines = lines.clone().nth(1).is_some();
     if !has_lines || !lines.clone().next().is_some_and(|(_, line)| is_value(line)) {

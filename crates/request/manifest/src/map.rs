@@ -128,12 +128,7 @@ impl Manifest {
         }
     }
 
-    fn map_all<'v>(
-        &self,
-        source: &Source,
-        items: impl Iterator<Item = &'v Value>,
-        given: &Given,
-    ) -> Mapped {
+    fn map_all<'v>(&self, source: &Source, items: impl Iterator<Item = &'v Value>, given: &Given) -> Mapped {
         let mut mapping = Mapping {
             platform: &self.platform,
             place: Vec::new(),
@@ -264,7 +259,11 @@ impl Mapping<'_> {
                 }
             }
         }
-        self.keep("also", &mut observation.aliases, bailiwick_inventory::observation::ALIASES_MAX);
+        self.keep(
+            "also",
+            &mut observation.aliases,
+            bailiwick_inventory::observation::ALIASES_MAX,
+        );
         for (evidence, who) in &rule.owner {
             for who in self.all("owner", who, place) {
                 let evidence = *evidence;
@@ -364,7 +363,10 @@ impl Mapping<'_> {
                 Some(state) => state,
                 None => {
                     let word = Shown::within(&word, 64);
-                    self.note(format!("state `{}` is not in the manifest's table", word.as_str()));
+                    self.note(format!(
+                        "state `{}` is not in the manifest's table",
+                        word.as_str()
+                    ));
                     PlatformState::Unsaid
                 }
             },
@@ -374,10 +376,16 @@ impl Mapping<'_> {
     fn instant(&mut self, member: &str, instant: Option<&Instant>, place: &Place<'_>) -> Option<Time> {
         let instant = instant?;
         let text = self.first(member, &instant.from, place)?;
+        if instant.never.contains(&text) {
+            return None;
+        }
         let time = parse_time(&text, instant.form);
         if time.is_none() {
             let text = Shown::within(&text, 64);
-            self.note(format!("{member} `{}` is not a time of the form that the manifest names", text.as_str()));
+            self.note(format!(
+                "{member} `{}` is not a time of the form that the manifest names",
+                text.as_str()
+            ));
         }
         time
     }

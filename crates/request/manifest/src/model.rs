@@ -234,6 +234,8 @@ pub(crate) struct State {
 pub(crate) struct Instant {
     pub(crate) from: Vec<Text>,
     pub(crate) form: TimeForm,
+    /// Texts by which the platform says that there is no such time.
+    pub(crate) never: Vec<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ impl Path {
     ///
     /// # Errors
     /// What is wrong with it: not RFC 9535, or a form that could visit a value more than once: descendants (`..`),
-    /// several selectors in one bracket, or a filter that looks at the whole document (`$`).
+    /// several selectors in one bracket, a function, or a filter that looks at the whole document (`$`).
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > PATH_MAX {
             return Err(format!("a path has at most {PATH_MAX} characters"));
@@ -80,8 +80,15 @@ fn require_linear(text: &str) -> Result<(), String> {
         match c {
             '\'' | '"' => quote = Some(c),
             '.' if before == '.' => return Err(format!("`{text}`: `..` is not taken, name the members")),
+            '(' if before.is_ascii_alphanumeric() || before == '_' => {
+                return Err(format!("`{text}`: functions are not taken"));
+            }
             ',' => return Err(format!("`{text}`: one selector in a bracket")),
-            '$' if at > 0 => return Err(format!("`{text}`: a filter looks at `@`, not at the whole document")),
+            '$' if at > 0 => {
+                return Err(format!(
+                    "`{text}`: a filter looks at `@`, not at the whole document"
+                ));
+            }
             _ => {}
         }
         before = c;

@@ -139,13 +139,16 @@ impl Manifest {
             rule,
         };
         if text.len() > MANIFEST_MAX {
-            return Err(whole(0, "", format!("a manifest has at most {MANIFEST_MAX} bytes")));
+            return Err(whole(
+                0,
+                "",
+                format!("a manifest has at most {MANIFEST_MAX} bytes"),
+            ));
         }
         let document: Document = serde_saphyr::from_str(text).map_err(|error| {
-            let line = error.location().map_or(0, |place| place.line());
-            let message = error.without_snippet().to_string();
-            let member = message.split('`').nth(1).unwrap_or_default().to_owned();
-            whole(line, &member, message)
+            let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+            let (member, rule) = told(text, line, column, &error.without_snippet().to_string());
+            whole(line, &member, rule)
         })?;
         let top = Reader {
             file,
@@ -153,6 +156,38 @@ impl Manifest {
         };
         top.manifest(platform, &document)
     }
+}
+
+/// The member that an error of the YAML reader is at, and what is wrong with it.
+fn told(text: &str, line: u64, column: u64, message: &str) -> (String, String) {
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let here: String = text
+        .lines()
+        .nth(index(line))
+        .unwrap_or_default()
+        .chars()
+        .skip(index(column))
+        .collect();
+    let key = here.split_once(':').map(|(key, _)| key.trim()).filter(|key| {
+        !key.is_empty()
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+    });
+    let quoted = message.split('`').nth(1);
+    // Its own advice is for programs, and the line stands in front already.
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let rule = match message.strip_prefix("duplicate mapping key") {
+        Some(_) => "stands twice (duplicate)".to_owned(),
+        None => message.to_owned(),
+    };
+    let is_unknown = rule.starts_with("unknown");
+    let member = if is_unknown {
+        quoted.or(key)
+    } else {
+        key.or(quoted)
+    };
+    (member.unwrap_or_default().to_owned(), rule)
 }
 
 impl Reader<'_> {
@@ -174,7 +209,9 @@ impl Reader<'_> {
             self.at(member).require_said(list)?;
         }
         let errors = document.errors.iter();
-        let errors = errors.map(|path| self.at("errors").path(path)).collect::<Read<_>>()?;
+        let errors = errors
+            .map(|path| self.at("errors").path(path))
+            .collect::<Read<_>>()?;
         let mut sources = BTreeMap::new();
         for (name, source) in &document.sources {
             let here = self.at("sources").at(name);
@@ -263,7 +300,10 @@ impl Reader<'_> {
             return Err(here.error(&source.items, rule));
         }
         if is_bare && source.empty_page.is_some() {
-            return Err(here.error(place, "`empty_page` has no meaning where the whole answer is the list"));
+            return Err(here.error(
+                place,
+                "`empty_page` has no meaning where the whole answer is the list",
+            ));
         }
         Ok(Source {
             what: source.what.clone(),
@@ -334,12 +374,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn ask(
-        &self,
-        document: &Document,
-        source: &written::Source,
-        known: &BTreeSet<String>,
-    ) -> Read<Ask> {
+    fn ask(&self, document: &Document, source: &written::Source, known: &BTreeSet<String>) -> Read<Ask> {
         let url = |path: &Spanned<String>| {
             let base = source.base.as_ref().or(document.base.as_ref());
             let base = base.ok_or_else(|| self.error(&source.ask, "needs `base` here or at the top"))?;

@@ -68,7 +68,8 @@ impl Scope<'_> {
             .at("type")
             .require_word(&written.type_name, &written.type_name.value, '-')?;
         if written.also.len() > ALIASES_MAX || written.attributes.len() > ATTRIBUTES_MAX {
-            let rule_text = format!("at most {ALIASES_MAX} under `also`, {ATTRIBUTES_MAX} under `attributes`");
+            let rule_text =
+                format!("at most {ALIASES_MAX} under `also`, {ATTRIBUTES_MAX} under `attributes`");
             return Err(reader.error(rule, rule_text));
         }
         let mut attributes = Vec::new();
@@ -113,7 +114,10 @@ impl Scope<'_> {
     }
 
     fn texts(&self, reader: &Reader<'_>, texts: &[Spanned<String>]) -> Read<Vec<Text>> {
-        texts.iter().map(|text| self.text(reader, text, &text.value)).collect()
+        texts
+            .iter()
+            .map(|text| self.text(reader, text, &text.value))
+            .collect()
     }
 
     fn choice(&self, reader: &Reader<'_>, choice: &Spanned<written::Choice>) -> Read<Vec<Text>> {
@@ -161,7 +165,10 @@ impl Scope<'_> {
             from: self.text(reader, &written.from, &written.from.value)?,
             table,
             otherwise: written.otherwise.as_deref().map(word).transpose()?,
-            absent: written.absent.as_deref().map_or(Ok(PlatformState::Unsaid), word)?,
+            absent: written
+                .absent
+                .as_deref()
+                .map_or(Ok(PlatformState::Unsaid), word)?,
         })
     }
 
@@ -169,18 +176,18 @@ impl Scope<'_> {
         Ok(Instant {
             from: self.choice(&reader.at("from"), &instant.value.from)?,
             form: instant.value.form,
+            never: instant.value.never.clone(),
         })
     }
 
-    fn owner(
-        &self,
-        reader: &Reader<'_>,
-        owner: &[Spanned<written::Owner>],
-    ) -> Read<Vec<(Evidence, Text)>> {
+    fn owner(&self, reader: &Reader<'_>, owner: &[Spanned<written::Owner>]) -> Read<Vec<(Evidence, Text)>> {
         let read = |owner: &Spanned<written::Owner>| {
             let evidence = Evidence::parse(&owner.value.evidence).ok_or_else(|| {
                 let words = Evidence::ALL.map(Evidence::as_str).join(", ");
-                reader.error(owner, format!("`{}` is no evidence: {words}", owner.value.evidence))
+                reader.error(
+                    owner,
+                    format!("`{}` is no evidence: {words}", owner.value.evidence),
+                )
             })?;
             let who = &owner.value.who;
             Ok((evidence, self.text(&reader.at("who"), who, &who.value)?))

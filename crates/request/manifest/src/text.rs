@@ -184,7 +184,11 @@ impl Origin {
                 path.select(root).iter().any(|value| !value.is_null())
             }
         };
-        if is_there { vec![word.to_owned()] } else { Vec::new() }
+        if is_there {
+            vec![word.to_owned()]
+        } else {
+            Vec::new()
+        }
     }
 
     fn values(&self, place: &Place<'_>) -> Result<Vec<String>, Trouble> {
@@ -240,7 +244,11 @@ fn parse_hole(hole: &str) -> Result<Piece, String> {
     let up = origin.chars().take_while(|c| *c == '^').count();
     let origin = if up > 0 || origin.starts_with('$') {
         let path = origin.trim_start_matches('^');
-        let path = if up > 0 { format!("${path}") } else { path.to_owned() };
+        let path = if up > 0 {
+            format!("${path}")
+        } else {
+            path.to_owned()
+        };
         Origin::Item {
             up,
             path: Path::parse(&path)?,
@@ -248,9 +256,14 @@ fn parse_hole(hole: &str) -> Result<Piece, String> {
     } else if !origin.is_empty() && origin.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
         Origin::Parameter(origin.to_owned())
     } else {
-        return Err(format!("`{{{hole}}}` is neither a path (`$`, `^`) nor a parameter"));
+        return Err(format!(
+            "`{{{hole}}}` is neither a path (`$`, `^`) nor a parameter"
+        ));
     };
-    let steps = steps.iter().map(|step| parse_step(step)).collect::<Result<_, _>>()?;
+    let steps = steps
+        .iter()
+        .map(|step| parse_step(step))
+        .collect::<Result<_, _>>()?;
     Ok(Piece::Hole { origin, steps })
 }
 

@@ -68,33 +68,187 @@ const CLUSTER_1: &[(&str, &str)] = &[("cluster", "my-cluster-1")];
 const CLUSTER_2: &[(&str, &str)] = &[("cluster", "my-cluster-2")];
 
 const FIXTURES: &[Fixture] = &[
-    fixture("anthropic.apikeys", "ANTHROPIC_APIKEYS", "anthropic", "api-keys", Export, &[]),
-    fixture("anthropic.users", "ANTHROPIC_USERS", "anthropic", "users", Export, &[]),
-    fixture("aws.apigateway", "GET_CERTIFICATES", "aws", "client-certificates", Export, &[]),
+    fixture(
+        "anthropic.apikeys",
+        "ANTHROPIC_APIKEYS",
+        "anthropic",
+        "api-keys",
+        Export,
+        &[],
+    ),
+    fixture(
+        "anthropic.users",
+        "ANTHROPIC_USERS",
+        "anthropic",
+        "users",
+        Export,
+        &[],
+    ),
+    fixture(
+        "aws.apigateway",
+        "GET_CERTIFICATES",
+        "aws",
+        "client-certificates",
+        Export,
+        &[],
+    ),
     fixture("aws.iam", "LIST_ROLES", "aws", "roles", Export, &[]),
-    fixture("aws.iam", "LIST_SAML_PROVIDERS", "aws", "saml-issuers", Export, &[]),
+    fixture(
+        "aws.iam",
+        "LIST_SAML_PROVIDERS",
+        "aws",
+        "saml-issuers",
+        Export,
+        &[],
+    ),
     fixture("aws.iam", "LIST_USERS", "aws", "users", Export, &[]),
-    fixture("aws.iam.access_keys", "GET_ACCOUNT_ACCESS_KEY_DATA", "aws", "access-keys", Export, &[]),
-    fixture("aws.iam.access_keys", "GET_USER_ACCESS_KEYS_DATA", "aws", "access-keys", By("user"), &[]),
-    fixture("aws.iam.instance_profiles", "INSTANCE_PROFILES", "aws", "instance-profiles", Export, &[]),
-    fixture("aws.iam.role_policies", "ANOTHER_GET_ROLE_LIST_DATASET", "aws", "roles", Export, &[]),
+    fixture(
+        "aws.iam.access_keys",
+        "GET_ACCOUNT_ACCESS_KEY_DATA",
+        "aws",
+        "access-keys",
+        Export,
+        &[],
+    ),
+    fixture(
+        "aws.iam.access_keys",
+        "GET_USER_ACCESS_KEYS_DATA",
+        "aws",
+        "access-keys",
+        By("user"),
+        &[],
+    ),
+    fixture(
+        "aws.iam.instance_profiles",
+        "INSTANCE_PROFILES",
+        "aws",
+        "instance-profiles",
+        Export,
+        &[],
+    ),
+    fixture(
+        "aws.iam.role_policies",
+        "ANOTHER_GET_ROLE_LIST_DATASET",
+        "aws",
+        "roles",
+        Export,
+        &[],
+    ),
     fixture("aws.iam.roles", "ROLES", "aws", "roles", Export, &[]),
-    fixture("aws.iam.user_policies", "GET_ROLE_LIST_DATA", "aws", "roles", Export, &[]),
-    fixture("aws.identitycenter", "LIST_USERS", "aws", "sso-users", Export, &[]),
-    fixture("aws.organizations", "TEST_ORGANIZATION_ACCOUNTS", "aws", "accounts", Export, &[]),
-    fixture("aws.secretsmanager", "LIST_SECRETS", "aws", "secrets", Export, &[]),
-    fixture("azure.key_vaults", "MOCK_CERTIFICATES", "azure", "vault-certificates", Export, &[]),
-    fixture("azure.key_vaults", "MOCK_SECRETS", "azure", "vault-secrets", Export, &[]),
-    fixture("azure.rbac", "AZURE_ROLE_ASSIGNMENTS", "azure", "role-assignments", Export, &[]),
-    fixture("gcp.apikeys", "LIST_API_KEYS_RESPONSE", "gcp", "api-keys", Export, &[]),
+    fixture(
+        "aws.iam.user_policies",
+        "GET_ROLE_LIST_DATA",
+        "aws",
+        "roles",
+        Export,
+        &[],
+    ),
+    fixture(
+        "aws.identitycenter",
+        "LIST_USERS",
+        "aws",
+        "sso-users",
+        Export,
+        &[],
+    ),
+    fixture(
+        "aws.organizations",
+        "TEST_ORGANIZATION_ACCOUNTS",
+        "aws",
+        "accounts",
+        Export,
+        &[],
+    ),
+    fixture(
+        "aws.secretsmanager",
+        "LIST_SECRETS",
+        "aws",
+        "secrets",
+        Export,
+        &[],
+    ),
+    fixture(
+        "azure.key_vaults",
+        "MOCK_CERTIFICATES",
+        "azure",
+        "vault-certificates",
+        Export,
+        &[],
+    ),
+    fixture(
+        "azure.key_vaults",
+        "MOCK_SECRETS",
+        "azure",
+        "vault-secrets",
+        Export,
+        &[],
+    ),
+    fixture(
+        "azure.rbac",
+        "AZURE_ROLE_ASSIGNMENTS",
+        "azure",
+        "role-assignments",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gcp.apikeys",
+        "LIST_API_KEYS_RESPONSE",
+        "gcp",
+        "api-keys",
+        Export,
+        &[],
+    ),
     fixture("gcp.cloud_sql", "MOCK_USERS", "gcp", "sql-users", Export, &[]),
     fixture("gcp.cloudrun", "MOCK_JOBS", "gcp", "run-jobs", Export, &[]),
-    fixture("gcp.cloudrun", "MOCK_SERVICES", "gcp", "run-services", Export, &[]),
-    fixture("gcp.iam", "CAI_SERVICE_ACCOUNTS_RESPONSE", "gcp", "asset-service-accounts", Export, &[]),
-    fixture("gcp.iam", "LIST_SERVICE_ACCOUNTS_RESPONSE", "gcp", "service-accounts", Export, &[]),
-    fixture("gcp.iam", "LIST_SERVICE_ACCOUNT_KEYS_RESPONSE", "gcp", "service-account-keys", Export, &[]),
-    fixture("gcp.policy_bindings", "MOCK_IAM_SERVICE_ACCOUNTS", "gcp", "service-accounts", Export, &[]),
-    fixture("gcp.secretsmanager", "LIST_SECRETS_RESPONSE", "gcp", "secrets", Export, &[]),
+    fixture(
+        "gcp.cloudrun",
+        "MOCK_SERVICES",
+        "gcp",
+        "run-services",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gcp.iam",
+        "CAI_SERVICE_ACCOUNTS_RESPONSE",
+        "gcp",
+        "asset-service-accounts",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gcp.iam",
+        "LIST_SERVICE_ACCOUNTS_RESPONSE",
+        "gcp",
+        "service-accounts",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gcp.iam",
+        "LIST_SERVICE_ACCOUNT_KEYS_RESPONSE",
+        "gcp",
+        "service-account-keys",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gcp.policy_bindings",
+        "MOCK_IAM_SERVICE_ACCOUNTS",
+        "gcp",
+        "service-accounts",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gcp.secretsmanager",
+        "LIST_SECRETS_RESPONSE",
+        "gcp",
+        "secrets",
+        Export,
+        &[],
+    ),
     fixture(
         "gcp.workload_identity",
         "LIST_WORKLOAD_IDENTITY_PROVIDERS_RESPONSE",
@@ -103,10 +257,38 @@ const FIXTURES: &[Fixture] = &[
         By("pool"),
         &[],
     ),
-    fixture("github.actions", "GET_ENV_SECRETS_PRODUCTION", "github", "environment-secrets", Export, PRODUCTION),
-    fixture("github.actions", "GET_ENV_SECRETS_STAGING", "github", "environment-secrets", Export, STAGING),
-    fixture("github.actions", "GET_ORG_SECRETS", "github", "organization-secrets", Export, ORG),
-    fixture("github.actions", "GET_REPO_SECRETS", "github", "repository-secrets", Export, REPO),
+    fixture(
+        "github.actions",
+        "GET_ENV_SECRETS_PRODUCTION",
+        "github",
+        "environment-secrets",
+        Export,
+        PRODUCTION,
+    ),
+    fixture(
+        "github.actions",
+        "GET_ENV_SECRETS_STAGING",
+        "github",
+        "environment-secrets",
+        Export,
+        STAGING,
+    ),
+    fixture(
+        "github.actions",
+        "GET_ORG_SECRETS",
+        "github",
+        "organization-secrets",
+        Export,
+        ORG,
+    ),
+    fixture(
+        "github.actions",
+        "GET_REPO_SECRETS",
+        "github",
+        "repository-secrets",
+        Export,
+        REPO,
+    ),
     fixture(
         "github.personal_access_tokens",
         "FINE_GRAINED_PERSONAL_ACCESS_TOKENS",
@@ -123,8 +305,22 @@ const FIXTURES: &[Fixture] = &[
         Export,
         ORG,
     ),
-    fixture("github.users", "GITHUB_ENTERPRISE_OWNER_DATA", "github", "enterprise-owners", First, ORG),
-    fixture("github.users", "GITHUB_USER_DATA", "github", "members", First, ORG),
+    fixture(
+        "github.users",
+        "GITHUB_ENTERPRISE_OWNER_DATA",
+        "github",
+        "enterprise-owners",
+        First,
+        ORG,
+    ),
+    fixture(
+        "github.users",
+        "GITHUB_USER_DATA",
+        "github",
+        "members",
+        First,
+        ORG,
+    ),
     fixture(
         "googleworkspace.api",
         "MOCK_GOOGLEWORKSPACE_OAUTH_TOKENS_BY_USER",
@@ -133,23 +329,142 @@ const FIXTURES: &[Fixture] = &[
         By("user"),
         &[],
     ),
-    fixture("googleworkspace.api", "MOCK_GOOGLEWORKSPACE_USERS_RESPONSE", "googleworkspace", "users", Export, &[]),
-    fixture("gsuite.api", "MOCK_GSUITE_USERS_RESPONSE", "googleworkspace", "users", Export, &[]),
-    fixture("kubernetes.rbac", "KUBERNETES_CLUSTER_1_CLUSTER_ROLE_BINDINGS_RAW", "kubernetes", "cluster-role-bindings", Export, CLUSTER_1),
-    fixture("kubernetes.rbac", "KUBERNETES_CLUSTER_1_ROLE_BINDINGS_RAW", "kubernetes", "role-bindings", Export, CLUSTER_1),
-    fixture("kubernetes.rbac", "KUBERNETES_CLUSTER_1_SERVICE_ACCOUNTS_RAW", "kubernetes", "service-accounts", Export, CLUSTER_1),
-    fixture("kubernetes.rbac", "KUBERNETES_CLUSTER_2_CLUSTER_ROLE_BINDINGS_RAW", "kubernetes", "cluster-role-bindings", Export, CLUSTER_2),
-    fixture("kubernetes.rbac", "KUBERNETES_CLUSTER_2_ROLE_BINDINGS_RAW", "kubernetes", "role-bindings", Export, CLUSTER_2),
-    fixture("kubernetes.rbac", "KUBERNETES_CLUSTER_2_SERVICE_ACCOUNTS_RAW", "kubernetes", "service-accounts", Export, CLUSTER_2),
-    fixture("microsoft.entra.applications", "MOCK_APP_ROLE_ASSIGNMENTS", "microsoft", "app-role-assignments", Export, &[]),
-    fixture("microsoft.entra.applications", "MOCK_ENTRA_APPLICATIONS", "microsoft", "applications", Export, &[]),
-    fixture("microsoft.entra.applications", "MOCK_SERVICE_PRINCIPALS", "microsoft", "service-principals", Export, &[]),
-    fixture("microsoft.entra.directory_roles", "MOCK_ROLE_ASSIGNMENTS", "microsoft", "directory-roles", Export, &[]),
-    fixture("microsoft.entra.users", "MOCK_ENTRA_USERS", "microsoft", "users", Export, &[]),
-    fixture("okta.groups", "GROUP_MEMBERS_SAMPLE_DATA", "okta", "group-members", Export, &[]),
-    fixture("openai.adminapikeys", "OPENAI_ADMINAPIKEYS", "openai", "admin-api-keys", Export, &[]),
-    fixture("openai.apikeys", "OPENAI_APIKEYS", "openai", "project-api-keys", Export, &[]),
-    fixture("openai.serviceaccounts", "OPENAI_SERVICEACCOUNTS", "openai", "service-accounts", Export, &[]),
+    fixture(
+        "googleworkspace.api",
+        "MOCK_GOOGLEWORKSPACE_USERS_RESPONSE",
+        "googleworkspace",
+        "users",
+        Export,
+        &[],
+    ),
+    fixture(
+        "gsuite.api",
+        "MOCK_GSUITE_USERS_RESPONSE",
+        "googleworkspace",
+        "users",
+        Export,
+        &[],
+    ),
+    fixture(
+        "kubernetes.rbac",
+        "KUBERNETES_CLUSTER_1_CLUSTER_ROLE_BINDINGS_RAW",
+        "kubernetes",
+        "cluster-role-bindings",
+        Export,
+        CLUSTER_1,
+    ),
+    fixture(
+        "kubernetes.rbac",
+        "KUBERNETES_CLUSTER_1_ROLE_BINDINGS_RAW",
+        "kubernetes",
+        "role-bindings",
+        Export,
+        CLUSTER_1,
+    ),
+    fixture(
+        "kubernetes.rbac",
+        "KUBERNETES_CLUSTER_1_SERVICE_ACCOUNTS_RAW",
+        "kubernetes",
+        "service-accounts",
+        Export,
+        CLUSTER_1,
+    ),
+    fixture(
+        "kubernetes.rbac",
+        "KUBERNETES_CLUSTER_2_CLUSTER_ROLE_BINDINGS_RAW",
+        "kubernetes",
+        "cluster-role-bindings",
+        Export,
+        CLUSTER_2,
+    ),
+    fixture(
+        "kubernetes.rbac",
+        "KUBERNETES_CLUSTER_2_ROLE_BINDINGS_RAW",
+        "kubernetes",
+        "role-bindings",
+        Export,
+        CLUSTER_2,
+    ),
+    fixture(
+        "kubernetes.rbac",
+        "KUBERNETES_CLUSTER_2_SERVICE_ACCOUNTS_RAW",
+        "kubernetes",
+        "service-accounts",
+        Export,
+        CLUSTER_2,
+    ),
+    fixture(
+        "microsoft.entra.applications",
+        "MOCK_APP_ROLE_ASSIGNMENTS",
+        "microsoft",
+        "app-role-assignments",
+        Export,
+        &[],
+    ),
+    fixture(
+        "microsoft.entra.applications",
+        "MOCK_ENTRA_APPLICATIONS",
+        "microsoft",
+        "applications",
+        Export,
+        &[],
+    ),
+    fixture(
+        "microsoft.entra.applications",
+        "MOCK_SERVICE_PRINCIPALS",
+        "microsoft",
+        "service-principals",
+        Export,
+        &[],
+    ),
+    fixture(
+        "microsoft.entra.directory_roles",
+        "MOCK_ROLE_ASSIGNMENTS",
+        "microsoft",
+        "directory-roles",
+        Export,
+        &[],
+    ),
+    fixture(
+        "microsoft.entra.users",
+        "MOCK_ENTRA_USERS",
+        "microsoft",
+        "users",
+        Export,
+        &[],
+    ),
+    fixture(
+        "okta.groups",
+        "GROUP_MEMBERS_SAMPLE_DATA",
+        "okta",
+        "group-members",
+        Export,
+        &[],
+    ),
+    fixture(
+        "openai.adminapikeys",
+        "OPENAI_ADMINAPIKEYS",
+        "openai",
+        "admin-api-keys",
+        Export,
+        &[],
+    ),
+    fixture(
+        "openai.apikeys",
+        "OPENAI_APIKEYS",
+        "openai",
+        "project-api-keys",
+        Export,
+        &[],
+    ),
+    fixture(
+        "openai.serviceaccounts",
+        "OPENAI_SERVICEACCOUNTS",
+        "openai",
+        "service-accounts",
+        Export,
+        &[],
+    ),
     fixture("openai.users", "OPENAI_USERS", "openai", "users", Export, &[]),
     fixture("slack.users", "SLACK_USERS", "slack", "users", Export, &[]),
 ];
@@ -188,12 +503,32 @@ const fn label(
 
 /// The labels that are an identity or a credential.
 const LABELS: &[Label] = &[
-    label("AWSAPIGatewayClientCertificate", "aws", &["client-certificate"], &[("id", Id)]),
-    label("AWSAccountAccessKey", "aws", &["access-key"], &[("accesskeyid", Id), ("id", Id)]),
-    label("AWSInstanceProfile", "aws", &["instance-profile"], &[("id", Id), ("instance_profile_name", Name)]),
+    label(
+        "AWSAPIGatewayClientCertificate",
+        "aws",
+        &["client-certificate"],
+        &[("id", Id)],
+    ),
+    label(
+        "AWSAccountAccessKey",
+        "aws",
+        &["access-key"],
+        &[("accesskeyid", Id), ("id", Id)],
+    ),
+    label(
+        "AWSInstanceProfile",
+        "aws",
+        &["instance-profile"],
+        &[("id", Id), ("instance_profile_name", Name)],
+    ),
     label("AWSRootPrincipal", "aws", &["root"], &[("arn", Id)]),
     label("AWSSAMLProvider", "aws", &["saml-issuer"], &[("arn", Id)]),
-    label("AWSSSOUser", "aws", &["sso-user"], &[("id", Id), ("external_id", Attribute("external_id"))]),
+    label(
+        "AWSSSOUser",
+        "aws",
+        &["sso-user"],
+        &[("id", Id), ("external_id", Attribute("external_id"))],
+    ),
     label(
         "AWSSecretsManagerSecret",
         "aws",
@@ -206,18 +541,47 @@ const LABELS: &[Label] = &[
             ("region", Attribute("region")),
         ],
     ),
-    label("AnthropicApiKey", "anthropic", &["api-key"], &[("id", Id), ("name", Name)]),
-    label("AnthropicUser", "anthropic", &["user"], &[("id", Id), ("email", Attribute("email"))]),
-    label("AzureKeyVaultCertificate", "azure", &["vault-certificate"], &[("id", Id), ("name", Name)]),
-    label("AzureKeyVaultSecret", "azure", &["vault-secret"], &[("id", Id), ("name", Name)]),
+    label(
+        "AnthropicApiKey",
+        "anthropic",
+        &["api-key"],
+        &[("id", Id), ("name", Name)],
+    ),
+    label(
+        "AnthropicUser",
+        "anthropic",
+        &["user"],
+        &[("id", Id), ("email", Attribute("email"))],
+    ),
+    label(
+        "AzureKeyVaultCertificate",
+        "azure",
+        &["vault-certificate"],
+        &[("id", Id), ("name", Name)],
+    ),
+    label(
+        "AzureKeyVaultSecret",
+        "azure",
+        &["vault-secret"],
+        &[("id", Id), ("name", Name)],
+    ),
     label(
         "GCPApiKey",
         "gcp",
         &["api-key"],
-        &[("id", Id), ("display_name", Name), ("restricted", Attribute("restricted"))],
+        &[
+            ("id", Id),
+            ("display_name", Name),
+            ("restricted", Attribute("restricted")),
+        ],
     ),
     label("GCPCloudRunJob", "gcp", &["run-job"], &[("id", Id)]),
-    label("GCPCloudRunService", "gcp", &["run-service"], &[("id", Id), ("ingress", Attribute("ingress"))]),
+    label(
+        "GCPCloudRunService",
+        "gcp",
+        &["run-service"],
+        &[("id", Id), ("ingress", Attribute("ingress"))],
+    ),
     label("GCPCloudSQLUser", "gcp", &["sql-user"], &[("id", Id)]),
     label(
         "GCPSecretManagerSecret",
@@ -235,7 +599,11 @@ const LABELS: &[Label] = &[
         "GCPServiceAccountKey",
         "gcp",
         &["service-account-key"],
-        &[("id", Id), ("key_type", Attribute("key_type")), ("valid_after_time", Attribute("valid_after"))],
+        &[
+            ("id", Id),
+            ("key_type", Attribute("key_type")),
+            ("valid_after_time", Attribute("valid_after")),
+        ],
     ),
     label(
         "GCPWorkloadIdentityProvider",
@@ -254,8 +622,18 @@ const LABELS: &[Label] = &[
             ("visibility", Attribute("visibility")),
         ],
     ),
-    label("GitHubClassicPersonalAccessToken", "github", &["classic-token"], &[("id", Id)]),
-    label("GitHubFineGrainedPersonalAccessToken", "github", &["fine-grained-token"], &[("id", Id)]),
+    label(
+        "GitHubClassicPersonalAccessToken",
+        "github",
+        &["classic-token"],
+        &[("id", Id)],
+    ),
+    label(
+        "GitHubFineGrainedPersonalAccessToken",
+        "github",
+        &["fine-grained-token"],
+        &[("id", Id)],
+    ),
     label(
         "GitHubPersonalAccessToken",
         "github",
@@ -289,8 +667,18 @@ const LABELS: &[Label] = &[
         &["user"],
         &[("id", Id), ("primary_email", Attribute("email")), ("name", Name)],
     ),
-    label("KubernetesSecret", "kubernetes", &["secret", "service-account-token"], &[("name", Name)]),
-    label("OktaApplication", "okta", &["application"], &[("id", Id), ("name", Attribute("name")), ("label", Name)]),
+    label(
+        "KubernetesSecret",
+        "kubernetes",
+        &["secret", "service-account-token"],
+        &[("name", Name)],
+    ),
+    label(
+        "OktaApplication",
+        "okta",
+        &["application"],
+        &[("id", Id), ("name", Attribute("name")), ("label", Name)],
+    ),
     label(
         "OktaUser",
         "okta",
@@ -302,41 +690,93 @@ const LABELS: &[Label] = &[
             ("email", Attribute("email")),
         ],
     ),
-    label("OpenAIAdminApiKey", "openai", &["admin-api-key"], &[("id", Id), ("name", Name)]),
-    label("OpenAIApiKey", "openai", &["project-api-key"], &[("id", Id), ("name", Name)]),
-    label("OpenAIServiceAccount", "openai", &["service-account"], &[("id", Id), ("name", Name)]),
-    label("OpenAIUser", "openai", &["user"], &[("id", Id), ("email", Attribute("email"))]),
+    label(
+        "OpenAIAdminApiKey",
+        "openai",
+        &["admin-api-key"],
+        &[("id", Id), ("name", Name)],
+    ),
+    label(
+        "OpenAIApiKey",
+        "openai",
+        &["project-api-key"],
+        &[("id", Id), ("name", Name)],
+    ),
+    label(
+        "OpenAIServiceAccount",
+        "openai",
+        &["service-account"],
+        &[("id", Id), ("name", Name)],
+    ),
+    label(
+        "OpenAIUser",
+        "openai",
+        &["user"],
+        &[("id", Id), ("email", Attribute("email"))],
+    ),
     label("SlackBot", "slack", &["bot"], &[("id", Id), ("name", Name)]),
-    label("SlackUser", "slack", &["bot", "slackbot", "user"], &[("id", Id), ("email", Attribute("email"))]),
+    label(
+        "SlackUser",
+        "slack",
+        &["bot", "slackbot", "user"],
+        &[("id", Id), ("email", Attribute("email"))],
+    ),
 ];
 
 /// Labels whose name could mean an identity or a credential and that are none, with the reason.
 const OTHER_LABELS: &[(&str, &str)] = &[
-    ("AWSACMCertificate", "proves a web site to its visitors; nobody signs in with it"),
+    (
+        "AWSACMCertificate",
+        "proves a web site to its visitors; nobody signs in with it",
+    ),
     ("AWSCognitoIdentityPool", "a place for identities"),
     ("AWSCognitoUserPool", "a place for identities"),
     ("AWSECRImageLayer", "part of an image"),
     ("AWSEKSAccessEntry", "a grant"),
+    ("AWSEfsAccessPoint", "a way to a file system"),
     ("AWSIdentityCenter", "the instance, not its users"),
     ("AWSKMSGrant", "a grant"),
     ("AWSKMSKey", "encrypts; nobody signs in with it"),
     ("AWSPermissionSet", "a list of permissions"),
+    ("AWSSESEmailIdentity", "an address that may send mail"),
     ("AWSSSOGroup", "a list of members"),
-    ("AWSSecretsManagerSecretVersion", "a state of a secret that is counted already"),
-    ("AzureAppService", "a resource; its managed identity is the identity"),
-    ("AzureFunctionApp", "a resource; its managed identity is the identity"),
+    (
+        "AWSSecretsManagerSecretVersion",
+        "a state of a secret that is counted already",
+    ),
+    (
+        "AzureAppService",
+        "a resource; its managed identity is the identity",
+    ),
+    (
+        "AzureFunctionApp",
+        "a resource; its managed identity is the identity",
+    ),
+    ("AzureCosmosDBCassandraKeyspace", "a part of a database"),
+    ("AzureKeyVault", "a place for secrets"),
     ("AzureKeyVaultKey", "encrypts; nobody signs in with it"),
-    ("AzureLogicApp", "a resource; its managed identity is the identity"),
+    (
+        "AzureLogicApp",
+        "a resource; its managed identity is the identity",
+    ),
     ("AzureServerADAdministrator", "a grant: who administers a server"),
     ("GCPBigtableAppProfile", "routes requests"),
     ("GCPCryptoKey", "encrypts; nobody signs in with it"),
     ("GCPKeyRing", "a place for keys"),
+    ("GCPNicAccessConfig", "an address of a machine"),
     ("GCPPolicyBinding", "a grant"),
     ("GCPRole", "a list of permissions"),
-    ("GCPSecretManagerSecretVersion", "a state of a secret that is counted already"),
+    (
+        "GCPSecretManagerSecretVersion",
+        "a state of a secret that is counted already",
+    ),
     ("GCPWorkloadIdentityPool", "a place for trusted issuers"),
     ("GoogleWorkspaceGroup", "a list of members"),
-    ("IdentityProvider", "a second label of GCPWorkloadIdentityProvider"),
+    (
+        "IdentityProvider",
+        "a second label of GCPWorkloadIdentityProvider",
+    ),
+    ("IpPermissionInbound", "a rule of a firewall"),
     ("OktaAdministrationRole", "a list of permissions"),
     ("OktaUserFactor", "a second factor of a person"),
     ("SlackGroup", "a list of members"),
@@ -346,9 +786,18 @@ const OTHER_LABELS: &[(&str, &str)] = &[
 
 /// Expectations that are not of the answers alone, by the test that has them, with the reason.
 const OTHER_TESTS: &[(&str, &str)] = &[
-    ("test_load_openai_adminapikeys", "asks for the keys of people only; the test beside it asks for all"),
-    ("test_sync_secretsmanager_no_versions", "feeds the first of the secrets only"),
-    ("test_sync_skips_provider_cleanup_on_partial_failure", "places nodes that no answer holds"),
+    (
+        "test_load_openai_adminapikeys",
+        "asks for the keys of people only; the test beside it asks for all",
+    ),
+    (
+        "test_sync_secretsmanager_no_versions",
+        "feeds the first of the secrets only",
+    ),
+    (
+        "test_sync_skips_provider_cleanup_on_partial_failure",
+        "places nodes that no answer holds",
+    ),
 ];
 
 /// Tests of which the set could not tell the modules that they read, and the module that is named like them.
@@ -358,8 +807,14 @@ fn lines(file: &str) -> Option<Vec<Value>> {
     let folder = vectors::public("cartography")?;
     let mut text = String::new();
     let file = std::fs::File::open(folder.join(file)).unwrap();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    flate2::read::GzDecoder::new(file)
+        .read_to_string(&mut text)
+        .unwrap();
+    Some(
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+    )
 }
 
 /// What an SDK object was on the wire: members in camel case, no class, what it did not know beside the rest.
@@ -485,15 +940,27 @@ fn compare(
     score: &mut Score,
 ) {
     let file = row["file"].as_str().unwrap();
-    let mut modules: BTreeSet<&str> = row["data_modules"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
-    modules.extend(MODULES.iter().filter(|(named, _)| *named == file).map(|(_, module)| *module));
+    let mut modules: BTreeSet<&str> = row["data_modules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m.as_str().unwrap())
+        .collect();
+    modules.extend(
+        MODULES
+            .iter()
+            .filter(|(named, _)| *named == file)
+            .map(|(_, module)| *module),
+    );
     let places: Vec<At> = row["args"][1]
         .as_array()
         .unwrap()
         .iter()
         .map(|name| {
             let found = label.attributes.iter().find(|(known, _)| name == known);
-            found.unwrap_or_else(|| panic!("{} {name} has no place", label.label)).1
+            found
+                .unwrap_or_else(|| panic!("{} {name} has no place", label.label))
+                .1
         })
         .collect();
     let seen = observed
@@ -511,12 +978,13 @@ fn compare(
         .map(|node| node.as_array().unwrap().iter().map(wanted).collect())
         .collect();
     let is_reached = FIXTURES.iter().any(|fixture| {
-        fixture.platform == label.platform
-            && modules.contains(fixture.module)
-            && !seen.is_empty()
+        fixture.platform == label.platform && modules.contains(fixture.module) && !seen.is_empty()
     });
     if !is_reached {
-        println!("  not reached: {} in {file}: its answers are not in the set", label.label);
+        println!(
+            "  not reached: {} in {file}: its answers are not in the set",
+            label.label
+        );
         score.unreached += expected.len();
         return;
     }
@@ -527,7 +995,10 @@ fn compare(
         println!("  missed: {} {file} {} {:?}", label.label, row["args"][1], missed);
     }
     for more in seen.difference(&expected) {
-        println!("  not expected: {} {file} {} {:?}", label.label, row["args"][1], more);
+        println!(
+            "  not expected: {} {file} {} {:?}",
+            label.label, row["args"][1], more
+        );
     }
 }
 
@@ -554,27 +1025,63 @@ fn the_fixtures_become_the_nodes_that_are_expected() {
     }
     println!("provider: recall, precision (found / expected / observed), not in the set");
     for (provider, score) in &scores {
-        let share = |of: usize| if of == 0 { 1.0 } else { score.found as f64 / of as f64 };
+        let share = |of: usize| {
+            if of == 0 {
+                1.0
+            } else {
+                score.found as f64 / of as f64
+            }
+        };
         let (recall, precision) = (share(score.expected), share(score.observed));
         println!(
             "{provider}: {recall:.3}, {precision:.3} ({} / {} / {}), {}",
             score.found, score.expected, score.observed, score.unreached
         );
-        assert!(recall >= 0.95 && precision >= 0.95, "{provider}: {recall:.3}, {precision:.3}");
+        assert!(
+            recall >= 0.95 && precision >= 0.95,
+            "{provider}: {recall:.3}, {precision:.3}"
+        );
     }
     let reached = scores.iter().filter(|(_, score)| score.expected > 0);
     let reached: Vec<&str> = reached.map(|(provider, _)| *provider).collect();
     assert_eq!(
         reached,
-        ["anthropic", "aws", "azure", "gcp", "github", "googleworkspace", "okta", "openai", "slack"]
+        [
+            "anthropic",
+            "aws",
+            "azure",
+            "gcp",
+            "github",
+            "googleworkspace",
+            "okta",
+            "openai",
+            "slack"
+        ]
     );
 }
 
 #[test]
 fn every_label_that_could_be_an_identity_was_judged() {
     const WORDS: [&str; 19] = [
-        "Access", "Admin", "App", "Bot", "Certificate", "Cred", "Grant", "Identity", "Key", "OAuth", "Permission",
-        "PolicyBinding", "Principal", "Profile", "Provider", "Role", "Secret", "ServiceAccount", "Token",
+        "Access",
+        "Admin",
+        "App",
+        "Bot",
+        "Certificate",
+        "Cred",
+        "Grant",
+        "Identity",
+        "Key",
+        "OAuth",
+        "Permission",
+        "PolicyBinding",
+        "Principal",
+        "Profile",
+        "Provider",
+        "Role",
+        "Secret",
+        "ServiceAccount",
+        "Token",
     ];
     let Some(rows) = lines("expected.jsonl.gz") else {
         return;
@@ -590,7 +1097,10 @@ fn every_label_that_could_be_an_identity_was_judged() {
         let could_be = label.contains("User") || WORDS.iter().any(|word| label.contains(word));
         // What an application gateway and its parts are is plain from the name.
         let is_network = label.starts_with("AzureApplicationGateway") || label.contains("PublicAccessBlock");
-        assert!(is_judged || is_network || !could_be, "{label} is in neither table");
+        assert!(
+            is_judged || is_network || !could_be,
+            "{label} is in neither table"
+        );
     }
     for (label, _) in OTHER_LABELS {
         assert!(labels.contains(label), "{label} is expected nowhere");
@@ -600,7 +1110,8 @@ fn every_label_that_could_be_an_identity_was_judged() {
 #[test]
 fn mapping_the_same_twice_is_the_same() {
     let manifest = super::manifest("aws");
-    let page = serde_json::json!({"Users": [{"Arn": "arn:aws:iam::1:user/a", "UserName": "a"}, {"Path": "/"}]});
+    let page =
+        serde_json::json!({"Users": [{"Arn": "arn:aws:iam::1:user/a", "UserName": "a"}, {"Path": "/"}]});
     let map = || -> Mapped { manifest.map("users", &page, &Given::new()).unwrap() };
     let (one, two) = (map(), map());
     assert_eq!(one.observations, two.observations);

@@ -51,8 +51,18 @@ struct Expected {
 fn seen(manifest: &Manifest, case: &Case, file: &str) -> Vec<Expected> {
     let mapped = manifest.map(&case.source, &case.answer, &case.given);
     let mapped = mapped.unwrap_or_else(|error| panic!("{file}: {error}"));
-    assert_eq!(mapped.left_out.len(), case.left_out, "{file}: {:?}", mapped.left_out);
-    assert_eq!(mapped.unmapped.len(), case.unmapped, "{file}: {:?}", mapped.unmapped);
+    assert_eq!(
+        mapped.left_out.len(),
+        case.left_out,
+        "{file}: {:?}",
+        mapped.left_out
+    );
+    assert_eq!(
+        mapped.unmapped.len(),
+        case.unmapped,
+        "{file}: {:?}",
+        mapped.unmapped
+    );
     assert_eq!(mapped.notes.len(), case.notes, "{file}: {:?}", mapped.notes);
     let text = |time: bailiwick_base::Time| time.to_string();
     let seen = mapped.observations.into_iter().map(|seen| Expected {
@@ -105,7 +115,10 @@ fn every_case_of_every_platform_is_mapped_as_it_says() {
             let case: Case = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap())
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(case.reference.starts_with("https://"), "{name}");
-            assert!(case.synthetic, "{name}: how it was recorded and scrubbed is not told yet");
+            assert!(
+                case.synthetic,
+                "{name}: how it was recorded and scrubbed is not told yet"
+            );
             assert_eq!(seen(&manifest, &case, &name), case.expect, "{name}");
             run += 1;
         }

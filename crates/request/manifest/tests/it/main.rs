@@ -29,5 +29,7 @@ fn manifest(platform: &str) -> Manifest {
 
 fn given(pairs: &[(&str, &str)]) -> Given {
     let pairs = pairs.iter();
-    pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }

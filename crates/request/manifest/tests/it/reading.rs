@@ -52,30 +52,94 @@ fn every_manifest_of_the_tree_is_read() {
 #[test]
 fn what_is_not_understood_is_named_with_file_line_and_member() {
     let cases = [
-        ("title: Acme", "title: Acme\nretries: 3", 3, "retries", "unknown field"),
+        (
+            "title: Acme",
+            "title: Acme\nretries: 3",
+            3,
+            "retries",
+            "unknown field",
+        ),
         ("title: Acme", "title: Acme\ntitle: Acme", 3, "title", "duplicate"),
         ("requests: 1", "requests: 0", 7, "sources.keys.rate", "requests"),
         ("platform: acme", "platform: other", 1, "platform", "folder"),
         ("https://acme", "http://acme", 3, "reference", "https"),
         ("sees: [keys]", "sees: []", 8, "sees", "words"),
-        ("items: $.keys[*]", "items: $.keys[", 18, "sources.keys.items", "JSONPath"),
-        ("items: $.keys[*]", "items: $..keys[*]", 18, "sources.keys.items", ".."),
-        ("items: $.keys[*]", "items: \"$\"", 18, "sources.keys.items", "object"),
+        (
+            "items: $.keys[*]",
+            "items: $.keys[",
+            18,
+            "sources.keys.items",
+            "JSONPath",
+        ),
+        (
+            "items: $.keys[*]",
+            "items: $..keys[*]",
+            18,
+            "sources.keys.items",
+            "..",
+        ),
+        (
+            "items: $.keys[*]",
+            "items: \"$\"",
+            18,
+            "sources.keys.items",
+            "object",
+        ),
         ("{project}", "{tenant}", 15, "sources.keys.ask.path", "`tenant`"),
-        ("{project}", "{$.id}", 15, "sources.keys.ask.path", "parameters only"),
-        ("api-key", "api-kee", 21, "sources.keys.becomes.key.kind", "api-kee"),
-        ("\"{$.id}\"", "\"{$.id\"", 22, "sources.keys.becomes.key.id", "without"),
-        ("\"{$.id}\"", "\"{^.id}\"", 22, "sources.keys.becomes.key.id", "outside"),
-        ("\"{$.id}\"", "\"{$.id|upper}\"", 22, "sources.keys.becomes.key.id", "upper"),
-        ("ON: active", "ON: on", 23, "sources.keys.becomes.key.state", "no state"),
+        (
+            "{project}",
+            "{$.id}",
+            15,
+            "sources.keys.ask.path",
+            "parameters only",
+        ),
+        (
+            "api-key",
+            "api-kee",
+            21,
+            "sources.keys.becomes.key.kind",
+            "api-kee",
+        ),
+        (
+            "\"{$.id}\"",
+            "\"{$.id\"",
+            22,
+            "sources.keys.becomes.key.id",
+            "without",
+        ),
+        (
+            "\"{$.id}\"",
+            "\"{^.id}\"",
+            22,
+            "sources.keys.becomes.key.id",
+            "outside",
+        ),
+        (
+            "\"{$.id}\"",
+            "\"{$.id|upper}\"",
+            22,
+            "sources.keys.becomes.key.id",
+            "upper",
+        ),
+        (
+            "ON: active",
+            "ON: on",
+            23,
+            "sources.keys.becomes.key.state",
+            "no state",
+        ),
         ("ON: active", "ON: active, ON: revoked", 23, "ON", "duplicate"),
         ("paging: none", "paging: {pages: 3}", 16, "pages", "unknown"),
     ];
-    for (from, to, line, member, rule) in cases {
-        let (at, found, why) = refused(from, to);
-        assert_eq!((at, found.as_str()), (line, member), "{to}: {why}");
-        assert!(why.contains(rule), "{to}: {why}");
-    }
+    let wrong: Vec<String> = cases
+        .into_iter()
+        .filter_map(|(from, to, line, member, rule)| {
+            let (at, found, why) = refused(from, to);
+            let is_right = at == line && found == member && why.contains(rule);
+            (!is_right).then(|| format!("{to}: line {at}, `{found}`: {why}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -89,10 +153,17 @@ fn a_path_that_is_not_linear_is_refused() {
         "$.",
         "$[",
         "$.a[?count(@.b) > 1]",
+        "$.a[?length(@.b) > 1]",
     ] {
         assert!(Path::parse(path).is_err(), "{path}");
     }
-    for path in ["$", "$.a", "$['a..b,$']", "$.a[*].b[0]", "$.Tags[?@.Key == 'a' || @.Key == \"b\"].Value"] {
+    for path in [
+        "$",
+        "$.a",
+        "$['a..b,$']",
+        "$.a[*].b[0]",
+        "$.Tags[?@.Key == 'a' || @.Key == \"b\"].Value",
+    ] {
         assert!(Path::parse(path).is_ok(), "{path}");
     }
 }
