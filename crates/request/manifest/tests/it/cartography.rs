@@ -991,8 +991,22 @@ fn compare(
     score.expected += expected.len();
     score.observed += seen.len();
     score.found += expected.intersection(&seen).count();
+    let names = row["args"][1].as_array().unwrap();
     for missed in expected.difference(&seen) {
-        println!("  missed: {} {file} {} {:?}", label.label, row["args"][1], missed);
+        // The first attribute is the id: of a thing that was seen, tell what differs.
+        let near = seen.iter().find(|seen| seen[0] == missed[0]);
+        let differing: Vec<String> = near.map_or_else(Vec::new, |near| {
+            let pairs = names.iter().zip(missed.iter().zip(near));
+            let pairs = pairs.filter(|(_, (wanted, seen))| wanted != seen);
+            pairs
+                .map(|(name, (wanted, seen))| format!("{name}: {wanted:?}, seen {seen:?}"))
+                .collect()
+        });
+        println!(
+            "  missed: {} {file} {missed:?} {}",
+            label.label,
+            differing.join("; ")
+        );
     }
     for more in seen.difference(&expected) {
         println!(
@@ -1025,6 +1039,13 @@ fn the_fixtures_become_the_nodes_that_are_expected() {
     }
     println!("provider: recall, precision (found / expected / observed), not in the set");
     for (provider, score) in &scores {
+        if score.expected == 0 {
+            println!(
+                "{provider}: nothing is reached, {} are not in the set",
+                score.unreached
+            );
+            continue;
+        }
         let share = |of: usize| {
             if of == 0 {
                 1.0

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bailiwick_manifest::{Given, Manifest};
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -134,6 +135,52 @@ fn a_page_without_its_list_is_an_error_and_not_an_empty_page() {
                 let page: Value = serde_json::from_str(page).unwrap();
                 let mapped = manifest.map(source, &page, &Given::new());
                 assert!(mapped.is_err(), "{platform} {source}: {page}");
+            }
+        }
+    }
+}
+
+const NAMES: [&str; 11] = [
+    "id", "name", "data", "items", "value", "Users", "keys", "metadata", "subjects", "Arn", "status",
+];
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::String),
+    ];
+    leaf.prop_recursive(4, 48, 6, |inner| {
+        let name = prop_oneof![
+            proptest::sample::select(&NAMES[..]).prop_map(str::to_owned),
+            "[a-zA-Z]{1,6}"
+        ];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
+            proptest::collection::btree_map(name, inner, 0..5)
+                .prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a platform answers, every item is accounted for.
+    #[test]
+    fn any_answer_is_mapped_or_refused(items in proptest::collection::vec(any_json(), 0..4)) {
+        for (platform, manifest) in super::manifests() {
+            for source in manifest.sources.keys() {
+                let page: Value = items.iter().cloned().collect();
+                let _page = manifest.map(source, &page, &Given::new()).is_ok();
+                let mapped = manifest.map_items(source, items.iter(), &Given::new()).unwrap();
+                prop_assert_eq!(mapped.items, items.len());
+                for at in 0..items.len() {
+                    let is_of = |place: &str| place.split('.').next() == Some(at.to_string().as_str());
+                    let said = mapped.left_out.iter().chain(&mapped.unmapped).any(|remark| is_of(&remark.place));
+                    prop_assert!(said || !mapped.observations.is_empty(), "{platform} {source} {at}");
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Tests of manifests, one binary.
 
 #![expect(
+    clippy::panic,
+    clippy::string_slice,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
