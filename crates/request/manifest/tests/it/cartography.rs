@@ -932,6 +932,26 @@ struct Score {
     unreached: usize,
 }
 
+type Nodes = BTreeSet<Vec<Option<String>>>;
+
+/// What was expected and not found, attribute by attribute where the thing itself was seen.
+fn tell_missed(row: &Value, expected: &Nodes, seen: &Nodes) {
+    let (label, file) = (&row["args"][0], &row["file"]);
+    let names = row["args"][1].as_array().unwrap();
+    for missed in expected.difference(seen) {
+        // The first attribute is the id: of a thing that was seen, tell what differs.
+        let near = seen.iter().find(|seen| seen[0] == missed[0]);
+        let differing: Vec<String> = near.map_or_else(Vec::new, |near| {
+            let pairs = names.iter().zip(missed.iter().zip(near));
+            let pairs = pairs.filter(|(_, (wanted, seen))| wanted != seen);
+            pairs
+                .map(|(name, (wanted, seen))| format!("{name}: {wanted:?}, seen {seen:?}"))
+                .collect()
+        });
+        println!("  missed: {} {file} {missed:?} {}", differing.join("; "));
+    }
+}
+
 /// One expectation against what was seen in the modules that its test reads.
 fn compare(
     row: &Value,
@@ -968,10 +988,10 @@ fn compare(
         .filter(|((platform, module), _)| *platform == label.platform && modules.contains(module))
         .flat_map(|(_, seen)| seen)
         .filter(|seen| label.types.contains(&seen.type_name.as_str()));
-    let seen: BTreeSet<Vec<Option<String>>> = seen
+    let seen: Nodes = seen
         .map(|seen| places.iter().map(|at| shown(seen, *at)).collect())
         .collect();
-    let expected: BTreeSet<Vec<Option<String>>> = row["expected"]
+    let expected: Nodes = row["expected"]
         .as_array()
         .unwrap()
         .iter()
@@ -991,23 +1011,7 @@ fn compare(
     score.expected += expected.len();
     score.observed += seen.len();
     score.found += expected.intersection(&seen).count();
-    let names = row["args"][1].as_array().unwrap();
-    for missed in expected.difference(&seen) {
-        // The first attribute is the id: of a thing that was seen, tell what differs.
-        let near = seen.iter().find(|seen| seen[0] == missed[0]);
-        let differing: Vec<String> = near.map_or_else(Vec::new, |near| {
-            let pairs = names.iter().zip(missed.iter().zip(near));
-            let pairs = pairs.filter(|(_, (wanted, seen))| wanted != seen);
-            pairs
-                .map(|(name, (wanted, seen))| format!("{name}: {wanted:?}, seen {seen:?}"))
-                .collect()
-        });
-        println!(
-            "  missed: {} {file} {missed:?} {}",
-            label.label,
-            differing.join("; ")
-        );
-    }
+    tell_missed(row, &expected, &seen);
     for more in seen.difference(&expected) {
         println!(
             "  not expected: {} {file} {} {:?}",

@@ -145,7 +145,7 @@ const WRONG: &[(&str, &str, u64, &str, &str)] = &[
     (
         "paging: none",
         "paging: none\n    leaves_out: [{because: all}]",
-        20,
+        21,
         "sources.keys.becomes",
         "either rules",
     ),
