@@ -948,7 +948,7 @@ fn tell_missed(row: &Value, expected: &Nodes, seen: &Nodes) {
                 .map(|(name, (wanted, seen))| format!("{name}: {wanted:?}, seen {seen:?}"))
                 .collect()
         });
-        println!("  missed: {} {file} {missed:?} {}", differing.join("; "));
+        println!("  missed: {label} {file} {missed:?} {}", differing.join("; "));
     }
 }
 
