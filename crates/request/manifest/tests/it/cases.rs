@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use bailiwick_manifest::{Given, Manifest};
 use proptest::prelude::*;
@@ -144,6 +145,9 @@ const NAMES: [&str; 11] = [
     "id", "name", "data", "items", "value", "Users", "keys", "metadata", "subjects", "Arn", "status",
 ];
 
+/// Read once for all answers that are tried.
+static MANIFESTS: LazyLock<Vec<(&str, Manifest)>> = LazyLock::new(super::manifests);
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -170,7 +174,7 @@ proptest! {
     /// Whatever a platform answers, every item is accounted for.
     #[test]
     fn any_answer_is_mapped_or_refused(items in proptest::collection::vec(any_json(), 0..4)) {
-        for (platform, manifest) in super::manifests() {
+        for (platform, manifest) in MANIFESTS.iter() {
             for source in manifest.sources.keys() {
                 let page: Value = items.iter().cloned().collect();
                 let _page = manifest.map(source, &page, &Given::new()).is_ok();
