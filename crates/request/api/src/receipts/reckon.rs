@@ -192,6 +192,14 @@ pub(crate) async fn reckon(
     read_back(&*deps.logs, &scoped, (deps.clock.now(), stop), max).await
 }
 
+/// What records are held against.
+struct Moments {
+    now: Time,
+    /// What is older is only looked at for what was permitted under the stop.
+    oldest: Time,
+    stop: Option<After>,
+}
+
 async fn read_back(
     logs: &dyn LogDoor,
     scoped: &Scoped,
@@ -209,6 +217,7 @@ async fn read_back(
         reached: stop.is_none(),
         ..Reckoned::default()
     };
+    let moments = Moments { now, oldest, stop };
     let mut outcomes = BTreeMap::new();
     let most = |found: &Reckoned| if found.reached { max } else { max.max(FORESEEN_MAX) };
     while found.from > begins && size - found.from < most(&found) {
@@ -222,16 +231,19 @@ async fn read_back(
             if at < oldest {
                 found.is_whole = true;
                 found.reached |= scoped.born == Some(oldest);
-                return Ok(found);
+                if found.reached {
+                    return Ok(found);
+                }
             }
-            take(&mut found, scoped, entry, at, (now, stop), &mut outcomes);
+            take(&mut found, scoped, entry, (at, &moments), &mut outcomes);
         }
         found.from = from;
     }
     // What was pruned is missed only where it is of the time that is looked at.
     let newest_gone = gone.and_then(|gone| Time::parse(&gone.newest_at).ok());
-    found.is_whole = found.from == begins && newest_gone.is_none_or(|newest| newest < oldest);
-    found.reached |= found.is_whole;
+    let is_all = found.from == begins && newest_gone.is_none_or(|newest| newest < oldest);
+    found.is_whole |= is_all;
+    found.reached |= is_all;
     Ok(found)
 }
 
@@ -260,8 +272,7 @@ fn take(
     found: &mut Reckoned,
     scoped: &Scoped,
     entry: &LogEntry,
-    at: Time,
-    (now, stop): (Time, Option<After>),
+    (at, moments): (Time, &Moments),
     outcomes: &mut BTreeMap<String, String>,
 ) {
     let Some(record) = &entry.payload else {
@@ -282,7 +293,7 @@ fn take(
     // What was overtaken by a stop was recorded, and did not happen.
     let outcome = outcomes.remove(decision);
     if outcome.as_deref() != Some(OVERTAKEN) {
-        if stop.is_some_and(|stop| is_under(entry, at, stop)) {
+        if moments.stop.is_some_and(|stop| is_under(entry, at, stop)) {
             *found.after.entry(door.to_owned()).or_default() += 1;
         }
         found.last.entry(door.to_owned()).or_insert_with(|| LogPlace {
@@ -292,6 +303,9 @@ fn take(
             decision: Some(decision.to_owned()),
             outcome,
         });
+    }
+    if at < moments.oldest {
+        return;
     }
     let of = text("server").or_else(|| text("action")).unwrap_or("?");
     if found.calls.len() < NAMES_MAX || found.calls.contains_key(of) {
@@ -304,7 +318,7 @@ fn take(
             .filter(|id| !scoped.members.is_empty() && !scoped.members.contains(*id));
         found.descendants.extend(acting.map(str::to_owned));
     }
-    issued(found, record, door, now);
+    issued(found, record, door, moments.now);
 }
 
 fn time_of(entry: &LogEntry) -> Time {
@@ -365,10 +379,21 @@ mod tests {
 
     const STOP: Epoch = Epoch(7);
 
-    /// A log of permits, the last `after` of them under the stop.
+    /// A log of permits, the last `after` of them under the stop and this much younger than the others.
     struct Permits {
         size: u64,
         after: u64,
+        younger: Duration,
+    }
+
+    impl Permits {
+        fn leaf(&self, index: u64) -> Value {
+            if index + self.after < self.size {
+                json!({"at": 1, "epoch": 6})
+            } else {
+                json!({"at": 1 + micros(self.younger), "epoch": 7})
+            }
+        }
     }
 
     impl LogDoor for Permits {
@@ -410,7 +435,7 @@ mod tests {
             let entries = indexes.map(|index| LogEntry {
                 index,
                 tenant: None,
-                leaf: json!({"at": 1, "epoch": if index + self.after < self.size { 6 } else { 7 }}),
+                leaf: self.leaf(index),
                 payload: Some(json!({
                     "decision": format!("dec_{index}"), "door": "gateway", "effect": "permit", "tenant": "acme",
                 })),
@@ -426,6 +451,15 @@ mod tests {
     }
 
     async fn found(size: u64, after: u64) -> Reckoned {
+        let permits = Permits {
+            size,
+            after,
+            younger: Duration::ZERO,
+        };
+        found_in(&permits, Time::from_micros(2)).await
+    }
+
+    async fn found_in(permits: &Permits, now: Time) -> Reckoned {
         let tenant = TenantId::parse("acme").unwrap();
         let scoped = Scoped {
             scope: MarkScope::Tenant(tenant.clone()),
@@ -440,10 +474,26 @@ mod tests {
             committed: None,
             reborn: None,
         };
-        let log = Permits { size, after };
-        read_back(&log, &scoped, (Time::from_micros(2), Some(stop)), LOOKED_MAX)
+        read_back(permits, &scoped, (now, Some(stop)), LOOKED_MAX)
             .await
             .unwrap()
+    }
+
+    /// A page that ends among older records, and a stop that is older than the hour itself.
+    #[tokio::test]
+    async fn an_hour_without_many_records_ends_no_look_early() {
+        let hour = LOOK_BACK;
+        for (size, after) in [(1, 0), (10, 0), (10, 3), (PAGE, 1), (PAGE + 1, PAGE), (3 * PAGE, PAGE + 1)] {
+            for (younger, since) in [(3 * hour, Duration::ZERO), (hour / 2, 2 * hour), (2 * hour, 2 * hour)] {
+                let permits = Permits { size, after, younger };
+                let now = Time::from_micros(2).after(younger + since);
+                let found = found_in(&permits, now).await;
+                assert!(found.reached && found.is_whole, "{size} {after} {younger:?} {since:?}");
+                assert_eq!(found.after.values().sum::<u64>(), after);
+                let of_the_hour = if since < hour { after } else { 0 };
+                assert_eq!(found.calls.values().sum::<u64>(), of_the_hour);
+            }
+        }
     }
 
     #[tokio::test]
