@@ -621,9 +621,9 @@ pub(crate) enum Log {
         /// Data folder, or an exported folder; the running service's when absent
         #[arg(long)]
         data: Option<PathBuf>,
-        /// Verifier key the checkpoints must carry; the folder's own when absent
-        #[arg(long)]
-        key: Option<String>,
+        /// Verifier key that the checkpoints of its log must carry, from somewhere else than the folder; repeat for several
+        #[arg(long = "key", value_name = "VKEY")]
+        keys: Vec<String>,
         /// Key of a witness (`name+hash+base64`) that must have cosigned; repeat for several
         #[arg(long = "witness", value_name = "VKEY")]
         witnesses: Vec<String>,

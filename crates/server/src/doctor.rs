@@ -150,7 +150,7 @@ fn private_file(file: &Path, title: &str) -> Finding {
 }
 
 fn logs(data: &Path) -> Vec<Finding> {
-    match crate::evidence::verify_folder(data, None) {
+    match crate::evidence::verify_folder(data, &[]) {
         Err(error) => vec![mend(
             format!("logs: {error:#}"),
             format!("bailiwick log verify --data {}", data.display()),

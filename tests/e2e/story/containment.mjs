@@ -1,7 +1,7 @@
 // Levels of containment, receipts and their proofs, two operators, drills.
 import assert from "node:assert/strict";
 import { createPrivateKey } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { Desk } from "../lib/desk.mjs";
@@ -186,8 +186,10 @@ test("an exported receipt verifies without a server, and a changed one does not"
     const folder = join(installation.folder, `receipt-${id}`);
     await installation.cli(["kill", "receipt", String(id), "--out", folder]);
     const elsewhere = { tenant: null };
-    const verified = await installation.cli(["log", "verify", "--receipt", folder], elsewhere);
-    assert.equal(verified.sound, true);
+    const logs = (await installation.cli(["log", "ls"])).items;
+    const verify = ["log", "verify", "--receipt", folder, ...logs.flatMap(({ vkey }) => ["--key", vkey])];
+    const verified = await installation.cli(verify, elsewhere);
+    assert.deepEqual([verified.sound, verified.whole, verified.by_own_key], [true, true, []]);
     assert.ok(verified.proofs >= 8, `${verified.proofs} proofs`);
     const file = join(folder, "receipt.json");
     const genuine = readFileSync(file, "utf8");
@@ -197,16 +199,53 @@ test("an exported receipt verifies without a server, and a changed one does not"
         ["a call after", r => ((r.body.points[0].permitted_after = 1), (r.document.body.points[0].permitted_after = 1))],
         ["another decision", r => (r.body.points[0].refusal.decision = r.body.points[1].refusal.decision)],
         ["another position", r => (r.position += 1)],
-        ["another state", r => (r.state = "open")]
+        ["another state", r => (r.state = "open")],
+        ["another scope", r => (r.scope = "all")],
+        ["another verdict", r => (r.known = "unconfirmed")],
+        ["another moment", r => (r.committed_at = r.body.contained_at)],
+        ["that it can be lifted", r => (r.reversible = true)]
     ]) {
         const forged = JSON.parse(genuine);
         change(forged);
         writeFileSync(file, JSON.stringify(forged));
-        const result = await installation.run(["log", "verify", "--receipt", folder], elsewhere);
-        assert.notEqual(result.code, 0, `${title} was changed, and verified`);
+        assert.equal((await installation.run(verify, elsewhere)).code, 7, `${title} was changed, and verified`);
     }
     writeFileSync(file, genuine);
-    await installation.cli(["log", "verify", "--receipt", folder], elsewhere);
+    await installation.cli(verify, elsewhere);
+});
+
+test("a receipt under a key of its own folder, or without a proof, is not proven; a forger's is refused", async ({ installation, worker, works, receipt }) => {
+    const { identity, token } = await worker();
+    await works(token);
+    const { receipt: id } = await installation.kill("identity", identity.id);
+    await receipt(id);
+    await installation.integrated();
+    const folder = join(installation.folder, `forged-${id}`);
+    await installation.cli(["kill", "receipt", String(id), "--out", folder]);
+    const keys = Object.fromEntries((await installation.cli(["log", "ls"])).items.map(({ log, vkey }) => [log, vkey]));
+    const verify = async (...given) => {
+        const { code, stdout, stderr } = await installation.run(["log", "verify", "--receipt", folder, ...given.flatMap(key => ["--key", key]), "--json"], { tenant: null });
+        return { code, said: stdout === "" ? stderr : JSON.parse(stdout) };
+    };
+    assert.equal((await verify(keys.state, keys.decisions)).code, 0);
+    // One key says nothing of the other log.
+    for (const [given, missing] of [[[], ["decisions", "state"]], [[keys.state], ["decisions"]], [[keys.decisions], ["state"]]]) {
+        const { code, said } = await verify(...given);
+        assert.deepEqual([code, said.whole, said.by_own_key.map(name => name.match(/(state|decisions)/u)[1]).sort()], [3, false, missing]);
+    }
+    assert.equal((await verify(keys.state, keys.state)).code, 2, "the same log twice");
+    assert.equal((await verify(keys.state, keys.decisions, keys.decisions.replace("decisions/", "decisions/another-"))).code, 2, "a log that it does not name");
+    // A forger's keys and proofs verify among themselves, and not under the keys of the service.
+    const own = JSON.parse(readFileSync(join(folder, "keys.json"), "utf8"));
+    const swapped = Object.fromEntries(Object.entries(own).map(([log, vkey]) => [log, vkey.replace(/.$/u, last => (last === "A" ? "B" : "A"))]));
+    writeFileSync(join(folder, "keys.json"), JSON.stringify(swapped));
+    assert.equal((await verify(keys.state, keys.decisions)).code, 0, "the folder's keys are not asked where others are given");
+    assert.equal((await verify(keys.state)).code, 7);
+    writeFileSync(join(folder, "keys.json"), JSON.stringify(own));
+    const proof = readdirSync(folder).find(name => name.startsWith("decisions-"));
+    rmSync(join(folder, proof));
+    const { code, said } = await verify(keys.state, keys.decisions);
+    assert.deepEqual([code, said.whole, Object.values(said.unproven)], [3, false, [1]]);
 });
 
 test("a receipt is completed after a crash", async ({ installation, worker, receipt }) => {

@@ -109,13 +109,18 @@ test("a receipt is proven in the logs of every node, each exported at its node i
     }, 60_000);
     const folder = join(nodes.first.folder, "proven-at-both");
     const exported = at => nodes.first.run(["kill", "receipt", String(killed.receipt), "--out", folder, ...at]);
-    const verified = () => nodes.first.cli(["log", "verify", "--receipt", folder], { tenant: null });
+    const keys = async node => (await nodes.ask(node, "GET", "/v1/logs")).body.items.map(({ vkey }) => vkey);
+    const given = [...new Set([...(await keys(nodes.first)), ...(await keys(nodes.second))])].flatMap(key => ["--key", key]);
+    const verified = async () => {
+        const { code, stdout } = await nodes.first.run(["log", "verify", "--receipt", folder, ...given, "--json"], { tenant: null });
+        return { code, ...JSON.parse(stdout) };
+    };
     await until("the first to prove its entries", async () => (await exported([])).code === 0, 60_000);
     const one = await verified();
-    assert.deepEqual(Object.keys(one.unproven).map(origin => origin.split("/").at(-1)), ["node-b"]);
+    assert.deepEqual([one.code, Object.keys(one.unproven).map(origin => origin.split("/").at(-1))], [3, ["node-b"]]);
     await until("the second to prove its entries", async () => (await exported(["--at", nodes.second.address])).code === 0, 60_000);
     const both = await verified();
-    assert.deepEqual(both.unproven, {});
+    assert.deepEqual([both.code, both.unproven, both.by_own_key], [0, {}, []]);
     assert.ok(both.proofs > one.proofs, `${both.proofs} and ${one.proofs} proofs`);
 });
 

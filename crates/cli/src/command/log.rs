@@ -23,19 +23,19 @@ pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done 
     match command {
         Log::Verify {
             receipt: Some(dir),
-            key,
+            keys,
             ..
-        } => super::receipt::verify(&dir, key.as_deref(), output),
+        } => super::receipt_proof::verify(&dir, &keys, output),
         Log::Verify {
             data,
-            key,
+            keys,
             witnesses,
             quorum,
             receipt: None,
         } => {
             let quorum =
                 Quorum::parse(&witnesses, quorum).map_err(|error| Failure::usage(format!("{error:#}")))?;
-            verify(&data_folder(data, global)?, key.as_deref(), &quorum, output)
+            verify(&data_folder(data, global)?, &keys, &quorum, output)
         }
         Log::Prove {
             entry,
@@ -88,8 +88,9 @@ pub(crate) fn data_folder(named: Option<PathBuf>, global: &Global) -> Result<Pat
     })
 }
 
-fn verify(data: &Path, key: Option<&str>, quorum: &Quorum, output: &Output) -> Done {
-    let reports = evidence::verify_witnessed(data, key, quorum)
+fn verify(data: &Path, keys: &[String], quorum: &Quorum, output: &Output) -> Done {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let reports = evidence::verify_witnessed(data, &keys, quorum)
         .map_err(|error| Failure::new(exit::UNVERIFIED, "log.unreadable", format!("{error:#}")))?;
     let sound = reports.iter().all(LogReport::is_sound);
     output.result(&json!({"sound": sound, "logs": reports}), |paper| {

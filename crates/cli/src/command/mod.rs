@@ -25,6 +25,7 @@ mod node;
 mod operator;
 mod policy;
 mod receipt;
+mod receipt_proof;
 mod run;
 mod scan;
 mod serve;

@@ -1,30 +1,12 @@
-//! `bailiwick kill receipt`, `kill residue`, `kill sign`, and `bailiwick log verify --receipt`.
+//! `bailiwick kill receipt`, `kill residue`, `kill sign` and `kill drill`.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use bailiwick_base::{Digest, canonical};
-use bailiwick_server::evidence;
-use bailiwick_wire::{
-    Drill, Drills, KillReceipt, Known, LogPlace, NamedLog, Node, Page, Receipt, SignRequest,
-};
-use http::Method;
-use hyper::body::Bytes;
+use bailiwick_wire::{Drill, Drills, KillReceipt, Known, LogPlace, Page, Receipt, SignRequest};
 use serde_json::{Value, json};
 
 use super::Done;
 use crate::args::Stop;
 use crate::client::Client;
-use crate::files;
 use crate::output::{Failure, Output, Paper, exit};
-
-/// The log in which a node records its decisions.
-const DECISIONS: &str = "decisions";
-const STATE: &str = "state";
-/// The receipt itself, in an exported folder.
-const RECEIPT: &str = "receipt.json";
-/// The keys that the checkpoints are signed with, as the service told them.
-const KEYS: &str = "keys.json";
 
 fn path(stop: &Stop, client: &Client, rest: &str) -> Result<String, Failure> {
     if stop.all_tenants || client.tenant().is_err() {
@@ -49,7 +31,7 @@ pub(crate) async fn show(stop: &Stop, client: &Client, output: &Output) -> Done 
     let id = id_of(stop)?;
     let receipt: Receipt = client.get(&path(stop, client, &format!("/{id}"))?).await?;
     if let Some(dir) = &stop.out {
-        export(&receipt, dir, client).await?;
+        super::receipt_proof::export(&receipt, dir, client).await?;
     }
     output.result(&receipt, |paper| print(paper, &receipt));
     Ok(code_of(&receipt))
@@ -63,7 +45,7 @@ fn code_of(receipt: &Receipt) -> u8 {
     }
 }
 
-const fn word(known: Known) -> &'static str {
+pub(super) const fn word(known: Known) -> &'static str {
     match known {
         Known::Live => "LIVE",
         Known::Revoked => "revoked",
@@ -331,252 +313,4 @@ pub(crate) async fn sign(stop: &Stop, client: &Client, output: &Output) -> Done 
     let receipt: KillReceipt = client.stop(&path, &body, stop.data.as_deref()).await?;
     output.result(&receipt, |paper| super::kill::show(paper, &receipt));
     Ok(exit::OK)
-}
-
-/// The state log, or the decision log of this origin: each node has its own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Decisions(String, u64),
-    State(u64),
-}
-
-impl Place {
-    /// Its proof in the folder.
-    fn file(&self) -> String {
-        match self {
-            Self::Decisions(origin, index) => {
-                let node = origin.rsplit('/').next().unwrap_or_default();
-                format!("decisions-{node}-{index}.tlog-proof")
-            }
-            Self::State(index) => format!("state-{index}.tlog-proof"),
-        }
-    }
-
-    /// The name of its log's key in the folder.
-    fn key(&self) -> &str {
-        match self {
-            Self::Decisions(origin, _) => origin,
-            Self::State(_) => STATE,
-        }
-    }
-
-    const fn index(&self) -> u64 {
-        match self {
-            Self::Decisions(_, index) | Self::State(index) => *index,
-        }
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "entry {} of {}", self.index(), self.key())
-    }
-}
-
-/// Every place in a log that a receipt names, with what its record has to say.
-fn places(receipt: &Receipt) -> BTreeMap<Place, Option<(String, &'static str)>> {
-    let mut out = BTreeMap::from([
-        (Place::State(receipt.position), None),
-        (Place::State(receipt.told), None),
-    ]);
-    for line in &receipt.body.points {
-        for (place, effect) in [(&line.refusal, "deny"), (&line.last_permitted, "permit")] {
-            if let Some(place) = place {
-                let decision = place.decision.clone().unwrap_or_default();
-                let at = Place::Decisions(line.node.clone(), place.index);
-                out.insert(at, Some((decision, effect)));
-            }
-        }
-    }
-    out
-}
-
-/// Name of the log that a verifier key is of.
-fn origin(vkey: &str) -> String {
-    vkey.split('+').next().unwrap_or_default().to_owned()
-}
-
-/// Writes the receipt, the proofs that this node gives out, and the keys of every node's log. Proofs of other nodes that
-/// are in the folder stay: exported at each node into one folder, the receipt has all of them.
-async fn export(receipt: &Receipt, dir: &Path, client: &Client) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|error| Failure::io("make", dir, &error))?;
-    require_same(receipt, dir)?;
-    let logs: Page<NamedLog> = client.get("/v1/logs").await?;
-    let nodes: Page<Node> = client.get("/v1/nodes").await?;
-    let mut keys = known_keys(dir)?;
-    let vkeys = nodes.items.into_iter().filter_map(|node| node.vkey);
-    keys.extend(vkeys.map(|vkey| (origin(&vkey), vkey)));
-    let mut own = String::new();
-    for log in logs.items {
-        if log.log == DECISIONS {
-            own = origin(&log.vkey);
-            keys.insert(own.clone(), log.vkey);
-        } else {
-            keys.insert(log.log, log.vkey);
-        }
-    }
-    for place in places(receipt).into_keys() {
-        let log = match &place {
-            Place::Decisions(origin, _) if *origin != own => continue,
-            Place::Decisions(..) => DECISIONS,
-            Place::State(_) => STATE,
-        };
-        let path = format!("/v1/logs/{log}/proof?entry={}&disclose=true", place.index());
-        let proof = client.bytes(Method::GET, &path, Bytes::new()).await?;
-        files::replace_private(&dir.join(place.file()), &proof)?;
-    }
-    for (name, value) in [(KEYS, json!(keys)), (RECEIPT, json!(receipt))] {
-        files::replace_private(&dir.join(name), value.to_string().as_bytes())?;
-    }
-    Ok(())
-}
-
-/// The keys of logs whose proofs are in the folder: not every node tells those of all others.
-fn known_keys(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    if dir.join(KEYS).exists() {
-        read(dir, KEYS)
-    } else {
-        Ok(BTreeMap::new())
-    }
-}
-
-/// A folder is of one receipt.
-fn require_same(receipt: &Receipt, dir: &Path) -> Result<(), Failure> {
-    if !dir.join(RECEIPT).exists() {
-        return Ok(());
-    }
-    let there: Receipt = read(dir, RECEIPT)?;
-    if (there.id, there.position) == (receipt.id, receipt.position) {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "`{}` holds receipt {}: give another folder",
-        dir.display(),
-        there.id
-    )))
-}
-
-fn unsound(what: impl Into<String>) -> Failure {
-    Failure::new(exit::UNVERIFIED, "receipt.invalid", what)
-}
-
-fn read<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> Result<T, Failure> {
-    let bytes = files::read(&dir.join(name))?;
-    serde_json::from_slice(&bytes).map_err(|error| unsound(format!("`{name}` cannot be read: {error}")))
-}
-
-/// Checks an exported receipt without a server: every place it names is in the signed logs and says what the receipt
-/// says it does, and the log names the digest of the very receipt. `key` replaces the folder's own key of that origin.
-pub(crate) fn verify(dir: &Path, key: Option<&str>, output: &Output) -> Done {
-    let receipt: Receipt = read(dir, RECEIPT)?;
-    let keys: BTreeMap<String, String> = read(dir, KEYS)?;
-    let mut proven = 0_u64;
-    let mut unproven: BTreeMap<String, u64> = BTreeMap::new();
-    for (place, said) in places(&receipt) {
-        let file = dir.join(place.file());
-        if let Place::Decisions(origin, _) = &place
-            && !file.exists()
-        {
-            *unproven.entry(origin.clone()).or_default() += 1;
-            continue;
-        }
-        let own = keys
-            .get(place.key())
-            .ok_or_else(|| unsound(format!("`{KEYS}` has no key of the log `{}`", place.key())))?;
-        let vkey = key.filter(|key| origin(key) == origin(own)).unwrap_or(own);
-        let entry = evidence::verify_proof(&files::read(&file)?, vkey)
-            .map_err(|error| unsound(format!("{place}: {error:#}")))?;
-        let payload = entry.payload.clone().unwrap_or_default();
-        if entry.index != place.index() {
-            return Err(unsound(format!(
-                "the proof for {place} is of entry {}",
-                entry.index
-            )));
-        }
-        if matches!(&place, Place::Decisions(origin, _) if entry.origin != *origin) {
-            return Err(unsound(format!(
-                "the proof for {place} is of the log `{}`",
-                entry.origin
-            )));
-        }
-        require_said(&receipt, &place, said, &payload)?;
-        proven += 1;
-    }
-    require_document(&receipt)?;
-    let result = json!({
-        "sound": true, "receipt": receipt.id, "proofs": proven, "unproven": unproven, "known": receipt.known,
-    });
-    output.result(&result, |paper| {
-        paper.line(format!(
-            "{}: receipt {} ({} {}), {proven} entries proven",
-            paper.strong("verified"),
-            receipt.id,
-            receipt.effect,
-            receipt.scope
-        ));
-        paper.line(format!("known: {}", word(receipt.known)));
-        for (node, entries) in &unproven {
-            paper.line(format!(
-                "{entries} entries of {node} are not proven: export the receipt there (--at URL), into the same folder"
-            ));
-        }
-    });
-    Ok(exit::OK)
-}
-
-/// The record at a place is of that decision, with that effect; the entries of the state log are of this receipt.
-fn require_said(
-    receipt: &Receipt,
-    place: &Place,
-    said: Option<(String, &'static str)>,
-    payload: &Value,
-) -> Result<(), Failure> {
-    let text = |pointer: &str| {
-        payload
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    if let Some((decision, effect)) = said {
-        return if text("/decision") == decision && text("/effect") == effect {
-            Ok(())
-        } else {
-            Err(unsound(format!("{place} is no {effect} of {decision}")))
-        };
-    }
-    let objects = payload.pointer("/objects").and_then(Value::as_array);
-    let objects: Vec<&Value> = objects.into_iter().flatten().collect();
-    let after = |object: &Value, name: &str| object.pointer(&format!("/after/{name}")).cloned();
-    if place.index() == receipt.position
-        && !objects.iter().any(|o| {
-            after(o, "epoch") == Some(json!(receipt.id)) && o.get("id") == receipt.document.get("scope")
-        })
-    {
-        return Err(unsound(format!("{place} sets no such mark")));
-    }
-    let bytes = canonical::to_vec(&receipt.document).map_err(|error| unsound(error.to_string()))?;
-    let digest = Digest::of(&bytes).to_string();
-    if place.index() == receipt.told && !objects.iter().any(|o| after(o, "digest") == Some(json!(digest))) {
-        return Err(unsound(format!("{place} names another receipt than this one")));
-    }
-    Ok(())
-}
-
-/// What is shown is what the digest was taken of.
-fn require_document(receipt: &Receipt) -> Result<(), Failure> {
-    let of = |name: &str| receipt.document.get(name).cloned().unwrap_or_default();
-    let shown = [
-        ("body", json!(receipt.body)),
-        ("effect", json!(receipt.effect)),
-        ("entry", json!(receipt.position)),
-        ("epoch", json!(receipt.id)),
-        ("state", json!(receipt.state)),
-        ("told", json!(receipt.told)),
-    ];
-    match shown.into_iter().find(|(name, shown)| of(name) != *shown) {
-        Some((name, _)) => Err(unsound(format!(
-            "`{name}` is not what the log names the digest of"
-        ))),
-        None => Ok(()),
-    }
 }

@@ -157,7 +157,7 @@ pub fn put_back(from: &Path, data: &Path) -> Result<Backup> {
         .map(|part| part.path.clone().into())
         .collect();
     sync_folders(data, &paths)?;
-    let reports = bailiwick_evidence::verify_folder(data, None).context("logs")?;
+    let reports = bailiwick_evidence::verify_folder(data, &[]).context("logs")?;
     for report in &reports {
         if let Some(finding) = report.findings.first() {
             anyhow::bail!("log `{}` is not sound: {finding}", report.log);

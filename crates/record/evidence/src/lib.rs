@@ -178,29 +178,31 @@ fn require_logs(data: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     each.collect()
 }
 
-/// Checks every log below `data`. With `key`, the checkpoint of the log of that origin must carry it.
+/// Checks every log below `data`. The checkpoint of a log of which a key is given must carry that key.
 ///
 /// # Errors
 /// When the folder holds no log, or a file cannot be read. What is wrong inside a log is a finding.
-pub fn verify_folder(data: &Path, key: Option<&str>) -> anyhow::Result<Vec<LogReport>> {
-    verify_witnessed(data, key, &Quorum::default())
+pub fn verify_folder(data: &Path, keys: &[&str]) -> anyhow::Result<Vec<LogReport>> {
+    verify_witnessed(data, keys, &Quorum::default())
 }
 
 /// The same; in addition, so many of these witnesses must have cosigned each log, and this one.
 ///
 /// # Errors
 /// As [`verify_folder`].
-pub fn verify_witnessed(data: &Path, key: Option<&str>, quorum: &Quorum) -> anyhow::Result<Vec<LogReport>> {
-    let given = key
-        .map(NoteVerifier::parse)
-        .transpose()
-        .context("the given verifier key is malformed")?;
+pub fn verify_witnessed(data: &Path, keys: &[&str], quorum: &Quorum) -> anyhow::Result<Vec<LogReport>> {
+    let given: Vec<NoteVerifier> = keys
+        .iter()
+        .map(|key| {
+            NoteVerifier::parse(key).with_context(|| format!("the given verifier key `{key}` is malformed"))
+        })
+        .collect::<anyhow::Result<_>>()?;
     let mut reports = Vec::new();
     for (log, folder) in require_logs(data)? {
         let own = read_vkey(&folder)?;
-        let (verifier, from) = match &given {
-            Some(given) if given.name() == own.name() => (given.clone(), KeyFrom::Given),
-            _ => (own, KeyFrom::Folder),
+        let (verifier, from) = match given.iter().find(|given| given.name() == own.name()) {
+            Some(given) => (given.clone(), KeyFrom::Given),
+            None => (own, KeyFrom::Folder),
         };
         let mut report = verify_log(log, &folder, &verifier, from)?;
         if quorum.is_asked() {
@@ -212,7 +214,7 @@ pub fn verify_witnessed(data: &Path, key: Option<&str>, quorum: &Quorum) -> anyh
         reports.push(report);
     }
     require_recorded(data, &mut reports)?;
-    if let Some(given) = &given {
+    for given in &given {
         ensure!(
             reports.iter().any(|r| r.origin == given.name()),
             "no log of origin `{}` in `{}`",

@@ -142,6 +142,23 @@ pub struct ReceiptBody {
     pub looked_from: BTreeMap<String, u64>,
 }
 
+impl ReceiptBody {
+    /// The worst of its lines: live before unconfirmed before revoked; what was not looked at is not confirmed.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        let open = self.residue.iter().filter(|item| item.closed_at.is_none());
+        let lines = self.points.iter().map(|line| line.known);
+        let lines: Vec<Known> = lines.chain(open.map(|item| item.known)).collect();
+        if lines.contains(&Known::Live) {
+            Known::Live
+        } else if lines.contains(&Known::Unconfirmed) || self.looked_from.is_empty() {
+            Known::Unconfirmed
+        } else {
+            Known::Revoked
+        }
+    }
+}
+
 /// `GET …/kills/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {

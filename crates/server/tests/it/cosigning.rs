@@ -74,7 +74,7 @@ async fn witnesses_cosign_both_logs_and_a_reader_demands_so_many_of_them() {
     bed.run().await;
     bed.add_identity("acme", "first").await;
     let (data, all) = (bed.data(), Quorum::parse(&keys, None).unwrap());
-    let verify = |quorum: &Quorum| verify_witnessed(&data, None, quorum).unwrap();
+    let verify = |quorum: &Quorum| verify_witnessed(&data, &[], quorum).unwrap();
     until("both cosigned both logs", || async {
         let reports = verify(&all);
         reports.iter().all(LogReport::is_sound) && sizes(&reports).iter().all(|size| *size > 0)

@@ -75,7 +75,7 @@ fn is_superseded(path: &Path) -> bool {
 
 /// What `log verify` says, if it says anything.
 fn verified(data: &Path) -> Option<String> {
-    match verify_folder(data, None) {
+    match verify_folder(data, &[]) {
         Err(error) => Some(format!("{error:#}")),
         Ok(reports) => {
             let found: Vec<String> = reports.into_iter().flat_map(|report| report.findings).collect();

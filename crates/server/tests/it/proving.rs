@@ -90,7 +90,7 @@ async fn a_proof_verifies_offline_and_no_other_file_or_key_does() {
     let proven = verify_proof(&proof.bytes, &vkey("decisions")).unwrap();
     assert_eq!(proven.leaf, permit["leaf"]);
     bed.stop().await;
-    let reports = verify_folder(&bed.data(), Some(&vkey("state"))).unwrap();
+    let reports = verify_folder(&bed.data(), &[&vkey("state")]).unwrap();
     assert!(sound(&reports));
     // Each log tells which key it was verified with, and who gave it.
     let told: Vec<(&str, &str, KeyFrom)> = reports
@@ -171,7 +171,7 @@ fn bundles(folder: &Path) -> Vec<PathBuf> {
 async fn an_export_verifies_by_itself_and_every_damage_is_found() {
     let mut bed = history().await;
     bed.stop().await;
-    assert!(sound(&verify_folder(&bed.data(), None).unwrap()));
+    assert!(sound(&verify_folder(&bed.data(), &[]).unwrap()));
     // A tile that an earlier, shorter tree had, as a log leaves them behind until they are full.
     for log in ["state", "decisions"] {
         let stale = bed.data().join("log").join(log).join("tile/entries/000.p/1");
@@ -181,7 +181,7 @@ async fn an_export_verifies_by_itself_and_every_damage_is_found() {
     let export = bed.folder().join("export");
     let exported = export_folder(&bed.data(), &export).unwrap();
     assert_eq!(exported.len(), 2);
-    assert!(sound(&verify_folder(&export, None).unwrap()));
+    assert!(sound(&verify_folder(&export, &[]).unwrap()));
     for log in &exported {
         let mut wanted: Vec<PathBuf> = bailiwick_audit::tile::tiles_between(0, log.size)
             .map(|tile| log.folder.join(tile.path()))
@@ -198,17 +198,17 @@ async fn an_export_verifies_by_itself_and_every_damage_is_found() {
         "never into a folder that exists"
     );
     assert!(
-        verify_folder(bed.folder(), None).is_err(),
+        verify_folder(bed.folder(), &[]).is_err(),
         "a folder without a log"
     );
-    assert!(verify_folder(&export, Some("garbage")).is_err());
+    assert!(verify_folder(&export, &["garbage"]).is_err());
 
     let foreign = {
         let mut other = Bed::start().await;
         other.stop().await;
         fs::read_to_string(other.data().join("log/state/vkey")).unwrap()
     };
-    let with_foreign = verify_folder(&export, Some(foreign.trim()));
+    let with_foreign = verify_folder(&export, &[foreign.trim()]);
     assert!(
         with_foreign.as_ref().map_or(true, |r| !sound(r)),
         "another installation's key of the same name"
@@ -219,7 +219,7 @@ async fn an_export_verifies_by_itself_and_every_damage_is_found() {
         let (bundle, checkpoint) = (bundles(&folder).swap_remove(0), folder.join("checkpoint"));
         let whole = fs::read(&bundle).unwrap();
         let unsound = |title: &str, place: &str| {
-            let reports = verify_folder(&export, None).unwrap();
+            let reports = verify_folder(&export, &[]).unwrap();
             let report = reports.iter().find(|r| r.log == log).unwrap();
             assert!(!report.is_sound(), "{log}: {title}");
             let said = report.findings.join("; ");
@@ -253,10 +253,10 @@ async fn an_export_verifies_by_itself_and_every_damage_is_found() {
         fs::write(&checkpoint, &forged).unwrap();
         unsound("a signature that does not hold", "");
         fs::remove_file(&checkpoint).unwrap();
-        let gone = verify_folder(&export, None);
+        let gone = verify_folder(&export, &[]);
         assert!(gone.map_or(true, |r| !sound(&r)), "{log}: no checkpoint");
         fs::write(&checkpoint, &signed).unwrap();
-        assert!(sound(&verify_folder(&export, None).unwrap()), "mended");
+        assert!(sound(&verify_folder(&export, &[]).unwrap()), "mended");
     }
 }
 

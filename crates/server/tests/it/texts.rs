@@ -370,7 +370,7 @@ async fn sweep() {
         "names are listed as given"
     );
     world.bed.stop().await;
-    let reports = bailiwick_server::evidence::verify_folder(&world.bed.data(), None).unwrap();
+    let reports = bailiwick_server::evidence::verify_folder(&world.bed.data(), &[]).unwrap();
     assert!(
         reports
             .iter()

@@ -398,7 +398,7 @@ async fn prove(
             Bytes::new(),
         )
         .await?;
-    let reports = evidence::verify_folder(&setting.data, None)?;
+    let reports = evidence::verify_folder(&setting.data, &[])?;
     for report in &reports {
         if !report.is_sound() {
             return Err(broken(&format!("log {} does not verify", report.origin)));

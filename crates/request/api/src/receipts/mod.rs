@@ -59,24 +59,6 @@ pub(crate) enum MarkState {
     Stands,
 }
 
-/// The worst of its lines: live before unconfirmed before revoked.
-fn known(body: &ReceiptBody) -> Known {
-    let lines = body.points.iter().map(|p| p.known);
-    let open = body
-        .residue
-        .iter()
-        .filter(|r| r.closed_at.is_none())
-        .map(|r| r.known);
-    let lines: Vec<Known> = lines.chain(open).collect();
-    if lines.contains(&Known::Live) {
-        Known::Live
-    } else if lines.contains(&Known::Unconfirmed) || body.looked_from.is_empty() {
-        Known::Unconfirmed
-    } else {
-        Known::Revoked
-    }
-}
-
 pub(crate) fn to_wire(kept: &KeptReceipt) -> Result<wire::Receipt, RouteError> {
     let body = to_body(kept)?;
     Ok(wire::Receipt {
@@ -85,7 +67,7 @@ pub(crate) fn to_wire(kept: &KeptReceipt) -> Result<wire::Receipt, RouteError> {
         effect: kept.effect.as_str().to_owned(),
         reversible: kept.effect.is_reversible(),
         state: kept.state.as_str().to_owned(),
-        known: known(&body),
+        known: body.known(),
         committed_at: kept.at.to_string(),
         position: kept.entry,
         told: kept.told,

@@ -483,12 +483,26 @@ mod tests {
     #[tokio::test]
     async fn an_hour_without_many_records_ends_no_look_early() {
         let hour = LOOK_BACK;
-        for (size, after) in [(1, 0), (10, 0), (10, 3), (PAGE, 1), (PAGE + 1, PAGE), (3 * PAGE, PAGE + 1)] {
-            for (younger, since) in [(3 * hour, Duration::ZERO), (hour / 2, 2 * hour), (2 * hour, 2 * hour)] {
+        for (size, after) in [
+            (1, 0),
+            (10, 0),
+            (10, 3),
+            (PAGE, 1),
+            (PAGE + 1, PAGE),
+            (3 * PAGE, PAGE + 1),
+        ] {
+            for (younger, since) in [
+                (3 * hour, Duration::ZERO),
+                (hour / 2, 2 * hour),
+                (2 * hour, 2 * hour),
+            ] {
                 let permits = Permits { size, after, younger };
                 let now = Time::from_micros(2).after(younger + since);
                 let found = found_in(&permits, now).await;
-                assert!(found.reached && found.is_whole, "{size} {after} {younger:?} {since:?}");
+                assert!(
+                    found.reached && found.is_whole,
+                    "{size} {after} {younger:?} {since:?}"
+                );
                 assert_eq!(found.after.values().sum::<u64>(), after);
                 let of_the_hour = if since < hour { after } else { 0 };
                 assert_eq!(found.calls.values().sum::<u64>(), of_the_hour);
