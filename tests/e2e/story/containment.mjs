@@ -246,6 +246,33 @@ test("a receipt under a key of its own folder, or without a proof, is not proven
     rmSync(join(folder, proof));
     const { code, said } = await verify(keys.state, keys.decisions);
     assert.deepEqual([code, said.whole, Object.values(said.unproven)], [3, false, [1]]);
+    readdirSync(folder).filter(name => name.startsWith("state-")).forEach(name => rmSync(join(folder, name)));
+    const bare = await verify(keys.state, keys.decisions);
+    assert.deepEqual([bare.code, bare.said.unproven.state > 0], [3, true], "the document itself is not proven");
+});
+
+test("what a receipt names as refused was refused by this stop, whoever was killed before", async ({ installation, worker, works, receipt }) => {
+    const dead = [];
+    for (let n = 0; n < 6; n += 1) {
+        const { identity } = await worker();
+        await installation.kill("identity", identity.id);
+        dead.push(identity.id);
+    }
+    const { token } = await worker();
+    await works(token);
+    const frozen = await installation.cli(["kill", "tenant", "--level", "frozen", "--reason", "a look", "--yes"]);
+    const found = await receipt(frozen.receipt);
+    const { items } = await installation.cli(["log", "tail", "-n", "200"]);
+    const cited = found.body.points.filter(line => line.refusal !== undefined).map(line => items.find(({ index }) => index === line.refusal.index));
+    assert.ok(cited.length >= 3, JSON.stringify(found.body.points));
+    for (const { payload } of cited) {
+        assert.ok(!dead.includes(payload.nhi ?? payload.subject?.id), JSON.stringify(payload));
+    }
+    await installation.cli(["resume", "tenant", "--reason", "seen"]);
+    // Lifted, it has nothing left to confirm: receipt, its exit code and the residue say the same.
+    const after = await installation.run(["kill", "receipt", String(frozen.receipt)]);
+    assert.equal(after.code, 0, after.stdout);
+    await works(token);
 });
 
 test("a receipt is completed after a crash", async ({ installation, worker, receipt }) => {

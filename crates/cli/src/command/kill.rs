@@ -247,9 +247,9 @@ fn show_resumed(paper: &mut Paper, receipt: &KillReceipt) {
 /// When no node could permit any more what was forbidden.
 fn contained(receipt: &KillReceipt) -> String {
     match receipt.contained_us {
-        Some(0) => "at the commit".to_owned(),
+        Some(0) => "0 µs: at the commit".to_owned(),
         Some(after) => format!("{after} µs"),
-        None => "not confirmed: see the receipt, and `bailiwick node ls`".to_owned(),
+        None => "not known yet: the receipt tells, and `bailiwick node ls` who is silent".to_owned(),
     }
 }
 
@@ -269,7 +269,7 @@ pub(super) fn show(paper: &mut Paper, receipt: &KillReceipt) {
         ("log position", receipt.position.to_string()),
         ("denied in memory after", format!("{} µs", receipt.denied_us)),
         ("committed after", format!("{} µs", receipt.committed_us)),
-        ("contained after", contained(receipt)),
+        ("contained after the commit", contained(receipt)),
         ("calls cancelled", receipt.cancelled_calls.to_string()),
     ]);
     for node in &receipt.nodes {

@@ -8,6 +8,9 @@ use crate::args::Stop;
 use crate::client::Client;
 use crate::output::{Failure, Output, Paper, exit};
 
+/// State of a receipt with nothing left to confirm.
+const CLOSED: &str = "closed";
+
 fn path(stop: &Stop, client: &Client, rest: &str) -> Result<String, Failure> {
     if stop.all_tenants || client.tenant().is_err() {
         return Ok(format!("/v1/all-tenants/kills{rest}"));
@@ -37,10 +40,17 @@ pub(crate) async fn show(stop: &Stop, client: &Client, output: &Output) -> Done 
     Ok(code_of(&receipt))
 }
 
-/// What is not known to be stopped is no success.
+/// Whether its mark was lifted, or set anew, before everything was confirmed: a stop that stands is closed only when
+/// everything is.
+fn was_lifted(receipt: &Receipt) -> bool {
+    receipt.state == CLOSED && (receipt.known != Known::Revoked || receipt.body.contained_at.is_none())
+}
+
+/// What is not known to be stopped is no success; where nothing is to be stopped any more, nothing is left to know.
 fn code_of(receipt: &Receipt) -> u8 {
     match receipt.known {
         Known::Revoked => exit::OK,
+        Known::Live | Known::Unconfirmed if was_lifted(receipt) => exit::OK,
         Known::Live | Known::Unconfirmed => exit::UNACKNOWLEDGED,
     }
 }
@@ -81,9 +91,15 @@ fn print(paper: &mut Paper, receipt: &Receipt) {
         ("committed after", us(body.committed_us)),
         (
             "contained",
-            body.contained_at.clone().unwrap_or_else(|| "not yet".to_owned()),
+            match &body.contained_at {
+                Some(at) => at.clone(),
+                None if was_lifted(receipt) => {
+                    "not seen everywhere before it was lifted or set anew".to_owned()
+                }
+                None => "not seen everywhere yet".to_owned(),
+            },
         ),
-        ("contained after", us(body.contained_us)),
+        ("contained after the commit", us(body.contained_us)),
         ("calls cancelled", body.cancelled_calls.to_string()),
         (
             "state log",
@@ -138,24 +154,26 @@ fn print_points(paper: &mut Paper, receipt: &Receipt) {
 fn print_residue(paper: &mut Paper, receipt: &Receipt) {
     let body = &receipt.body;
     for end in &body.nodes {
-        paper.line(format!(
-            "node {}: {} {} µs after the commit",
-            end.node, end.end, end.after_us
-        ));
+        let who = match &end.at {
+            Some(at) => format!("sidecar {} at node {at}", end.node),
+            None => format!("node {}", end.node),
+        };
+        paper.line(format!("{who}: {} {} µs after the commit", end.end, end.after_us));
     }
     for item in &body.residue {
-        let end = match (&item.closed_at, &item.until) {
-            (Some(closed), _) => format!("confirmed {closed}"),
-            (None, Some(until)) => format!("open since {}, ends {until}", item.since),
-            (None, None) => format!("open since {}", item.since),
-        };
-        paper.line(format!(
-            "{}  {} {}: {end}; {}",
-            word(item.known),
-            item.kind,
-            item.id,
-            item.detail
-        ));
+        let (what, since) = (format!("{} {}", item.kind, item.id), &item.since);
+        paper.line(match (&item.closed_at, item.known, &item.until) {
+            (Some(at), Known::Revoked, _) => format!("confirmed  {what}: open since {since}, confirmed {at}"),
+            (Some(at), ..) => format!("lifted  {what}: open since {since}, not confirmed until {at}"),
+            (None, known, Some(until)) => {
+                format!(
+                    "{}  {what}: open since {since}, ends {until}; {}",
+                    word(known),
+                    item.detail
+                )
+            }
+            (None, known, None) => format!("{}  {what}: open since {since}; {}", word(known), item.detail),
+        });
     }
 }
 

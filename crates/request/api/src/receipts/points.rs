@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_base::{Digest, Epoch, IdentityId, TokenId};
+use bailiwick_base::{Digest, Epoch, IdentityId, TenantId, TokenId};
 use bailiwick_credential::{Claims, ScopeSet};
 use bailiwick_decide::{
     Arguments, Bearer, Call, Connection, Door, Effect, ItemKind, Mark, MarkEffect, MarkScope, Principal,
-    Snapshot, Target,
+    Snapshot, Target, Thing,
 };
+use bailiwick_inventory::State;
 use bailiwick_store::Reach;
 
 use crate::Deps;
@@ -103,6 +104,26 @@ impl Deps {
         refused && snapshot.marked(call).is_some()
     }
 
+    /// Somebody of a tenant who is stopped by nothing else, so that a refusal is of this stop; anybody where all are.
+    fn somebody(&self, snapshot: &Snapshot, tenant: &TenantId) -> Option<IdentityId> {
+        let issuer = self.issuer(tenant);
+        let is_free = |id: &IdentityId| {
+            let mark = snapshot.mark_on(Thing::Identity(id), &issuer);
+            !mark.is_some_and(|mark| {
+                matches!(
+                    mark.scope,
+                    MarkScope::Identity(_) | MarkScope::Agent(..) | MarkScope::Owner(..)
+                )
+            })
+        };
+        let mut living = snapshot
+            .identities(tenant)
+            .filter(|i| matches!(i.state, State::Active | State::Probation));
+        let free = living.find(|i| is_free(&i.id));
+        let found = free.or_else(|| snapshot.identities(tenant).next());
+        found.map(|i| i.id.clone())
+    }
+
     /// A call with a token that was issued just before, by somebody the scope names.
     fn probe_call(
         &self,
@@ -118,10 +139,7 @@ impl Deps {
                 _ => return None,
             },
         };
-        let nhi = named.cloned().or_else(|| {
-            let first = snapshot.identities(&tenant).next();
-            first.map(|i| i.id.clone())
-        })?;
+        let nhi = named.cloned().or_else(|| self.somebody(&snapshot, &tenant))?;
         let task = match scope {
             MarkScope::Task(id) => id.clone(),
             _ => self.ids.mint(&tenant).ok()?,
