@@ -136,12 +136,14 @@ impl Database {
         Some(fence)
     }
 
-    /// An operator fences a node.
-    pub(crate) fn fence(&mut self, node: &NodeName) {
-        if let Some(word) = self.nodes.get_mut(node) {
-            word.fence += 1;
-            word.standing = Standing::Fenced;
-        }
+    /// An operator fences a node; `false` for one that never came so far as to be known.
+    pub(crate) fn fence(&mut self, node: &NodeName) -> bool {
+        let Some(word) = self.nodes.get_mut(node) else {
+            return false;
+        };
+        word.fence += 1;
+        word.standing = Standing::Fenced;
+        true
     }
 
     /// And lets it back.

@@ -68,12 +68,15 @@ impl Simulation {
     }
 
     pub(super) fn fence(&mut self, node: usize) {
-        self.note(|| format!("node {node}: fenced by an operator"));
         let Some(machine) = self.machines.get(node) else {
             return;
         };
-        self.database.fence(&machine.name);
-        if !machine.replaced {
+        if !self.database.fence(&machine.name) {
+            return self.note(|| format!("node {node}: nobody knows it, and nobody fences it"));
+        }
+        let was_replaced = machine.replaced;
+        self.note(|| format!("node {node}: fenced by an operator"));
+        if !was_replaced {
             // Whatever it read before lets it answer for its lease at most, on a clock that is a little slow.
             let lease = u64::try_from(self.bounds.refuse().as_micros()).unwrap_or(0);
             self.history.silence(node, self.now + lease + lease / 50);
