@@ -14,13 +14,15 @@ use super::Done;
 use super::receipt::word;
 use crate::client::Client;
 use crate::files;
-use crate::output::{Failure, Output, exit};
+use crate::output::{Failure, Output, exit, tell};
 
 /// The log in which a node records its decisions.
 const DECISIONS: &str = "decisions";
 const STATE: &str = "state";
 /// The effect that nothing lifts.
 const KILL: &str = "kill";
+/// The code of an entry that was removed on record.
+const PRUNED: &str = "log.pruned";
 /// The receipt itself, in an exported folder.
 const RECEIPT: &str = "receipt.json";
 /// The keys that the checkpoints are signed with, as the service told them.
@@ -118,8 +120,12 @@ pub(super) async fn export(receipt: &Receipt, dir: &Path, client: &Client) -> Re
             Place::State(_) => STATE,
         };
         let path = format!("/v1/logs/{log}/proof?entry={}&disclose=true", place.index());
-        let proof = client.bytes(Method::GET, &path, Bytes::new()).await?;
-        files::replace_private(&dir.join(place.file()), &proof)?;
+        match client.bytes(Method::GET, &path, Bytes::new()).await {
+            Ok(proof) => files::replace_private(&dir.join(place.file()), &proof)?,
+            // Nobody can prove it any more; what else the receipt names still can be.
+            Err(failure) if failure.code == PRUNED => tell(&format!("{place} was pruned: it has no proof")),
+            Err(failure) => return Err(failure),
+        }
     }
     for (name, value) in [(KEYS, json!(keys)), (RECEIPT, json!(receipt))] {
         files::replace_private(&dir.join(name), value.to_string().as_bytes())?;
@@ -285,7 +291,8 @@ fn print(receipt: &Receipt, checked: &Checked, output: &Output) {
         }
         for (log, entries) in &checked.unproven {
             paper.line(format!(
-                "{log}: {entries} entries are not proven: export the receipt at that node (--at URL), into the same folder"
+                "{log}: {entries} entries are not proven: export the receipt at that node (--at URL) into the same folder, if \
+                 they were not pruned"
             ));
         }
     });
