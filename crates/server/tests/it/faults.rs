@@ -191,7 +191,7 @@ async fn without_a_record_nothing_is_permitted_and_a_kill_still_works() {
     );
     // Everything that was answered is in the log, whole.
     bed.stop().await;
-    let reports = bailiwick_server::evidence::verify_folder(&bed.data(), None).unwrap();
+    let reports = bailiwick_server::evidence::verify_folder(&bed.data(), &[]).unwrap();
     assert!(
         reports
             .iter()

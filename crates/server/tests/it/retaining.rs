@@ -94,7 +94,7 @@ async fn bed(change: fn(&mut Config)) -> (Bed, Desk, String) {
 
 #[track_caller]
 fn require_sound(data: &Path) -> Vec<LogReport> {
-    let reports = verify_folder(data, None).unwrap();
+    let reports = verify_folder(data, &[]).unwrap();
     for report in &reports {
         assert!(report.is_sound(), "{:?}", report.findings);
     }
