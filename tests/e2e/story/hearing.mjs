@@ -51,7 +51,7 @@ class Speaker {
 
     word(more = {}) {
         this.beat += 1;
-        const body = JSON.stringify({ beat: this.beat, ...this.held, wait_ms: 0, leaves: false, ...more });
+        const body = JSON.stringify({ process: "one", beat: this.beat, ...this.held, wait_ms: 0, leaves: false, ...more });
         return { body, token: this.signed(body) };
     }
 

@@ -270,6 +270,36 @@ test("a data folder from before answers nothing below what it acknowledged", asy
     await sidecar.stop("SIGKILL");
 });
 
+test("a folder that runs twice is one sidecar: a stop waits for both, and the node says so", async context => {
+    const { installation, token, sidecars } = context;
+    const victim = await member(installation, "twofold");
+    const first = await Sidecar.start(installation, "shop-5");
+    sidecars.push(first);
+    await first.level();
+    await first.stop();
+    const folder = join(copies(installation), "shop-5");
+    copied(first.data, folder);
+    await first.run();
+    await first.fresh();
+    // Words begin at the second of the start: the later one is heard, and the first is shut out.
+    await sleep(1_100);
+    const second = new Sidecar(installation, "shop-5", folder);
+    sidecars.push(second);
+    await second.run();
+    await second.fresh();
+    await until("the first to be shut out", () => first.lines.join("\n").includes("does not rise"), 10_000);
+    assert.equal((await first.ask(victim.question, token)).body.decision, true, "its word is not over yet");
+    await installation.kill("identity", victim.identity.id);
+    for (const end = Date.now() + 2 * BOUND * 1_000; Date.now() < end; await sleep(20)) {
+        for (const one of [first, second]) {
+            assert.notEqual((await one.ask(victim.question, token)).body.decision, true, "permitted after the kill was contained");
+        }
+    }
+    assert.match(installation.service.text, /two processes speak as one sidecar/u);
+    await first.stop("SIGKILL");
+    await second.stop("SIGKILL");
+}, { max: 60_000 });
+
 async function listed(installation) {
     const { items } = await installation.cli(["sidecar", "ls"], { tenant: null });
     return Object.fromEntries(items.map(item => [item.sidecar, item]));

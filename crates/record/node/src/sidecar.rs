@@ -71,13 +71,38 @@ pub struct SidecarSaid {
 #[derive(Debug)]
 struct Attached {
     tenants: Vec<TenantId>,
-    /// The epochs on which answers made it fresh, and when the last was given.
+    /// Which process speaks for it; nobody knows before it spoke here.
+    process: Option<Digest>,
+    /// The epochs on which answers made that process fresh, and when the last was given.
     gave: BTreeMap<Epoch, Duration>,
+    /// The same of other processes with its key, of a copy of its folder or of before a start. What this one holds says
+    /// nothing of their memory: only time ends it.
+    others: BTreeMap<Epoch, Duration>,
     /// The highest epoch that it said it holds.
     said: Epoch,
     left: bool,
     /// The last sign of it: a word, or the start of this process.
     heard: Duration,
+}
+
+impl Attached {
+    /// The oldest epoch on which it, or another process with its key, may be fresh.
+    fn oldest(&self) -> Option<Epoch> {
+        let firsts = [self.gave.keys().next(), self.others.keys().next()];
+        firsts.into_iter().flatten().min().copied()
+    }
+}
+
+/// At most [`GAVE_MAX`] epochs: the oldest with the time of the next, which is waited for longer, never shorter.
+fn bound(gave: &mut BTreeMap<Epoch, Duration>) {
+    while gave.len() > GAVE_MAX {
+        let Some((oldest, at)) = gave.pop_first() else {
+            return;
+        };
+        if let Some((_, next)) = gave.pop_first() {
+            gave.insert(oldest, at.max(next));
+        }
+    }
 }
 
 /// One sidecar's part in a stop.
@@ -108,10 +133,12 @@ impl Attachments {
 
     /// Whoever heard at the process before this one may be fresh on whatever that told it.
     pub fn begin(&mut self, sidecar: &Sidecar, said: &SidecarSaid, now: Duration) {
-        let gave = (!said.left).then_some((Epoch(0), now));
+        let others = (!said.left).then_some((Epoch(0), now));
         let attached = Attached {
             tenants: sidecar.tenants.clone(),
-            gave: gave.into_iter().collect(),
+            process: None,
+            gave: BTreeMap::new(),
+            others: others.into_iter().collect(),
             said: said.epoch,
             left: said.left,
             heard: now,
@@ -125,19 +152,35 @@ impl Attachments {
         self.by.contains_key(sidecar)
     }
 
-    /// It says that its memory holds `epoch`, or that it decides nothing any more.
-    pub fn word(&mut self, sidecar: &Sidecar, (epoch, leaves): (Epoch, bool), now: Duration) {
+    /// A process of it says that its memory holds `epoch`, or that it decides nothing any more.
+    pub fn word(
+        &mut self,
+        sidecar: &Sidecar,
+        process: Digest,
+        (epoch, leaves): (Epoch, bool),
+        now: Duration,
+    ) {
         let attached = self.by.entry(sidecar.name.clone()).or_insert_with(|| Attached {
             tenants: Vec::new(),
+            process: None,
             gave: BTreeMap::new(),
+            others: BTreeMap::new(),
             said: epoch,
             left: false,
             heard: now,
         });
         attached.tenants.clone_from(&sidecar.tenants);
-        attached.said = attached.said.max(epoch);
-        attached.left = leaves;
         attached.heard = now;
+        attached.left = leaves;
+        if attached.process != Some(process) {
+            for (epoch, at) in std::mem::take(&mut attached.gave) {
+                let known = attached.others.entry(epoch).or_insert(at);
+                *known = at.max(*known);
+            }
+            bound(&mut attached.others);
+            (attached.process, attached.said) = (Some(process), epoch);
+        }
+        attached.said = attached.said.max(epoch);
         if leaves {
             attached.gave.clear();
         } else {
@@ -153,28 +196,20 @@ impl Attachments {
             return;
         };
         attached.gave.insert(epoch, now);
-        while attached.gave.len() > GAVE_MAX {
-            // The oldest with the time of the next: it is waited for longer, never shorter.
-            let Some((oldest, at)) = attached.gave.pop_first() else {
-                return;
-            };
-            if let Some((_, next)) = attached.gave.pop_first() {
-                attached.gave.insert(oldest, at.max(next));
-            }
-        }
+        bound(&mut attached.gave);
     }
 
     /// The oldest epoch on which somebody here may be fresh; `None` where nobody is.
     pub fn lowest(&mut self, now: Duration) -> Option<Epoch> {
         self.forget(now);
-        let firsts = self.by.values().filter_map(|a| a.gave.keys().next());
-        firsts.min().copied()
+        self.by.values().filter_map(Attached::oldest).min()
     }
 
     fn forget(&mut self, now: Duration) {
         let lease = self.lease;
         for attached in self.by.values_mut() {
             attached.gave.retain(|_, at| now < *at + lease);
+            attached.others.retain(|_, at| now < *at + lease);
         }
     }
 
@@ -187,7 +222,7 @@ impl Attachments {
             .iter()
             .filter(|(_, a)| tenant.is_none_or(|tenant| a.tenants.contains(tenant)));
         let ends = concerned.map(|(name, attached)| {
-            let is_behind = attached.gave.keys().next().is_some_and(|first| *first < epoch);
+            let is_behind = attached.oldest().is_some_and(|first| first < epoch);
             let end = match (is_behind, attached.left) {
                 (true, _) => None,
                 (false, true) => Some(End::Left),
@@ -205,7 +240,8 @@ impl Attachments {
     /// When the first lease ends that is counted here; `None` where none runs.
     #[must_use]
     pub fn next_lapse(&self) -> Option<Duration> {
-        let given = self.by.values().flat_map(|a| a.gave.values());
+        let given = self.by.values();
+        let given = given.flat_map(|a| a.gave.values().chain(a.others.values()));
         given.min().map(|at| *at + self.lease)
     }
 
@@ -232,7 +268,7 @@ impl Attachments {
     /// Nobody waits for it any more once its lease is over: it was removed, or hears elsewhere.
     pub fn drop_lapsed(&mut self, sidecar: &NodeName, now: Duration) {
         self.forget(now);
-        if self.by.get(sidecar).is_some_and(|a| a.gave.is_empty()) {
+        if self.by.get(sidecar).is_some_and(|a| a.oldest().is_none()) {
             self.by.remove(sidecar);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bailiwick_base::{Epoch, NodeName, TenantId, Time};
+use bailiwick_base::{Digest, Epoch, NodeName, TenantId, Time};
 use bailiwick_node::{Attachments, Bounds, Seat, Sidecar, SidecarEnd, SidecarSaid};
 use bailiwick_snapshot::{Heading, PublishedKey, Told, body_of, signed_snapshot, signed_told};
 use bailiwick_store::{SidecarRow, StoreError};
@@ -111,6 +111,7 @@ impl Sidecars {
     pub(crate) fn word(
         &self,
         row: &SidecarRow,
+        process: Digest,
         (said, are_others): (SidecarSaid, bool),
         now: Duration,
     ) -> bool {
@@ -127,7 +128,8 @@ impl Sidecars {
             if differs || are_others && is_old {
                 state.unsaid.insert(name.clone());
             }
-            state.machine.word(&row.sidecar, (said.epoch, said.left), now);
+            let held = (said.epoch, said.left);
+            state.machine.word(&row.sidecar, process, held, now);
             state.said.insert(name.clone(), said);
         }
         self.turn();

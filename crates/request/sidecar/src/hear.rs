@@ -27,6 +27,8 @@ pub(crate) struct Driver {
     pub(crate) asker: Asker,
     pub(crate) key: Arc<LogSigner>,
     pub(crate) hearer: Hearer,
+    /// Said with every word, so that the node tells this process from another with the same key.
+    pub(crate) process: String,
     pub(crate) taker: Taker,
     pub(crate) machine: Machine,
     pub(crate) point: Point,
@@ -187,6 +189,7 @@ impl Driver {
         let said = (self.about.sidecar.as_str(), self.about.base_url.as_str());
         let word = SidecarWord {
             beat,
+            process: self.process.clone(),
             epoch: holds.epoch.0,
             position: holds.position.0,
             checkpoint: String::from_utf8(self.log.checkpoint().to_bytes()).ok(),

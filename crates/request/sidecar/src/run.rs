@@ -12,6 +12,8 @@ use bailiwick_journal::DecisionLog;
 use bailiwick_keys::Unseal;
 use bailiwick_pep::token::{KeySource, ProofConfig, ProofVerifier, TurnNonces, Verifier, VerifierConfig};
 use bailiwick_pep::{Pep, SnapshotCell};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::ask::Asker;
 use crate::doors::{Point, Render, router};
@@ -62,6 +64,8 @@ pub fn open(data: &Path, unseal: Unseal, machine: &Machine) -> Result<Sidecar, S
     let mut secret = [0_u8; 32];
     machine.entropy.fill(&mut secret)?;
     let nonces = TurnNonces::new(secret);
+    let mut process = [0_u8; 16];
+    machine.entropy.fill(&mut process)?;
     let point = Point {
         cell: Arc::clone(&cell),
         clock: Arc::clone(&machine.clock),
@@ -76,6 +80,7 @@ pub fn open(data: &Path, unseal: Unseal, machine: &Machine) -> Result<Sidecar, S
     let driver = Driver {
         asker: Asker::new(&about.url, about.ca.as_deref())?,
         key: word_key(&keyring, &about.sidecar)?,
+        process: URL_SAFE_NO_PAD.encode(process),
         hearer: Hearer::new(about.bounds, ever, beat),
         taker: Taker {
             cell,

@@ -97,6 +97,8 @@ pub struct RemoveSidecar {
 pub struct SidecarWord {
     /// Rises with every word.
     pub beat: u64,
+    /// Drawn by each process at its start: two with one key are told apart.
+    pub process: String,
     /// The epoch that its memory holds.
     pub epoch: u64,
     /// The position of the state log that its memory holds.

@@ -95,7 +95,7 @@ impl Fake {
     fn word(&self, held: (u64, u64), more: &Value) -> Value {
         let beat = self.beat.fetch_add(1, Ordering::SeqCst) + 1;
         let mut said = json!({
-            "beat": beat, "epoch": held.0, "position": held.1, "wait_ms": 0, "leaves": false,
+            "beat": beat, "process": "one", "epoch": held.0, "position": held.1, "wait_ms": 0, "leaves": false,
         });
         for (name, value) in more.as_object().unwrap() {
             said[name] = value.clone();

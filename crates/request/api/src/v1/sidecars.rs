@@ -348,7 +348,14 @@ async fn take(deps: &Deps, row: &SidecarRow, word: &wire::SidecarWord) -> Result
     let is_known = deps.nodes.sidecars.is_known(name);
     let are_others = deps.store.is_shared();
     let now = deps.clock.monotonic();
-    if !deps.nodes.sidecars.word(row, (said.clone(), are_others), now) {
+    let process = Digest::of(word.process.as_bytes());
+    let sidecars = &deps.nodes.sidecars;
+    if !sidecars.word(row, process, (said.clone(), are_others), now) {
+        metrics::counter!("bailiwick_sidecar_conflicts_total").increment(1);
+        tracing::error!(
+            sidecar = %name,
+            "two processes speak as one sidecar, or its data folder was set back: end the other one, or remove the sidecar"
+        );
         return Err(RouteError::new(
             StatusCode::CONFLICT,
             "sidecar.beat",
