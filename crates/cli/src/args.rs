@@ -651,7 +651,11 @@ pub(crate) enum Log {
     /// Copy tiles and checkpoints, and with --openings the payloads this operator may read
     Export {
         /// New folder
-        dir: PathBuf,
+        #[arg(required_unless_present = "out", conflicts_with = "out")]
+        dir: Option<PathBuf>,
+        /// The same, as `evidence pack`, `backup` and `kill receipt` take it
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
         /// Include payloads with their openings
         #[arg(long)]
         openings: bool,

@@ -156,8 +156,12 @@ impl Output {
             }
             return;
         }
+        let width = std::io::stdout()
+            .is_terminal()
+            .then(|| Table::new().width().map_or(WIDTH, usize::from));
         let mut paper = Paper {
             color: self.color,
+            width,
             text: String::new(),
         };
         human(&mut paper);
@@ -186,7 +190,7 @@ impl Output {
     }
 }
 
-/// Columns of a line where no terminal tells them.
+/// Columns of a line where the terminal does not tell them.
 const WIDTH: usize = 120;
 /// Columns between two columns of a table.
 const GAP: usize = 2;
@@ -198,6 +202,8 @@ const TEXT_MIN: usize = 12;
 /// Text under construction.
 pub(crate) struct Paper {
     color: bool,
+    /// Columns of a line on a terminal. A program that reads what is printed needs all of it: nothing is cut then.
+    width: Option<usize>,
     text: String,
 }
 
@@ -236,10 +242,12 @@ impl Paper {
         table
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(head.iter().map(|h| h.to_uppercase()));
+        table.set_header(head.iter().map(|h| capitals(h)));
         let second = |row: Vec<String>| row.iter().map(|cell| to_the_second(cell).into_owned()).collect();
         let mut rows: Vec<Vec<String>> = rows.into_iter().map(second).collect();
-        fit(head, &mut rows, table.width().map_or(WIDTH, usize::from));
+        if let Some(width) = self.width {
+            fit(head, &mut rows, width);
+        }
         for row in rows {
             table.add_row(row);
         }
@@ -248,6 +256,15 @@ impl Paper {
             self.line(line.strip_prefix(' ').unwrap_or(line).trim_end());
         }
     }
+}
+
+/// A heading. A unit stays as it is: the capital of the micro sign is a Greek M.
+fn capitals(heading: &str) -> String {
+    let words = heading.split(' ').map(|word| match word {
+        "µs" => word.to_owned(),
+        _ => word.to_uppercase(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn length(text: &str) -> usize {
@@ -352,6 +369,7 @@ mod tests {
         let text = "read the invoices of March and write a summary of them for the board of directors";
         let mut paper = Paper {
             color: false,
+            width: Some(WIDTH),
             text: String::new(),
         };
         let row = |purpose: &str| vec![id.clone(), "invoices".to_owned(), purpose.to_owned(), id.clone()];
@@ -384,6 +402,27 @@ mod tests {
         let mut rows = vec![vec![id.clone(); 6]];
         fit(&["a", "b", "c", "d", "e", "f"], &mut rows, 80);
         assert!(rows.iter().flatten().all(|cell| *cell == id));
+    }
+
+    #[test]
+    fn what_is_no_terminal_gets_every_word_and_a_unit_keeps_its_letters() {
+        let mut paper = Paper {
+            color: false,
+            width: None,
+            text: String::new(),
+        };
+        let text = "a reason that is told in many words ".repeat(20);
+        paper.table(
+            &["reason", "≤ 250 µs"],
+            vec![vec![text.clone(), "1".to_owned()]],
+            "",
+        );
+        assert!(paper.text.contains(text.trim_end()), "{}", paper.text);
+        assert!(
+            paper.text.contains("≤ 250 µs") && paper.text.contains("REASON"),
+            "{}",
+            paper.text
+        );
     }
 
     #[test]

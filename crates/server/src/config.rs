@@ -487,6 +487,7 @@ impl Config {
         self.spiffe.validate()?;
         self.keys.validate()?;
         self.witness.place(&self.data)?;
+        bailiwick_cosign::require_askable(&self.witness)?;
         ensure!(
             (1..=3_600).contains(&self.tokens.ttl_secs),
             "config key `tokens.ttl_secs`: {} is not 1 to 3600",

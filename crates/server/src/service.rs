@@ -42,6 +42,8 @@ use crate::{callers, drivers, keys, telemetry};
 pub struct Listening {
     /// Base URL as clients see it.
     pub base_url: String,
+    /// Where this node listens, as `scheme://address:port`.
+    pub address: String,
     /// Data folder.
     pub data: PathBuf,
     /// Whether an operator exists.
@@ -173,18 +175,14 @@ impl Service {
         }
         let listening = Listening {
             base_url,
+            address: format!("{}://{}", listener.scheme(), listener.address()?),
             data: config.data.clone(),
             claimed: !parts.deps.operators.load().is_empty(),
             insecure,
         };
-        note_start(
-            &listening,
-            &listener,
-            &parts.deps,
-            (&parts.publisher.0, &parts.log),
-        )?;
-        let sender = parts.deps.sender.clone();
         let logs = (&parts.publisher.0, &parts.log);
+        note_start(&listening, &listener, &parts.deps, (logs.0, logs.1))?;
+        let sender = parts.deps.sender.clone();
         let asker = Asker::of_node(&config.witness, &config.data, (sender, &machine.disk), logs)?;
         parts.deps.pruning.wait_for(asker.lowest_of_decisions());
         Ok(Self {

@@ -158,5 +158,5 @@ test("a removed sidecar is told nothing at any node", async ({ nodes, speaker })
     const { items } = await nodes.first.cli(["sidecar", "rm", "s1", "--reason", "its machine was sold"], { tenant: null });
     assert.equal(items[0].standing, "removed");
     const refused = await speaker.send(nodes.first, speaker.word());
-    assert.deepEqual([refused.status, refused.body.code], [401, "sidecar.word"]);
+    assert.deepEqual([refused.status, refused.body.code], [401, "sidecar.removed"]);
 });

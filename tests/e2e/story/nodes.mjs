@@ -158,6 +158,7 @@ test("a fenced node writes nothing and answers nothing, and comes back only when
     await nodes.first.cli(["node", "fence", "node-b", "--reason", "taken away"], { tenant: null });
     assert.equal((await nodes.list())["node-b"].standing, "fenced");
     await until("the fenced node to refuse", async () => !(await nodes.health(nodes.second)).fresh);
+    assert.equal((await nodes.health(nodes.second)).status, "fenced");
     const refused = await nodes.ask(nodes.second, "POST", "/v1/tenants/acme/identities", { name: "late" });
     assert.ok(refused.status >= 400);
     await nodes.second.service.stop();

@@ -323,7 +323,7 @@ test("a clean stop says that it leaves, and nobody waits for it; its log is soun
     figure("sidecar: decisions recorded", decided.length);
 });
 
-test("a sidecar that was removed refuses within its bound", async context => {
+test("a sidecar that was removed refuses, says so and ends, and so does its next start", async context => {
     const { installation, shop, ask, permitted } = context;
     const { question } = await member(installation, "removed");
     await shop.run();
@@ -332,7 +332,11 @@ test("a sidecar that was removed refuses within its bound", async context => {
     await permitted(question);
     await installation.cli(["sidecar", "rm", "shop-1", "--reason", "machine is sold"], { tenant: null });
     const removed = performance.now();
-    await until("it to refuse", async () => (await ask(question)).context?.code === "snapshot.stale", 3 * BOUND * 1_000);
+    assert.equal((await shop.ended).code, 4);
     assert.ok(performance.now() - removed <= (BOUND + 1) * 1_000, "it went on for longer than its bound");
+    assert.match(shop.lines.join("\n"), /removed by an operator.*\(sidecar\.removed\)/);
+    await assert.rejects(ask(question), "nobody answers");
+    await shop.run();
+    assert.equal((await shop.ended).code, 4);
     assert.equal((await listed(installation))["shop-1"].standing, "removed");
 });

@@ -37,7 +37,8 @@ pub(crate) fn restore(command: &Restore, output: &Output) -> Done {
             restored.decision_entries
         ));
         paper.line(format!(
-            "next: put the unseal key where the configuration says, then bailiwick witness accept --data {} --reason TEXT",
+            "next: put the unseal key where the configuration says, then bailiwick witness accept --data {} --reason \
+             TEXT --yes, with the same --config and --witness as `serve`",
             restored.folder.display()
         ));
     });

@@ -50,6 +50,13 @@ fn show(paper: &mut Paper, count: &Answer) {
         "of these active {}, in probation {}{expired}",
         parts.active, parts.probation
     ));
+    if !count.held.is_empty() {
+        let held = count.held.iter().map(|(by, of)| format!("{by} {of}"));
+        paper.line(format!(
+            "of these held back by a mark (`bailiwick kill ls`): {}",
+            held.collect::<Vec<_>>().join(", ")
+        ));
+    }
     paper.line(format!(
         "registered {}, shadow {}; apart: suspended {}, retired {}; employees {}",
         count.registered, count.shadow, count.suspended, count.retired, count.employees

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use bailiwick_wire::{DryRun, KillReceipt, KillRequest, Level, Mark, Page, SelectorKind};
+use bailiwick_wire::{DryRun, KillReceipt, KillRequest, Level, Mark, Page, SecondOperator, SelectorKind};
 
 use super::{Done, receipt};
 use crate::args::{self, Global, Scope, Stop};
@@ -127,8 +127,9 @@ async fn list(client: &Client, all: bool, output: &Output) -> Done {
             // A suspension is what can be lifted, and an operator has a name: the document has all of each.
             vec![
                 m.tenant.clone().unwrap_or_else(|| "(all)".to_owned()),
-                m.effect.clone(),
+                Level::of_effect(&m.effect).map_or_else(|| m.effect.clone(), |l| l.as_str().to_owned()),
                 scope_of(m),
+                m.does.clone(),
                 m.since.clone().unwrap_or_else(|| "now".to_owned()),
                 m.epoch.to_string(),
                 name_or_id(m.by_name.as_ref(), m.by.as_deref().unwrap_or_default()),
@@ -136,9 +137,11 @@ async fn list(client: &Client, all: bool, output: &Output) -> Done {
             ]
         });
         paper.table(
-            &["tenant", "effect", "scope", "since", "epoch", "by", "reason"],
+            &[
+                "tenant", "level", "scope", "does", "since", "epoch", "by", "reason",
+            ],
             rows.collect(),
-            "nothing is stopped by a mark",
+            "no mark stands: nothing is stopped or watched",
         );
         let older = page.total.saturating_sub(page.items.len() as u64);
         if older > 0 {
@@ -182,60 +185,169 @@ fn selector(scope: Scope) -> Option<SelectorKind> {
     })
 }
 
+/// What each level does to what it is set on, in the words of a dry run.
+const fn would(level: Option<Level>) -> &'static str {
+    match level {
+        Some(Level::Observe) => "would watch",
+        Some(Level::ReadOnly) => "would let only read",
+        Some(Level::NoEgress) => "would keep on this machine",
+        Some(Level::Frozen) => "would freeze",
+        Some(Level::Killed) => "would kill",
+        None => "would resume",
+    }
+}
+
+fn words(levels: &[Level]) -> String {
+    let words: Vec<&str> = levels.iter().map(|level| level.as_str()).collect();
+    words.join(", ")
+}
+
 fn show_dry(paper: &mut Paper, dry: &DryRun) {
-    paper.pairs(&[
-        ("identities", dry.identity_count.to_string()),
-        ("open tasks it cuts into", dry.task_count.to_string()),
-        ("calls in flight", dry.calls_in_flight.to_string()),
-        ("calls of the last hour", dry.calls_last_hour.to_string()),
-        ("live tokens", dry.tokens.len().to_string()),
-        (
-            "reversible",
-            if dry.reversible {
-                "yes".to_owned()
-            } else {
-                "no".to_owned()
-            },
-        ),
-    ]);
-    let named = |id: &String| match dry.names.get(id) {
-        Some(name) => format!("{id}  {name}"),
-        None => id.clone(),
-    };
-    for identity in &dry.identities {
-        paper.line(format!("would stop  identity  {}", named(identity)));
+    let verb = would(dry.level);
+    let mut pairs = vec![(verb, paper.strong(&dry.scope))];
+    match dry.level {
+        Some(level) => pairs.push(("level", format!("{}: {}", level.as_str(), dry.does))),
+        None if dry.lifts.is_empty() => {
+            pairs.push(("lifts", "nothing: no mark that can be lifted".to_owned()))
+        }
+        None => pairs.push(("lifts", words(&dry.lifts))),
     }
-    for task in &dry.tasks {
-        paper.line(format!("would stop  task      {}", named(task)));
+    if let Some(second) = second_operator(dry) {
+        pairs.push(("two operators", second.to_owned()));
     }
-    let listed = (dry.identities.len() + dry.tasks.len()) as u64;
-    let unlisted = (dry.identity_count + dry.task_count).saturating_sub(listed);
-    if unlisted > 0 {
-        paper.line(format!(
-            "would stop  {unlisted} more identities and tasks, which are not listed"
-        ));
-    }
-    for descendant in &dry.descendants {
-        paper.line(format!("would lose  delegation  {}", named(descendant)));
-    }
-    for credential in &dry.credentials {
-        paper.line(format!("would leave without owner  credential  {credential}"));
-    }
+    pairs.push((
+        "reversible",
+        if dry.reversible {
+            "yes, by `bailiwick resume`"
+        } else {
+            "no, never"
+        }
+        .to_owned(),
+    ));
+    pairs.extend(counts(dry));
+    paper.pairs(&pairs);
+    listed(paper, dry, verb);
     for (of, calls) in &dry.calls_by {
         paper.line(format!("called      {of}  {calls} times"));
     }
-    if !dry.is_whole_hour {
-        paper.line("the log is long: the last hour was read in part");
+    if dry.level.is_some() {
+        if !dry.is_whole_hour {
+            paper.line("the log is long: the last hour was read in part, and these numbers are the least there can be");
+        }
+        if dry.unread_nodes > 0 {
+            paper.line(format!(
+                "calls and tokens are those of node {} alone: {} other nodes keep logs of their own; ask each with \
+                 its URL",
+                dry.read_at, dry.unread_nodes
+            ));
+        }
     }
     for item in &dry.unreached {
         paper.line(format!("NOT REACHED  {} {}: {}", item.kind, item.id, item.detail));
     }
 }
 
+/// What it takes beside one operator's word.
+const fn second_operator(dry: &DryRun) -> Option<&'static str> {
+    match dry.second_operator {
+        Some(SecondOperator::BreakGlass) => {
+            Some("needed, and you are the only one: it is refused without --break-glass, which is recorded")
+        }
+        Some(SecondOperator::Signs) => Some(
+            "needed: it freezes at once, and is killed when another operator signs (`bailiwick kill sign ID`)",
+        ),
+        None => None,
+    }
+}
+
+/// Whether what is marked is called, and does not call.
+fn is_thing(dry: &DryRun) -> bool {
+    dry.scope.starts_with("server ") || dry.scope.starts_with("tool ")
+}
+
+/// The numbers that a stop of this kind has; the level says what becomes of them.
+fn counts(dry: &DryRun) -> Vec<(&'static str, String)> {
+    let mut out = vec![if is_thing(dry) {
+        ("identities that may call it", dry.users.len().to_string())
+    } else {
+        ("identities", dry.identity_count.to_string())
+    }];
+    let tasks = if is_thing(dry) {
+        "open tasks that may call it"
+    } else {
+        "open tasks under it"
+    };
+    out.push((tasks, dry.task_count.to_string()));
+    let Some(level) = dry.level else {
+        return out;
+    };
+    out.push((
+        "calls in flight",
+        match level {
+            Level::Observe => "none is cancelled by it".to_owned(),
+            _ => format!("{} would be cancelled", dry.calls_in_flight),
+        },
+    ));
+    let at = if dry.read_at.is_empty() {
+        "at the node that was asked".to_owned()
+    } else {
+        format!("at node {}", dry.read_at)
+    };
+    out.push(("calls of the last hour", format!("{} {at}", dry.calls_last_hour)));
+    let tokens = match dry.tokens.len() {
+        0 if dry.scope.starts_with("token ") => {
+            format!("not known: no issue of it within the last hour is on record {at}, or it has expired")
+        }
+        count if is_thing(dry) => format!("{count} that reach it, issued {at} within the last hour"),
+        count if level.is_whole() => format!("{count}, issued {at} within the last hour"),
+        count => format!("{count}, issued {at} within the last hour; none of them ends"),
+    };
+    out.push(("live tokens", tokens));
+    out
+}
+
+fn listed(paper: &mut Paper, dry: &DryRun, verb: &str) {
+    let named = |id: &String| match dry.names.get(id) {
+        Some(name) => format!("{id}  {name}"),
+        None => id.clone(),
+    };
+    for identity in &dry.identities {
+        paper.line(format!("{verb}  identity  {}", named(identity)));
+    }
+    for user in &dry.users {
+        paper.line(format!("may call it  identity  {}", named(user)));
+    }
+    // A server or a tool is what stops then; a task that may call it goes on without it.
+    let task_verb = if is_thing(dry) { "may call it" } else { verb };
+    for task in &dry.tasks {
+        paper.line(format!("{task_verb}  task      {}", named(task)));
+    }
+    let listed = (dry.identities.len() + dry.tasks.len()) as u64;
+    let unlisted = (dry.identity_count + dry.task_count).saturating_sub(listed);
+    if unlisted > 0 {
+        paper.line(format!(
+            "{verb}  {unlisted} more identities and tasks, which are not listed"
+        ));
+    }
+    for descendant in &dry.descendants {
+        paper.line(format!(
+            "acts by delegation from it  identity  {}",
+            named(descendant)
+        ));
+    }
+    for credential in &dry.credentials {
+        paper.line(format!("would leave without owner  credential  {credential}"));
+    }
+}
+
 fn show_resumed(paper: &mut Paper, receipt: &KillReceipt) {
+    let lifted = match receipt.lifted.as_slice() {
+        [] => "the suspension".to_owned(),
+        levels => words(levels),
+    };
     paper.pairs(&[
         ("resumed", paper.strong(&receipt.scope)),
-        ("suspension", "lifted".to_owned()),
+        ("lifted", lifted),
         ("log position", receipt.position.to_string()),
         ("committed after", format!("{} µs", receipt.committed_us)),
     ]);
@@ -254,8 +366,13 @@ fn contained(receipt: &KillReceipt) -> String {
 }
 
 pub(super) fn show(paper: &mut Paper, receipt: &KillReceipt) {
-    paper.pairs(&[
-        (receipt.effect.as_str(), paper.strong(&receipt.scope)),
+    let level = Level::of_effect(&receipt.effect);
+    let is_whole = level.is_none_or(Level::is_whole);
+    let mut pairs = vec![(receipt.effect.as_str(), paper.strong(&receipt.scope))];
+    if let Some(level) = level {
+        pairs.push(("level", format!("{}: {}", level.as_str(), level.does())));
+    }
+    pairs.extend([
         (
             "reversible",
             if receipt.reversible {
@@ -267,11 +384,26 @@ pub(super) fn show(paper: &mut Paper, receipt: &KillReceipt) {
         ),
         ("epoch", receipt.epoch.to_string()),
         ("log position", receipt.position.to_string()),
-        ("denied in memory after", format!("{} µs", receipt.denied_us)),
+        (
+            if is_whole {
+                "denied in memory after"
+            } else {
+                "in force in memory after"
+            },
+            format!("{} µs", receipt.denied_us),
+        ),
         ("committed after", format!("{} µs", receipt.committed_us)),
-        ("contained after the commit", contained(receipt)),
+        (
+            if is_whole {
+                "contained after the commit"
+            } else {
+                "in force at every node after the commit"
+            },
+            contained(receipt),
+        ),
         ("calls cancelled", receipt.cancelled_calls.to_string()),
     ]);
+    paper.pairs(&pairs);
     for node in &receipt.nodes {
         paper.line(format!(
             "  node {}: {} after {} µs",
@@ -282,11 +414,16 @@ pub(super) fn show(paper: &mut Paper, receipt: &KillReceipt) {
         .points
         .iter()
         .map(|p| vec![p.point.clone(), format!("{} µs", p.refusal_us)]);
-    paper.table(
-        &["enforcement point", "first refusal"],
-        rows.collect(),
-        "no enforcement point answered",
-    );
+    let first = if is_whole {
+        "first refusal"
+    } else {
+        "first refusal of what it forbids"
+    };
+    let none = match level {
+        Some(Level::Observe) => "no call is refused: the record of each one names the mark from now on",
+        _ => "no enforcement point answered",
+    };
+    paper.table(&["enforcement point", first], rows.collect(), none);
     if let Some(id) = receipt.receipt {
         paper.line(format!("receipt: bailiwick kill receipt {id}"));
     }

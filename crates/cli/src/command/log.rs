@@ -50,7 +50,15 @@ pub(crate) async fn run(command: Log, global: &Global, output: &Output) -> Done 
             );
             prove(&path, file.as_deref(), global, output).await
         }
-        Log::Export { dir, openings, data } => {
+        Log::Export {
+            dir,
+            out,
+            openings,
+            data,
+        } => {
+            let dir = dir
+                .or(out)
+                .ok_or_else(|| Failure::usage("no folder given: add --out DIR"))?;
             export(&data_folder(data, global)?, &dir, openings, global, output).await
         }
         Log::Ls => list(global, output).await,
@@ -351,7 +359,10 @@ fn verify_pack(command: &Verify, output: &Output) -> Done {
             "evidence.invalid",
             format!("`{}`: {error:#}", command.file.display()),
         )
-        .hint("give the keys of both logs, as `bailiwick log ls` shows them; or ask for the pack again")
+        .hint(
+            "give the keys of both logs, as `bailiwick log ls` shows them; if they are right, the pack was altered: keep it \
+             as it is, ask for another (`bailiwick evidence pack`), and compare the two",
+        )
     })?;
     output.result(&pack, |paper| {
         paper.line(paper.strong("verified"));

@@ -1,12 +1,12 @@
 //! `bailiwick kill receipt`, `kill residue`, `kill sign` and `kill drill`.
 
-use bailiwick_wire::{Drill, Drills, KillReceipt, Known, LogPlace, Page, Receipt, SignRequest};
+use bailiwick_wire::{Drill, Drills, KillReceipt, Known, Level, LogPlace, Page, Receipt, SignRequest};
 use serde_json::{Value, json};
 
 use super::Done;
 use crate::args::Stop;
 use crate::client::Client;
-use crate::output::{Failure, Output, Paper, exit};
+use crate::output::{Failure, Output, Paper, exit, name_and_id, name_or_id};
 
 /// State of a receipt with nothing left to confirm.
 const CLOSED: &str = "closed";
@@ -55,6 +55,15 @@ fn code_of(receipt: &Receipt) -> u8 {
     }
 }
 
+/// What is known, in the words of its level: a milder one revokes nothing.
+fn known(receipt: &Receipt, known: Known) -> &'static str {
+    match (Level::of_effect(&receipt.effect), known) {
+        (Some(Level::Observe), Known::Revoked) => "in force; nothing is refused",
+        (Some(Level::NoEgress | Level::ReadOnly), Known::Revoked) => "refuses what it forbids",
+        (_, known) => word(known),
+    }
+}
+
 pub(super) const fn word(known: Known) -> &'static str {
     match known {
         Known::Live => "LIVE",
@@ -75,19 +84,34 @@ fn us(us: Option<u64>) -> String {
 }
 
 fn print(paper: &mut Paper, receipt: &Receipt) {
-    let body = &receipt.body;
+    let (body, level) = (&receipt.body, Level::of_effect(&receipt.effect));
+    let is_whole = level.is_none_or(Level::is_whole);
+    let by = |actor: &str| name_and_id(receipt.names.get(actor), actor);
     paper.pairs(&[
         (receipt.effect.as_str(), paper.strong(&receipt.scope)),
+        (
+            "level",
+            level.map_or_else(String::new, |level| {
+                format!("{}: {}", level.as_str(), level.does())
+            }),
+        ),
         ("state", receipt.state.clone()),
-        ("known", word(receipt.known).to_owned()),
+        ("known", known(receipt, receipt.known).to_owned()),
         (
             "reversible",
             if receipt.reversible { "yes" } else { "no, never" }.to_owned(),
         ),
-        ("by", body.by.clone()),
+        ("by", by(&body.by)),
         ("reason", body.reason.clone()),
         ("pressed", body.pressed_at.clone()),
-        ("denied in memory after", us(body.denied_us)),
+        (
+            if is_whole {
+                "denied in memory after"
+            } else {
+                "in force in memory after"
+            },
+            us(body.denied_us),
+        ),
         ("committed after", us(body.committed_us)),
         (
             "contained",
@@ -110,13 +134,15 @@ fn print(paper: &mut Paper, receipt: &Receipt) {
         match (&pending.signed_by, pending.killed) {
             (Some(second), Some(killed)) => {
                 paper.line(format!(
-                    "asked for by {}, signed by {second}: receipt {killed}",
-                    pending.by
+                    "asked for by {}, signed by {}: receipt {killed}",
+                    by(&pending.by),
+                    by(second)
                 ));
             }
             _ => paper.line(format!(
                 "frozen: the kill that {} asked for waits for a second operator: bailiwick kill sign {}",
-                pending.by, receipt.id
+                by(&pending.by),
+                receipt.id
             )),
         }
     }
@@ -128,7 +154,7 @@ fn print_points(paper: &mut Paper, receipt: &Receipt) {
     let rows = receipt.body.points.iter().map(|line| {
         vec![
             line.point.clone(),
-            word(line.known).to_owned(),
+            known(receipt, line.known).to_owned(),
             us(line.refusal_us),
             place(line.refusal.as_ref()),
             place(line.last_permitted.as_ref()),
@@ -187,10 +213,10 @@ async fn list(stop: &Stop, client: &Client, output: &Output) -> Done {
                 r.effect.clone(),
                 r.scope.clone(),
                 r.state.clone(),
-                word(r.known).to_owned(),
+                known(r, r.known).to_owned(),
                 open.to_string(),
                 r.committed_at.clone(),
-                r.body.by.clone(),
+                name_or_id(r.names.get(&r.body.by), &r.body.by),
             ]
         });
         paper.table(

@@ -35,7 +35,13 @@ pub(crate) fn serve(command: &Serve, output: &Output) -> Done {
 }
 
 fn say_listening(listening: &Listening, output: &Output) {
-    output.note(&format!("bailiwick is ready on {}", listening.base_url));
+    let own = &listening.address;
+    let heard = if *own == listening.base_url {
+        String::new()
+    } else {
+        format!(" (this node listens on {own})")
+    };
+    output.note(&format!("bailiwick is ready on {}{heard}", listening.base_url));
     output.note(&format!("data folder {}", listening.data.display()));
     if listening.insecure {
         output.note(

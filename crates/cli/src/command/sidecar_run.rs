@@ -22,6 +22,10 @@ fn failed(error: &SidecarError) -> Failure {
     }
     match error {
         SidecarError::Answer { code, .. } => Failure::new(exit::ERROR, code, text),
+        SidecarError::Removed(_) => Failure::new(exit::DENIED, error.code(), text).hint(
+            "remove its data folder once its log is kept; a new one: `bailiwick sidecar invite NAME` at a node, then \
+             `bailiwick sidecar join` with another --data",
+        ),
         SidecarError::Unreachable { .. } => Failure::new(exit::UNREACHABLE, error.code(), text),
         _ => Failure::new(exit::ERROR, error.code(), text),
     }
@@ -93,9 +97,13 @@ pub(crate) fn serve(command: SidecarRun, output: &Output) -> Done {
         let sidecar = sidecar::open(&command.data, unseal, &machine).map_err(|e| failed(&e))?;
         let router = sidecar.router(address, render);
         let name = sidecar.name().to_owned();
-        let ready = |url: &str| output.note(&format!("sidecar {name} is ready on {url}"));
+        let ready = |url: &str| {
+            output.note(&format!(
+                "sidecar {name} is ready on {url} (it refuses everything until it has heard its node)"
+            ))
+        };
         let serving = bailiwick_server::serve_alone(&config, router, ready);
-        sidecar.run(serving).await?;
+        sidecar.run(serving).await.map_err(|e| failed(&e))??;
         Ok::<_, Failure>(exit::OK)
     })?
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Done;
 use super::serve::sources;
-use crate::args::{Witness, WitnessAccept, WitnessServe};
+use crate::args::{Serve, Witness, WitnessAccept, WitnessServe};
 use crate::output::{Failure, Output, exit};
 
 pub(crate) fn run(command: Witness, output: &Output) -> Done {
@@ -59,12 +59,21 @@ fn accept(command: WitnessAccept, output: &Output) -> Done {
     }
     let mut config = Config::read(&sources(&serve))?;
     config.witness = config.witness.accepting(reason);
-    // It starts to take the folder over, and serves nobody.
+    // It starts to take the folder over, and serves nobody: what it records is of the service, not of this port.
+    if config.base_url.is_empty() {
+        let scheme = if config.listen.tls_certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        config.base_url = format!("{scheme}://{}", config.listen.address);
+    }
     config.listen.address = "127.0.0.1:0".to_owned();
     (config.listen.tls_certificate, config.listen.tls_key) = (None, None);
     config.spiffe.socket = None;
     config.proxy.listen.clear();
     let data = config.data.clone();
+    let again = flags(&serve);
     bailiwick_server::run(async move {
         let service = Service::start(config).await?;
         service.stopper().stop();
@@ -73,9 +82,31 @@ fn accept(command: WitnessAccept, output: &Output) -> Done {
     })??;
     output.result(&json!({"accepted": true, "data": data}), |paper| {
         paper.line("accepted and recorded; every token from before is dead");
-        paper.line(format!("next: bailiwick serve --data {}", data.display()));
+        paper.line(format!("next: bailiwick serve{again}"));
     });
     Ok(exit::OK)
+}
+
+/// The flags by which the folder was found: a start with others could be of another one.
+fn flags(serve: &Serve) -> String {
+    let places = [
+        ("--config", &serve.config),
+        ("--data", &serve.data),
+        ("--witness", &serve.witness),
+    ];
+    let mut out: String = places
+        .into_iter()
+        .filter_map(|(flag, place)| Some(format!(" {flag} {}", place.as_ref()?.display())))
+        .collect();
+    for (flag, text) in [("--listen", &serve.listen), ("--base-url", &serve.base_url)] {
+        if let Some(text) = text {
+            out.push_str(&format!(" {flag} {text}"));
+        }
+    }
+    if serve.insecure_listen {
+        out.push_str(" --insecure-listen");
+    }
+    out
 }
 
 /// What is accepted may be the loss of kills: without a terminal the command must carry `--yes`.

@@ -184,7 +184,9 @@ impl DenyReason {
             Self::ReadOnly => "it is not known to only read, and a mark lets nothing else happen",
             Self::ScopeMissing => "the token's scope does not name this server and tool",
             Self::ServerUnknown => "no such upstream server in this tenant",
-            Self::SnapshotStale => "this enforcement point's word is older than the bound",
+            Self::SnapshotStale => {
+                "this enforcement point's word is older than the bound, or it was fenced: its /readyz tells which"
+            }
             Self::TaskClosed => "the task is closed",
             Self::TaskOutsideWindow => "the task's window has not begun or has passed",
             Self::TaskUnknown => "no such task in this tenant, or not this identity's",

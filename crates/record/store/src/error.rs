@@ -58,8 +58,11 @@ pub enum StoreError {
         /// What the engine says.
         detail: String,
     },
-    /// A newer process runs under this node's name.
-    #[error("node `{node}` was started again elsewhere: stop one of the two, or give it another name")]
+    /// An operator fenced this node, or a newer process runs under its name: the fence of its row is not its own.
+    #[error(
+        "node `{node}` is fenced: an operator fenced it (`bailiwick node readmit {node}` on another node lets it in, then start \
+         it again), or it was started again elsewhere (stop one of the two)"
+    )]
     Fenced {
         /// Node.
         node: String,

@@ -3,7 +3,7 @@
 use bailiwick_base::{IdentityId, Time};
 use bailiwick_credential::{Task, TaskState};
 use bailiwick_decide::{Mark, MarkEffect, MarkScope, Snapshot, Thing};
-use bailiwick_inventory::{Identity, State, Tenant, ToolPin, UpstreamServer};
+use bailiwick_inventory::{Identity, Kind, State, Tenant, ToolPin, UpstreamServer};
 use http::StatusCode;
 
 use crate::Deps;
@@ -63,7 +63,11 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn identity(&self, identity: &Identity) -> Effective {
-        let mark = self.mark(identity.id.tenant(), Thing::Identity(&identity.id));
+        let own_mark = self.mark(identity.id.tenant(), Thing::Identity(&identity.id));
+        let mark = [own_mark, self.mark_on_servers(identity)]
+            .into_iter()
+            .flatten()
+            .max_by_key(|mark| mark.effect);
         let own = self.living(identity);
         if matches!(identity.state, State::Retired { .. }) {
             return Effective {
@@ -72,6 +76,20 @@ impl<'a> View<'a> {
             };
         }
         stopped(mark, own)
+    }
+
+    /// The identity of an upstream server acts by that server alone: what stops the one stops the other.
+    fn mark_on_servers(&self, identity: &Identity) -> Option<Mark> {
+        if identity.kind != Kind::McpServer {
+            return None;
+        }
+        let tenant = identity.id.tenant();
+        let own = self
+            .snapshot
+            .servers(tenant)
+            .filter(|s| s.identity == identity.id);
+        let marks = own.filter_map(|s| self.mark(tenant, Thing::Server(tenant, &s.name)));
+        marks.max_by_key(|mark| mark.effect)
     }
 
     fn living(&self, identity: &Identity) -> &'static str {
@@ -114,6 +132,19 @@ impl<'a> View<'a> {
         let thing = Thing::Tool(&server.tenant, &server.name, &pin.name);
         stopped(self.mark(&server.tenant, thing), pin.state.as_str())
     }
+}
+
+/// The level by which an identity in service is held back, if it is: observation holds nobody back.
+pub(crate) fn held_back(view: &View<'_>, identity: &Identity) -> Option<&'static str> {
+    let living = matches!(identity.state, State::Active | State::Probation);
+    let state = view.identity(identity).state;
+    living
+        .then(|| {
+            ["killed", "suspended", "no-egress", "read-only"]
+                .into_iter()
+                .find(|held| *held == state)
+        })
+        .flatten()
 }
 
 fn stopped(mark: Option<Mark>, own: &str) -> Effective {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -132,6 +132,8 @@ pub struct Nodes {
     /// Origin of the state log, the same on every node.
     pub(crate) state_origin: String,
     term: AtomicU64,
+    /// An operator fenced this node, or it was started again elsewhere, as the store told it.
+    fenced: AtomicBool,
     words: ArcSwap<Words>,
     /// Who hears here without a store.
     pub(crate) sidecars: Sidecars,
@@ -149,6 +151,7 @@ impl Nodes {
             bounds,
             state_origin,
             term: AtomicU64::new(NO_TERM),
+            fenced: AtomicBool::new(false),
             words: ArcSwap::default(),
             sidecars: Sidecars::new(bounds),
             waiting,
@@ -333,9 +336,11 @@ impl Driver {
                 drop(answer.map(|answer| answer.send(points)));
             }
             Action::Fenced => {
+                self.deps.nodes.fenced.store(true, Ordering::Release);
                 tracing::error!(
                     node = %self.deps.nodes.node,
-                    "this node was fenced: every call and command is refused until it is let in again and started"
+                    "this node was fenced: every call and command is refused until `bailiwick node readmit` lets it in and it is started \
+                     again"
                 );
                 self.deps.cell.expire();
                 self.deps.cell.wake_if_stale(self.deps.clock.monotonic());
@@ -418,8 +423,19 @@ impl Driver {
     }
 }
 
+impl Deps {
+    /// Other nodes that may have permitted calls of the last hour: their decision logs are theirs alone.
+    pub(crate) fn other_nodes(&self) -> u64 {
+        let words = self.nodes.words();
+        let others = words.nodes.iter().filter(|word| word.node != self.nodes.node);
+        others.filter(|word| word.standing != Standing::Invited).count() as u64
+    }
+}
+
 /// What a node that answers says of itself.
 pub const READY: &str = "ready";
+/// What one says that may not write or answer any more.
+const FENCED: &str = "fenced";
 /// How long the store may take to answer the question after health.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -437,10 +453,17 @@ pub async fn health(deps: &Deps, decision_log: bool) -> NodeHealth {
         .all(|(tenant, _)| deps.keyring.signer(&tenant.id).is_ok());
     let kill_switch = deps.drills.trouble().is_none();
     let (sidecars, silent_sidecars) = deps.count_sidecars(monotonic);
+    let fenced = deps.nodes.fenced.load(Ordering::Acquire);
     let fine = store && fresh && decision_log && keys && kill_switch;
     let live = words.nodes.iter().filter(|word| word.standing == Standing::Live);
     NodeHealth {
-        status: if fine { READY } else { "not-ready" }.to_owned(),
+        status: match (fenced, fine) {
+            (true, _) => FENCED,
+            (false, true) => READY,
+            (false, false) => "not-ready",
+        }
+        .to_owned(),
+        fenced,
         store,
         keys,
         decision_log,

@@ -450,7 +450,7 @@ impl Deps {
             .await
             .map_err(|e| store_error(&e))?;
         if row.is_none_or(|row| row.sidecar != *sidecar) {
-            return Err(refused("it was removed"));
+            return Err(removed());
         }
         let signer = self
             .keyring
@@ -532,6 +532,16 @@ impl Deps {
             })
             .collect()
     }
+}
+
+/// 401 for whoever signed with the key of a sidecar that was removed: nobody else learns that it was.
+pub(crate) fn removed() -> RouteError {
+    RouteError::new(
+        http::StatusCode::UNAUTHORIZED,
+        "sidecar.removed",
+        "this sidecar was removed: it is told nothing any more, and its name is not given again",
+    )
+    .hint("let one in under another name: `bailiwick sidecar invite`, and `sidecar join` into a new folder")
 }
 
 /// 401: the same for a name that never was, one that was removed, and a word that is not its own.

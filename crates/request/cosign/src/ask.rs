@@ -30,16 +30,17 @@ const PLACES_MAX: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Its address.
-    #[error("config key `witness.cosigners`: witness {number}")]
+    #[error("config key `witness.cosigners`, table {number}, `{key}`: {why}")]
     Address {
         /// From 1.
         number: usize,
-        /// What is wrong.
-        #[source]
-        source: GuardError,
+        /// The key in its table.
+        key: &'static str,
+        /// What is wrong, and the fix in words of the configuration.
+        why: String,
     },
     /// Its key.
-    #[error("config key `witness.cosigners`: witness {number}")]
+    #[error("config key `witness.cosigners`, table {number}, `vkey`")]
     Key {
         /// From 1.
         number: usize,
@@ -157,6 +158,51 @@ enum NotCosigned {
     Signature,
 }
 
+/// What is wrong with an address of the configuration: whoever gives leave does it there, and not with a flag.
+fn in_configuration(number: usize, error: &GuardError) -> AskError {
+    let (key, why) = match error {
+        GuardError::Plaintext(url) => (
+            "url",
+            format!("`{url}` is plain HTTP: use https, or set `danger_plaintext = true` in the same table"),
+        ),
+        GuardError::Range(_) => ("allow_addresses", error.to_string()),
+        _ => (
+            "url",
+            error
+                .to_string()
+                .replace("`--allow-address`", "`allow_addresses`"),
+        ),
+    };
+    AskError::Address { number, key, why }
+}
+
+/// The witnesses of a configuration, as far as they can be judged without asking them.
+fn places(config: &WitnessConfig) -> Result<Vec<Place>, AskError> {
+    let found = config.cosigners.len();
+    if found > PLACES_MAX {
+        return Err(AskError::TooMany { found });
+    }
+    let mut places = Vec::with_capacity(found);
+    for (number, given) in (1..).zip(&config.cosigners) {
+        let address = |error| in_configuration(number, &error);
+        let url = format!("{}/add-checkpoint", given.url.trim_end_matches('/'));
+        places.push(Place {
+            endpoint: Endpoint::parse(&url, given.danger_plaintext).map_err(address)?,
+            rule: AddressRule::parse(&given.allow_addresses).map_err(address)?,
+            key: WitnessKey::parse(&given.vkey).map_err(|source| AskError::Key { number, source })?,
+        });
+    }
+    Ok(places)
+}
+
+/// Refuses witnesses that could not be asked, by the same check as a start.
+///
+/// # Errors
+/// [`AskError`].
+pub fn require_askable(config: &WitnessConfig) -> Result<(), AskError> {
+    places(config).map(drop)
+}
+
 impl Asker {
     /// For the witnesses of the configuration.
     ///
@@ -168,22 +214,8 @@ impl Asker {
         disk: Arc<dyn Disk>,
         logs: Vec<AskedLog>,
     ) -> Result<Self, AskError> {
-        let found = config.cosigners.len();
-        if found > PLACES_MAX {
-            return Err(AskError::TooMany { found });
-        }
-        let mut places = Vec::with_capacity(found);
-        for (number, given) in (1..).zip(&config.cosigners) {
-            let address = |source| AskError::Address { number, source };
-            let url = format!("{}/add-checkpoint", given.url.trim_end_matches('/'));
-            places.push(Place {
-                endpoint: Endpoint::parse(&url, given.danger_plaintext).map_err(address)?,
-                rule: AddressRule::parse(&given.allow_addresses).map_err(address)?,
-                key: WitnessKey::parse(&given.vkey).map_err(|source| AskError::Key { number, source })?,
-            });
-        }
         Ok(Self {
-            places,
+            places: places(config)?,
             sender,
             disk,
             logs,

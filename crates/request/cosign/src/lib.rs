@@ -13,6 +13,6 @@ mod ask;
 mod door;
 mod open;
 
-pub use ask::{AskError, AskedLog, Asker, Provable};
+pub use ask::{AskError, AskedLog, Asker, Provable, require_askable};
 pub use door::router;
 pub use open::{OpenError, open};

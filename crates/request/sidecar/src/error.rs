@@ -66,6 +66,11 @@ pub enum SidecarError {
     /// Randomness.
     #[error("the source of randomness failed")]
     Randomness(#[from] bailiwick_base::EntropyError),
+    /// An operator took it out.
+    #[error(
+        "sidecar `{0}` was removed by an operator: it refuses everything, and its name is not given again"
+    )]
+    Removed(String),
     /// The node is not there, or not in time.
     #[error("no node at {url}: {why}")]
     Unreachable {
@@ -90,6 +95,7 @@ impl SidecarError {
             Self::Keys(_) | Self::Randomness(_) => "sidecar.keys",
             Self::Malformed { .. } => "sidecar.malformed",
             Self::NotJoined(_) => "sidecar.not-joined",
+            Self::Removed(_) => "sidecar.removed",
             Self::Unreachable { .. } => "sidecar.unreachable",
         }
     }

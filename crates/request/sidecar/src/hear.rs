@@ -21,6 +21,9 @@ use crate::word::{Action, Happened, Hearer, Holds};
 /// Between two looks at whether the word is over, so that whatever runs hears of it.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The code of a node's answer to a sidecar that was removed.
+const REMOVED: &str = "sidecar.removed";
+
 type Talk = Pin<Box<dyn Future<Output = (u64, Result<SidecarTold, SidecarError>)> + Send>>;
 
 pub(crate) struct Driver {
@@ -38,6 +41,8 @@ pub(crate) struct Driver {
     /// The snapshot that came with the answer that is being taken.
     pub(crate) brought: Option<Body>,
     pub(crate) is_recounted: bool,
+    /// A node said that it was removed: everything is refused from then on.
+    pub(crate) is_removed: bool,
     /// What was last told to the log of this process, so that it is told once.
     pub(crate) told: Option<String>,
     pub(crate) about: About,
@@ -49,14 +54,20 @@ impl Driver {
     }
 
     /// Hears until `serving` is over.
-    pub(crate) async fn until<T>(&mut self, serving: impl Future<Output = T>) -> T {
+    ///
+    /// # Errors
+    /// [`SidecarError::Removed`]: an operator took it out, so it will never hear again.
+    pub(crate) async fn until<T>(&mut self, serving: impl Future<Output = T>) -> Result<T, SidecarError> {
         let mut serving = pin!(serving);
         let mut talk = self.handle(Happened::Due, None);
         loop {
             let happened = tokio::select! {
-                served = &mut serving => return served,
+                served = &mut serving => return Ok(served),
                 happened = self.next(&mut talk) => happened,
             };
+            if self.is_removed {
+                return Err(SidecarError::Removed(self.about.sidecar.to_string()));
+            }
             self.taker.cell.wake_if_stale(self.now());
             talk = self.handle(happened, talk);
         }
@@ -103,6 +114,12 @@ impl Driver {
             }
             Err(error) => {
                 self.tell(&error);
+                // This is not signed. Whoever stands between and makes it up stops a sidecar that he could have cut off
+                // as well; one that is started again hears whether it is true.
+                if matches!(&error, SidecarError::Answer { code, .. } if code == REMOVED) {
+                    self.taker.cell.expire();
+                    self.is_removed = true;
+                }
                 Happened::Unanswered { beat }
             }
         }

@@ -94,6 +94,7 @@ pub fn open(data: &Path, unseal: Unseal, machine: &Machine) -> Result<Sidecar, S
         kept,
         brought: None,
         is_recounted: false,
+        is_removed: false,
         told: None,
         about,
     };
@@ -124,7 +125,10 @@ impl Sidecar {
     }
 
     /// Hears while `serving` runs; then refuses everything, and says that it leaves.
-    pub async fn run<T>(self, serving: impl Future<Output = T>) -> T {
+    ///
+    /// # Errors
+    /// [`SidecarError::Removed`]: it was taken out while it ran, or before. It refused everything from then on.
+    pub async fn run<T>(self, serving: impl Future<Output = T>) -> Result<T, SidecarError> {
         let mut driver = self.driver;
         let served = driver.until(serving).await;
         // Nothing is permitted any more before it is said, the connections included that still have a request.
@@ -136,7 +140,9 @@ impl Sidecar {
                 "the last records have no checkpoint yet; the next start publishes them"
             );
         }
-        driver.leave().await;
+        if served.is_ok() {
+            driver.leave().await;
+        }
         served
     }
 }

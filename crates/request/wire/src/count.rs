@@ -1,5 +1,7 @@
 //! The count.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Numbers per state of one kind.
@@ -50,6 +52,10 @@ pub struct Count {
     /// Of the total, how many are past their expiry, so that their calls are denied. Known for the present alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expired: Option<u64>,
+    /// Of the total, how many a mark holds back, by `killed`, `suspended`, `no-egress` and `read-only`: a mark on their
+    /// tenant, issuer or server changes no state, so they count. Known for the present alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, u64>,
     /// Per kind.
     pub kinds: Vec<KindCount>,
     /// Per tenant, where all are counted; at most the first 1,000 of them.

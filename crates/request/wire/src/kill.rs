@@ -48,6 +48,51 @@ pub enum Level {
     Killed,
 }
 
+impl Level {
+    /// The level of a mark with this effect, as marks and receipts name it.
+    #[must_use]
+    pub fn of_effect(effect: &str) -> Option<Self> {
+        Some(match effect {
+            "kill" => Self::Killed,
+            "no-egress" => Self::NoEgress,
+            "observe" => Self::Observe,
+            "read-only" => Self::ReadOnly,
+            "suspend" => Self::Frozen,
+            _ => return None,
+        })
+    }
+
+    /// Its name, as `--level` takes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Frozen => "frozen",
+            Self::Killed => "killed",
+            Self::NoEgress => "no-egress",
+            Self::Observe => "observe",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// What it does to the calls under its scope, in one sentence.
+    #[must_use]
+    pub const fn does(self) -> &'static str {
+        match self {
+            Self::Observe => "refuses nothing: every call goes on, and its record names the mark",
+            Self::ReadOnly => "refuses calls that are not known to only read; reading goes on",
+            Self::NoEgress => "refuses calls that leave for another machine; what stays on this one goes on",
+            Self::Frozen => "refuses every call until a resume",
+            Self::Killed => "refuses every call, for ever",
+        }
+    }
+
+    /// Whether every call under its scope is refused; a milder level lets a part of them go on.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Frozen | Self::Killed)
+    }
+}
+
 /// `POST /v1/tenants/{tenant}/kill` and `/v1/all-tenants/kill`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,11 +118,39 @@ pub struct KillRequest {
     pub break_glass: bool,
 }
 
+/// Why an irreversible kill of an issuer, a tenant or everything is not done by one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecondOperator {
+    /// There is one operator: it is refused without `break_glass`.
+    BreakGlass,
+    /// It freezes at once and waits until another operator signs.
+    Signs,
+}
+
 /// What a kill would stop.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DryRun {
-    /// Identities, by id: at most 1,000 of them.
+    /// What would be stopped, in words, such as `server files`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+    /// How far; absent where it is a resume that is told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// What that level does to the calls under the scope.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub does: String,
+    /// Whether it waits, frozen, for a second operator's signature, or takes a sole operator's `break_glass`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_operator: Option<SecondOperator>,
+    /// Levels that a resume would lift.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifts: Vec<Level>,
+    /// Identities, by id: at most 1,000 of them. Of a server or a tool, none stops: see `users`.
     pub identities: Vec<String>,
+    /// Of a server or a tool: identities with an open task that may call it, by id, at most 1,000 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
     /// How many identities in all.
     #[serde(default)]
     pub identity_count: u64,
@@ -95,10 +168,17 @@ pub struct DryRun {
     /// Third-party credentials that they prove themselves with, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
-    /// Access tokens issued within the last hour that have not expired, by `jti`.
+    /// The node whose decision log tokens and calls were read from; what others issued or permitted is in theirs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub read_at: String,
+    /// Other nodes of the installation, whose logs were not read.
+    #[serde(default)]
+    pub unread_nodes: u64,
+    /// Access tokens issued at that node within the last hour that have not expired, by `jti`; of a server or a tool,
+    /// those of the tasks that may call it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<String>,
-    /// Calls permitted within the last hour.
+    /// Calls that node permitted within the last hour.
     #[serde(default)]
     pub calls_last_hour: u64,
     /// The same by server, or by action where there is none.
@@ -162,6 +242,9 @@ pub struct KillReceipt {
     pub nodes: Vec<NodeEnd>,
     /// What stopped; on a resume, what runs again unless something else holds it.
     pub stopped: DryRun,
+    /// On a resume, the levels that were lifted, such as `frozen` and `read-only`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifted: Vec<Level>,
     /// On a resume, the marks that still stop the scope, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub still: Vec<String>,
@@ -180,6 +263,9 @@ pub struct Mark {
     pub name: Option<String>,
     /// `kill`, `suspend`, `no-egress`, `read-only` or `observe`.
     pub effect: String,
+    /// What that does to the calls under the scope.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub does: String,
     /// Whether `resume` lifts it.
     pub reversible: bool,
     /// When; absent while it is only in the memory and the kill journal of this node.

@@ -42,7 +42,7 @@ pub use credential::{
 pub use egress::Egress;
 pub use identity::{Activation, Composed, Composition, Identity, Labels, NewIdentity, Owner, StateChange};
 pub use keys::{KeyRotation, KeyStatus, RotateKey, SigningKey};
-pub use kill::{DryRun, KillReceipt, KillRequest, Level, Mark, PointReading, SelectorKind};
+pub use kill::{DryRun, KillReceipt, KillRequest, Level, Mark, PointReading, SecondOperator, SelectorKind};
 pub use lease::{Lease, LedgerFinding, LentSecret, NewLease, ReturnLease, TaskLedger};
 pub use log::{LogEntry, LogPruning, NamedLog, NodeHealth, PruneLog, PrunedLog};
 pub use node::{InviteNode, JoinNode, JoinedNode, Node, NodeEnd, NodeInvitation, StandNode};

@@ -121,8 +121,12 @@ const fn sound() -> bool {
 /// `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeHealth {
-    /// `ready` or `not-ready`.
+    /// `ready`, `not-ready` or `fenced`.
     pub status: String,
+    /// An operator fenced this node, or it was started again elsewhere: it refuses everything until it is let in with
+    /// `bailiwick node readmit` and started again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fenced: bool,
     /// Store answers.
     pub store: bool,
     /// Keys are open.

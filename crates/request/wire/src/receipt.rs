@@ -182,6 +182,9 @@ pub struct Receipt {
     pub told: u64,
     /// What it says.
     pub body: ReceiptBody,
+    /// What the operators that it names are called today, by `operator:ID`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
     /// What the digest in the entries is taken of, in canonical form (RFC 8785).
     pub document: Value,
 }

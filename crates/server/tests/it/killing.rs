@@ -244,6 +244,104 @@ async fn a_dry_run_of_a_server_or_a_tool_counts_the_tasks_that_are_granted_somet
     assert_eq!(unknown.status, 404, "{}", unknown.text());
 }
 
+/// A milder level that is told as a stop makes whoever reads it believe that something was stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_level_is_told_as_what_it_does_and_a_resume_names_what_it_lifts() {
+    let world = world().await;
+    let dry = async |level: &str| {
+        let order = json!({"dry_run": true, "level": level});
+        world.order("kill", "identity", &world.identity, order).await.ok()
+    };
+    let mut told = std::collections::BTreeSet::new();
+    for level in ["observe", "read-only", "no-egress", "frozen", "killed"] {
+        let dry = dry(level).await;
+        assert_eq!(dry["level"], level);
+        assert_eq!(dry["scope"], format!("identity {}", world.identity));
+        assert_eq!(dry["read_at"], "node-1", "{dry}");
+        told.insert(dry["does"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(told.len(), 5, "{told:?}");
+    for level in ["observe", "read-only"] {
+        let order = json!({"level": level});
+        let set = world.order("kill", "identity", &world.identity, order).await.ok();
+        assert_eq!(set["points"] == json!([]), level == "observe", "{set}");
+    }
+    let marks = world.bed.get("/v1/tenants/acme/marks").await.ok();
+    let does = marks["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["does"].as_str());
+    assert!(
+        does.flatten().any(|does| does.starts_with("refuses nothing")),
+        "{marks}"
+    );
+    let ask = json!({"dry_run": true});
+    let dry = world.order("resume", "identity", &world.identity, ask).await.ok();
+    assert_eq!(dry["lifts"], json!(["observe", "read-only"]));
+    let resumed = world
+        .order("resume", "identity", &world.identity, json!({}))
+        .await
+        .ok();
+    assert_eq!(resumed["lifted"], json!(["observe", "read-only"]));
+    // What an observation is held against is no refusal of another mark.
+    let receipts = world.bed.get("/v1/tenants/acme/kills").await.ok();
+    let observed = receipts["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["effect"] == "observe");
+    assert_eq!(observed.unwrap()["body"]["points"], json!([]), "{receipts}");
+    assert!(observed.unwrap()["names"].is_object(), "{receipts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_names_the_tokens_the_users_and_the_second_operator() {
+    let world = world().await;
+    let claims = claims_of(&world.token);
+    let token = claims["jti"].as_str().unwrap();
+    let order = json!({"dry_run": true});
+    let dry = world.order("kill", "token", token, order.clone()).await.ok();
+    assert_eq!(dry["tokens"], json!([token]));
+    for (scope, name) in [("server", "files"), ("tool", "files:echo")] {
+        let dry = world.order("kill", scope, name, order.clone()).await.ok();
+        assert_eq!(dry["scope"], format!("{scope} {name}"));
+        assert_eq!(dry["users"], json!([world.identity]), "{dry}");
+        assert!(dry["tokens"].as_array().unwrap().contains(&json!(token)), "{dry}");
+    }
+    let dry = world.order("kill", "tenant", "acme", order.clone()).await.ok();
+    assert_eq!(dry["second_operator"], "break-glass");
+    let frozen = json!({"dry_run": true, "suspend": true});
+    let dry = world.order("kill", "tenant", "acme", frozen).await.ok();
+    assert!(dry["second_operator"].is_null(), "{dry}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_tells_how_many_of_those_in_service_a_mark_holds_back() {
+    let world = world().await;
+    let before = world.bed.get("/v1/tenants/acme/count").await.ok();
+    assert!(before["held"].is_null(), "{before}");
+    world.order("kill", "server", "files", json!({})).await.ok();
+    let held = world.bed.get("/v1/tenants/acme/count").await.ok();
+    assert_eq!(held["held"], json!({"killed": 1}), "the server's own identity");
+    let listed = world.bed.get("/v1/tenants/acme/identities").await.ok();
+    let own = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|i| i["name"] == "mcp:files")
+        .unwrap();
+    assert_eq!(
+        (&own["effective"], &own["stopped_by"]),
+        (&json!("killed"), &json!("kill of server files"))
+    );
+    let glass = json!({"break_glass": true});
+    world.order("kill", "tenant", "acme", glass).await.ok();
+    let held = world.bed.get("/v1/tenants/acme/count").await.ok();
+    assert_eq!(held["held"]["killed"], held["total"], "{held}");
+    assert_eq!(held["total"], before["total"], "the number is exact by state");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_added_to_a_killed_tenant_and_a_resume_says_what_still_holds() {
     let world = world().await;

@@ -469,8 +469,10 @@ async fn a_removed_sidecar_is_told_nothing_and_waited_for_once() {
         .ok()
     };
     let (refused, _) = tokio::join!(waiting, removing);
-    refused.refused(401, "sidecar.word");
-    fake.say(&bed, held, json!({})).await.refused(401, "sidecar.word");
+    refused.refused(401, "sidecar.removed");
+    fake.say(&bed, held, json!({}))
+        .await
+        .refused(401, "sidecar.removed");
     assert_eq!(sidecar(&bed, "s1").await["standing"], "removed");
     let receipt = identity_kill(&bed, &one).await;
     assert!(

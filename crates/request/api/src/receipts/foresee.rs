@@ -35,6 +35,8 @@ pub(crate) async fn foresee(
             dry.descendants.push(id.to_string());
         }
     }
+    dry.read_at = deps.nodes.node.to_string();
+    dry.unread_nodes = deps.other_nodes();
     dry.calls_last_hour = found.calls.values().sum();
     dry.calls_by.clone_from(&found.calls);
     dry.tokens = found.tokens.iter().take(LISTED_MAX).cloned().collect();

@@ -11,6 +11,7 @@ mod residue;
 mod second;
 mod tend;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bailiwick_base::{Epoch, Time};
@@ -72,6 +73,7 @@ pub(crate) fn to_wire(kept: &KeptReceipt) -> Result<wire::Receipt, RouteError> {
         position: kept.entry,
         told: kept.told,
         body,
+        names: BTreeMap::new(),
         document: kept.document(),
     })
 }

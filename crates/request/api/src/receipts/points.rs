@@ -75,6 +75,10 @@ impl Deps {
     /// The points at which a stop of `scope` shows, each with a call that it refuses.
     /// Their tokens are of `epoch`: of just before its mark.
     pub(crate) fn points(&self, scope: &MarkScope, effect: MarkEffect, epoch: Epoch) -> Vec<(Point, Call)> {
+        // It refuses nothing: what another mark refuses is in the receipt of that one.
+        if effect == MarkEffect::Observe {
+            return Vec::new();
+        }
         let snapshot = self.cell.load();
         let mark = Mark {
             scope: scope.clone(),

@@ -106,6 +106,38 @@ impl Scoped {
         }
     }
 
+    /// Whether a record is of the issue of tokens that the scope cuts off, though its own call does not fall under it:
+    /// of the token itself, or of tokens that reach the server or the tool.
+    fn cuts_off(&self, record: &Value) -> bool {
+        let listed = |at: &str, wanted: &dyn Fn(&str) -> bool| {
+            let list = record.pointer(at).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(Value::as_str).any(wanted)
+        };
+        let own = record.get("tenant").and_then(Value::as_str) == self.tenant.as_ref().map(TenantId::as_str);
+        own && match &self.scope {
+            MarkScope::Token(id) => listed("/issue/jti", &|jti| jti == id.to_string()),
+            MarkScope::Server(_, server) => listed("/issue/scope", &|scope| {
+                scope
+                    .split_once(':')
+                    .is_some_and(|(named, _)| named == server.as_str())
+            }),
+            MarkScope::Tool(_, server, tool) => listed("/issue/scope", &|scope| {
+                scope.split_once(':').is_some_and(|(named, action)| {
+                    named == server.as_str() && (action == "*" || action == tool.as_str())
+                })
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether a token that was issued under the scope, or that it cuts off, is meant by it.
+    fn means(&self, jti: &str) -> bool {
+        match &self.scope {
+            MarkScope::Token(id) => jti == id.to_string(),
+            _ => true,
+        }
+    }
+
     /// Whether a record is of a call that falls under the scope.
     pub(crate) fn holds(&self, record: &Value) -> bool {
         let text = |name: &str| record.get(name).and_then(Value::as_str);
@@ -287,7 +319,13 @@ fn take(
     let door = text("door").unwrap_or_default();
     found.are_svids_issued |= door == Door::Spiffe.as_str();
     let made_up = text("client") == Some(PROBE) || door == Door::Check.as_str();
-    if text("effect") != Some("permit") || made_up || !scoped.holds(record) {
+    if text("effect") != Some("permit") || made_up {
+        return;
+    }
+    if !scoped.holds(record) {
+        if scoped.cuts_off(record) {
+            issued(found, scoped, record, (door, moments.now));
+        }
         return;
     }
     // What was overtaken by a stop was recorded, and did not happen.
@@ -318,7 +356,7 @@ fn take(
             .filter(|id| !scoped.members.is_empty() && !scoped.members.contains(*id));
         found.descendants.extend(acting.map(str::to_owned));
     }
-    issued(found, record, door, moments.now);
+    issued(found, scoped, record, (door, moments.now));
 }
 
 fn time_of(entry: &LogEntry) -> Time {
@@ -332,7 +370,7 @@ fn is_under(entry: &LogEntry, at: Time, stop: After) -> bool {
 }
 
 /// What a record says was issued and still lives.
-fn issued(found: &mut Reckoned, record: &Value, door: &str, now: Time) {
+fn issued(found: &mut Reckoned, scoped: &Scoped, record: &Value, (door, now): (&str, Time)) {
     let Some(issue) = record.get("issue") else {
         return;
     };
@@ -342,7 +380,7 @@ fn issued(found: &mut Reckoned, record: &Value, door: &str, now: Time) {
         return;
     }
     let ids = issue.get("jti").and_then(Value::as_array).into_iter().flatten();
-    for id in ids.filter_map(Value::as_str) {
+    for id in ids.filter_map(Value::as_str).filter(|id| scoped.means(id)) {
         if door == Door::Spiffe.as_str() {
             if found.svids.len() < NAMES_MAX {
                 found.svids.push(Svid {

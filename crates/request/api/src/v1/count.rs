@@ -1,5 +1,7 @@
 //! `/v1/tenants/{tenant}/count` and `/v1/all-tenants/count`
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use bailiwick_base::{Digest, Time};
@@ -10,6 +12,7 @@ use serde::Deserialize;
 
 use crate::Deps;
 use crate::command::{CommandError, answer, store_error};
+use crate::effective::{View, held_back};
 use crate::problem::RouteError;
 use crate::query::{Path, Query};
 use crate::session::Session;
@@ -82,6 +85,7 @@ async fn count(deps: &Deps, reach: Reach, tenant: String, asked: &Asked) -> Resu
     let mut answer = to_wire(tenant, &counted, explained);
     if asked.at.is_none() {
         answer.expired = Some(expired(deps, &reach));
+        answer.held = held(deps, &reach);
     }
     if matches!(reach, Reach::DangerAllTenants) {
         answer.tenants = each_tenant(deps, counted.position).await?;
@@ -105,6 +109,23 @@ fn expired(deps: &Deps, reach: &Reach) -> u64 {
             ) && identity.expires_at <= now
         });
     late.count() as u64
+}
+
+/// How many in service are held back by a mark now, by what that makes of them: they count until somebody retires them.
+fn held(deps: &Deps, reach: &Reach) -> BTreeMap<String, u64> {
+    let snapshot = deps.cell.load();
+    let view = View::new(deps, &snapshot);
+    let all = matches!(reach, Reach::DangerAllTenants);
+    let tenants = snapshot
+        .tenants()
+        .filter(|(t, _)| all || *reach == Reach::from(&t.id));
+    let mut out = BTreeMap::new();
+    for identity in tenants.flat_map(|(t, _)| snapshot.identities(&t.id)) {
+        if let Some(by) = held_back(&view, identity) {
+            *out.entry(by.to_owned()).or_default() += 1;
+        }
+    }
+    out
 }
 
 /// A line for each tenant there is now, at the position of the whole.
@@ -167,6 +188,7 @@ fn to_wire(tenant: String, counted: &Counted, explained: Option<wire::CountExpla
         position: counted.position.0,
         as_of: (counted.position.0 > 0).then(|| counted.as_of.to_string()),
         expired: None,
+        held: BTreeMap::new(),
         tenants: Vec::new(),
         kinds: count.kinds().map(|kind| kind_to_wire(count, kind)).collect(),
         explained,

@@ -1,5 +1,6 @@
 //! `/v1/tenants/{tenant}/kill`, `/v1/all-tenants/kill`, and their resumes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,13 +12,13 @@ use bailiwick_base::{
 use bailiwick_decide::{MarkEffect, MarkScope, Snapshot, Thing};
 use bailiwick_grant::Grant;
 use bailiwick_inventory::{self as inventory, State as IdentityState};
-use bailiwick_store::{Context, Receipt, Tx};
+use bailiwick_store::{Context, Receipt, SetMark, Tx};
 use bailiwick_wire::{self as wire, SelectorKind};
 use http::StatusCode;
 
 use crate::Deps;
 use crate::body::Strict;
-use crate::command::{CommandError, answer, committed, mark_replayed, request_digest};
+use crate::command::{CommandError, answer, committed, mark_replayed, request_digest, store_error};
 use crate::effective::{View, in_words, scope_in_words};
 use crate::problem::RouteError;
 use crate::query::Path;
@@ -73,6 +74,7 @@ async fn run(
     if body.dry_run {
         let mut stopped = dry_run(deps, &scope, effect, &before, deps.in_flight(&scope, effect));
         foresee(deps, &scope, effect, &mut stopped).await?;
+        stopped.second_operator = second_operator(deps, session, &scope, effect);
         return Ok(Json(stopped).into_response());
     }
     let stop = Stop {
@@ -131,6 +133,7 @@ pub(crate) async fn told(
         nodes: ends.nodes,
         // Reckoned last: listing a large tenant must not hold up its stop.
         stopped: dry_run(deps, scope, effect, before, cancelled),
+        lifted: Vec::new(),
         still: Vec::new(),
     }
 }
@@ -155,6 +158,17 @@ fn effect_of(body: &wire::KillRequest) -> Result<MarkEffect, RouteError> {
         wire::Level::Observe => MarkEffect::Observe,
         wire::Level::ReadOnly => MarkEffect::ReadOnly,
     })
+}
+
+/// The level of a mark.
+pub(crate) const fn level_of(effect: MarkEffect) -> wire::Level {
+    match effect {
+        MarkEffect::Kill => wire::Level::Killed,
+        MarkEffect::NoEgress => wire::Level::NoEgress,
+        MarkEffect::Observe => wire::Level::Observe,
+        MarkEffect::ReadOnly => wire::Level::ReadOnly,
+        MarkEffect::Suspend => wire::Level::Frozen,
+    }
 }
 
 /// What was stopped, its mark, and how long that took, in one line of the log.
@@ -233,14 +247,10 @@ fn require_second(
     effect: MarkEffect,
     break_glass: bool,
 ) -> Result<Second, RouteError> {
-    let wide = matches!(
-        scope,
-        MarkScope::Issuer(..) | MarkScope::Tenant(_) | MarkScope::All
-    );
-    if !wide || effect.is_reversible() || session.second.is_some() {
+    let Some(needed) = second_operator(deps, session, scope, effect) else {
         return Ok(Second::Settled);
-    }
-    let sole = deps.operators.load().len() < 2;
+    };
+    let sole = needed == wire::SecondOperator::BreakGlass;
     let refused = |hint: &str| {
         RouteError::new(
             StatusCode::FORBIDDEN,
@@ -259,6 +269,27 @@ fn require_second(
         )),
         (false, false) => Ok(Second::Awaited),
     }
+}
+
+/// What one operator's word is not enough for, and what it takes beside it.
+fn second_operator(
+    deps: &Deps,
+    session: &Session,
+    scope: &MarkScope,
+    effect: MarkEffect,
+) -> Option<wire::SecondOperator> {
+    let wide = matches!(
+        scope,
+        MarkScope::Issuer(..) | MarkScope::Tenant(_) | MarkScope::All
+    );
+    if !wide || effect.is_reversible() || session.second.is_some() {
+        return None;
+    }
+    Some(if deps.operators.load().len() < 2 {
+        wire::SecondOperator::BreakGlass
+    } else {
+        wire::SecondOperator::Signs
+    })
 }
 
 /// What the words of a request select.
@@ -378,11 +409,17 @@ fn dry_run(
         _ => vec![reach_tenant(scope)],
     };
     let view = View::new(deps, snapshot);
+    let level = level_of(effect);
     let mut out = wire::DryRun {
+        scope: scope_in_words(scope),
+        level: Some(level),
+        does: level.does().to_owned(),
         reversible: effect.is_reversible(),
         calls_in_flight,
         ..wire::DryRun::default()
     };
+    let is_thing = matches!(scope, MarkScope::Server(..) | MarkScope::Tool(..));
+    let mut users = BTreeSet::new();
     for tenant in &tenants {
         for (task, grant) in snapshot.tasks(tenant) {
             let open = matches!(
@@ -392,6 +429,9 @@ fn dry_run(
             let named = names_task(scope, &task.id, grant) || names_identity(snapshot, scope, &task.identity);
             if open && named {
                 out.task_count += 1;
+                if is_thing && users.len() < LISTED_MAX {
+                    users.insert(task.identity.clone());
+                }
                 if out.tasks.len() < LISTED_MAX {
                     out.tasks.push(task.id.to_string());
                     out.names.insert(task.id.to_string(), task.purpose.clone());
@@ -408,6 +448,12 @@ fn dry_run(
                 }
             }
         }
+    }
+    for id in users {
+        if let Some(identity) = snapshot.identity(&id) {
+            out.names.insert(id.to_string(), identity.name.clone());
+        }
+        out.users.push(id.to_string());
     }
     out
 }
@@ -486,8 +532,11 @@ async fn lift(
     let received = deps.clock.monotonic();
     let context = deps.context(session, reach_of(&scope), request_digest("resume", body)?)?;
     let (before, calls) = (deps.cell.load(), deps.in_flight(&scope, MarkEffect::Suspend));
-    let stopped = dry_run(deps, &scope, MarkEffect::Suspend, &before, calls);
+    let mut stopped = dry_run(deps, &scope, MarkEffect::Suspend, &before, calls);
+    // Nothing is stopped by it: what would be lifted is what counts.
+    (stopped.level, stopped.does) = (None, String::new());
     if body.dry_run {
+        stopped.lifts = liftable(deps, &scope).await?;
         return Ok(Json(stopped).into_response());
     }
     require_plain("resume.reason-malformed", "reason", &body.reason, REASON_MAX)?;
@@ -496,8 +545,7 @@ async fn lift(
     let receipt = deps
         .store
         .transact(context, async move |tx: &mut Tx| {
-            lift_in(tx, &lifted, &reason).await?;
-            answer(&())
+            answer(&lift_in(tx, &lifted, &reason).await?)
         })
         .await
         .map_err(|e: CommandError| RouteError::from(e))?;
@@ -516,6 +564,8 @@ async fn lift(
         contained_us: None,
         nodes: Vec::new(),
         stopped,
+        // A receipt of before these were kept has none.
+        lifted: serde_json::from_slice(&receipt.answer).unwrap_or_default(),
         still: standing_on(deps, &resumed),
     })
     .into_response();
@@ -574,7 +624,26 @@ async fn resume_members(deps: &Deps, context: &Context, scope: &MarkScope) -> Re
     Ok(())
 }
 
-async fn lift_in(tx: &mut Tx, scope: &MarkScope, reason: &str) -> Result<(), CommandError> {
+/// The levels that a resume would lift now.
+async fn liftable(deps: &Deps, scope: &MarkScope) -> Result<Vec<wire::Level>, RouteError> {
+    let mut reader = deps
+        .store
+        .reader(reach_of(scope))
+        .await
+        .map_err(|e| store_error(&e))?;
+    let marks = reader.mark().lookup(scope).await.map_err(|e| store_error(&e))?;
+    Ok(levels(&marks))
+}
+
+/// The levels among marks that can be lifted, the mildest first.
+fn levels(marks: &[SetMark]) -> Vec<wire::Level> {
+    let effects: BTreeSet<MarkEffect> = marks.iter().map(|m| m.mark.effect).collect();
+    let liftable = effects.into_iter().filter(|effect| effect.is_reversible());
+    liftable.map(level_of).collect()
+}
+
+/// Lifts what can be lifted, and tells the levels.
+async fn lift_in(tx: &mut Tx, scope: &MarkScope, reason: &str) -> Result<Vec<wire::Level>, CommandError> {
     let marks = tx.mark().lookup(scope).await?;
     let suspended = marks.iter().any(|m| m.mark.effect == MarkEffect::Suspend);
     let liftable = marks.iter().any(|m| m.mark.effect.is_reversible());
@@ -600,7 +669,7 @@ async fn lift_in(tx: &mut Tx, scope: &MarkScope, reason: &str) -> Result<(), Com
     }
     tx.mark().lift(scope, Some(reason)).await?;
     withdraw(tx, scope).await?;
-    Ok(())
+    Ok(levels(&marks))
 }
 
 /// An identity that was suspended with its agent or owner; one that was suspended by itself stays so.

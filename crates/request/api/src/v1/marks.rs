@@ -118,6 +118,7 @@ fn to_wire(snapshot: &Snapshot, tenant: Option<&TenantId>, mark: &Mark) -> wire:
         scope: scope_in_words(&mark.scope),
         name,
         effect: mark.effect.as_str().to_owned(),
+        does: super::kill::level_of(mark.effect).does().to_owned(),
         reversible: mark.effect.is_reversible(),
         since: None,
         epoch: mark.epoch.0,

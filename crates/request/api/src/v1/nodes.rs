@@ -249,7 +249,8 @@ async fn put(
         .await
         .map_err(|e: CommandError| match e {
             CommandError::Store(StoreError::Fenced { .. }) => {
-                RouteError::unavailable("node.fenced", "this node is fenced")
+                RouteError::unavailable("node.fenced", "this node is fenced: it takes no command")
+                    .hint("give the command to another node; `bailiwick node readmit` there lets this one in")
             }
             other => RouteError::from(other),
         })?;

@@ -11,13 +11,14 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::kill::{note_stop, told};
+use super::marks::operator_name;
 use crate::Deps;
 use crate::body::Strict;
 use crate::command::{request_digest, store_error};
 use crate::effective::require_not_killed;
 use crate::problem::RouteError;
 use crate::query::{Path, Query};
-use crate::receipts::{drill, signable, to_body, to_wire};
+use crate::receipts::{drill, signable, to_body};
 use crate::received::{Heard, Received};
 use crate::session::Session;
 use crate::stop::{Signed, Stop, reach_of};
@@ -75,7 +76,10 @@ async fn listed(
     let last = found.last().filter(|_| found.len() == LISTED_MAX as usize);
     Ok(Json(wire::Page {
         next: last.map(|kept| kept.epoch.0.to_string()),
-        items: found.iter().map(to_wire).collect::<Result<_, _>>()?,
+        items: found
+            .iter()
+            .map(|kept| to_wire(deps, kept))
+            .collect::<Result<_, _>>()?,
         total,
     }))
 }
@@ -86,7 +90,7 @@ pub(crate) async fn find(
     _: Session,
 ) -> Result<Json<wire::Receipt>, RouteError> {
     let tenant = super::tenant(&deps, &slug)?;
-    to_wire(&known(&deps, Reach::from(&tenant), &id).await?).map(Json)
+    to_wire(&deps, &known(&deps, Reach::from(&tenant), &id).await?).map(Json)
 }
 
 pub(crate) async fn find_all(
@@ -94,7 +98,22 @@ pub(crate) async fn find_all(
     Path(id): Path<String>,
     _: Session,
 ) -> Result<Json<wire::Receipt>, RouteError> {
-    to_wire(&known(&deps, Reach::Installation, &id).await?).map(Json)
+    to_wire(&deps, &known(&deps, Reach::Installation, &id).await?).map(Json)
+}
+
+/// With the names of today beside the ids that the document has.
+fn to_wire(deps: &Deps, kept: &KeptReceipt) -> Result<wire::Receipt, RouteError> {
+    let mut receipt = crate::receipts::to_wire(kept)?;
+    let pending = receipt.body.pending.iter();
+    let actors = pending
+        .flat_map(|p| [Some(&p.by), p.signed_by.as_ref()])
+        .flatten();
+    for actor in actors.chain([&receipt.body.by]) {
+        if let Some(name) = operator_name(deps, actor) {
+            receipt.names.insert(actor.clone(), name);
+        }
+    }
+    Ok(receipt)
 }
 
 async fn known(deps: &Deps, reach: Reach, id: &str) -> Result<KeptReceipt, RouteError> {

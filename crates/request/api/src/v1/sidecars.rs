@@ -22,7 +22,7 @@ use crate::command::{CommandError, answer, committed, request_digest, store_erro
 use crate::problem::RouteError;
 use crate::query::Path;
 use crate::session::{Session, bearer, signed};
-use crate::sidecars::refused;
+use crate::sidecars::{refused, removed};
 
 /// `typ` of what a sidecar signs for one word.
 const WORD_TYPE: &str = "bailiwick-sidecar+jwt";
@@ -380,12 +380,15 @@ async fn require_sidecar(
     let name = NodeName::parse(named).map_err(|_| unknown())?;
     let row = deps.store.sidecar(&name).await.map_err(|e| store_error(&e))?;
     let row = row
-        .filter(|row| row.sidecar.seat == Seat::Joined)
+        .filter(|row| row.sidecar.seat != Seat::Invited)
         .ok_or_else(unknown)?;
     let key = row.sidecar.key;
     let key_of = |issuer: &str| key.filter(|_| issuer == name.as_str());
     let now = deps.clock.now();
     let said = signed(token, (WORD_TYPE, &deps.base_url), key_of, now).map_err(refused)?;
+    if row.sidecar.seat == Seat::Removed {
+        return Err(removed());
+    }
     let body = said
         .body
         .ok_or_else(|| refused("claim `body` is missing: the SHA-256 of the body, in hex"))?;
