@@ -23,7 +23,7 @@ use bailiwick_audit::note::NoteVerifier;
 use bailiwick_audit::proof::ProofFile;
 use bailiwick_audit::tile::{Entries, TILE_WIDTH, TileReader, TileSource};
 use bailiwick_base::Digest;
-use bailiwick_journal::{KeptBase, WITNESSED, read_base};
+use bailiwick_journal::{JournalError, KeptBase, WITNESSED, read_base, verify_segments};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -205,6 +205,7 @@ pub fn verify_witnessed(data: &Path, keys: &[&str], quorum: &Quorum) -> anyhow::
             None => (own, KeyFrom::Folder),
         };
         let mut report = verify_log(log, &folder, &verifier, from)?;
+        report.findings.extend(segment_fault(data, log, &verifier)?);
         if quorum.is_asked() {
             match quorum.verify(&folder, &verifier, || read_checkpoint(&folder, &verifier)) {
                 Ok(witnessed) => report.witnessed = Some(witnessed),
@@ -281,6 +282,31 @@ fn verify_log(
             .map(|finding| named(finding, folder, report.size))
             .collect(),
     })
+}
+
+/// What is wrong with the payloads beside a log: those of decisions, in a data folder. An export has none of them, and
+/// those of the state log are in the store.
+fn segment_fault(data: &Path, log: &str, verifier: &NoteVerifier) -> anyhow::Result<Option<String>> {
+    let folder = data.join("log").join(log);
+    let is_kept = log == "decisions" && folder.join(VKEY_FILE).is_file();
+    let Some(signed) = read_checkpoint(&folder, verifier).ok().filter(|_| is_kept) else {
+        return Ok(None);
+    };
+    loop {
+        let base = kept_base(&folder, verifier)?;
+        let Err(error) = verify_segments(&folder, verifier.name(), signed.checkpoint()) else {
+            return Ok(None);
+        };
+        // A service that prunes meanwhile takes away what was about to be read.
+        if kept_base(&folder, verifier)? == base {
+            return Ok(Some(with_causes(&error)));
+        }
+    }
+}
+
+fn with_causes(error: &JournalError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What stands for the entries of a log that were pruned.

@@ -69,7 +69,7 @@ pub use folder::{TileFolder, WITNESSED};
 pub use kill::{KillEntry, KillJournal, KillJournalError, KillMark, Slot};
 pub use log::{Appending, DecisionLog, Deps, INSTALLATION_REF, LogConfig, NoteKey, PAYLOAD_MAX, Record};
 pub use prune::{Plan, Why};
-pub use reader::{LogEntry, LogReader, Passed};
+pub use reader::{LogEntry, LogReader, Passed, verify_segments};
 pub use replay::{Cut, Recovery};
 pub use seat::seat;
 pub use state::StateTiles;

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use bailiwick_audit::entry::Leaf;
@@ -234,17 +234,43 @@ impl DecisionLog {
         self.abandon_prune()
     }
 
+    /// Removes segments in front of the base that somebody put back, or that could not be removed then.
+    ///
+    /// # Errors
+    /// [`JournalError::File`].
+    pub fn clear_pruned(&self) -> Result<(), JournalError> {
+        let Some(kept) = self.base() else {
+            return Ok(());
+        };
+        let mut touched = BTreeSet::new();
+        self.remove_segments_below(&kept.base, &mut touched)?;
+        self.flush_folders(touched)
+    }
+
     /// Removes what the base stands for. Folders stay: the publisher may be about to write into one of them.
     fn remove_below(&self, base: &Base) -> Result<(), JournalError> {
         let mut touched = BTreeSet::new();
-        for ordinal in segment::list(&self.dir)? {
-            if ordinal < base.segment {
-                self.unlink(&segment::path(&self.dir.path, ordinal), &mut touched)?;
-            }
-        }
+        self.remove_segments_below(base, &mut touched)?;
         for tile in tiles_below(base.from, base.minimum) {
             self.unlink(&self.dir.path.join(tile.path()), &mut touched)?;
         }
+        self.flush_folders(touched)
+    }
+
+    fn remove_segments_below(
+        &self,
+        base: &Base,
+        touched: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), JournalError> {
+        for ordinal in segment::list(&self.dir)? {
+            if ordinal < base.segment {
+                self.unlink(&segment::path(&self.dir.path, ordinal), touched)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_folders(&self, touched: BTreeSet<PathBuf>) -> Result<(), JournalError> {
         for folder in touched {
             self.dir
                 .disk
@@ -254,7 +280,7 @@ impl DecisionLog {
         Ok(())
     }
 
-    fn unlink(&self, path: &Path, touched: &mut BTreeSet<std::path::PathBuf>) -> Result<(), JournalError> {
+    fn unlink(&self, path: &Path, touched: &mut BTreeSet<PathBuf>) -> Result<(), JournalError> {
         match self.dir.disk.remove_file(path) {
             Ok(()) => {
                 touched.extend(path.parent().map(Path::to_owned));

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use bailiwick_audit::checkpoint::Checkpoint;
 use bailiwick_audit::entry::Leaf;
+use bailiwick_audit::merkle::leaf_hash;
 use bailiwick_base::{Sealer, TenantId};
 
 use crate::base;
@@ -14,6 +16,7 @@ use crate::error::JournalError;
 use crate::frame::Frame;
 use crate::log::payload_context;
 use crate::replay::Cut;
+use crate::segment;
 
 /// How often a reader looks again before it calls what it saw damage.
 const LOOKS: u32 = 4;
@@ -166,6 +169,56 @@ impl LogReader {
         }
         Ok(found)
     }
+}
+
+/// Reads every segment of the log of `origin` in `dir` to its end and changes nothing: each frame verifies, and the
+/// entries give the root of `checkpoint`. Also of a log that is being written or pruned, where `checkpoint` was read
+/// first; then an error may be that of a file which went away meanwhile. Returns how many entries there are.
+///
+/// # Errors
+/// [`JournalError::Damaged`] with the place; as [`LogReader::open`].
+pub fn verify_segments(dir: &Path, origin: &str, checkpoint: &Checkpoint) -> Result<u64, JournalError> {
+    let on_disk = Dir::of_machine(dir);
+    let kept = base::read(&on_disk, origin)?;
+    let start = base::place_of(kept.as_ref().map(|kept| &kept.base), origin);
+    let last = segment::list(&on_disk)?.pop();
+    let mut tree = kept.and_then(|kept| kept.base.frontier()).unwrap_or_default();
+    let mut reader = LogReader::open(dir, origin)?;
+    let damaged = |place: Place, reason| JournalError::Damaged {
+        path: segment::path(dir, place.ordinal),
+        offset: place.offset,
+        index: place.next,
+        reason,
+    };
+    loop {
+        let place = reader.place().unwrap_or(start);
+        if tree.size() == checkpoint.size && tree.root() != checkpoint.root {
+            return Err(damaged(
+                place,
+                "the entries do not give the root of the checkpoint",
+            ));
+        }
+        let Some(entry) = reader.next_entry()? else {
+            break;
+        };
+        tree.append(leaf_hash(&entry.leaf))
+            .map_err(|error| JournalError::Append {
+                index: entry.index,
+                source: error.into(),
+            })?;
+    }
+    let end = reader.place().unwrap_or(start);
+    if tree.size() < checkpoint.size {
+        return Err(damaged(
+            end,
+            "entries under a checkpoint are missing from here on",
+        ));
+    }
+    // One that follows may be prepared already.
+    if last.is_some_and(|last| last > end.ordinal + 1) {
+        return Err(damaged(end, "segments follow that do not belong to the log"));
+    }
+    Ok(tree.size())
 }
 
 impl Iterator for LogReader {

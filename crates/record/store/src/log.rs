@@ -40,6 +40,9 @@ const INSTANT: &str = concat!(
     columns!(),
     " FROM log_entry WHERE tenant = $1 AND at = $2 AND kind = $3 ORDER BY log_index LIMIT $4"
 );
+/// The kind stands in it literally: so it is answered from the index of prunings.
+const PRUNINGS: &str = "SELECT log_index FROM log_entry WHERE kind = 'state.log.prune' AND log_index < $1 \
+    ORDER BY log_index DESC LIMIT $2";
 const POSITION_AT: &str = "SELECT log_index FROM log_entry WHERE at <= $1 ORDER BY log_index DESC LIMIT 1";
 const TIME_AT: &str = "SELECT at FROM log_entry WHERE log_index = $1";
 
@@ -180,6 +183,20 @@ impl Store {
             });
         }
         Ok(out)
+    }
+
+    /// Where prunings of logs are recorded in front of entry `before`, the newest first, at most `max` of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn prunings(&self, before: u64, max: u32) -> Result<Vec<u64>, StoreError> {
+        let mut view = self.every().await?;
+        let rows = view
+            .fetch(PRUNINGS, args![signed(before), i64::from(max)])
+            .await?;
+        rows.into_iter()
+            .map(|cells| Fields::of(TABLE, cells).number("log_index"))
+            .collect()
     }
 
     /// One entry with its payload in clear. `reach` says whose entries may be opened.

@@ -111,7 +111,7 @@ async fn a_flipped_bit_in_any_file_is_named_or_nothing_depends_on_it() {
         "{files:?}"
     );
     let mut silent: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-    let mut counts = [0_usize; 3];
+    let (mut counts, mut in_segments) = ([0_usize; 3], 0);
     for path in &files {
         let name = path.strip_prefix(&whole).unwrap();
         let bytes = fs::read(path).unwrap();
@@ -137,6 +137,7 @@ async fn a_flipped_bit_in_any_file_is_named_or_nothing_depends_on_it() {
                     .collect();
                 assert!(told.join("; ").contains(&shown), "{shown} at {at}: {told:?}");
                 counts[0] += 1;
+                in_segments += usize::from(shown.ends_with(".seg"));
                 continue;
             }
             match bed.try_run().await {
@@ -164,6 +165,7 @@ async fn a_flipped_bit_in_any_file_is_named_or_nothing_depends_on_it() {
         files.len()
     );
     assert!(log > 20 && start > 5, "{log} {start}");
+    assert!(in_segments > 1, "payloads are verified without a start");
     for (name, places) in silent {
         let known = WITHOUT_AUTHORITY.iter().any(|(path, _)| Path::new(path) == name)
             || is_superseded(&whole.join(&name));

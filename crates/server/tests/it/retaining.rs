@@ -283,17 +283,8 @@ async fn a_pruning_that_was_cut_short_is_finished_where_it_was_recorded_and_drop
     let log = bed.data().join("log/decisions");
 
     // Recorded, and nothing of it done: by the intent alone.
-    fs::remove_file(bed.base()).unwrap();
     let checkpoint = fs::read(log.join("checkpoint")).unwrap();
-    for part in ["segments", "tile"] {
-        for file in files(&whole.join("log/decisions").join(part)) {
-            let to = log.join(part).join(&file);
-            if !to.exists() {
-                fs::create_dir_all(to.parent().unwrap()).unwrap();
-                fs::copy(whole.join("log/decisions").join(part).join(&file), to).unwrap();
-            }
-        }
-    }
+    put_old_back(&whole, &log);
     assert_eq!(fs::read(log.join("checkpoint")).unwrap(), checkpoint);
     fs::write(log.join("base.intent"), &intent).unwrap();
     bed.run().await;
@@ -330,6 +321,70 @@ async fn a_pruning_that_was_cut_short_is_finished_where_it_was_recorded_and_drop
 }
 
 /// Every file below, by its path from there.
+/// Puts back what `whole` has and the folder has not, except where the log begins.
+fn put_old_back(whole: &Path, log: &Path) {
+    fs::remove_file(log.join("base")).unwrap();
+    for part in ["segments", "tile"] {
+        let from = whole.join("log/decisions").join(part);
+        for file in files(&from) {
+            let to = log.join(part).join(&file);
+            if !to.exists() {
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(from.join(&file), to).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pruned_does_not_come_back_unseen() {
+    let (mut bed, _desk, identity) = bed(keeping).await;
+    bed.fill(&identity, 3).await;
+    crate::pause(Duration::from_millis(1_500)).await;
+    bed.stop().await;
+    let whole = bed.folder().join("whole");
+    copy_of(&bed.data(), &whole);
+    bed.run().await;
+    let done = bed
+        .prune(&json!({"keep_since": bed.since(2 * DAY), "reason": "kept for long enough"}))
+        .await;
+    assert!(done["entries"].as_u64() > Some(0), "{done}");
+    bed.stop().await;
+    let log = bed.data().join("log/decisions");
+
+    // An old segment beside the base goes again.
+    let base = fs::read(bed.base()).unwrap();
+    fs::copy(
+        whole.join("log/decisions/segments/0000000000000000.seg"),
+        bed.segment(0),
+    )
+    .unwrap();
+    bed.run().await;
+    assert!(!bed.segment(0).exists());
+    bed.stop().await;
+
+    put_old_back(&whole, &log);
+    let said = bed.try_run().await.unwrap_err();
+    assert!(
+        said.contains("says that the decision log was pruned") && said.contains("set back"),
+        "{said}"
+    );
+    fs::write(bed.base(), &base).unwrap();
+    bed.run().await;
+    assert_eq!(bed.decisions().await["begins"], done["begins"]);
+    assert!(!bed.segment(0).exists());
+    bed.stop().await;
+
+    // Unless somebody says on record that it goes on from an older folder.
+    put_old_back(&whole, &log);
+    fs::remove_file(bed.folder().join("data.witness")).unwrap();
+    bed.accept().await.unwrap();
+    bed.run().await;
+    assert_eq!(bed.decisions().await["begins"], 0);
+    bed.restart().await;
+    require_sound(&bed.data());
+}
+
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).unwrap() {

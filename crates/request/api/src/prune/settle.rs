@@ -46,6 +46,15 @@ pub enum PruneError {
         /// The entry that should tell.
         entry: u64,
     },
+    /// Somebody put back what was pruned, or an older folder.
+    #[error(
+        "entry {entry} of the state log says that the decision log was pruned, and the log does not begin there: its \
+         folder was set back, or its file `base` is gone; put back the whole folder as it was"
+    )]
+    Undone {
+        /// The entry that tells.
+        entry: u64,
+    },
 }
 
 /// What a pruning is recorded and carried out with.
@@ -76,41 +85,81 @@ impl Logs {
 
 impl Ground<'_> {
     async fn require_recorded(&self, accepted: Option<&str>) -> Result<(), PruneError> {
-        let Some(kept) = self.log.base() else {
+        let kept = self.log.base();
+        let newest = self.newest().await?;
+        let digest = kept.as_ref().map(|kept| kept.base.digest().to_string());
+        match (&kept, &newest, accepted) {
+            (None, None, _) => return Ok(()),
+            // What was pruned stays so, and nothing else is missing.
+            (_, Some((_, named)), _) if *named == digest => {}
+            (_, _, Some(_)) => self.record_anew(kept.as_deref()).await?,
+            (Some(kept), None, None) => return Err(self.unrecorded(kept)),
+            (Some(kept), Some(_), None) if self.find(&kept.base, 0).await?.is_none() => {
+                return Err(self.unrecorded(kept));
+            }
+            (_, Some((entry, _)), None) => return Err(PruneError::Undone { entry: *entry }),
+        }
+        self.follow(kept.as_deref()).await
+    }
+
+    /// The newest entry that recorded where this log begins, and the digest of the base that it names.
+    async fn newest(&self) -> Result<Option<(u64, Option<String>)>, PruneError> {
+        let mut before = u64::MAX >> 1;
+        loop {
+            let page = self.store.prunings(before, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
+            before = *last;
+            for entry in page {
+                let Some(detail) = self.pruning(entry).await? else {
+                    continue;
+                };
+                if detail.get("origin").and_then(Value::as_str) == Some(self.log.origin()) {
+                    let named = detail.get("base").and_then(Value::as_str);
+                    return Ok(Some((entry, named.map(str::to_owned))));
+                }
+            }
+        }
+    }
+
+    /// Somebody accepted an older store or folder: where the log begins is recorded once more.
+    async fn record_anew(&self, kept: Option<&KeptBase>) -> Result<(), PruneError> {
+        let context = self.context(Reach::Installation, Actor::System("witness"))?;
+        let detail = kept.map_or_else(|| self.whole(), |kept| self.detail(&kept.base));
+        let receipt = self
+            .store
+            .transact(context, async move |tx: &mut Tx| {
+                tx.note(COMMAND, detail.clone()).await?;
+                Ok::<_, StoreError>(Vec::new())
+            })
+            .await?;
+        let entry = receipt.entries.first().map_or(0, |entry| entry.index);
+        // What tenants were told of it may be lost along with it.
+        for (reference, last) in kept.iter().flat_map(|kept| &kept.base.tenants) {
+            if let (Some(tenant), Some(kept)) = (self.tenant(reference), kept) {
+                self.tell(&tenant, &kept.base, (*last, entry)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The base names the entry that tells of it, and nothing in front of it is there.
+    async fn follow(&self, kept: Option<&KeptBase>) -> Result<(), PruneError> {
+        let Some(kept) = kept else {
             return Ok(());
         };
         if self.tells(kept.entry, &kept.base).await? {
-            return Ok(());
+            return Ok(self.log.clear_pruned()?);
         }
-        let entry = match (self.find(&kept.base, 0).await?, accepted) {
-            (Some(entry), _) => entry,
-            (None, Some(_)) => {
-                let context = self.context(Reach::Installation, Actor::System("witness"))?;
-                let detail = self.detail(&kept.base);
-                let receipt = self
-                    .store
-                    .transact(context, async move |tx: &mut Tx| {
-                        tx.note(COMMAND, detail.clone()).await?;
-                        Ok::<_, StoreError>(Vec::new())
-                    })
-                    .await?;
-                let entry = receipt.entries.first().map_or(0, |entry| entry.index);
-                // What tenants were told of it may be lost along with it.
-                for (reference, last) in &kept.base.tenants {
-                    if let Some(tenant) = self.tenant(reference) {
-                        self.tell(&tenant, &kept.base, (*last, entry)).await?;
-                    }
-                }
-                entry
-            }
-            (None, None) => return Err(self.unrecorded(&kept)),
+        let Some(entry) = self.find(&kept.base, 0).await? else {
+            return Err(self.unrecorded(kept));
         };
         tracing::warn!(
             entry,
             "the last pruning of the decision log is told by another entry now"
         );
-        self.log.finish_prune(kept.base.clone(), entry)?;
-        Ok(())
+        Ok(self.log.finish_prune(kept.base.clone(), entry)?)
     }
 }
 
@@ -185,6 +234,14 @@ impl Ground<'_> {
         })
     }
 
+    /// What the installation's entry says of a log that begins with its first entry again.
+    fn whole(&self) -> Value {
+        json!({
+            "log": "decisions", "origin": self.log.origin(), "node": self.store.name().to_string(),
+            "from": 0, "begins": 0, "base": null,
+        })
+    }
+
     /// The entry from `from` on that recorded this pruning.
     async fn find(&self, base: &Base, from: u64) -> Result<Option<u64>, PruneError> {
         let mut from = from;
@@ -205,14 +262,23 @@ impl Ground<'_> {
 
     /// Whether this entry is the installation's own that recorded this pruning.
     async fn tells(&self, entry: u64, base: &Base) -> Result<bool, PruneError> {
+        let detail = self.pruning(entry).await?.unwrap_or_default();
+        let named = detail.get("base").and_then(Value::as_str);
+        Ok(named == Some(&base.digest().to_string()))
+    }
+
+    /// What this entry says, if it is one of the installation's own that recorded a pruning.
+    async fn pruning(&self, entry: u64) -> Result<Option<Value>, PruneError> {
         let opening = match self.store.opening(Reach::Installation, entry).await {
             Ok(Some(opening)) => opening,
-            Ok(None) | Err(StoreError::OtherTenant { .. }) => return Ok(false),
+            Ok(None) | Err(StoreError::OtherTenant { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let payload: Value = serde_json::from_slice(&opening.payload).unwrap_or_default();
-        let named = payload.pointer("/detail/base").and_then(Value::as_str);
-        Ok(opening.kind == KIND && named == Some(&base.digest().to_string()))
+        if opening.kind != KIND {
+            return Ok(None);
+        }
+        let mut payload: Value = serde_json::from_slice(&opening.payload).unwrap_or_default();
+        Ok(payload.get_mut("detail").map(Value::take))
     }
 
     fn unrecorded(&self, kept: &KeptBase) -> PruneError {
