@@ -1,7 +1,8 @@
 // Exports of platforms, offline: what is in them, what is not covered, what
 // cannot be read.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { oneDocument, runBinary, temporary } from "../lib/installation.mjs";
 import { figure, suite, test } from "../lib/lane.mjs";
@@ -92,6 +93,27 @@ test("hostile names stay text, and none of their control bytes reaches a termina
     assert.doesNotMatch(words.stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
     figure("hostile-text in exports", `${texts.length}/66`);
     assert.equal(texts.length, 66);
+});
+
+test("a folder is read once whatever links lead to it, and what is no file is said and not waited for", async ({ folder }) => {
+    const place = join(folder, "linked");
+    mkdirSync(place);
+    writeFileSync(join(place, "users.json"), JSON.stringify({ Users: [USER] }));
+    symlinkSync(".", join(place, "again"));
+    symlinkSync("nowhere", join(place, "readme"));
+    const scanned = await runBinary(["scan", "aws", "--export", place, "--dry-run", "--json"], { folder });
+    assert.equal(scanned.code, 0, scanned.stdout);
+    assert.deepEqual(source({ json: oneDocument(scanned.stdout) }, "users").files, ["users.json"]);
+    symlinkSync("nowhere", join(place, "roles.json"));
+    const dangling = await runBinary(["scan", "aws", "--export", place, "--dry-run", "--json"], { folder });
+    assert.deepEqual([dangling.code, oneDocument(dangling.stdout).code], [1, "cli.file"]);
+    const pipe = join(folder, "users.pipe");
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [pipe, "/dev/zero"]) {
+        const refused = await runBinary(["scan", "aws", "--export", path, "--dry-run", "--json"], { folder });
+        assert.equal(refused.code, 2);
+        assert.match(oneDocument(refused.stdout).message, /neither a file nor a folder/);
+    }
 });
 
 test("a platform that is not in the list is a file", async ({ folder }) => {

@@ -1,11 +1,11 @@
 //! `bailiwick scan --export`: what an export shows, offline. Nothing leaves the machine and nothing is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bailiwick_base::limits::shown;
 use bailiwick_manifest::{
-    Coverage, FILE_MAX, Given, Manifest, PLATFORMS, Remark, Scan, SourceScan, platform,
+    Coverage, FILE_MAX, Given, Manifest, PLATFORMS, Remark, Remarks, Scan, SourceScan, platform,
 };
 use serde_json::{Value, json};
 
@@ -97,7 +97,11 @@ fn list(export: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     let mut found = Vec::new();
     let about = std::fs::metadata(export).map_err(|error| Failure::io("read", export, &error))?;
     if about.is_dir() {
-        walk(export, "", FOLDERS_MAX, &mut found)?;
+        let mut walked = BTreeSet::new();
+        walk((export, ""), FOLDERS_MAX, &mut walked, &mut found)?;
+    } else if !about.is_file() {
+        let message = format!("`{}` is neither a file nor a folder", export.display());
+        return Err(Failure::usage(message).hint("put the export into a file first"));
     } else {
         require_size(export, about.len())?;
         let name = export.file_name().unwrap_or_default().to_string_lossy();
@@ -117,16 +121,31 @@ fn list(export: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     Ok(found)
 }
 
-fn walk(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, PathBuf)>) -> Result<(), Failure> {
+/// Each folder once, however many links lead to it.
+fn walk(
+    (folder, name): (&Path, &str),
+    depth: usize,
+    walked: &mut BTreeSet<PathBuf>,
+    found: &mut Vec<(String, PathBuf)>,
+) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::io("read", folder, &error);
+    if !walked.insert(std::fs::canonicalize(folder).map_err(wrong)?) {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(folder).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
-        let about = std::fs::metadata(&path).map_err(|error| Failure::io("read", &path, &error))?;
         let name = format!("{name}{}", path.file_name().unwrap_or_default().to_string_lossy());
         let ending = path.extension().unwrap_or_default().to_string_lossy();
+        let is_wanted = ENDINGS.contains(&ending.as_ref());
+        let about = match std::fs::metadata(&path) {
+            Ok(about) => about,
+            // A link to nowhere that is none of the files of an export is nothing to this.
+            Err(_) if !is_wanted => continue,
+            Err(error) => return Err(Failure::io("read", &path, &error)),
+        };
         if about.is_dir() && depth > 0 {
-            walk(&path, &format!("{name}/"), depth - 1, found)?;
-        } else if about.is_file() && ENDINGS.contains(&ending.as_ref()) {
+            walk((&path, &format!("{name}/")), depth - 1, walked, found)?;
+        } else if about.is_file() && is_wanted {
             require_size(&path, about.len())?;
             found.push((name, path));
         }
@@ -170,7 +189,7 @@ fn document(manifest: &Manifest, scan: &Scan<'_>) -> Value {
         .into_iter()
         .map(|((level, sort, name), count)| json!({"level": level, "sort": sort, "type": name, "count": count}))
         .collect();
-    let remarks = |remarks: &[Remark]| -> Vec<Value> {
+    let remarks = |remarks: &Remarks| -> Vec<Value> {
         let remarks = remarks.iter();
         remarks
             .map(|remark| json!({"place": remark.place, "text": remark.text}))
@@ -194,6 +213,11 @@ fn document(manifest: &Manifest, scan: &Scan<'_>) -> Value {
                 // Nothing was read, so there is no number, and none is zero.
                 "items": is_covered.then_some(read.items),
                 "observations": is_covered.then_some(read.observations),
+                "counts": {
+                    "left_out": read.left_out.total(),
+                    "unmapped": read.unmapped.total(),
+                    "notes": read.notes.total(),
+                },
                 "left_out": remarks(&read.left_out),
                 "unmapped": remarks(&read.unmapped),
                 "notes": remarks(&read.notes),
@@ -240,19 +264,15 @@ fn paint(manifest: &Manifest, scan: &Scan<'_>, paper: &mut Paper) {
             coverage(read).to_owned(),
             number(read, read.items),
             number(read, read.observations),
-            number(read, read.left_out.len()),
-            number(read, read.unmapped.len()),
+            number(read, read.left_out.total()),
+            number(read, read.unmapped.total()),
         ]
     });
     let head = ["source", "coverage", "items", "observed", "left out", "unmapped"];
     paper.line("");
     paper.table(&head, rows.collect(), "");
     for (name, _, read) in scan.sources() {
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for left in &read.left_out {
-            *reasons.entry(&left.text).or_insert(0) += 1;
-        }
-        for (reason, count) in reasons {
+        for (reason, count) in &read.left_out_because {
             paper.line(format!("left out of {name}: {count}, because {}", shown(reason)));
         }
         let broken: Vec<(&str, String)> = read
@@ -260,16 +280,18 @@ fn paint(manifest: &Manifest, scan: &Scan<'_>, paper: &mut Paper) {
             .iter()
             .map(|(file, why)| (file.as_str(), why.to_string()))
             .collect();
-        remarks(paper, &format!("not read, {name}"), broken.into_iter());
-        remarks(paper, &format!("not mapped, {name}"), texts(&read.unmapped));
-        remarks(paper, &format!("note, {name}"), texts(&read.notes));
+        let count = broken.len();
+        remarks(paper, &format!("not read, {name}"), count, broken.into_iter());
+        for (what, list) in [("not mapped", &read.unmapped), ("note", &read.notes)] {
+            remarks(paper, &format!("{what}, {name}"), list.total(), texts(list));
+        }
     }
     let unknown: Vec<(&str, String)> = scan
         .unknown()
         .iter()
         .map(|(file, why)| (file.as_str(), why.to_string()))
         .collect();
-    remarks(paper, "not read", unknown.into_iter());
+    remarks(paper, "not read", unknown.len(), unknown.into_iter());
     for blind in &manifest.blind {
         paper.line(format!("cannot be seen here: {blind}"));
     }
@@ -282,18 +304,19 @@ fn texts(remarks: &[Remark]) -> impl Iterator<Item = (&str, String)> {
 }
 
 /// What a file says is somebody else's text: no byte of it reaches the terminal as it is.
-fn remarks<'t>(paper: &mut Paper, what: &str, remarks: impl Iterator<Item = (&'t str, String)>) {
-    let mut more = 0_usize;
-    for (at, (place, text)) in remarks.enumerate() {
-        if at < SHOWN_MAX {
-            let text: Vec<String> = text.split('`').map(plain).collect();
-            paper.line(format!("{what}: {}: {}", plain(place), text.join("`")));
-        } else {
-            more += 1;
-        }
+fn remarks<'t>(
+    paper: &mut Paper,
+    what: &str,
+    total: usize,
+    remarks: impl Iterator<Item = (&'t str, String)>,
+) {
+    for (place, text) in remarks.take(SHOWN_MAX) {
+        let text: Vec<String> = text.split('`').map(plain).collect();
+        paper.line(format!("{what}: {}: {}", plain(place), text.join("`")));
     }
+    let more = total.saturating_sub(SHOWN_MAX);
     if more > 0 {
-        paper.line(format!("{what}: and {more} more; --json has all"));
+        paper.line(format!("{what}: and {more} more; --json has the first 10,000"));
     }
 }
 

@@ -13,12 +13,13 @@ use bailiwick_inventory::observation::{
 };
 use serde_json::Value;
 
-use crate::map::{Mapped, Remark, Shape};
+use crate::map::{Mapped, Shape};
 use crate::model::{Manifest, Source};
+use crate::remark::{Remark, Remarks};
 use crate::text::Given;
 
-/// Bytes of one file.
-pub const FILE_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of one file. Read, it takes up to some thirty times that.
+pub const FILE_MAX: usize = 32 * 1024 * 1024;
 /// Answers in answers in answers.
 const WRAPPED_MAX: usize = 4;
 
@@ -70,11 +71,13 @@ pub struct SourceScan {
     /// Observations, without those seen before.
     pub observations: usize,
     /// With the file in each place.
-    pub left_out: Vec<Remark>,
+    pub left_out: Remarks,
+    /// How many for each reason of the manifest.
+    pub left_out_because: BTreeMap<String, usize>,
     /// With the file in each place.
-    pub unmapped: Vec<Remark>,
+    pub unmapped: Remarks,
     /// With the file in each place.
-    pub notes: Vec<Remark>,
+    pub notes: Remarks,
 }
 
 /// The source and the file that are being read.
@@ -257,14 +260,13 @@ impl<'m> Scan<'m> {
         let Some(scan) = self.sources.get_mut(source) else {
             return;
         };
-        let here = |remark: Remark| Remark {
-            place: format!("{file}: {}", remark.place),
-            ..remark
-        };
         scan.items += mapped.items;
-        scan.left_out.extend(mapped.left_out.into_iter().map(here));
-        scan.unmapped.extend(mapped.unmapped.into_iter().map(here));
-        scan.notes.extend(mapped.notes.into_iter().map(here));
+        scan.left_out.append(mapped.left_out, file);
+        scan.unmapped.append(mapped.unmapped, file);
+        scan.notes.append(mapped.notes, file);
+        for (reason, count) in mapped.left_out_because {
+            *scan.left_out_because.entry(reason).or_insert(0) += count;
+        }
         for observation in mapped.observations {
             let key = (observation.type_name.clone(), observation.id.as_str().to_owned());
             let before = self.seen.get(&key).copied();

@@ -22,14 +22,16 @@ mod map;
 mod model;
 mod path;
 mod read;
+mod remark;
 mod rules;
 mod text;
 
 pub use document::TimeForm;
 pub use export::{Coverage, ExportError, FILE_MAX, Scan, SourceScan};
 pub use library::{PLATFORMS, platform};
-pub use map::{Mapped, PageError, Remark};
+pub use map::{Mapped, PageError};
 pub use model::{Ask, Auth, ForEach, Manifest, Paging, Rate, Source};
 pub use path::Path;
 pub use read::ManifestError;
+pub use remark::{Remark, Remarks};
 pub use text::{Given, Text};

@@ -3,6 +3,8 @@
 //! Every item of the page becomes an observation, or is left out for a reason of the manifest, or is named with what
 //! kept it from being mapped. A page in which the list itself is missing is an error and never an empty page.
 
+use std::collections::BTreeMap;
+
 use bailiwick_base::Time;
 use bailiwick_inventory::observation::{
     EVIDENCE_MAX, NAME_MAX, NativeId, Observation, OwnerEvidence, PlatformState, RELATIONS_MAX, Relation,
@@ -12,6 +14,7 @@ use serde_json::Value;
 
 use crate::document::TimeForm;
 use crate::model::{Becomes, Condition, Instant, Manifest, Rule, Source, Test};
+use crate::remark::{Remark, Remarks};
 use crate::text::{Given, Place, Text, Trouble};
 
 /// What a page became.
@@ -22,20 +25,13 @@ pub struct Mapped {
     /// What they became; an item may become several.
     pub observations: Vec<Observation>,
     /// Items that the manifest leaves out, with its reason.
-    pub left_out: Vec<Remark>,
+    pub left_out: Remarks,
+    /// How many for each reason.
+    pub left_out_because: BTreeMap<String, usize>,
     /// Items, or parts of them, that could not be mapped. Nothing of them is in `observations`.
-    pub unmapped: Vec<Remark>,
+    pub unmapped: Remarks,
     /// What is missing or was cut in observations that were made.
-    pub notes: Vec<Remark>,
-}
-
-/// Something to say of an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
-    /// Where it stands: the item's number in the page, from 0, and the way inwards from there.
-    pub place: String,
-    /// What there is to say.
-    pub text: String,
+    pub notes: Remarks,
 }
 
 /// Why a page is not an answer of the source.
@@ -193,6 +189,8 @@ impl Mapping<'_> {
             if hold(&left.when, place) {
                 let remark = self.remark(left.because.clone());
                 self.mapped.left_out.push(remark);
+                let reasons = &mut self.mapped.left_out_because;
+                *reasons.entry(left.because.clone()).or_insert(0) += 1;
                 return;
             }
         }

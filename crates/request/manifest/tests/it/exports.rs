@@ -144,6 +144,18 @@ fn the_same_thing_twice_counts_once_and_is_told() {
 }
 
 #[test]
+fn a_file_of_nothing_but_wrong_items_is_counted_to_its_end_and_remembered_to_a_bound() {
+    let aws = super::manifest("aws");
+    let zeros = format!("[{}]", vec!["0"; 25_000].join(","));
+    let scan = scan(&aws, &[("users.json", zeros.as_bytes())]);
+    let users = source(&scan, "users");
+    assert_eq!(
+        (users.items, users.unmapped.total(), users.unmapped.len()),
+        (25_000, 25_000, 10_000)
+    );
+}
+
+#[test]
 fn what_cannot_be_mapped_is_named_and_counted() {
     let github = super::manifest("github");
     let text = json!([
