@@ -117,6 +117,7 @@ async fn serve(data: &Path, port: u16, base: &str) -> anyhow::Result<()> {
             bailiwick_outbound::Dialer::of_system(),
             bailiwick_outbound::SendConfig::default(),
         ),
+        svids: bailiwick_api::IssuedSvids::since(clock.now()),
         clock,
         entropy,
         ids,

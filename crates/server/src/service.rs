@@ -648,6 +648,7 @@ fn wire(
         trust_domain: config.spiffe.trust_domain_at(base_url),
         limits: Limits::default(),
         credential_limits: config.tokens.limits(),
+        svids: bailiwick_api::IssuedSvids::since(ground.clock.now()),
         clock: ground.clock,
         entropy: ground.entropy,
         ids: ground.ids,

@@ -24,6 +24,7 @@ use crate::receipts::Drills;
 use crate::signals::Signals;
 use crate::signing_keys::Signing;
 use crate::stop::Unsettled;
+use crate::svids_issued::IssuedSvids;
 use crate::used::UsedSessions;
 
 /// The doors' dependencies, cheap to clone.
@@ -86,6 +87,8 @@ pub struct DepsInner {
     pub drills: Drills,
     /// Tasks that end unless somebody goes on saying that he is there.
     pub heartbeats: Heartbeats,
+    /// SVIDs that others believe.
+    pub svids: IssuedSvids,
     /// Operators' sessions that were used for a change.
     pub sessions: UsedSessions,
     /// Operators by key; follows the store.

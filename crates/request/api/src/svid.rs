@@ -20,6 +20,7 @@ use crate::Deps;
 use crate::issue::{self, Requester};
 use crate::problem::RouteError;
 use crate::signing_keys;
+use crate::svids_issued::IssuedSvid;
 
 /// Audiences of one JWT-SVID.
 const AUDIENCES_MAX: usize = 8;
@@ -176,8 +177,15 @@ impl Workloads {
     /// Decided and recorded.
     async fn permitted(&self, whom: &Whom, audience: &str) -> Result<(Permit, Arc<Claims>), Refused> {
         let (call, claims) = self.planned(whom, audience)?;
-        let permit = self.0.pep.permit(call).await.map_err(|d| denied(&d))?;
-        Ok((permit, claims))
+        let (issued, now) = (&self.0.svids, self.0.clock.now());
+        issued.note(IssuedSvid::new(&whom.rule, &claims), now);
+        match self.0.pep.permit(call).await {
+            Ok(permit) => Ok((permit, claims)),
+            Err(refused) => {
+                issued.withdraw(&claims.token);
+                Err(denied(&refused))
+            }
+        }
     }
 
     /// Whether nothing stops it, as far as that shows before it asks.

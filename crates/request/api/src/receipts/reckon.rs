@@ -18,6 +18,7 @@ use crate::Deps;
 use crate::deps::LogDoor;
 use crate::problem::RouteError;
 use crate::stop::reach_of;
+use crate::svids_issued::IssuedSvid;
 
 /// Entries that are looked at for a dry run, at most; for a receipt where all of them are of after the stop.
 pub(crate) const FORESEEN_MAX: u64 = 50_000;
@@ -104,6 +105,12 @@ impl Scoped {
             own_issuer,
             born,
         }
+    }
+
+    /// Nothing of it that counts is older: it was not there, or it has ended.
+    fn oldest(&self, now: Time) -> Time {
+        let hour = Time::from_micros(now.micros().saturating_sub(micros(LOOK_BACK)));
+        self.born.map_or(hour, |born| born.max(hour))
     }
 
     /// Whether a record is of the issue of tokens that the scope cuts off, though its own call does not fall under it:
@@ -205,6 +212,8 @@ pub(crate) struct Reckoned {
     pub(crate) svids: Vec<Svid>,
     /// Whether SVIDs were issued at all, under whatever scope.
     pub(crate) are_svids_issued: bool,
+    /// Whether all that live are among `svids`.
+    pub(crate) are_svids_known: bool,
     /// Index back to which was looked.
     pub(crate) from: u64,
     /// Whether the whole hour was looked at.
@@ -221,7 +230,29 @@ pub(crate) async fn reckon(
     max: u64,
 ) -> Result<Reckoned, RouteError> {
     let scoped = Scoped::of(deps, scope, stop.and_then(|stop| stop.reborn));
-    read_back(&*deps.logs, &scoped, (deps.clock.now(), stop), max).await
+    let now = deps.clock.now();
+    let mut found = read_back(&*deps.logs, &scoped, (now, stop), max).await?;
+    let meant = |svid: &IssuedSvid| {
+        (scoped.holds(&svid.record) || scoped.cuts_off(&svid.record)) && scoped.means(&svid.id)
+    };
+    let (living, since) = deps.svids.living(now, meant);
+    found.know(living, since <= scoped.oldest(now));
+    Ok(found)
+}
+
+impl Reckoned {
+    /// What this process remembers of SVIDs beside what the log said.
+    fn know(&mut self, living: Vec<IssuedSvid>, are_all: bool) {
+        self.are_svids_known = are_all || self.is_whole;
+        for svid in living {
+            if self.svids.len() < NAMES_MAX && self.svids.iter().all(|known| known.id != svid.id) {
+                self.svids.push(Svid {
+                    id: svid.id,
+                    expires_at: svid.expires_at,
+                });
+            }
+        }
+    }
 }
 
 /// What records are held against.
@@ -238,8 +269,7 @@ async fn read_back(
     (now, stop): (Time, Option<After>),
     max: u64,
 ) -> Result<Reckoned, RouteError> {
-    let hour = Time::from_micros(now.micros().saturating_sub(micros(LOOK_BACK)));
-    let oldest = scoped.born.map_or(hour, |born| born.max(hour));
+    let oldest = scoped.oldest(now);
     let of_decisions = logs.list().into_iter().find(|log| log.log == "decisions");
     let size = of_decisions.as_ref().map_or(0, |log| log.sequenced);
     let begins = of_decisions.as_ref().map_or(0, |log| log.begins);

@@ -37,7 +37,7 @@ pub(super) fn believed(found: &Reckoned, now: Time) -> Vec<ResidueItem> {
             )
         })
         .collect();
-    if found.are_svids_issued && !found.is_whole {
+    if found.are_svids_issued && !found.are_svids_known {
         out.push(ResidueItem {
             since: now.to_string(),
             ..item(
