@@ -454,6 +454,13 @@ test("a command that is not there is told with the nearest one and with those th
     assert.ok(!existsSync(join(installation.folder, "unsealed")));
 });
 
+/** Runs a command on a terminal of 120 columns, as `script` of util-linux makes one. */
+function terminal(folder) {
+    const file = join(folder, "on-terminal");
+    writeFileSync(file, '#!/bin/sh\nexec script -qec "stty cols 120; exec $*" /dev/null\n', { mode: 0o755 });
+    return [file];
+}
+
 test("lists name identities, fit a line of 120 columns, and say what to do in an empty tenant", async ({ installation }) => {
     const listed = async (words, tenant = "acme") => (await installation.run(words, { json: false, tenant })).stdout.trimEnd();
     const { id } = await installation.addIdentity("a-name-for-people");
@@ -463,16 +470,18 @@ test("lists name identities, fit a line of 120 columns, and say what to do in an
     await installation.cli(["trust", "add", id, "--method", "github", "--match", "repository_id=987654321", "--match", "repository_owner_id=123456"]);
     await installation.cli(["suspend", "identity", id, "--reason", purpose]);
     await installation.cli(["suspend", "task", task.id, "--reason", purpose]);
+    const onTerminal = async words => (await installation.run(words, { json: false, wrapper: terminal(installation.folder) })).stdout.trimEnd();
     for (const words of [["id", "ls"], ["task", "ls"], ["trust", "ls"], ["client", "ls"], ["consent", "ls"], ["kill", "ls"], ["credential", "ls"]]) {
-        const text = await listed(words);
-        const wide = text.split("\n").filter(line => line.length > 120);
+        const text = await onTerminal(words);
+        const wide = text.split(/\r?\n/).filter(line => line.length > 120);
         assert.deepEqual(wide, [], words.join(" "));
-        assert.ok(words[0] === "id" || !text.includes(id), `${words.join(" ")} has a name for it`);
+        assert.ok(words[0] === "id" || !text.includes(id), `${words.join(" ")} has a name for it: ${text}`);
+        // What reads a pipe gets every word.
+        assert.ok(!(await listed(words)).includes("…"), words.join(" "));
     }
-    const tasks = await listed(["task", "ls"]);
-    assert.match(tasks, new RegExp(`${task.id} +a-name-for-people +suspended.* +\\S+Z +a purpose.*…`));
+    assert.match(await onTerminal(["task", "ls"]), new RegExp(`${task.id} +a-name-for-people +suspended.* +\\S+Z +a purpose.*…`));
     const kills = await listed(["kill", "ls"]);
-    assert.match(kills, /suspend +identity a-name-for-people +\S+Z +\d+ +ada +a purpose/);
+    assert.match(kills, /frozen +identity a-name-for-people +refuses every call until a resume +\S+Z +\d+ +ada +a purpose/);
     assert.ok(kills.includes(`task ${task.id}`), kills);
     await installation.cli(["resume", "identity", id]);
     const long = await installation.refused(["task", "open", "--identity", id, "--purpose", "p", "--for", "30d", ...scope], 1, "task.window-too-long");

@@ -147,7 +147,7 @@ async fn witnesses_cosign_both_logs_and_a_reader_demands_so_many_of_them() {
     config.witness.cosigners[1].vkey = vkeys[0].clone();
     let said = refusal(config).await;
     assert!(
-        said.contains("`witness.cosigners`: witness 2") && said.contains("type"),
+        said.contains("`witness.cosigners`, table 2, `vkey`") && said.contains("type"),
         "{said}"
     );
 }
